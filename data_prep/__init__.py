@@ -1,0 +1,1 @@
+"""Command lines that turn raw MD into a store; run from a clone with `python -m data_prep.NAME`."""

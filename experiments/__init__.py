@@ -1,0 +1,1 @@
+"""Command lines: flags and wiring; run from a clone with `python -m experiments.NAME`."""

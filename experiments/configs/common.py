@@ -1,0 +1,92 @@
+"""What the experiment files share: variants, and defaults that a file edits."""
+
+from collections.abc import Mapping
+
+from ml_collections import config_dict
+
+from tempo_jax.errors import InputError
+
+
+def parse_variant(variant: str, defaults: Mapping[str, str]) -> dict[str, str]:
+  """Reads `key=value,key=value` after the colon of `--config=FILE.py:...`.
+
+  Raises:
+    InputError: a key that is not in `defaults`.
+  """
+  values = dict(defaults)
+  for part in filter(None, variant.split(',')):
+    key, _, value = part.partition('=')
+    if key not in values or not value:
+      raise InputError(
+        f'--config variant {part!r}: write {" or ".join(f"{k}={v}" for k, v in defaults.items())}'
+      )
+    values[key] = value
+  return values
+
+
+def levels_of_scale(config: config_dict.ConfigDict, scale: str) -> tuple[str, ...]:
+  """Levels to train for `scale=coarse`, `scale=fine` or `scale=both`."""
+  names = tuple(config.model.levels)
+  if scale == 'both':
+    return names
+  if scale not in names:
+    raise InputError(f'--config variant scale={scale}: choose {", ".join((*names, "both"))}')
+  return (scale,)
+
+
+def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dict.ConfigDict:
+  """An experiment with the paper's objective (section 5) and our choices where it is open."""
+  config = config_dict.ConfigDict()
+  config.seed = 0
+  config.model = model
+
+  config.data = data = config_dict.ConfigDict()
+  # Directory or URL of a store written by data_prep.
+  data.store = ''
+  data.batch_size = 16
+  # Stretches of every trajectory, as fractions of its length, that examples are drawn from.
+  data.train_block = (0.0, 1.0)
+  # Levels whose windows start at multiples of their time step only: the paper's coarse level
+  # takes every 20th frame of a trajectory from the native structure on.
+  data.aligned_starts = ()
+  # None: no validation.
+  data.validation_block = config_dict.placeholder(tuple)
+  data.validation_split = 'validation'
+
+  config.train = train = config_dict.ConfigDict()
+  train.levels = levels_of_scale(config, scale)
+  train.num_steps = 100_000
+  # Windows predicted one after the other per example, with the gradient through all of them.
+  train.unroll = 3
+  # Recompute each window in the backward pass: memory no longer grows with `unroll`.
+  train.rematerialise = True
+  # Probability that the next input is the true window: linear from start to end.
+  train.teacher_forcing_start = 1.0
+  train.teacher_forcing_end = 0.25
+  train.teacher_forcing_steps = 50_000
+  # Share of examples that begin, as a sampler does, from a single frame.
+  train.start_probability = 0.25
+  train.clash_weight = 1.0
+  train.clash_power = 2.0
+  train.learning_rate = 3e-4
+  train.warmup_steps = 1_000
+  train.weight_decay = 0.01
+  train.clip_norm = 1.0
+  train.ema_decay = 0.999
+  train.log_every = 100
+  train.validate_every = 2_000
+  train.validation_batches = 8
+  train.checkpoint_every = 1_000
+  train.keep_checkpoints = 2
+  train.keep_period = config_dict.placeholder(int)
+  return config
+
+
+def small_network(config: config_dict.ConfigDict, channels: int, blocks: int) -> None:
+  """Shrinks the encoder to what a CPU trains in minutes."""
+  encoder = config.model.encoder
+  encoder.channels = channels
+  encoder.num_ipa_blocks = blocks
+  encoder.num_attention_blocks = blocks
+  encoder.num_gru_layers = 1
+  encoder.num_heads = 4

@@ -1,0 +1,62 @@
+"""Trains a model: `python -m experiments.train --config=experiments/configs/NAME.py --workdir=DIR`.
+
+Every setting of the configuration can be changed on the command line, e.g.
+`--config.data.store=DIR --config.train.num_steps=1000`. Run again with the same command, it
+resumes. The workdir is a model directory for `experiments.sample --model=DIR`.
+"""
+
+import os
+from collections.abc import Sequence
+
+import jax
+from absl import flags, logging
+from ml_collections import config_flags
+
+from tempo_jax import errors
+from tempo_jax.training import loop
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'Experiment file, with an optional :variant.', lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Directory for checkpoints, config.json, metrics.jsonl and TensorBoard events.'
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator_address',
+  None,
+  'host:port of process 0 when several processes train together; "auto" lets JAX find it (SLURM, '
+  'TPU pods). Default: one process.',
+)
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Processes that train together.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.')
+
+
+def _join_processes() -> None:
+  if _COORDINATOR.value is None:
+    if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
+      raise errors.InputError(
+        '--num_processes and --process_id need --coordinator_address: give host:port of process 0'
+      )
+  elif _COORDINATOR.value == 'auto':
+    jax.distributed.initialize()
+  else:
+    jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Reads the flags and trains."""
+  del argv
+  logging.set_verbosity(logging.INFO)
+  workdir = _WORKDIR.value
+  if _CONFIG.value is None or workdir is None:
+    raise errors.InputError('--config and --workdir are required; see --help')
+  _join_processes()
+  logging.info('%d devices: %s', jax.device_count(), jax.devices()[0].device_kind)
+  workdir = workdir if '://' in workdir else os.path.abspath(workdir)
+  loop.train(_CONFIG.value, workdir)
+  if jax.process_index() == 0:
+    print(f'trained into {workdir}; sample: python -m experiments.sample --model={workdir}')
+
+
+if __name__ == '__main__':
+  errors.run(main)

@@ -1,0 +1,200 @@
+"""Fills in the fine motion between the frames of a coarse trajectory.
+
+    python -m experiments.upsample --topology=FILE --coarse_trajectory=FILE
+
+The frames must be as far apart as a time scale of the model: 0.2 ns for the bundled one. After
+each of them the model writes the frames up to the time of the next one, so that the result of
+1 x 0.2 ns at 0.01 ns is 20 frames; the coarse frames themselves are not among them. Writes into
+--out what experiments.sample writes; topology.pdb is the first coarse frame.
+"""
+
+import dataclasses
+import pathlib
+import time
+import warnings
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import mdtraj
+import numpy as np
+from absl import flags
+
+from experiments import outputs
+from tempo_jax import errors
+from tempo_jax import model as model_lib
+from tempo_jax import protein as protein_lib
+from tempo_jax import trajectory as trajectory_lib
+from tempo_jax.errors import InputError
+from tempo_jax.metrics import validity
+from tempo_jax.report import staging, trajectory_files
+
+_FLAGS = (
+  *('topology', 'coarse_trajectory', 'dt_ns', 'stride', 'model', 'temperature_K', 'seed'),
+  *('out', 'format', 'report', 'overwrite', 'segment_batch_size'),
+)
+_WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Called by the binary only: others have flags of the same names."""
+  flags.DEFINE_string(
+    'topology',
+    None,
+    'Structure with the atoms of the trajectory in their order: PDB, GRO, HDF5, PRMTOP, ... '
+    'Required.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'coarse_trajectory',
+    None,
+    'One trajectory file, of any format that mdtraj reads; molecules must be whole. Required.',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'dt_ns',
+    None,
+    'Time between two frames of the file, ns; the first is taken to be at this time. Default: '
+    'from the file. Needed for formats without times (DCD, PDB, ...); elsewhere it overrides them.',
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'stride', 1, 'Take every N-th frame of the file only.', lower_bound=1, flag_values=values
+  )
+  outputs.define_flags(values)
+
+
+def upsample(values: flags.FlagValues) -> pathlib.Path:
+  """Does what the flags say.
+
+  Returns:
+    The output directory.
+
+  Raises:
+    InputError: something that the user gave is wrong; nothing was written then.
+  """
+  started = time.monotonic()
+  outputs.check_flags(values)
+  coarse = read_coarse(values.topology, values.coarse_trajectory, values.dt_ns, values.stride)
+  protein = coarse.protein
+  model = model_lib.load_model(values.model)
+  upsampler = model.upsampler(coarse.dt_ns, values.segment_batch_size)
+  name = pathlib.Path(values.coarse_trajectory).stem
+  out = pathlib.Path(values.out or f'tempo_out/{name}_upsampled')
+  with staging.output_directory(out, trajectory_files.FILE_NAMES, values.overwrite) as folder:
+    outputs.describe(protein, values.topology)
+    print(
+      f'{coarse.num_frames} coarse frames {coarse.dt_ns:g} ns apart -> '
+      f'{coarse.num_frames * round(coarse.dt_ns / model.dt_ns)} frames {model.dt_ns:g} ns apart, '
+      f'at {values.temperature_K:g} K'
+    )
+    computed = outputs.compute(
+      upsampler,
+      model.params,
+      protein.arrays,
+      coarse.positions[0],
+      jax.random.key(values.seed),
+      values.temperature_K,
+    )
+    start_ns = float(coarse.time_ns[0]) + model.dt_ns
+    trajectory = outputs.as_trajectory(model, protein, computed.value[None], start_ns)
+    settings = {name: values[name].value for name in _FLAGS}
+    outputs.write(folder, trajectory, model, computed, settings, started)
+  print(f'written to {out}')
+  return out
+
+
+def read_coarse(
+  topology: str | None, file: str | None, dt_ns: float | None = None, stride: int = 1
+) -> trajectory_lib.Trajectory:
+  """Reads and checks the coarse frames.
+
+  Args:
+    topology: file with the atoms.
+    file: the trajectory.
+    dt_ns: time between two frames of the file, ns; None: as it says.
+    stride: take every so many frames.
+
+  Raises:
+    InputError: a file cannot be read, or the two do not belong together; the frames are not
+      evenly spaced, or have no times; molecules are not whole.
+  """
+  for flag, path in (('topology', topology), ('coarse_trajectory', file)):
+    if not path:
+      raise InputError(f'--{flag} is missing: --help says what it takes')
+    if not pathlib.Path(path).is_file():
+      raise InputError(f'{path}: no such file: correct --{flag}')
+  assert topology
+  assert file
+  if dt_ns is not None and not 0.0 < dt_ns < np.inf:
+    raise InputError(f'--dt_ns={dt_ns}: give a number above zero')
+  with warnings.catch_warnings():
+    # About dummy unit cells and optional packages: nothing that the user could act on.
+    warnings.filterwarnings('ignore', module='mdtraj')
+    frames = _load(topology, file, stride)
+    native = _native(topology)
+  if dt_ns is None and np.issubdtype(frames.time.dtype, np.integer):
+    # mdtraj counts frames, in whole numbers, where a format has no times.
+    raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')
+  name = pathlib.Path(topology).name.split('.')[0]
+  if dt_ns is None:
+    coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name)
+  else:
+    coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name, dt_ns * stride)
+    coarse = dataclasses.replace(coarse, start_ns=dt_ns)
+  _check_whole(coarse, native, topology, file)
+  return coarse
+
+
+def _load(topology: str, file: str, stride: int) -> mdtraj.Trajectory:
+  try:
+    frames = mdtraj.load(file, top=topology, stride=stride)
+  except Exception as error:  # mdtraj's readers raise whatever they come upon
+    raise InputError(
+      f'{file}: mdtraj cannot read it with the atoms of {topology}: give the --topology that '
+      f'belongs to it, or a sound file ({type(error).__name__}: {error})'
+    ) from error
+  if not frames.n_frames:
+    raise InputError(f'{file}: no frames in it')
+  return frames
+
+
+def _native(topology: str) -> protein_lib.Protein | None:
+  """The protein in the conformation of the topology, if that has one."""
+  if topology.lower().endswith(_WITHOUT_COORDINATES):
+    return None
+  return protein_lib.from_mdtraj(mdtraj.load_frame(topology, 0), topology)[0]
+
+
+def _check_whole(
+  coarse: trajectory_lib.Trajectory,
+  native: protein_lib.Protein | None,
+  topology: str,
+  file: str,
+) -> None:
+  """Raises where chains are cut: by the periodic box, or by atoms in another order."""
+  remedy = (
+    'make molecules whole (e.g. gmx trjconv -pbc whole), or give the --topology that it was '
+    'written with'
+  )
+  arrays = coarse.protein.arrays
+  if native is not None and not np.array_equal(native.arrays.bonded, arrays.bonded):
+    raise InputError(f'{file}: frame 0 has other peptide bonds than {topology}: {remedy}')
+  positions, bonded = jnp.asarray(coarse.positions[0]), jnp.asarray(arrays.bonded)
+  broken = validity.is_broken(
+    *validity.ca_ca_range(positions, bonded), validity.c_n_max(positions, bonded)
+  )
+  if np.any(broken):
+    raise InputError(f'{file}: frame {int(np.argmax(broken))} has a broken chain: {remedy}')
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to `upsample`."""
+  del argv
+  outputs.quiet_logs()
+  upsample(flags.FLAGS)
+
+
+if __name__ == '__main__':
+  define_flags(flags.FLAGS)
+  errors.run(main)

@@ -1,0 +1,157 @@
+"""The model's configuration: every choice that shapes the network or its dynamics.
+
+Experiment files (experiments/configs/) start from `model_config()` and edit it; a model
+directory stores it; `make_sampler` takes it frozen, so that it is hashable.
+"""
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_collections import config_dict
+
+from tempo_jax.errors import InputError
+
+
+def level_config(dt_ns: float) -> config_dict.ConfigDict:
+  """One time scale.
+
+  Args:
+    dt_ns: time between two frames of this level, ns.
+
+  The noise of the SDE is a number sigma, in units of `noise_translation` Å for the origins,
+  `noise_rotation` rad for the orientations and `noise_torsion` rad for the torsion that the
+  frames leave free (psi at chain ends). Training draws sigma from U(noise_min, noise_max)
+  (paper: 0.01, 0.05); sampling uses `noise_sample`.
+  `translation_std` Å and `rotation_std` rad are the spread of one step over the training data
+  per component; `train` measures them, and they scale the network's output and the loss.
+  """
+  return config_dict.create(
+    dt_ns=float(dt_ns),
+    noise_min=0.01,
+    noise_max=0.05,
+    noise_sample=0.05,
+    noise_translation=1.0,
+    noise_rotation=1.0,
+    noise_torsion=1.0,
+    translation_std=1.0,
+    rotation_std=0.5,
+  )
+
+
+def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.ConfigDict:
+  """The paper-size model with our settings.
+
+  Args:
+    dt_ns: name and time step (ns) of each level, coarse to fine. Default: the paper's.
+  """
+  dt_ns = dt_ns or {'coarse': 20.0, 'fine': 1.0}
+  return config_dict.create(
+    # 'local': equivariant updates in the residues' own frames; 'global': the paper's
+    # 13 raw numbers per residue.
+    update_rule='local',
+    # Frames in and frames out of one network pass (paper: T = 2).
+    window=2,
+    levels=tuple(dt_ns),
+    level=config_dict.create(**{name: level_config(dt) for name, dt in dt_ns.items()}),
+    encoder=config_dict.create(
+      channels=256,
+      num_ipa_blocks=4,
+      num_attention_blocks=4,
+      num_gru_layers=2,
+      num_heads=8,
+      ipa_scalar_channels=16,
+      ipa_query_points=4,
+      ipa_value_points=8,
+      # What each IPA block reads: 'hidden' updates it from block to block (AlphaFold 2);
+      # 'sequence' always reads the sequence embedding (paper, Algorithm 1).
+      ipa_reads='hidden',
+      # Spatial neighbours per residue in the local-surroundings features; 0 switches them off.
+      num_neighbours=16,
+    ),
+  )
+
+
+def paper_model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.ConfigDict:
+  """The paper's setting of every switch, as far as its text determines one."""
+  config = model_config(dt_ns)
+  config.update_rule = 'global'
+  config.encoder.ipa_reads = 'sequence'
+  config.encoder.num_neighbours = 0
+  return config
+
+
+def model_config_of(dynamics: str, dt_ns: Mapping[str, float]) -> config_dict.ConfigDict:
+  """`paper_model_config` for 'paper', `model_config` for 'ours'."""
+  if dynamics not in ('paper', 'ours'):
+    raise InputError(f'--config variant dynamics={dynamics}: choose paper or ours')
+  return (paper_model_config if dynamics == 'paper' else model_config)(dt_ns)
+
+
+def freeze(config: Any) -> config_dict.FrozenConfigDict:
+  """Hashable copy, to be closed over by jitted functions and linen modules."""
+  return config_dict.FrozenConfigDict(config)
+
+
+def check(config: Any) -> None:
+  """Raises `InputError` for a model configuration that cannot work."""
+  _check_choice('update_rule', config.update_rule, ('local', 'global'))
+  _check_choice('encoder.ipa_reads', config.encoder.ipa_reads, ('hidden', 'sequence'))
+  if config.encoder.channels % config.encoder.num_heads:
+    raise InputError(
+      f'config.model.encoder.channels = {config.encoder.channels} is not a multiple of '
+      f'config.model.encoder.num_heads = {config.encoder.num_heads}: change one of them'
+    )
+  if config.window < 1:
+    raise InputError(f'config.model.window = {config.window}: at least one frame is needed')
+  missing = [name for name in config.levels if name not in config.level]
+  if not config.levels or missing:
+    raise InputError(
+      f'config.model.levels = {tuple(config.levels)} names levels without a section '
+      f'config.model.level.NAME: {missing}'
+    )
+  frames_per_segment(config)
+
+
+def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+  if value not in choices:
+    raise InputError(f'config.model.{name} = {value!r}: choose one of {", ".join(choices)}')
+
+
+def frames_per_segment(config: Any) -> tuple[int, ...]:
+  """Frames of each finer level that fill one step of the level above it.
+
+  Returns:
+    One whole number per level but the first, e.g. (20,) for 20 ns and 1 ns.
+
+  Raises:
+    InputError: the time steps do not divide one another.
+  """
+  steps = [config.level[name].dt_ns for name in config.levels]
+  counts = []
+  for (coarse, fine), name in zip(itertools.pairwise(steps), config.levels[1:], strict=True):
+    count = round(coarse / fine)
+    if count < 1 or abs(count * fine - coarse) > 1e-3 * fine:
+      raise InputError(
+        f'config.model.level.{name}.dt_ns = {fine} does not divide the time step {coarse} ns of '
+        'the level above: choose a whole fraction of it'
+      )
+    counts.append(count)
+  return tuple(counts)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+  """Plain dictionary for JSON."""
+  return json.loads(config_dict.ConfigDict(config).to_json())
+
+
+def from_dict(values: Mapping[str, Any]) -> config_dict.ConfigDict:
+  """Configuration from what `to_dict` gave; JSON's lists become tuples again."""
+
+  def restore(value):
+    if isinstance(value, Mapping):
+      return {key: restore(item) for key, item in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+  return config_dict.ConfigDict(restore(values))

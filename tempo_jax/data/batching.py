@@ -1,0 +1,175 @@
+"""Windows of proteins of unequal length, as batches of few different shapes."""
+
+import collections
+import concurrent.futures
+import dataclasses
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from tempo_jax.data import windows as windows_lib
+from tempo_jax.protein import ProteinArrays
+
+BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Padded lengths, in residues.
+
+A step is by a third or a half: of more than 16 residues at most a third is padding, and a run
+compiles at most thirteen times. All are multiples of 8, the tile of an accelerator.
+"""
+
+# Between CA atoms of neighbours in the chain: padding looks like one more residue.
+_SPACING = 3.8
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """Windows, padded to one length; a pytree of numpy arrays.
+
+  Attributes:
+    protein: every field with a leading [B]; `positions` is frame 0 of the window.
+    positions: [B, T, L, 4, 3] float32 Å, N, CA, C, O, as in the store: not superposed. In
+      padding finite, with proper residues apart from each other.
+    temperature_K: [B] float32, K.
+  """
+
+  protein: ProteinArrays
+  positions: Any
+  temperature_K: Any  # noqa: N815  (K is kelvin)
+
+
+def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
+  """The padded length of a protein: the least bucket that holds it.
+
+  Beyond the last bucket, the next multiple of half of it.
+  """
+  for size in buckets:
+    if length <= size:
+      return size
+  half = buckets[-1] // 2
+  return -(-length // half) * half
+
+
+def pad_positions(positions: np.ndarray, length: int) -> np.ndarray:
+  """Pads [..., L, 4, 3] Å to [..., length, 4, 3].
+
+  Padding repeats the last residue, each time 3.8 Å further along x: frames, torsions and
+  distances of it are finite, and so are their gradients.
+  """
+  extra = length - positions.shape[-3]
+  shift = np.zeros((extra, 1, 3), positions.dtype)
+  shift[:, 0, 0] = _SPACING * np.arange(1, extra + 1)
+  return np.concatenate([positions, positions[..., -1:, :, :] + shift], axis=-3)
+
+
+def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
+  """Pads a protein of L residues to `length`; in padding `mask` and `bonded` are False.
+
+  Raises:
+    ValueError: the protein is longer than that.
+  """
+  extra = length - len(arrays.mask)
+  if extra < 0:
+    raise ValueError(f'{len(arrays.mask)} residues do not fit into {length}')
+
+  def with_zeros(field: jax.Array | np.ndarray) -> np.ndarray:
+    return np.pad(np.asarray(field), (0, extra))
+
+  return ProteinArrays(
+    residue_type=with_zeros(arrays.residue_type),
+    residue_index=with_zeros(arrays.residue_index),
+    chain_index=with_zeros(arrays.chain_index),
+    bonded=with_zeros(arrays.bonded),
+    mask=with_zeros(arrays.mask),
+    positions=pad_positions(np.asarray(arrays.positions), length),
+  )
+
+
+class Loader:
+  """Reads the batch of any training step, on this host's part of it.
+
+  The windows of a batch come from one length bucket, drawn in proportion to its windows, so
+  every window is equally likely and shapes recur.
+  """
+
+  def __init__(
+    self,
+    source: windows_lib.WindowSource,
+    batch_size: int,
+    *,
+    shard_index: int = 0,
+    num_shards: int = 1,
+    buckets: Sequence[int] = BUCKETS,
+    prefetch: int = 4,
+  ):
+    """Prepares to read.
+
+    Args:
+      source: the windows.
+      batch_size: B over all hosts.
+      shard_index: which of the equal slices of every batch this host gets.
+      num_shards: number of slices, a divisor of batch_size.
+      buckets: padded lengths, ascending.
+      prefetch: batches that `iterate` reads ahead.
+
+    Raises:
+      ValueError: the batch does not divide into the shards.
+    """
+    if batch_size % num_shards or not 0 <= shard_index < num_shards:
+      raise ValueError(f'no slice {shard_index} of {num_shards} in a batch of {batch_size}')
+    self.source, self.batch_size = source, batch_size
+    self._slice = slice(
+      shard_index * batch_size // num_shards, (shard_index + 1) * batch_size // num_shards
+    )
+    self._buckets, self._prefetch = tuple(buckets), prefetch
+    self._lengths = np.array([bucket(w.entry.length, buckets) for w in source.windows])
+
+  @property
+  def lengths(self) -> tuple[int, ...]:
+    """The padded lengths that occur, ascending."""
+    return tuple(int(length) for length in np.unique(self._lengths))
+
+  def batch(self, step: int) -> tuple[Batch, tuple[str, ...]]:
+    """This host's slice of the batch of a step: a pure function of the step.
+
+    Returns:
+      The batch, and the name KEY@FIRST_FRAME of each window, for messages.
+
+    Raises:
+      InputError: the store lacks frames that it should have.
+    """
+    drawn = self.source.draw(step, self.batch_size, self._lengths)
+    # The length is one for the whole draw, so for all hosts.
+    length = bucket(drawn[0].entry.length, self._buckets)
+    drawn = drawn[self._slice]
+    reads = [self.source.store.read_async(window.entry, window.frames) for window in drawn]
+    positions = [read.result() for read in reads]
+    proteins = [
+      pad(window.entry.arrays(x[0]), length) for window, x in zip(drawn, positions, strict=True)
+    ]
+    batch = Batch(
+      protein=jax.tree.map(lambda *fields: np.stack(fields), *proteins),
+      positions=np.stack([pad_positions(x, length) for x in positions]),
+      temperature_K=np.array([window.entry.temperature_K for window in drawn], np.float32),
+    )
+    return batch, tuple(window.name for window in drawn)
+
+  def iterate(self, start_step: int = 0) -> Generator[tuple[Batch, tuple[str, ...]], None, None]:
+    """The batches of start_step, start_step + 1, ... without end, read ahead in the background.
+
+    An error in reading a batch is raised when that batch is due. Close the iterator (or let it
+    go) to stop the background work.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(2, 'tempo_loader')
+    ahead: collections.deque[concurrent.futures.Future] = collections.deque()
+    step = start_step
+    try:
+      while True:
+        while len(ahead) <= self._prefetch:
+          ahead.append(pool.submit(self.batch, step))
+          step += 1
+        yield ahead.popleft().result()
+    finally:
+      pool.shutdown(wait=True, cancel_futures=True)

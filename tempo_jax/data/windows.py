@@ -1,0 +1,215 @@
+"""Training windows: which stretches of which trajectories a step trains on."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tempo_jax.data import store as store_lib
+from tempo_jax.errors import InputError
+
+_TOLERANCE = 1e-3  # relative, of a time step: files hold times in float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+  """Consecutive frames of one level, out of one trajectory.
+
+  Attributes:
+    entry: the trajectory.
+    frames: which of its frames, with the level's stride.
+  """
+
+  entry: store_lib.Entry
+  frames: slice
+
+  @property
+  def name(self) -> str:
+    """KEY@FIRST_FRAME, for messages."""
+    return f'{self.entry.key}@{self.frames.start}'
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryWindows:
+  """All windows of one trajectory.
+
+  Attributes:
+    entry: the trajectory.
+    stride: frames between two frames of a window.
+    first: start frame of the first window.
+    step: frames between the starts of two windows.
+    count: number of windows.
+  """
+
+  entry: store_lib.Entry
+  stride: int
+  first: int
+  step: int
+  count: int
+
+
+class WindowSource:
+  """The windows of one level, drawn as a pure function of (seed, step).
+
+  Attributes:
+    store: where the trajectories are.
+    dt_ns: time between the frames of a window, ns.
+    num_frames: frames of a window, T.
+    windows: per trajectory that serves, in the order of the store.
+    num_windows: of all of them together.
+    left_out: (key, reason) of the trajectories of this split that do not serve.
+  """
+
+  def __init__(
+    self,
+    store: store_lib.Store,
+    dt_ns: float,
+    num_frames: int,
+    *,
+    split: str = 'train',
+    seed: int = 0,
+    time_block: tuple[float, float] = (0.0, 1.0),
+    start_stride_ns: float | None = None,
+  ):
+    """Finds the windows.
+
+    Args:
+      store: an open store.
+      dt_ns: time step of the level, ns; a whole multiple of a trajectory's own.
+      num_frames: frames of a window, T.
+      split: which trajectories: those that the store's manifest says are of this split.
+      seed: of the draws.
+      time_block: the part of every trajectory, as fractions of its frames, that windows
+        lie wholly inside. (0, 0.9) and (0.9, 1) share no frame.
+      start_stride_ns: windows start at whole multiples of this time after the beginning of
+        the block, ns; None: at any frame. The paper's coarse windows (every 20th frame of the
+        whole trajectory, from its beginning on) have `start_stride_ns = dt_ns`.
+
+    Raises:
+      InputError: no trajectory serves, or the level is longer than a quarter of the longest
+        training trajectory.
+    """
+    self.store, self.dt_ns, self.num_frames = store, float(dt_ns), int(num_frames)
+    self._seed = seed
+    low, high = time_block
+    if not 0.0 <= low < high <= 1.0:
+      raise InputError(f'time block {time_block}: give two fractions, 0 <= low < high <= 1')
+    if not dt_ns > 0.0 or num_frames < 1 or not (start_stride_ns is None or start_stride_ns > 0.0):
+      raise InputError(
+        f'windows of {num_frames} frames, {dt_ns} ns apart, starting every {start_stride_ns} ns: '
+        'all of these must be above zero'
+      )
+    candidates = [entry for entry in store.entries if entry.split == split]
+    windows: list[EntryWindows] = []
+    left_out: list[tuple[str, str]] = []
+    for entry in candidates:
+      found = self._windows_of(entry, time_block, start_stride_ns)
+      if isinstance(found, str):
+        left_out.append((entry.key, found))
+      else:
+        windows.append(found)
+    if split == 'train':
+      self._check_quarter(candidates)
+    if not windows:
+      raise InputError(self._nothing_serves(split, candidates, left_out))
+    self.windows, self.left_out = tuple(windows), tuple(left_out)
+    self._counts = np.array([w.count for w in windows])
+    self._ends = np.cumsum(self._counts)
+    self.num_windows = int(self._ends[-1])
+
+  def draw(self, step: int, batch_size: int, group: np.ndarray | None = None) -> list[Window]:
+    """Draws the windows of one training step; every window is equally likely.
+
+    Args:
+      step: of the training.
+      batch_size: number of windows, drawn with replacement.
+      group: [len(self.windows)] int. If given, all windows of a batch come from trajectories
+        of one group, which is drawn in proportion to its windows.
+
+    Returns:
+      `batch_size` windows, the same for the same seed, step and arguments.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([self._seed, step]))
+    leader = np.searchsorted(self._ends, rng.integers(self.num_windows), side='right')
+    group = np.zeros(len(self.windows), np.int64) if group is None else np.asarray(group)
+    (members,) = np.nonzero(group == group[leader])
+    ends = np.cumsum(self._counts[members])
+    picks = rng.integers(ends[-1], size=batch_size)
+    which = np.searchsorted(ends, picks, side='right')
+    batch = []
+    for pick, member in zip(picks, which, strict=True):
+      w = self.windows[members[member]]
+      start = w.first + w.step * int(pick - ends[member] + w.count)
+      batch.append(Window(w.entry, slice(start, start + self._span(w.stride), w.stride)))
+    return batch
+
+  def _span(self, stride: int) -> int:
+    return (self.num_frames - 1) * stride + 1
+
+  def _windows_of(
+    self, entry: store_lib.Entry, time_block: tuple[float, float], start_stride_ns: float | None
+  ) -> EntryWindows | str:
+    """The windows of an entry, or why there are none."""
+    stride = _multiple(self.dt_ns, entry.dt_ns)
+    step = 1 if start_stride_ns is None else _multiple(start_stride_ns, entry.dt_ns)
+    if not stride:
+      return f'its frames are {entry.dt_ns:g} ns apart, which does not divide {self.dt_ns:g} ns'
+    if not step:
+      return f'its frames are {entry.dt_ns:g} ns apart, which does not divide the start stride'
+    # The same rounding at either end, so that neighbouring blocks meet and do not overlap.
+    first, end = (round(fraction * entry.num_frames) for fraction in time_block)
+    count = (end - first - self._span(stride)) // step + 1
+    if count < 1:
+      return (
+        f'a window needs {self._span(stride)} frames of {entry.dt_ns:g} ns, its block has '
+        f'{end - first}'
+      )
+    return EntryWindows(entry, stride, first, step, count)
+
+  def _check_quarter(self, entries: list[store_lib.Entry]) -> None:
+    """A step that a trajectory holds less than four times cannot be learnt from it."""
+    serving = [entry for entry in entries if _multiple(self.dt_ns, entry.dt_ns)]
+    if not serving:
+      return
+    longest = max(serving, key=_length_ns)
+    if 4.0 * self.dt_ns > _length_ns(longest) * (1.0 + _TOLERANCE):
+      raise InputError(
+        f'{self.store.path}: a time step of {self.dt_ns:g} ns is longer than a quarter of the '
+        f'longest training trajectory ({longest.key}, {_length_ns(longest):g} ns): choose '
+        f'{_at_most(longest, _length_ns(longest) / 4.0)}, or add longer trajectories'
+      )
+
+  def _nothing_serves(
+    self, split: str, entries: list[store_lib.Entry], left_out: list[tuple[str, str]]
+  ) -> str:
+    where = f'{self.store.path}: no windows of {self.num_frames} frames, {self.dt_ns:g} ns apart'
+    if not entries:
+      splits = ', '.join(sorted({repr(entry.split) for entry in self.store.entries})) or 'none'
+      return f'{where}: no trajectory is of split {split!r} (there are: {splits}): see --split'
+    key, reason = left_out[0]
+    where += f', in its {len(entries)} trajectories of split {split!r} ({key}: {reason})'
+    dividing = [entry for entry in entries if _multiple(self.dt_ns, entry.dt_ns)]
+    if not dividing:
+      steps = ', '.join(f'{dt:g}' for dt in sorted({entry.dt_ns for entry in entries})[:8])
+      return f'{where}: choose a time step that is a multiple of {steps} ns'
+    longest = max(dividing, key=_length_ns)
+    return (
+      f'{where}: choose {_at_most(longest, _length_ns(longest) / max(self.num_frames, 4))}, fewer '
+      'frames per window, a wider time block or longer trajectories'
+    )
+
+
+def _multiple(time_ns: float, dt_ns: float) -> int:
+  """How many steps of dt_ns make time_ns; 0 if no whole number does."""
+  count = round(time_ns / dt_ns)
+  return count if abs(count * dt_ns - time_ns) <= _TOLERANCE * time_ns else 0
+
+
+def _length_ns(entry: store_lib.Entry) -> float:
+  return entry.num_frames * entry.dt_ns
+
+
+def _at_most(entry: store_lib.Entry, time_ns: float) -> str:
+  """The advice on a time step: the greatest one of the trajectory that fits in time_ns."""
+  steps = math.floor(time_ns / entry.dt_ns * (1.0 + _TOLERANCE))
+  return f'at most {max(steps, 1) * entry.dt_ns:g} ns'

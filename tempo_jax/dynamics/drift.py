@@ -1,0 +1,79 @@
+"""The learned drift f_theta of the SDE: spatiotemporal encoder and update head."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tempo_jax import protein as protein_lib
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import update
+from tempo_jax.encoder import spatiotemporal_encoder
+from tempo_jax.geometry import rigid
+
+
+def _centred(frames: rigid.Rigid, mask: jax.Array) -> rigid.Rigid:
+  """Frames [T, L] with the newest frame's centre at the origin, where float32 is finest."""
+  weight = mask.astype(frames.translation.dtype)[:, None]
+  centre = jnp.sum(frames.translation[-1] * weight, axis=0) / jnp.maximum(jnp.sum(weight), 1.0)
+  return rigid.Rigid(frames.rotation, frames.translation - centre[None, None, :])
+
+
+class Drift(nn.Module):
+  """Maps a window of T states to the updates that give the next T states.
+
+  All T updates are read from the last hidden state of the GRU: the paper leaves the shape of
+  its output head open, and an output per GRU step would hide the newest frame from the first.
+
+  Attributes:
+    config: the model's configuration (`tempo_jax.config.model_config`), frozen.
+  """
+
+  config: Any
+
+  @nn.compact
+  def __call__(
+    self,
+    noised: state_lib.Window,
+    clean: state_lib.State,
+    protein: protein_lib.ProteinArrays,
+    sigma: jax.Array,
+    dt_ns: jax.Array,
+    temperature_K: jax.Array,
+  ) -> jax.Array:
+    """Args are for one protein; map over batches with `jax.vmap`.
+
+    Args:
+      noised: window of [T, L] states after the noise of the step, X~.
+      clean: the same states before it. The paper's IPA reads these (Algorithm 1). An update
+        that could compare the two would see the noise and cancel it, so `local` does not.
+      protein: [L] residues; its positions are not read.
+      sigma: [] noise scale.
+      dt_ns: [] time step, ns.
+      temperature_K: [] temperature, K.
+
+    Returns:
+      [T, L, outputs] raw updates (see `tempo_jax.dynamics.update`).
+    """
+    config = self.config
+    num_frames = config.window
+    seen = noised.states if config.update_rule == 'local' else clean
+    hidden = spatiotemporal_encoder.SpatiotemporalEncoder(config.encoder, name='encoder')(
+      update.features(config, noised),
+      _centred(seen.frames, protein.mask),
+      noised.known,
+      protein,
+      sigma,
+      dt_ns,
+      temperature_K,
+    )[-1]  # [L, D]
+    hidden = nn.LayerNorm(name='head_norm')(hidden)
+    hidden = nn.silu(nn.Dense(config.encoder.channels, name='head_hidden')(hidden))
+    # Zero at the start of training: the first prediction is 'nothing moves'.
+    outputs = nn.DenseGeneral(
+      (num_frames, update.num_outputs(config)),
+      kernel_init=nn.initializers.zeros,
+      name='head_out',
+    )(hidden)  # [L, T, outputs]
+    return jnp.moveaxis(outputs, 1, 0)

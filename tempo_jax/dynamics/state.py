@@ -1,0 +1,132 @@
+"""The state of a protein: per residue a frame and three torsions, the paper's 13 numbers.
+
+Torsions are never a second truth. N, CA and C come from the frames, O from psi, and psi from
+the frames wherever the next residue's N fixes it; phi and omega always follow from the atoms.
+The only torsion that is free is psi where no peptide bond follows.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tempo_jax.geometry import backbone, quaternion, rigid, torsion
+
+NUM_FEATURES = 13
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+  """Conformations with ideal N-CA-C geometry.
+
+  Attributes:
+    frames: [..., L] residue frames, Å.
+    torsions: [..., L, 3] phi, psi, omega in radians.
+  """
+
+  frames: rigid.Rigid
+  torsions: jax.Array
+
+  @property
+  def psi(self) -> jax.Array:
+    """[..., L] radians."""
+    return self.torsions[..., 1]
+
+  def __getitem__(self, index: Any) -> 'State':
+    """Indexes the axes in front of the residues."""
+    return jax.tree.map(lambda x: x[index], self)
+
+
+def from_frames(frames: rigid.Rigid, psi: jax.Array, bonded: jax.Array) -> State:
+  """State of the conformation that the frames describe.
+
+  Args:
+    frames: [..., L] residue frames, Å.
+    psi: [..., L] radians; used where no peptide bond follows.
+    bonded: [L] bool.
+  """
+  angles, mask = torsion.chain_torsions(*backbone.n_ca_c_from_frames(frames), bonded)
+  free = jnp.stack([jnp.zeros_like(psi), psi, jnp.zeros_like(psi)], axis=-1)
+  return State(frames, jnp.where(mask, angles, free))
+
+
+def from_positions(positions: jax.Array, bonded: jax.Array) -> State:
+  """State of backbone atoms [..., L, 4, 3], Å; idealises N-CA-C and places O anew."""
+  torsions, _ = torsion.backbone_torsions(positions, bonded)
+  return from_frames(backbone.frames_from_atoms(positions), torsions[..., 1], bonded)
+
+
+def to_positions(state: State) -> jax.Array:
+  """Backbone atoms N, CA, C, O, [..., L, 4, 3] Å."""
+  return backbone.atoms_in_frames(state.frames, state.psi)
+
+
+def to_vector(state: State) -> jax.Array:
+  """The 13 numbers of the paper (section 3).
+
+  Returns:
+    [..., L, 13]: unit quaternion with non-negative real part, translation (Å), sines of phi,
+    psi, omega, cosines of the same.
+  """
+  return jnp.concatenate(
+    [
+      quaternion.from_matrix(state.frames.rotation),
+      state.frames.translation,
+      torsion.to_sin_cos(state.torsions),
+    ],
+    axis=-1,
+  )
+
+
+def from_vector(vector: jax.Array, bonded: jax.Array) -> State:
+  """Inverse of `to_vector` for any 13 numbers: quaternion and circles are projected."""
+  frames = rigid.Rigid(quaternion.to_matrix(vector[..., :4]), vector[..., 4:7])
+  return from_frames(frames, torsion.from_sin_cos(vector[..., 7:])[..., 1], bonded)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Window:
+  """The memory of the process: T consecutive states, the newest last.
+
+  Attributes:
+    states: [T, L].
+    known: [T] bool, False where there is no such frame and the entry is a placeholder.
+  """
+
+  states: State
+  known: jax.Array
+
+
+def start_window(state: State, num_frames: int) -> Window:
+  """Window of one known state [L] and nothing before it."""
+  states = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_frames, *x.shape)), state)
+  return Window(states, jnp.arange(num_frames) == num_frames - 1)
+
+
+def perturb(
+  states: State, sigma: jax.Array, level: Any, bonded: jax.Array, rng: jax.Array
+) -> State:
+  """The noise of the SDE: X + sigma * eps, in physical units per part.
+
+  Noise acts on the right, in each residue's own frame, so that it commutes with a global
+  motion. It is drawn residue by residue, so that padding does not change it.
+
+  Args:
+    states: [T, L].
+    sigma: [] noise scale.
+    level: configuration of the level, with `noise_translation` (Å), `noise_rotation` (rad) and
+      `noise_torsion` (rad) per unit of sigma.
+    bonded: [L] bool.
+    rng: a key.
+  """
+  num_frames, length = states.psi.shape
+  eps = jax.random.normal(rng, (length, num_frames, 7), states.psi.dtype)
+  eps = sigma * jnp.moveaxis(eps, 0, 1)
+  kick = rigid.Rigid.exp(
+    level.noise_translation * eps[..., :3], level.noise_rotation * eps[..., 3:6]
+  )
+  psi = states.psi + level.noise_torsion * eps[..., 6]
+  return from_frames(states.frames @ kick, psi, bonded)

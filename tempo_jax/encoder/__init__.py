@@ -1,0 +1,1 @@
+"""The spatiotemporal encoder (paper section 4)."""

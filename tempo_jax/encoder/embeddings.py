@@ -1,0 +1,80 @@
+"""What the encoder knows before it looks at coordinates: sequence, chain, time step, noise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from tempo_jax import protein as protein_lib
+
+# Relative positions beyond this many residues look alike (AlphaFold 2, Suppl. Alg. 4).
+_MAX_RELATIVE_POSITION = 32
+_FOURIER_FREQUENCIES = 8
+
+
+def relative_position(
+  protein: protein_lib.ProteinArrays, max_distance: int = _MAX_RELATIVE_POSITION
+) -> jax.Array:
+  """Classes of residue pairs by their distance along the chain.
+
+  Returns:
+    [L, L] int32 in 0 ... 2 max_distance + 1; the last class is 'another chain'.
+  """
+  index, chain = protein.residue_index, protein.chain_index
+  offset = jnp.clip(index[None, :] - index[:, None], -max_distance, max_distance)
+  same_chain = chain[None, :] == chain[:, None]
+  return jnp.where(same_chain, offset + max_distance, 2 * max_distance + 1)
+
+
+class RelativePositionBias(nn.Module):
+  """One learned attention bias per head and class of relative position."""
+
+  num_heads: int
+
+  @nn.compact
+  def __call__(self, protein: protein_lib.ProteinArrays) -> jax.Array:
+    """Returns [H, L, L] biases."""
+    classes = 2 * _MAX_RELATIVE_POSITION + 2
+    table = self.param('table', nn.initializers.zeros, (classes, self.num_heads))
+    return jnp.moveaxis(table[relative_position(protein)], -1, 0)
+
+
+class ResidueEmbedding(nn.Module):
+  """Residue type, and which side of the residue is free (an end of a chain or a break)."""
+
+  channels: int
+
+  @nn.compact
+  def __call__(self, protein: protein_lib.ProteinArrays) -> jax.Array:
+    """Returns [L, D]."""
+    bonded = protein.bonded
+    after_bond = jnp.concatenate([jnp.zeros_like(bonded[:1]), bonded[:-1]])
+    ends = jnp.stack([after_bond, bonded], axis=-1).astype(jnp.float32)
+    types = nn.Embed(len(protein_lib.RESIDUE_TYPES), self.channels, name='type')
+    return types(protein.residue_type) + nn.Dense(self.channels, name='ends')(ends)
+
+
+def _fourier(x: jax.Array) -> jax.Array:
+  """[...] -> [..., 2 F], sines and cosines of x at octaves, for x of order one."""
+  phase = x[..., None] * np.float32(2.0) ** np.arange(_FOURIER_FREQUENCIES, dtype=np.float32)
+  return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
+
+
+class ConditionEmbedding(nn.Module):
+  """Noise scale sigma, time step (ns) and temperature (K), each a scalar, to one vector."""
+
+  channels: int
+
+  @nn.compact
+  def __call__(self, sigma: jax.Array, dt_ns: jax.Array, temperature_K: jax.Array) -> jax.Array:
+    """Returns [D]."""
+    # Scaled so that the ranges of use (sigma 0.01-5, dt 1 ps-1 us, 270-450 K) span order one.
+    features = jnp.concatenate(
+      [
+        _fourier(jnp.log(sigma + 1e-3) / 8.0),
+        _fourier(jnp.log(dt_ns) / 8.0),
+        _fourier((temperature_K - 300.0) / 200.0),
+      ]
+    )
+    hidden = nn.silu(nn.Dense(self.channels, name='hidden')(features))
+    return nn.Dense(self.channels, name='out')(hidden)

@@ -1,0 +1,124 @@
+"""Features of a residue's local surroundings: who is near, in which direction, how turned.
+
+The paper's IPA sees no pair features. Gathering the few nearest residues gives it the local
+geometry at a cost of O(L k) instead of O(L^2).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from tempo_jax import protein as protein_lib
+from tempo_jax.encoder import embeddings
+from tempo_jax.geometry import rigid
+
+_CUTOFF = 16.0  # Å
+# Å; nearer than this two residues stand on one spot: no direction, no gradient.
+_SHORTEST = 1e-2
+_NUM_RADIAL = 8
+_MAX_DEGREE = 2
+_MAX_OFFSET = 4
+_HIDDEN_CHANNELS = 64
+
+
+def nearest(origins: jax.Array, mask: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+  """The `count` nearest other residues of each residue, with smooth weights.
+
+  Args:
+    origins: [L, 3] CA positions, Å.
+    mask: [L] bool.
+    count: neighbours per residue.
+
+  Returns:
+    [L, k] int32 indices and [L, k] weights in [0, 1]; k = min(count, L - 1). A weight is zero
+    for padding, beyond 16 Å, and at the distance of the first residue not on the list, so that
+    nothing jumps when two residues change places there.
+  """
+  length = origins.shape[0]
+  count = min(count, length - 1)
+  squared = jnp.sum((origins[:, None, :] - origins[None, :, :]) ** 2, axis=-1)
+  excluded = jnp.eye(length, dtype=bool) | ~mask[None, :] | ~mask[:, None]
+  squared = jnp.where(excluded, jnp.inf, squared)
+  # One more than asked for: its distance is where the weights must have reached zero.
+  listed = min(count + 1, length - 1)
+  negative, indices = jax.lax.top_k(-squared, listed)
+  finite = jnp.isfinite(negative)
+  # Squares throughout: a root has no gradient where two CA coincide.
+  squared = jnp.where(finite, -negative, _CUTOFF**2)
+  reach = jnp.full((length, 1), _CUTOFF**2, origins.dtype)
+  if listed > count:
+    reach = jnp.clip(squared[:, -1:], _SHORTEST**2, _CUTOFF**2)
+  weights = jnp.clip(1.0 - squared[:, :count] / reach, 0.0) ** 2
+  return indices[:, :count], jnp.where(finite[:, :count], weights, 0.0)
+
+
+def radial_basis(distance: jax.Array) -> jax.Array:
+  """Overlapping Gaussians from 2 to 16 Å of distances [...], Å: [..., 8].
+
+  The same as `e3nn_jax.soft_one_hot_linspace(..., basis='gaussian', cutoff=False)`, which
+  promotes ranks silently.
+  """
+  centres = np.linspace(2.0, _CUTOFF, _NUM_RADIAL, dtype=np.float32)
+  offset = distance[..., None] - centres.reshape((1,) * distance.ndim + (-1,))
+  return jnp.exp(-((offset / (centres[1] - centres[0])) ** 2)) / 1.12
+
+
+def _neighbour_geometry(
+  frames: rigid.Rigid, mask: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array, rigid.Rigid]:
+  """Indices [L, k], weights [L, k] and frames of the neighbours in the residue's own frame."""
+  indices, weights = nearest(frames.translation, mask, count)
+  return indices, weights, frames[:, None].inverse() @ frames[indices]
+
+
+class Surroundings(nn.Module):
+  """Sums messages from near residues; invariant to global motion.
+
+  A message sees the neighbour's direction in the residue's own frame as real spherical
+  harmonics (e3nn, component-normalised, l <= 2) times a radial basis, its relative
+  orientation, type, and offset along the chain.
+
+  Attributes:
+    channels: D of the output.
+    num_neighbours: k.
+  """
+
+  channels: int
+  num_neighbours: int
+
+  @nn.compact
+  def __call__(self, frames: rigid.Rigid, protein: protein_lib.ProteinArrays) -> jax.Array:
+    """Frames [T, L], Å -> [T, L, D]."""
+    # Imported here: e3nn takes most of a second, and not every user of the package needs it.
+    import e3nn_jax as e3nn
+
+    indices, weights, relative = jax.vmap(
+      lambda f: _neighbour_geometry(f, protein.mask, self.num_neighbours)
+    )(frames)  # [T, L, k]
+    apart = jnp.sum(relative.translation**2, axis=-1) > _SHORTEST**2
+    vector = jnp.where(((weights > 0) & apart)[..., None], relative.translation, 1.0)
+    harmonics = e3nn.spherical_harmonics(
+      list(range(1, _MAX_DEGREE + 1)),
+      e3nn.IrrepsArray('1o', vector),
+      normalize=True,
+      normalization='component',
+    ).array  # [T, L, k, 3 + 5]
+    radial = radial_basis(jnp.sqrt(jnp.sum(vector**2, axis=-1)))  # [T, L, k, 8]
+    offset = embeddings.relative_position(protein, _MAX_OFFSET)
+    offset = jax.vmap(lambda i: jnp.take_along_axis(offset, i, axis=1))(indices)
+    types = nn.Embed(len(protein_lib.RESIDUE_TYPES), 16, name='type')(protein.residue_type)
+    lead = radial.shape[:-1]
+    features = jnp.concatenate(
+      [
+        radial,
+        (radial[..., :, None] * harmonics[..., None, :]).reshape(*lead, -1),
+        relative.rotation.reshape(*lead, 9),
+        types[indices],
+        jax.nn.one_hot(offset, 2 * _MAX_OFFSET + 2, dtype=radial.dtype),
+      ],
+      axis=-1,
+    )
+    hidden = nn.silu(nn.Dense(_HIDDEN_CHANNELS, name='hidden_1')(features))
+    hidden = nn.silu(nn.Dense(_HIDDEN_CHANNELS, name='hidden_2')(hidden))
+    return nn.Dense(self.channels, name='out')(jnp.sum(hidden * weights[..., None], axis=-2))

@@ -1,0 +1,57 @@
+"""A user's mistake, and how a command line reports it: one line, exit code 2."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+
+class InputError(ValueError):
+  """Something that the user gave is wrong; the message says what, where, what to do."""
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  if _wants_help(argv):
+    return app.parse_flags_with_usage(list(argv))
+  try:
+    return flags.FLAGS(argv)
+  except Exception as error:  # Parsing runs configuration files, which may raise anything.
+    what = str(error)
+    if 'Traceback' in what:  # config_flags quotes a whole traceback; its last line says what.
+      what = what.strip().splitlines()[-1].removeprefix('tempo_jax.errors.InputError: ')
+    elif isinstance(error, AttributeError | KeyError | TypeError):
+      what = f'a --config.NAME=VALUE flag does not fit the configuration: {what}'
+    _exit_with(f'{what}; --help lists every flag')
+    raise AssertionError('unreachable') from error
+
+
+def _wants_help(argv: Sequence[str]) -> bool:
+  return any(arg.lstrip('-').split('=')[0].startswith('help') for arg in argv[1:])
+
+
+def _exit_with(message: str):
+  print('error: ' + ' '.join(str(message).split()), file=sys.stderr, flush=True)
+  sys.exit(2)
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+  """Runs an absl main; an `InputError` or a bad flag ends in one line and exit code 2.
+
+  Args:
+    main: takes the arguments left over after flag parsing. Leftovers are
+      refused, since a flag that misses its dashes would silently do nothing.
+  """
+
+  def guarded(argv: Sequence[str]) -> None:
+    try:
+      if len(argv) > 1:
+        raise InputError(f'unexpected argument {argv[1]!r}: every option is a --flag; see --help')
+      main(argv)
+    except InputError as error:
+      _exit_with(str(error))
+    except BrokenPipeError:
+      # The reader of our output went away (e.g. `| head`); not our failure.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+  app.run(guarded, flags_parser=_parse_flags)

@@ -1,0 +1,1 @@
+"""Rotations, rigid frames, torsions and backbone atoms; float32, lengths in Å."""

@@ -1,0 +1,266 @@
+"""A trained model: load it, sample trajectories with it, write it to a directory."""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from ml_collections import config_dict
+
+from tempo_jax import config as config_lib
+from tempo_jax import protein as protein_lib
+from tempo_jax import trajectory as trajectory_lib
+from tempo_jax.errors import InputError
+from tempo_jax.samplers import ensemble, upsample
+
+CONFIG_FILE = 'config.json'
+PARAMS_FILE = 'params.npz'
+_BUNDLED = pathlib.Path(__file__).parent / 'models'
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """Configuration and parameters.
+
+  Attributes:
+    name: what `load_model` was given.
+    config: the model's configuration (`tempo_jax.config.model_config`), frozen.
+    params: per level name, the parameters of its drift.
+  """
+
+  name: str
+  config: config_dict.FrozenConfigDict
+  params: Mapping[str, Any]
+
+  @property
+  def dt_ns(self) -> float:
+    """Time between two frames of a sampled trajectory, ns."""
+    return self.config.level[self.config.levels[-1]].dt_ns
+
+  def sample(
+    self,
+    protein: protein_lib.Protein,
+    num_frames: int = 400,
+    num_replicas: int = 1,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+    segment_batch_size: int | None = None,
+    replica_batch_size: int | None = None,
+  ) -> trajectory_lib.Trajectory:
+    """Samples trajectories that start from the protein's conformation.
+
+    Args:
+      protein: from `tempo_jax.load_protein`.
+      num_frames: frames per replica, at dt, 2 dt, ...
+      num_replicas: independent trajectories.
+      rng: a key; default `jax.random.key(0)`.
+      temperature_K: temperature, K.
+      segment_batch_size: fine segments computed together; default all.
+      replica_batch_size: replicas computed together; default all.
+
+    Returns:
+      Trajectory with positions (replicas, frames, residues, 4, 3) in Å, on the device.
+
+    Raises:
+      InputError: a number is out of range.
+      FloatingPointError: the model ran off to infinity.
+    """
+    sampler = self.sampler(num_frames, num_replicas, segment_batch_size, replica_batch_size)
+    rng = jax.random.key(0) if rng is None else rng
+    check_temperature(temperature_K)
+    return self.trajectory(protein, sampler(self.params, protein.arrays, rng, temperature_K))
+
+  def upsample(
+    self,
+    protein: protein_lib.Protein,
+    coarse_positions: np.ndarray,
+    spacing_ns: float,
+    start_ns: float = 0.0,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+    segment_batch_size: int | None = None,
+  ) -> trajectory_lib.Trajectory:
+    """Fills in the frames after each of some coarse frames.
+
+    Args:
+      protein: the residues of the frames.
+      coarse_positions: [S, L, 4, 3] Å.
+      spacing_ns: time between two coarse frames, ns; a time step of the model's levels.
+      start_ns: time of the first coarse frame, ns.
+      rng: a key; default `jax.random.key(0)`.
+      temperature_K: temperature, K.
+      segment_batch_size: segments computed together; default all.
+
+    Returns:
+      Trajectory with positions (1, S * frames per segment, residues, 4, 3) in Å.
+
+    Raises:
+      InputError: the model has no level with this time step above its finest.
+      FloatingPointError: the model ran off to infinity.
+    """
+    upsampler = self.upsampler(spacing_ns, segment_batch_size)
+    rng = jax.random.key(0) if rng is None else rng
+    check_temperature(temperature_K)
+    positions = upsampler(self.params, protein.arrays, coarse_positions, rng, temperature_K)
+    return self.trajectory(protein, positions[None], start_ns + self.dt_ns)
+
+  def sampler(
+    self,
+    num_frames: int,
+    num_replicas: int = 1,
+    segment_batch_size: int | None = None,
+    replica_batch_size: int | None = None,
+  ) -> Callable[..., jax.Array]:
+    """The jitted function beneath `sample`, e.g. to compile it ahead of time.
+
+    Args and result: `ensemble.make_ensemble_sampler`; its first argument is `params`.
+
+    Raises:
+      InputError: a number is out of range.
+    """
+    for flag, value in (('num_frames', num_frames), ('num_replicas', num_replicas)):
+      if value < 1:
+        raise InputError(f'{flag} = {value}: at least 1 is needed')
+    return _ensemble_sampler(
+      self.config, num_frames, num_replicas, segment_batch_size, replica_batch_size
+    )
+
+  def upsampler(
+    self, spacing_ns: float, segment_batch_size: int | None = None
+  ) -> Callable[..., jax.Array]:
+    """The jitted function beneath `upsample`: see `upsample.make_upsampler`."""
+    return _upsampler(self.config, float(spacing_ns), segment_batch_size)
+
+  def trajectory(
+    self,
+    protein: protein_lib.Protein,
+    positions: jax.Array,
+    start_ns: float | None = None,
+  ) -> trajectory_lib.Trajectory:
+    """What a sampler of this model gave, as a trajectory.
+
+    Args:
+      protein: that was sampled.
+      positions: (replicas, frames, residues, 4, 3) Å.
+      start_ns: time of the first frame, ns; default `dt_ns`.
+
+    Raises:
+      FloatingPointError: the positions are not finite.
+    """
+    finite = np.asarray(jnp.all(jnp.isfinite(positions), axis=(0, 2, 3, 4)))
+    if not finite.all():
+      raise FloatingPointError(
+        f'the model {self.name} ran off to infinity at frame {int(np.argmin(finite)) + 1} of '
+        f'{finite.size}: sample fewer frames, another seed, or train it further'
+      )
+    return trajectory_lib.Trajectory(
+      positions=positions, protein=protein, dt_ns=self.dt_ns, start_ns=start_ns
+    )
+
+  def save(self, directory: str) -> None:
+    """Writes `config.json` and `params.npz`, which `load_model` reads; without pickle."""
+    os.makedirs(directory, exist_ok=True)
+    flat: dict[str, Any] = traverse_util.flatten_dict(dict(self.params), sep='/')
+    arrays = {key: np.asarray(value) for key, value in flat.items()}
+    with open(os.path.join(directory, PARAMS_FILE), 'wb') as file:
+      np.savez_compressed(file, allow_pickle=False, **arrays)
+    with open(os.path.join(directory, CONFIG_FILE), 'w') as file:
+      json.dump({'model': config_lib.to_dict(self.config)}, file, indent=2)
+      file.write('\n')
+
+
+def check_temperature(temperature_K: float) -> None:
+  """Raises `InputError` unless it is a positive number of kelvin."""
+  if not 0.0 < temperature_K < math.inf:
+    raise InputError(f'temperature_K = {temperature_K}: a positive number of kelvin is needed')
+
+
+# Compiled once per process and setting; `Model` itself holds arrays and cannot be hashed.
+_ensemble_sampler = functools.lru_cache(maxsize=16)(ensemble.make_ensemble_sampler)
+_upsampler = functools.lru_cache(maxsize=16)(upsample.make_upsampler)
+
+
+def _read_exported(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
+  with open(directory / CONFIG_FILE) as file:
+    config = config_lib.from_dict(json.load(file)['model'])
+  with np.load(directory / PARAMS_FILE, allow_pickle=False) as arrays:
+    flat = {key: jnp.asarray(arrays[key]) for key in arrays.files}
+  return config, traverse_util.unflatten_dict(flat, sep='/')
+
+
+def _read_workdir(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
+  # Orbax is only needed for directories that training wrote.
+  from tempo_jax.training import checkpoint
+
+  config, params, _ = checkpoint.load_params(str(directory))
+  return config.model, dict(params)
+
+
+def _read(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
+  return (_read_exported if (directory / PARAMS_FILE).exists() else _read_workdir)(directory)
+
+
+def load_model(name: str | os.PathLike[str] = 'default') -> Model:
+  """Loads a model.
+
+  Args:
+    name: 'default', the bundled model; or a directory: one that `experiments.train` wrote, one
+      that `Model.save` wrote, or one with a folder of either kind per level (e.g. `coarse`,
+      `fine`).
+
+  Returns:
+    The model with the averaged parameters of the newest checkpoint.
+
+  Raises:
+    InputError: there is no such model, or a level of it is missing.
+  """
+  directory = _BUNDLED / 'default' if name == 'default' else pathlib.Path(name)
+  if not directory.is_dir():
+    raise InputError(
+      f'no model at {directory}: give a directory that experiments.train wrote, or default'
+    )
+  if (directory / CONFIG_FILE).exists():
+    config, params = _read(directory)
+  else:
+    parts = sorted(path.parent for path in directory.glob(f'*/{CONFIG_FILE}'))
+    if not parts:
+      raise InputError(
+        f'{directory} is no model directory: neither it nor a folder in it holds {CONFIG_FILE}'
+      )
+    config, params = _merge([(part, *_read(part)) for part in parts])
+  missing = [level for level in config.levels if level not in params]
+  if missing:
+    raise InputError(
+      f'{directory} holds {", ".join(params)} but not {", ".join(missing)}: train that level too, '
+      'and give a directory with one folder per level'
+    )
+  config_lib.check(config)
+  return Model(str(name), config_lib.freeze(config), params)
+
+
+def _merge(parts: list[tuple[pathlib.Path, Any, dict[str, Any]]]) -> tuple[Any, dict[str, Any]]:
+  """One model from several runs that trained different levels of it."""
+  path, config, params = parts[0]
+  config = config_lib.from_dict(config_lib.to_dict(config))
+  params = dict(params)
+  for other, other_config, other_params in parts[1:]:
+    for level in other_params:
+      if level in params:
+        raise InputError(f'{path} and {other} both hold the level {level}: keep one of them')
+      config.level[level] = other_config.level[level]
+    same = {k: v for k, v in config_lib.to_dict(config).items() if k != 'level'}
+    theirs = {k: v for k, v in config_lib.to_dict(other_config).items() if k != 'level'}
+    if same != theirs:
+      raise InputError(
+        f'{path} and {other} hold levels of different models: train them from one configuration'
+      )
+    params |= other_params
+  return config, params

@@ -1,0 +1,40 @@
+"""Where a result comes from: versions, device, parameters."""
+
+import hashlib
+import platform
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+from flax import traverse_util
+
+from tempo_jax import version
+
+
+def versions() -> dict[str, str]:
+  """Of everything that the numbers depend on."""
+  return {
+    'tempo_jax': version.__version__,
+    'jax': jax.__version__,
+    'jaxlib': jaxlib.__version__,
+    'flax': flax.__version__,
+    'python': platform.python_version(),
+  }
+
+
+def device() -> dict[str, Any]:
+  """The accelerator or processor that JAX computes on."""
+  first = jax.devices()[0]
+  return {'platform': first.platform, 'kind': first.device_kind, 'count': jax.device_count()}
+
+
+def params_sha256(params: Any) -> str:
+  """Checksum of parameters: names, types, shapes and values, in the order of the names."""
+  digest = hashlib.sha256()
+  for name, value in sorted(traverse_util.flatten_dict(dict(params), sep='/').items()):
+    array = np.asarray(value)
+    digest.update(f'{name} {array.dtype} {array.shape}\n'.encode())
+    digest.update(array.tobytes())
+  return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""Output directories that appear whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+
+from tempo_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def output_directory(
+  out: str | os.PathLike[str], ours: re.Pattern[str], overwrite: bool = False
+) -> Iterator[pathlib.Path]:
+  """A folder to write into that becomes `out` when the block ends, and is gone when it fails.
+
+  Whether `out` can be written is found out on entry. Where `out` exists, its files are replaced
+  one by one at the end, those of an earlier run that have no successor are removed, and what
+  `ours` does not match stays.
+
+  Args:
+    out: the directory wanted; missing parents are made.
+    ours: matches the whole name of every file that may be written.
+    overwrite: accept that `out` exists.
+
+  Yields:
+    The folder to write into.
+
+  Raises:
+    InputError: `out` exists, or it cannot be written: permission, space, ...
+  """
+  out = pathlib.Path(out).expanduser()
+  new_parents: list[pathlib.Path] = []
+  staging = None
+  try:
+    out = out.resolve()
+    replace = _may_replace(out, overwrite)
+    new_parents = [] if replace else [p for p in out.parents if not p.exists()]
+    staging = (out if replace else out.parent) / f'.partial_{secrets.token_hex(4)}'
+    staging.mkdir(parents=True)
+    yield staging
+    if replace:
+      _replace_files(staging, out, ours)
+    else:
+      staging.rename(out)
+  except OSError as error:
+    raise InputError(f'cannot write {out}: {error.strerror or error}') from error
+  except InputError as error:
+    if staging is None:
+      raise
+    # Whoever wrote into the folder knows it by its passing name.
+    raise InputError(str(error).replace(str(staging), str(out))) from error
+  finally:
+    if staging is not None:
+      shutil.rmtree(staging, ignore_errors=True)
+    for parent in new_parents:
+      with contextlib.suppress(OSError):  # the result, if there is one, is in it
+        parent.rmdir()
+
+
+def _may_replace(out: pathlib.Path, overwrite: bool) -> bool:
+  """Whether there is something to replace."""
+  if not out.exists():
+    return False
+  if not out.is_dir():
+    raise InputError(f'--out={out} is a file: give a directory')
+  if not overwrite:
+    raise InputError(f'--out={out} exists already: choose another, or replace it with --overwrite')
+  return True
+
+
+def _replace_files(staging: pathlib.Path, out: pathlib.Path, ours: re.Pattern[str]) -> None:
+  new = {path.name for path in staging.iterdir()}
+  for name in sorted(new):
+    os.replace(staging / name, out / name)
+  for path in out.iterdir():
+    if path.name not in new and ours.fullmatch(path.name):
+      path.unlink()

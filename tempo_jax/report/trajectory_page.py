@@ -1,0 +1,151 @@
+"""The report on one sampled trajectory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from tempo_jax import protein as protein_lib
+from tempo_jax import trajectory as trajectory_lib
+from tempo_jax.metrics import flexibility, validity
+from tempo_jax.report import frame_table, page, plots
+
+
+def trajectory_page(
+  trajectory: trajectory_lib.Trajectory,
+  frames: frame_table.FrameTable,
+  settings: Mapping[str, Any],
+) -> str:
+  """The HTML document.
+
+  Args:
+    trajectory: what was sampled.
+    frames: its numbers per frame.
+    settings: name -> value, shown as a table.
+
+  Raises:
+    InputError: matplotlib is not installed.
+  """
+  plots.require()
+  protein = trajectory.protein
+  sections = [
+    page.section('In short', page.table(_numbers(trajectory, frames))),
+    page.section(
+      'Motion',
+      _over_time(
+        frames,
+        ['rmsd_to_start_A'],
+        'RMSD to start (Å)',
+        'RMSD of the CA atoms to the start conformation, after superposition.',
+      ),
+      _over_time(
+        frames,
+        ['radius_of_gyration_A'],
+        'radius of gyration (Å)',
+        'Radius of gyration of the backbone atoms, every atom weighing the same.',
+      ),
+      _fluctuation(trajectory),
+    ),
+    page.section(
+      'Validity',
+      _over_time(
+        frames,
+        ['ca_ca_min_A', 'ca_ca_max_A'],
+        'CA-CA (Å)',
+        'Least and greatest distance of CA atoms that are neighbours in the chain, per frame. '
+        f'Outside the dashed lines the chain has collapsed (below {validity.MIN_CA_CA:g} Å) or '
+        f'come apart (above {validity.MAX_CA_CA:g} Å).',
+        limits=(validity.MIN_CA_CA, validity.MAX_CA_CA),
+      ),
+      _over_time(
+        frames,
+        ['c_n_max_A'],
+        'longest C-N (Å)',
+        'Greatest C-N distance across a peptide bond, per frame; ideal is 1.33 Å, above the '
+        f'dashed line ({validity.MAX_C_N:g} Å) the bond is broken.',
+        limits=(validity.MAX_C_N,),
+      ),
+      _over_time(
+        frames,
+        ['clashes'],
+        'clashes',
+        'Pairs of backbone atoms of different residues nearer than '
+        f'{validity.CLASH_DISTANCE:g} Å, per frame.',
+      ),
+    ),
+  ]
+  said = [*protein.warnings, *(f'left out: {residue}' for residue in protein.left_out)]
+  if said:
+    sections.append(page.section('About the input', page.listing(said)))
+  sections.append(page.section('Settings', page.table(settings)))
+  return page.page(f'{protein.name}: sampled trajectory', sections)
+
+
+def _numbers(
+  trajectory: trajectory_lib.Trajectory, frames: frame_table.FrameTable
+) -> dict[str, str]:
+  protein = trajectory.protein
+  rmsd = frames.columns['rmsd_to_start_A']
+  gyration = frames.columns['radius_of_gyration_A']
+  numbers = {
+    'residues': str(protein.num_residues),
+    'chains': str(protein.num_chains),
+    'trajectories': str(trajectory.num_replicas),
+    'frames of each': str(trajectory.num_frames),
+    'time': f'{trajectory.time_ns[0]:g} to {trajectory.time_ns[-1]:g} ns, '
+    f'{trajectory.dt_ns:g} ns apart',
+    'RMSD to start': f'{rmsd.mean():.2f} Å on average, {rmsd.max():.2f} Å at most',
+    'radius of gyration': f'{gyration.mean():.2f} ± {gyration.std():.2f} Å',
+    'frames with a broken chain': f'{frames.broken_percent:.1f} %',
+    'frames with a clash': f'{frames.clash_percent:.1f} %',
+  }
+  if trajectory.num_frames > 1:
+    pairwise = jax.device_get(jax.lax.map(flexibility.pairwise_ca_rmsd, trajectory.positions))
+    numbers['pairwise RMSD'] = f'{pairwise.mean():.2f} Å (CA, within a trajectory)'
+  return numbers
+
+
+def _replicas(values: np.ndarray) -> dict[str, np.ndarray]:
+  """Label -> the numbers of one replica; values [R, ...]."""
+  return {f'replica {k + 1}': row for k, row in enumerate(values)}
+
+
+def _over_time(
+  frames: frame_table.FrameTable,
+  columns: list[str],
+  y_label: str,
+  caption: str,
+  limits: tuple[float, ...] = (),
+) -> str:
+  curves = np.stack([frames.columns[name] for name in columns], axis=1)  # [R, columns, F]
+  figure = plots.lines(
+    frames.time_ns, _replicas(curves), x_label='time (ns)', y_label=y_label, limits=limits
+  )
+  return page.picture(plots.to_svg(figure), caption)
+
+
+def _fluctuation(trajectory: trajectory_lib.Trajectory) -> str:
+  protein = trajectory.protein
+  rmsf = jax.jit(flexibility.ca_rmsf)(trajectory.positions, protein.arrays.positions)
+  figure = plots.lines(
+    np.arange(protein.num_residues),
+    _replicas(np.asarray(rmsf)),
+    x_label='residue',
+    y_label='RMSF (Å)',
+    marks=(np.flatnonzero(np.diff(protein.arrays.chain_index)) + 0.5).tolist(),
+    x_name=lambda index: _residue_name(protein, index),
+  )
+  return page.picture(
+    plots.to_svg(figure),
+    'Fluctuation of each CA atom about its mean, frames superposed on the start conformation. '
+    'Dotted lines part chains.',
+  )
+
+
+def _residue_name(protein: protein_lib.Protein, index: float) -> str:
+  """Chain and author's number; nothing beyond the ends."""
+  i = round(index)
+  if not 0 <= i < protein.num_residues:
+    return ''
+  return f'{protein.chain_of_residue[i]}{protein.residue_number[i]}{protein.insertion_code[i]}'

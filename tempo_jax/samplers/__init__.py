@@ -1,0 +1,1 @@
+"""From one conformation to a trajectory."""

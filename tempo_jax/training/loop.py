@@ -1,0 +1,327 @@
+"""The training loop: data, steps, validation, logging, checkpoints, resume.
+
+Order on start: configuration, data, fresh states, then the newest checkpoint over them. Data
+order and noise follow from (seed, step), so that a run that was stopped and resumed equals one
+that was not, bit for bit.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+from absl import logging
+
+from tempo_jax import config as config_lib
+from tempo_jax.data import batching, windows
+from tempo_jax.data import store as store_lib
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.errors import InputError
+from tempo_jax.training import checkpoint, metric_writer, parallel, step_spread, train_step
+from tempo_jax.training import optimizer as optimizer_lib
+
+CONFIG_FILE = 'config.json'
+_SPREAD_BATCHES = 8
+
+
+@dataclasses.dataclass
+class Level:
+  """What the loop needs of one level.
+
+  Attributes:
+    train: batches to learn from.
+    validation: batches from held-out time blocks; None where none are configured.
+    scalars: the level's numbers, for the mapped steps.
+  """
+
+  train: batching.Loader
+  validation: batching.Loader | None
+  scalars: level_lib.Level | None = None
+
+
+def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
+  """Training and validation batches of one level."""
+  data = config.data
+  dt_ns = config.model.level[name].dt_ns
+
+  def loader(split, block):
+    source = windows.WindowSource(
+      store,
+      dt_ns=dt_ns,
+      num_frames=train_step.frames_per_window(config),
+      split=split,
+      seed=config.seed,
+      time_block=tuple(block),
+      start_stride_ns=dt_ns if name in data.aligned_starts else None,
+    )
+    for key, reason in source.left_out:
+      logging.warning('%s level, %s: %s left out, %s', name, split, key, reason)
+    return batching.Loader(
+      source,
+      data.batch_size,
+      shard_index=jax.process_index(),
+      num_shards=jax.process_count(),
+    )
+
+  train = loader('train', data.train_block)
+  validation = None
+  if data.validation_block is not None:
+    try:
+      validation = loader(data.validation_split, data.validation_block)
+    except InputError as error:
+      # Short trajectories may have no room for held-out windows of a coarse level.
+      logging.warning('%s level: no validation, since %s', name, error)
+  return Level(train, validation)
+
+
+def _read_config(workdir: str) -> Any | None:
+  path = os.path.join(workdir, CONFIG_FILE)
+  if not os.path.exists(path):
+    return None
+  with open(path) as file:
+    return config_lib.from_dict(json.load(file))
+
+
+def write_config(workdir: str, config: Any) -> None:
+  """Writes `config.json` of a workdir, whole or not at all."""
+  path = os.path.join(workdir, CONFIG_FILE)
+  with open(path + '.tmp', 'w') as file:
+    json.dump(config_lib.to_dict(config), file, indent=2)
+    file.write('\n')
+  os.replace(path + '.tmp', path)
+
+
+def _adopt(config: Any, earlier: Any, workdir: str) -> None:
+  """Takes over the measured spreads of an earlier run; refuses another model or seed."""
+  for name in config.model.levels:
+    for key in ('translation_std', 'rotation_std'):
+      if name in earlier.model.level:
+        config.model.level[name][key] = earlier.model.level[name][key]
+  same = (
+    config.model == earlier.model
+    and config.seed == earlier.seed
+    and tuple(config.train.levels) == tuple(earlier.train.levels)
+  )
+  if not same:
+    raise InputError(
+      f'{workdir} holds a run of another model, seed or set of levels: give another --workdir, '
+      'or the configuration of that run'
+    )
+
+
+def _check_levels(config: Any) -> None:
+  unknown = [name for name in config.train.levels if name not in config.model.levels]
+  if unknown or not config.train.levels:
+    raise InputError(
+      f'config.train.levels = {tuple(config.train.levels)}: choose from '
+      f'config.model.levels = {tuple(config.model.levels)}'
+    )
+
+
+class _StopRequest:
+  """Turns SIGTERM and the first Ctrl-C into a wish that the loop grants between steps."""
+
+  def __init__(self):
+    self.wanted = False
+    self._previous: dict[int, Any] = {}
+
+  def __enter__(self) -> '_StopRequest':
+    # Signals reach the main thread only; elsewhere (a notebook's worker) nothing is caught.
+    with contextlib.suppress(ValueError):
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._previous[number] = signal.signal(number, self._handle)
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
+
+  def _handle(self, number: int, frame: Any) -> None:
+    if self.wanted:  # A second Ctrl-C means now.
+      raise KeyboardInterrupt
+    self.wanted = True
+
+
+def _finite(level: str, step: int, metrics: Mapping[str, Any], names: tuple[str, ...]) -> dict:
+  """Metrics as floats; a loss or gradient that is no number ends the run."""
+  values = {key: float(value) for key, value in metrics.items()}
+  bad = [key for key, value in values.items() if not math.isfinite(value)]
+  if bad:
+    raise InputError(
+      f'training of the {level} level broke down at step {step}: {", ".join(bad)} is not finite; '
+      f'the batch was {", ".join(names)}. The last checkpoint is intact: look at these frames '
+      '(data_prep.inspect), or resume with a lower config.train.learning_rate'
+    )
+  return values
+
+
+def _validate(
+  config: Any, name: str, level: Level, evaluate: Callable[..., Any], params: Any
+) -> dict[str, float]:
+  """Mean loss over the first validation batches, always the same ones with the same noise."""
+  assert level.validation is not None
+  rng = jax.random.key(config.seed)
+  losses = []
+  for index in range(config.train.validation_batches):
+    batch, _ = level.validation.batch(index)
+    metrics = evaluate(
+      params, level.scalars, parallel.split_batch(batch), jax.random.fold_in(rng, index)
+    )
+    losses.append({key: float(value) for key, value in metrics.items()})
+  return {f'{name}/validation_{key}': float(np.mean([x[key] for x in losses])) for key in losses[0]}
+
+
+@contextlib.contextmanager
+def _progress(start: int, stop: int) -> Iterator[tqdm.tqdm]:
+  """A bar on a terminal; elsewhere the log lines tell."""
+  with tqdm.tqdm(
+    initial=start, total=stop, unit='step', disable=not sys.stderr.isatty(), dynamic_ncols=True
+  ) as bar:
+    yield bar
+
+
+def train(config: Any, workdir: str) -> checkpoint.States:
+  """Trains the levels of `config.train.levels`; run again, it resumes.
+
+  Args:
+    config: an experiment's configuration (experiments/configs/).
+    workdir: directory for `config.json`, `metrics.jsonl`, TensorBoard events and
+      `checkpoints/`.
+
+  Returns:
+    The final states.
+
+  Raises:
+    InputError: the configuration or the data cannot be used, or the loss is no longer finite.
+    SystemExit: stopped by SIGTERM or Ctrl-C, after a checkpoint; code 130.
+  """
+  config = config_lib.from_dict(config_lib.to_dict(config))
+  config_lib.check(config.model)
+  _check_levels(config)
+  parallel.check_batch_size(config.data.batch_size)
+  store = store_lib.Store(config.data.store)
+  levels = {name: _loaders(config, store, name) for name in config.train.levels}
+
+  os.makedirs(workdir, exist_ok=True)
+  earlier = _read_config(workdir)
+  if earlier is not None:
+    _adopt(config, earlier, workdir)
+  else:
+    for name, level in levels.items():
+      batches = (level.train.batch(step)[0] for step in range(_SPREAD_BATCHES))
+      spread = step_spread.measure(config, batches)
+      section = config.model.level[name]
+      section.translation_std, section.rotation_std = spread
+      logging.info('%s level: one step spreads residues by %.3f Å and %.3f rad', name, *spread)
+  if jax.process_index() == 0:
+    write_config(workdir, config)
+
+  states = checkpoint.initial_states(config)
+  checkpointer = checkpoint.Checkpointer(
+    workdir, config.train.keep_checkpoints, config.train.keep_period
+  )
+  start = 0
+  if checkpointer.latest_step is not None:
+    states = checkpointer.restore(states)
+    start = checkpointer.latest_step
+    logging.info('resumed from step %d', start)
+
+  frozen = config_lib.freeze(config)
+  optimizer = optimizer_lib.make_optimizer(config.train)
+  for name, level in levels.items():
+    level.scalars = level_lib.Level.of(frozen.model, name)
+  step = parallel.map_train_step(frozen, optimizer)
+  evaluate = parallel.map_evaluation_step(frozen)
+  try:
+    states = _run(config, workdir, levels, step, evaluate, states, start, checkpointer)
+  finally:
+    checkpointer.close()
+  return states
+
+
+def _run(
+  config: Any,
+  workdir: str,
+  levels: dict[str, Level],
+  mapped_step: Callable[..., Any],
+  evaluate: Callable[..., Any],
+  states: checkpoint.States,
+  start: int,
+  checkpointer: checkpoint.Checkpointer,
+) -> checkpoint.States:
+  """Steps start + 1 ... num_steps."""
+  num_steps = config.train.num_steps
+  rng = jax.random.key(config.seed)
+  rngs = {name: jax.random.fold_in(rng, index) for index, name in enumerate(config.model.levels)}
+  writer = None
+  if jax.process_index() == 0:
+    writer = metric_writer.MetricWriter(workdir, start)
+  streams = {name: level.train.iterate(start) for name, level in levels.items()}
+  pending: dict[str, tuple[int, Any, tuple[str, ...]]] = {}
+  clock, clock_step = time.monotonic(), start
+  scalars: dict[str, float] = {}
+
+  def settle():
+    """Reads the metrics of the last step of each level, which may still be running."""
+    values = {}
+    for name, (at, metrics, names) in pending.items():
+      for key, value in _finite(name, at, metrics, names).items():
+        values[f'{name}/{key}'] = value
+    pending.clear()
+    return values
+
+  with contextlib.ExitStack() as stack:
+    stop = stack.enter_context(_StopRequest())
+    bar = stack.enter_context(_progress(start, num_steps))
+    if writer is not None:
+      stack.callback(writer.close)
+    for stream in streams.values():
+      stack.callback(stream.close)
+
+    for step in range(start + 1, num_steps + 1):
+      batches = {name: next(stream) for name, stream in streams.items()}
+      # The devices worked on the last step while the batches were read; only now look at it.
+      scalars = settle()
+      for name, (batch, names) in batches.items():
+        states[name], metrics = mapped_step(
+          states[name], levels[name].scalars, parallel.split_batch(batch), rngs[name]
+        )
+        pending[name] = (step, metrics, names)
+      bar.update()
+
+      last = step == num_steps
+      if step % config.train.log_every == 0 or last:
+        scalars = settle()
+        now = time.monotonic()
+        scalars['steps_per_s'] = (step - clock_step) / max(now - clock, 1e-9)
+        clock, clock_step = now, step
+      else:
+        scalars = {}
+      if step % config.train.validate_every == 0 or last:
+        for name, level in levels.items():
+          if level.validation is not None:
+            scalars |= _validate(config, name, level, evaluate, states[name].ema_params)
+      if scalars and writer is not None:
+        writer.write(step, scalars)
+        text = ', '.join(f'{key} {value:.4g}' for key, value in scalars.items())
+        logging.info('step %d: %s', step, text)
+        bar.set_postfix({k: f'{v:.3g}' for k, v in scalars.items() if k.endswith('/loss')})
+      if step % config.train.checkpoint_every == 0 or last or stop.wanted:
+        settle()  # Never save a state that is no longer finite.
+        checkpointer.save(step, states, config)
+      if stop.wanted and not last:
+        print(
+          f'stopped after step {step} of {num_steps}; the same command resumes there',
+          file=sys.stderr,
+        )
+        raise SystemExit(130)
+  return states

@@ -1,0 +1,325 @@
+"""Trajectories of backbone atoms, to and from mdtraj and files."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable
+
+import gemmi
+import jax
+import mdtraj
+import numpy as np
+
+from tempo_jax import protein as protein_lib
+from tempo_jax import residue_selection
+from tempo_jax.errors import InputError
+
+ATOM_NAMES = ('N', 'CA', 'C', 'O')
+PS_PER_AKMA = 0.048888212  # CHARMM's unit of time, which DCD headers use
+PDB_CHAIN_IDS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trajectory:
+  """One or more replicas of one protein, frames evenly spaced in time.
+
+  Attributes:
+    positions: [R, F, L, 4, 3] Å, replicas and frames of N, CA, C, O; stays on its device.
+    protein: names, numbering, chains and the start conformation.
+    dt_ns: time from frame to frame, ns.
+    start_ns: time of the first frame, ns; `dt_ns` if None, the start
+      conformation itself not being a frame.
+  """
+
+  positions: jax.Array | np.ndarray
+  protein: protein_lib.Protein
+  dt_ns: float
+  start_ns: float | None = None
+
+  def __post_init__(self):
+    expected = (self.protein.num_residues, 4, 3)
+    if self.positions.ndim != 5 or self.positions.shape[2:] != expected:
+      raise ValueError(f'positions have shape {self.positions.shape}, not (R, F, *{expected})')
+
+  @property
+  def num_replicas(self) -> int:
+    """R."""
+    return self.positions.shape[0]
+
+  @property
+  def num_frames(self) -> int:
+    """F."""
+    return self.positions.shape[1]
+
+  @property
+  def time_ns(self) -> np.ndarray:
+    """[F] float64, ns."""
+    start = self.dt_ns if self.start_ns is None else self.start_ns
+    return start + self.dt_ns * np.arange(self.num_frames)
+
+  @classmethod
+  def from_mdtraj(
+    cls, traj: mdtraj.Trajectory, name: str, dt_ns: float | None = None
+  ) -> 'Trajectory':
+    """One replica, its residues chosen as `protein.from_mdtraj` does.
+
+    Args:
+      traj: any atoms; times in ps.
+      name: of the protein.
+      dt_ns: time from frame to frame, first frame at `dt_ns`, for formats that
+        hold no times (mdtraj numbers the frames of DCD and PDB files 0, 1, 2
+        ps); None reads the times of `traj`.
+
+    Raises:
+      InputError: no usable protein, or frames that are not evenly spaced.
+    """
+    protein, atom_index = protein_lib.from_mdtraj(traj, name)
+    start_ns = None
+    if dt_ns is None:
+      start_ns, dt_ns = _even_times(np.asarray(traj.time, np.float64) / 1000.0, name)
+    positions = backbone_positions(traj, protein, atom_index)[None]
+    return cls(positions, protein, dt_ns, start_ns)
+
+  def to_mdtraj(self, replica: int = 0) -> mdtraj.Trajectory:
+    """One replica, in nm and ps, without a unit cell."""
+    xyz = np.asarray(self.positions[replica], np.float32).reshape(self.num_frames, -1, 3) / 10.0
+    return mdtraj.Trajectory(xyz, topology(self.protein), time=1000.0 * self.time_ns)
+
+  def save(self, path: str | os.PathLike, overwrite: bool = False) -> tuple[pathlib.Path, ...]:
+    """Writes XTC, DCD, PDB or HDF5, by the extension (.xtc .dcd .pdb .h5).
+
+    Several replicas go to several files, STEM_r1.EXT, STEM_r2.EXT, ... Files
+    are written aside and then renamed, so that none is ever half written.
+
+    - XTC: 0.01 Å precision; times in ps, steps counted from 1.
+    - HDF5 (mdtraj's): full float32; times in ps.
+    - DCD: full float32; the frame spacing and the first time stand in the header
+      in CHARMM's units, where VMD and MDAnalysis read them. mdtraj does not: it
+      numbers the frames.
+    - PDB: 0.001 Å; no field for time, so each model's TITLE ends in 't= TIME' in
+      ps, as GROMACS writes and reads it. mdtraj numbers the frames.
+
+    Returns:
+      The files written.
+
+    Raises:
+      InputError: unknown extension, file there already (without `overwrite`),
+        folder missing or not writable, or coordinates that do not fit the format.
+    """
+    path = pathlib.Path(path)
+    if path.suffix not in _WRITERS:
+      known = ', '.join(_WRITERS)
+      raise InputError(f'{path}: unknown trajectory format {path.suffix!r}; use one of {known}')
+    targets = [path]
+    if self.num_replicas > 1:
+      names = [f'{path.stem}_r{k + 1}{path.suffix}' for k in range(self.num_replicas)]
+      targets = [path.with_name(name) for name in names]
+    there = next((target for target in targets if target.exists()), None)
+    if there and not overwrite:
+      raise InputError(f'{there} exists already; choose another name or overwrite it')
+    positions = np.asarray(self.positions, np.float32)
+    if not np.all(np.isfinite(positions)):
+      raise ValueError(f'{path}: positions are not finite; nothing was written')
+    with _Aside(path) as folder:
+      for k, target in enumerate(targets):
+        _WRITERS[path.suffix](folder / target.name, self, k)
+      for target in targets:
+        os.replace(folder / target.name, target)
+    return tuple(targets)
+
+
+def backbone_positions(
+  traj: mdtraj.Trajectory, protein: protein_lib.Protein, atom_index: np.ndarray
+) -> np.ndarray:
+  """Backbone atoms of every frame, as `protein.from_mdtraj` chose them.
+
+  Args:
+    traj: F frames.
+    protein: L residues.
+    atom_index: [L, 4], -1 for an O to be placed from the geometry.
+
+  Returns:
+    [F, L, 4, 3] float32 Å.
+  """
+  positions = 10.0 * traj.xyz[:, atom_index].astype(np.float32)
+  return residue_selection.place_oxygen(
+    positions, np.asarray(protein.arrays.bonded), atom_index[:, 3] < 0
+  )
+
+
+def topology(protein: protein_lib.Protein) -> mdtraj.Topology:
+  """N, CA, C, O of every residue, in the order of the trajectory, with their bonds.
+
+  Chains are kept apart and carry their ids, residues their author's number
+  (mdtraj has no insertion codes); peptide bonds only where residues are bonded.
+  """
+  top = mdtraj.Topology()
+  # mdtraj writes a blank chain id only if it is a space.
+  chains = [top.add_chain(chain_id or ' ') for chain_id in protein.chain_ids]
+  elements = [mdtraj.element.get_by_symbol(name[0]) for name in ATOM_NAMES]
+  carbonyl = None
+  for i, name in enumerate(protein.residue_names):
+    chain = chains[protein.arrays.chain_index[i]]
+    residue = top.add_residue(name, chain, resSeq=int(protein.residue_number[i]))
+    n, ca, c, o = (
+      top.add_atom(atom, element, residue)
+      for atom, element in zip(ATOM_NAMES, elements, strict=True)
+    )
+    if carbonyl is not None:
+      top.add_bond(carbonyl, n)
+    for bond in ((n, ca), (ca, c), (c, o)):
+      top.add_bond(*bond)
+    carbonyl = c if protein.arrays.bonded[i] else None
+  return top
+
+
+def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> None:
+  """Writes the backbone as PDB: chain ids, author's numbers, insertion codes.
+
+  The atoms are in the order of the trajectory. A chain id of several letters,
+  which mmCIF has and PDB has not, is written as a free letter or digit, and a
+  REMARK says so; beyond 62 chains letters repeat, and only TER keeps the chains
+  apart. Atom serials above 99,999 and residue numbers above 9,999 are written
+  in hybrid-36.
+
+  Raises:
+    InputError: coordinates (-1,000 to 10,000 Å) or residue numbers (from -999)
+      that do not fit PDB, or a folder that is missing or not writable.
+  """
+  path = pathlib.Path(path)
+  remarks, template = _pdb_template(protein, path)
+  text = remarks + _pdb_frame(template, np.asarray(protein.arrays.positions), path) + 'END\n'
+  with _Aside(path) as folder:
+    (folder / path.name).write_text(text)
+    os.replace(folder / path.name, path)
+
+
+def pdb_chain_ids(protein: protein_lib.Protein) -> tuple[str, ...]:
+  """The chain ids, '' or one character each, that PDB files get."""
+  used = {chain_id for chain_id in protein.chain_ids if len(chain_id) == 1}
+  free = [letter for letter in PDB_CHAIN_IDS if letter not in used] or list(PDB_CHAIN_IDS)
+  long = dict.fromkeys(chain_id for chain_id in protein.chain_ids if len(chain_id) > 1)
+  short = {chain_id: free[k % len(free)] for k, chain_id in enumerate(long)}
+  return tuple(short.get(chain_id, chain_id) for chain_id in protein.chain_ids)
+
+
+class _Aside:
+  """A folder beside the target to write into first; OS errors become input errors."""
+
+  def __init__(self, target: pathlib.Path):
+    self._target = target
+
+  def __enter__(self) -> pathlib.Path:
+    try:
+      self._folder = pathlib.Path(tempfile.mkdtemp(prefix='.partial_', dir=self._target.parent))
+    except OSError as error:
+      raise InputError(f'cannot write {self._target}: {error.strerror}') from None
+    return self._folder
+
+  def __exit__(self, kind, error, traceback) -> None:
+    shutil.rmtree(self._folder, ignore_errors=True)
+    if isinstance(error, OSError):
+      raise InputError(f'cannot write {self._target}: {error.strerror or error}') from None
+
+
+def _even_times(time_ns: np.ndarray, name: str) -> tuple[float, float]:
+  """Time of the first frame and spacing, ns."""
+  steps = np.diff(time_ns)
+  if len(steps) == 0:
+    raise InputError(f'{name}: one frame has no spacing in time; give its dt')
+  dt = float(np.mean(steps))
+  # Times are float32 in files.
+  if dt <= 0.0 or np.ptp(steps) > 1e-3 * dt + 1e-6 * np.max(np.abs(time_ns)):
+    low, high = np.min(steps), np.max(steps)
+    raise InputError(f'{name}: frames are {low:g} to {high:g} ns apart; give evenly spaced ones')
+  return float(time_ns[0]), dt
+
+
+def _write_xtc(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None:
+  traj = trajectory.to_mdtraj(replica)
+  with mdtraj.formats.XTCTrajectoryFile(str(path), 'w') as file:
+    file.write(traj.xyz, time=traj.time.astype(np.float32), step=np.arange(1, traj.n_frames + 1))
+
+
+def _write_h5(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None:
+  trajectory.to_mdtraj(replica).save_hdf5(path)
+
+
+def _write_dcd(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None:
+  trajectory.to_mdtraj(replica).save_dcd(path)
+  # mdtraj leaves the times in the header empty. The header: record length, 'CORD',
+  # then 20 integers, of which the second is the step of the first frame, the third
+  # the steps between frames, and the tenth, a float, the time of a step.
+  dt_ps = 1000.0 * trajectory.dt_ns
+  first_step = round(float(trajectory.time_ns[0]) / trajectory.dt_ns)
+  with open(path, 'r+b') as file:
+    file.seek(8 + 4 * 1)
+    file.write(struct.pack('<ii', first_step, 1))
+    file.seek(8 + 4 * 9)
+    file.write(struct.pack('<f', dt_ps / PS_PER_AKMA))
+
+
+def _write_pdb(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None:
+  positions = np.asarray(trajectory.positions[replica])
+  remarks, template = _pdb_template(trajectory.protein, path)
+  with open(path, 'w') as file:
+    file.write(remarks)
+    for k, (time_ns, frame) in enumerate(zip(trajectory.time_ns, positions, strict=True)):
+      file.write(f'TITLE     {trajectory.protein.name[:40]} t= {1000.0 * time_ns:.5f}\n')
+      file.write(f'MODEL     {k + 1:4d}\n{_pdb_frame(template, frame, path)}ENDMDL\n')
+    file.write('END\n')
+
+
+_WRITERS: dict[str, Callable[[pathlib.Path, Trajectory, int], None]] = {
+  '.xtc': _write_xtc,
+  '.dcd': _write_dcd,
+  '.pdb': _write_pdb,
+  '.h5': _write_h5,
+}
+
+
+def _pdb_template(protein: protein_lib.Protein, path: pathlib.Path) -> tuple[str, str]:
+  """REMARK lines, and the ATOM and TER lines of one model with %-fields for coordinates."""
+  if np.min(protein.residue_number) < -999:
+    raise InputError(f'{path}: residue numbers below -999 do not fit PDB; renumber the residues')
+  chain_ids = pdb_chain_ids(protein)
+  renamed = dict(zip(protein.chain_ids, chain_ids, strict=True))
+  remarks = ''.join(
+    f'REMARK   1 CHAIN {long} OF THE INPUT IS CHAIN {short} HERE\n'
+    for long, short in renamed.items()
+    if long != short
+  )
+  chains = [gemmi.Chain(chain_id) for chain_id in chain_ids]
+  elements = [gemmi.Element(name[0]) for name in ATOM_NAMES]
+  for i, name in enumerate(protein.residue_names):
+    residue = gemmi.Residue()
+    residue.name = name
+    residue.het_flag = 'A'
+    residue.entity_type = gemmi.EntityType.Polymer
+    residue.seqid = gemmi.SeqId(int(protein.residue_number[i]), protein.insertion_code[i] or ' ')
+    for atom_name, element in zip(ATOM_NAMES, elements, strict=True):
+      atom = gemmi.Atom()
+      atom.name, atom.element, atom.b_iso = atom_name, element, 0.0
+      residue.add_atom(atom)
+    chains[protein.arrays.chain_index[i]].add_residue(residue)
+  model = gemmi.Model(1)
+  for chain in chains:
+    model.add_chain(chain)
+  structure = gemmi.Structure()
+  structure.add_model(model)
+  lines = structure.make_pdb_string(gemmi.PdbWriteOptions(minimal=True)).splitlines()
+  records = [
+    f'{line[:30]}%8.3f%8.3f%8.3f{line[54:]}\n' if line.startswith('ATOM') else f'{line}\n'
+    for line in lines
+    if line.startswith(('ATOM', 'TER'))
+  ]
+  return remarks, ''.join(records)
+
+
+def _pdb_frame(template: str, positions: np.ndarray, path: pathlib.Path) -> str:
+  if not (np.min(positions) > -999.999 and np.max(positions) < 9999.999):
+    raise InputError(f'{path}: coordinates beyond -999 to 9999 Å do not fit PDB; use .xtc or .h5')
+  return template % tuple(positions.ravel().tolist())

@@ -1,0 +1,139 @@
+"""Small synthetic proteins, networks and parameters."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from tempo_jax import config as config_lib
+from tempo_jax import protein as protein_lib
+from tempo_jax.dynamics import sde
+from tests import peptides
+
+_COMPILER_OPTIONS = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
+
+
+def quick_jit(function, **kwargs):
+  """`jax.jit` that returns numpy arrays.
+
+  It compiles several times faster; what is compiled in tests runs for milliseconds.
+  """
+  jitted = jax.jit(function, compiler_options=_COMPILER_OPTIONS, **kwargs)
+
+  @functools.wraps(function)
+  def run(*args):
+    return jax.tree.map(np.asarray, jitted(*args))
+
+  return run
+
+
+def helix(length: int, chains: int = 1, seed: int = 0) -> protein_lib.ProteinArrays:
+  """L-peptide helices side by side, `length` residues in all, atoms displaced by 0.1 Å."""
+  rng = np.random.default_rng(seed)
+  lengths = [len(part) for part in np.array_split(np.arange(length), chains)]
+  positions = np.concatenate(
+    [peptides.helix(n)[:, :4] + [0.0, 0.0, 9.0 * i] for i, n in enumerate(lengths)]
+  )
+  positions += 0.1 * rng.normal(size=positions.shape)
+  index = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32)
+  bonded = np.ones(length, bool)
+  bonded[np.cumsum(lengths) - 1] = False
+  return protein_lib.ProteinArrays(
+    residue_type=rng.integers(0, 20, length).astype(np.int32),
+    residue_index=index,
+    chain_index=np.repeat(np.arange(chains), lengths).astype(np.int32),
+    bonded=bonded,
+    mask=np.ones(length, bool),
+    positions=positions.astype(np.float32),
+  )
+
+
+def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
+  """The same protein with finite garbage behind it."""
+  rng = np.random.default_rng(seed)
+  extra = length - len(protein.mask)
+  garbage = {
+    'residue_type': rng.integers(0, 20, extra),
+    'residue_index': rng.integers(-50, 50, extra),
+    'chain_index': rng.integers(0, 2, extra),
+    'bonded': np.zeros(extra, bool),
+    'mask': np.zeros(extra, bool),
+    'positions': 10.0 * rng.normal(size=(extra, 4, 3)),
+  }
+  return protein_lib.ProteinArrays(
+    **{
+      name: np.concatenate([value, garbage[name].astype(value.dtype)])
+      for name, value in vars(protein).items()
+    }
+  )
+
+
+def take(protein: protein_lib.ProteinArrays, order) -> protein_lib.ProteinArrays:
+  """Residues in another order."""
+  return jax.tree.map(lambda x: x[order], protein)
+
+
+def with_positions(protein: protein_lib.ProteinArrays, positions) -> protein_lib.ProteinArrays:
+  return dataclasses.replace(protein, positions=np.asarray(positions, np.float32))
+
+
+def random_motion(seed: int, translation: float = 100.0):
+  """Rotation [3, 3] and translation [3] of the given length, Å, float64, from scipy."""
+  rng = np.random.default_rng(seed)
+  shift = rng.normal(size=3)
+  return Rotation.random(rng=rng).as_matrix(), translation * shift / np.linalg.norm(shift)
+
+
+def small_config(dt_ns=None, update_rule='local', **encoder):
+  """A network of one block each; steps of some 0.2 Å. Frozen."""
+  config = config_lib.model_config(dt_ns or {'coarse': 0.4, 'fine': 0.1})
+  config.update_rule = update_rule
+  config.encoder.update(
+    channels=16,
+    num_ipa_blocks=1,
+    num_attention_blocks=1,
+    num_gru_layers=1,
+    num_heads=2,
+    ipa_scalar_channels=4,
+    ipa_query_points=2,
+    ipa_value_points=3,
+    num_neighbours=6,
+  )
+  config.encoder.update(encoder)
+  for name in config.levels:
+    config.level[name].update(translation_std=0.2, rotation_std=0.1, noise_rotation=0.3)
+  return config_lib.freeze(config)
+
+
+def fill(shapes, seed: int = 0, dtype=np.float32):
+  """Random parameters of the given tree of shapes, none of them zero, of order one over fan-in."""
+  rng = np.random.default_rng(seed)
+
+  def leaf(path, shape):
+    name = path[-1].key
+    values = rng.normal(size=shape.shape)
+    if name == 'kernel':
+      # DenseGeneral may have several axes in; a smaller number only means larger weights.
+      values *= shape.shape[0] ** -0.5
+    elif name == 'scale':
+      values = 1.0 + 0.1 * values
+    else:
+      values *= 0.3
+    return jnp.asarray(values, dtype)
+
+  return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+@functools.cache
+def params(config, seed: int = 0):
+  """Parameters of one level's drift, its head away from zero; nothing is compiled."""
+  shapes = jax.eval_shape(functools.partial(sde.init_params, config), jax.random.key(0))
+  return fill(shapes, seed)
+
+
+def zero_head(drift_params):
+  """The same parameters with the zero head of an untrained model."""
+  return {**drift_params, 'head_out': jax.tree.map(jnp.zeros_like, drift_params['head_out'])}

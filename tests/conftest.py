@@ -1,0 +1,31 @@
+"""A strict session: 8 virtual devices, NaNs and silent rank promotion raise."""
+
+import os
+import pathlib
+
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+)
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+import jax  # noqa: E402  (the flags above must be set before the backend starts)
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update('jax_debug_nans', True)
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> pathlib.Path:
+  """Real MD and awkward structures; not part of the project."""
+  default = pathlib.Path(__file__).parents[1] / '../shared/data'
+  path = pathlib.Path(os.environ.get('TEMPO_TEST_DATA', default)).resolve()
+  if not path.is_dir():
+    pytest.skip(f'no test data at {path}: set TEMPO_TEST_DATA to run this test')
+  return path
+
+
+@pytest.fixture
+def np_rng() -> np.random.Generator:
+  return np.random.default_rng(20251122)

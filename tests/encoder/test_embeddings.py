@@ -1,0 +1,73 @@
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from tempo_jax.encoder import embeddings
+from tests import builders
+
+
+@pytest.fixture(scope='module')
+def protein():
+  return builders.helix(10, chains=2)
+
+
+def apply(module, *args, seed=0):
+  shapes = jax.eval_shape(module.init, jax.random.key(0), *args)
+  return builders.quick_jit(module.apply)(builders.fill(shapes, seed), *args)
+
+
+@pytest.mark.parametrize('max_distance', [2, 32])
+def test_relative_position_classes(protein, max_distance):
+  protein = dataclasses.replace(
+    protein, residue_index=np.array([0, 1, 2, 40, 41, 0, 1, 2, 3, 4], np.int32)
+  )
+  classes = np.asarray(embeddings.relative_position(protein, max_distance))
+  for i, j in itertools.product(range(10), repeat=2):
+    if (i < 5) != (j < 5):
+      expected = 2 * max_distance + 1
+    else:
+      distance = protein.residue_index[j] - protein.residue_index[i]
+      expected = max(-max_distance, min(max_distance, distance)) + max_distance
+    assert classes[i, j] == expected
+
+
+def test_bias_is_read_from_the_class(protein):
+  module = embeddings.RelativePositionBias(num_heads=3)
+  np.testing.assert_array_equal(jax.jit(module.init_with_output)(jax.random.key(0), protein)[0], 0)
+  bias = apply(module, protein)
+  classes = embeddings.relative_position(protein)
+  assert bias.shape == (3, 10, 10)
+  # One value per class and head, another in every class.
+  for head in bias:
+    values = {int(c): float(head[classes == c][0]) for c in np.unique(classes)}
+    np.testing.assert_array_equal(head, np.vectorize(values.get)(classes))
+    assert len(set(values.values())) == len(values)
+
+
+def test_residue_embedding_sees_type_and_free_ends(protein):
+  module = embeddings.ResidueEmbedding(channels=6)
+  same_type = dataclasses.replace(protein, residue_type=np.full(10, 4, np.int32))
+  out = apply(module, same_type)
+  # Free before, free after, bonded on both sides; the first residue has nothing before it.
+  kinds = np.array([0, 1, 1, 1, 2, 0, 1, 1, 1, 2])
+  for i, j in itertools.product(range(10), repeat=2):
+    assert np.allclose(out[i], out[j]) == (kinds[i] == kinds[j])
+  other = apply(module, dataclasses.replace(protein, residue_type=np.full(10, 20, np.int32)))
+  assert (np.abs(other - out).max(axis=-1) > 0.1).all()
+
+
+def test_condition_embedding_tells_conditions_apart():
+  module = embeddings.ConditionEmbedding(channels=16)
+  sigma = [0.0, 0.01, 0.05, 5.0]
+  dt_ns = [1e-3, 0.01, 0.2, 1.0, 20.0, 1000.0]
+  temperature = [279.0, 300.0, 320.0, 348.0, 450.0]
+  grid = np.array(list(itertools.product(sigma, dt_ns, temperature)), np.float32)
+  shapes = jax.eval_shape(module.init, jax.random.key(0), *grid[0])
+  run = builders.quick_jit(jax.vmap(lambda p, x: module.apply(p, *x), in_axes=(None, 0)))
+  out = run(builders.fill(shapes, 0), grid)
+  distance = np.linalg.norm(out[:, None] - out[None], axis=-1)
+  assert distance[~np.eye(len(grid), dtype=bool)].min() > 0.1
+  assert np.abs(out).max() < 10.0

@@ -1,0 +1,171 @@
+"""Local-surroundings features against brute force and e3nn."""
+
+import e3nn_jax as e3nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tempo_jax.encoder import surroundings
+from tempo_jax.geometry import backbone, rigid
+from tests import builders
+
+LENGTH, COUNT, CUTOFF = 12, 4, 16.0
+MODULE = surroundings.Surroundings(channels=8, num_neighbours=COUNT)
+
+
+def nearest_by_hand(origins, mask, count):
+  """Lists of (neighbour, weight) by increasing distance."""
+  result = []
+  for i, here in enumerate(origins):
+    others = [j for j in range(len(origins)) if j != i and mask[j] and mask[i]]
+    others.sort(key=lambda j: np.linalg.norm(origins[j] - here))
+    distances = [np.linalg.norm(origins[j] - here) for j in others]
+    reach = min(distances[count], CUTOFF) if len(others) > count else CUTOFF
+    listed = zip(others[:count], distances[:count], strict=True)
+    result.append([(j, max(0.0, 1.0 - (d / reach) ** 2) ** 2) for j, d in listed])
+  return result
+
+
+nearest = builders.quick_jit(surroundings.nearest, static_argnums=2)
+
+
+@pytest.mark.parametrize('count', [1, COUNT, LENGTH - 1, LENGTH + 5])
+@pytest.mark.parametrize('real', [LENGTH, COUNT, 1], ids=['full', 'padded', 'alone'])
+def test_nearest_is_brute_force(np_rng, count, real):
+  origins = (9.0 * np_rng.normal(size=(LENGTH, 3))).astype(np.float32)
+  mask = np.isin(np.arange(LENGTH), np_rng.permutation(LENGTH)[:real])
+  indices, weights = nearest(origins, mask, count)
+  assert indices.shape == weights.shape == (LENGTH, min(count, LENGTH - 1))
+  for i, expected in enumerate(nearest_by_hand(origins.astype(np.float64), mask, count)):
+    for (j, weight), index, actual in zip(expected, indices[i], weights[i], strict=False):
+      assert index == j
+      np.testing.assert_allclose(actual, weight, atol=2e-6)
+    np.testing.assert_array_equal(weights[i, len(expected) :], 0.0)
+
+
+def test_nothing_jumps_where_neighbours_change_places(np_rng):
+  """One residue walks through the others; the weighted sum over its list stays continuous."""
+  steps = 4001
+  origins = 6.0 * np_rng.normal(size=(LENGTH, 3))
+  path = np.broadcast_to(origins, (steps, LENGTH, 3)).copy()
+  path[:, 0] = np.linspace([-15.0, 2.0, 1.0], [15.0, -1.0, 3.0], steps)
+  mask = np.ones(LENGTH, bool)
+  indices, weights = builders.quick_jit(
+    jax.vmap(lambda x: surroundings.nearest(x, mask, COUNT))
+  )(path.astype(np.float32))
+  lists = np.sort(indices[:, 0], axis=-1)
+  changes = np.any(lists[1:] != lists[:-1], axis=-1)
+  assert changes.sum() >= 5
+  value = np_rng.normal(size=LENGTH)
+  total = np.sum(weights[:, 0] * value[indices[:, 0]], axis=-1)
+  # 7.5e-3 Å a step: no faster where the list changes than elsewhere.
+  jumps = np.abs(np.diff(total))
+  assert jumps.max() < 0.02
+  assert jumps[changes].max() < 2.0 * jumps[~changes].max()
+
+
+def test_residues_on_one_spot_have_finite_values_and_gradients():
+  origins = np.zeros((LENGTH, 3), np.float32)
+  origins[:, 0] = np.repeat([0.0, 3.0], LENGTH // 2)
+  mask = np.ones(LENGTH, bool)
+
+  def total(x):
+    return jnp.sum(surroundings.nearest(x, mask, COUNT)[1])
+
+  value, gradient = builders.quick_jit(jax.value_and_grad(total))(origins)
+  assert np.isfinite(value)
+  assert np.isfinite(gradient).all()
+
+
+def test_radial_basis_is_that_of_e3nn():
+  distance = np.linspace(0.0, 20.0, 41, dtype=np.float32)
+  with jax.numpy_rank_promotion('allow'):
+    expected = e3nn.soft_one_hot_linspace(
+      distance, start=2.0, end=CUTOFF, number=8, basis='gaussian', cutoff=False
+    )
+  np.testing.assert_allclose(surroundings.radial_basis(distance), expected, atol=1e-6)
+
+
+@pytest.fixture(scope='module')
+def protein():
+  return builders.helix(LENGTH, chains=2)
+
+
+def frames_of(positions):
+  frames = backbone.frames_from_atoms(positions)
+  return rigid.Rigid(frames.rotation[None], frames.translation[None])
+
+
+@pytest.fixture(scope='module')
+def apply(protein):
+  shapes = jax.eval_shape(MODULE.init, jax.random.key(0), frames_of(protein.positions), protein)
+  params = builders.fill(shapes, 1)
+  return builders.quick_jit(
+    lambda positions, protein: MODULE.apply(params, frames_of(positions), protein)[0]
+  )
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_invariant_to_global_motion(protein, apply, seed):
+  before = apply(protein.positions, protein)
+  rotation = np.asarray(e3nn.rand_matrix(jax.random.key(seed), ()))
+  after = apply(protein.positions @ rotation.T + np.float32(7.0 * seed), protein)
+  assert np.abs(before).max() > 0.5
+  np.testing.assert_allclose(after, before, atol=1e-4)
+
+
+def test_sees_handedness(protein, apply):
+  before = apply(protein.positions, protein)
+  after = apply(protein.positions * np.float32([1.0, 1.0, -1.0]), protein)
+  assert np.abs(after - before).max() > 0.1
+
+
+def test_padding_is_not_read(protein, apply):
+  before = apply(protein.positions, protein)
+  padded = builders.pad(protein, LENGTH + 8)
+  after = apply(padded.positions, padded)
+  np.testing.assert_allclose(after[:LENGTH], before, atol=1e-5)
+
+
+def test_equals_a_loop_over_neighbours(protein, apply):
+  """The whole module in float64, with the real spherical harmonics written out."""
+  shapes = jax.eval_shape(MODULE.init, jax.random.key(0), frames_of(protein.positions), protein)
+  p = jax.tree.map(lambda x: np.asarray(x, np.float64), builders.fill(shapes, 1)['params'])
+  frames = jax.tree.map(lambda x: np.asarray(x, np.float64), frames_of(protein.positions)[0])
+  lists = nearest_by_hand(frames.translation, protein.mask, COUNT)
+
+  def dense(name, x):
+    return x @ p[name]['kernel'] + p[name]['bias']
+
+  def silu(x):
+    return x / (1.0 + np.exp(-x))
+
+  expected = []
+  for i, listed in enumerate(lists):
+    total = 0.0
+    for j, weight in listed:
+      inverse = frames.rotation[i].T
+      vector = inverse @ (frames.translation[j] - frames.translation[i])
+      distance = np.linalg.norm(vector)
+      x, y, z = vector / distance
+      # Component-normalised, e3nn's order: l = 1 as x, y, z; l = 2 about the y axis.
+      harmonics = np.sqrt(3.0) * np.array([x, y, z]), np.sqrt(15.0) * np.array(
+        [x * z, x * y, (2 * y**2 - x**2 - z**2) / np.sqrt(12.0), y * z, (z**2 - x**2) / 2]
+      )
+      radial = np.exp(-(((distance - np.linspace(2, 16, 8)) / 2.0) ** 2)) / 1.12
+      offset = np.clip(protein.residue_index[j] - protein.residue_index[i], -4, 4) + 4
+      if protein.chain_index[i] != protein.chain_index[j]:
+        offset = 9
+      features = np.concatenate(
+        [
+          radial,
+          np.outer(radial, np.concatenate(harmonics)).ravel(),
+          (inverse @ frames.rotation[j]).ravel(),
+          p['type']['embedding'][protein.residue_type[j]],
+          np.eye(10)[offset],
+        ]
+      )
+      total = total + weight * silu(dense('hidden_2', silu(dense('hidden_1', features))))
+    expected.append(dense('out', total))
+  np.testing.assert_allclose(apply(protein.positions, protein), expected, atol=1e-4)

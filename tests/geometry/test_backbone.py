@@ -1,0 +1,220 @@
+"""Oracles: bonds, angles and torsions as mdtraj measures them; real MD and crystal structures."""
+
+import jax
+import jax.numpy as jnp
+import mdtraj
+import numpy as np
+import pytest
+
+from tempo_jax.geometry import backbone, torsion
+from tempo_jax.geometry.rigid import Rigid
+from tests.geometry import gradients
+
+atoms_from_frames = jax.jit(backbone.atoms_from_frames)
+backbone_torsions = jax.jit(torsion.backbone_torsions)
+frames_from_atoms = jax.jit(backbone.frames_from_atoms)
+oxygen_from_psi = jax.jit(backbone.oxygen_from_psi)
+
+N, CA, C, O = range(4)  # noqa: E741  (the oxygen atom)
+
+
+def as_mdtraj(positions):
+  """[T, L, 4, 3] Å as a trajectory whose atom 4 i + a is atom a of residue i."""
+  topology = mdtraj.Topology()
+  chain = topology.add_chain()
+  for _ in range(positions.shape[1]):
+    residue = topology.add_residue('GLY', chain)
+    for name, element in zip(('N', 'CA', 'C', 'O'), 'NCCO', strict=True):
+      topology.add_atom(name, mdtraj.element.get_by_symbol(element), residue)
+  xyz = np.asarray(positions).reshape(len(positions), -1, 3) / 10
+  return mdtraj.Trajectory(xyz, topology)
+
+
+def within(length, *atoms):
+  """Atom indices [L, len(atoms)] of the same residue."""
+  return 4 * np.arange(length)[:, None] + np.array(atoms)
+
+
+@jax.jit
+def rebuild(positions, bonded):
+  angles, _ = torsion.backbone_torsions(positions, bonded)
+  frames = backbone.frames_from_atoms(positions)
+  return backbone.atoms_from_frames(frames, angles[..., 1], bonded)
+
+
+@pytest.fixture
+def chain_bonded():
+  return np.arange(20) < 19
+
+
+def test_ideal_values_lie_near_a_crystal_structure(two_chains):
+  """Means over a crystal structure: within 0.02 Å and 2 degrees of Engh & Huber."""
+  _, positions, bonded = two_chains
+  measured = as_mdtraj(positions)
+  length = positions.shape[1]
+  across = within(length, C, 4 + N)[bonded]
+  for pairs, ideal in (
+    (within(length, N, CA), backbone.N_CA),
+    (within(length, CA, C), backbone.CA_C),
+    (within(length, C, O), backbone.C_O),
+    (across, backbone.C_N),
+  ):
+    mean = 10 * mdtraj.compute_distances(measured, pairs, periodic=False).mean()
+    assert mean == pytest.approx(ideal, abs=0.02)
+  for triples, ideal in (
+    (within(length, N, CA, C), backbone.N_CA_C),
+    (within(length, CA, C, O), backbone.CA_C_O),
+    (within(length, CA, C, 4 + N)[bonded], backbone.CA_C_N),
+    (within(length, C, 4 + N, 4 + CA)[bonded], backbone.C_N_CA),
+  ):
+    mean = mdtraj.compute_angles(measured, triples, periodic=False).mean()
+    assert np.rad2deg(mean) == pytest.approx(np.rad2deg(ideal), abs=2)
+
+
+def test_ideal_trans_peptide_spans_3_80_angstrom():
+  """CA-CA from the constants of the peptide plane alone, a check on their consistency."""
+  c = backbone.CA_C * np.array([1.0, 0])
+  to_n = np.pi - backbone.CA_C_N
+  n = c + backbone.C_N * np.array([np.cos(to_n), np.sin(to_n)])
+  to_ca = to_n - (np.pi - backbone.C_N_CA)
+  ca = n + backbone.N_CA * np.array([np.cos(to_ca), np.sin(to_ca)])
+  assert np.linalg.norm(ca) == pytest.approx(3.80, abs=0.03)
+
+
+def test_frames_and_back_to_frames_is_exact(trpcage, chain_bonded):
+  _, positions = trpcage
+  frames = frames_from_atoms(positions)
+  again = frames_from_atoms(rebuild(positions, chain_bonded))
+  np.testing.assert_allclose(again.rotation, frames.rotation, atol=1e-5)
+  np.testing.assert_allclose(again.translation, frames.translation, atol=1e-5)
+
+
+def test_rebuilt_atoms_have_ideal_geometry(trpcage, chain_bonded):
+  _, positions = trpcage
+  rebuilt = rebuild(positions, chain_bonded)
+  measured = as_mdtraj(rebuilt)
+  for atoms, ideal in (((N, CA), 1.459), ((CA, C), 1.525), ((C, O), 1.231)):
+    distance = 10 * mdtraj.compute_distances(measured, within(20, *atoms), periodic=False)
+    np.testing.assert_allclose(distance, ideal, atol=2e-5)
+  for atoms, ideal in (((N, CA, C), 111.0), ((CA, C, O), 120.1)):
+    angle = mdtraj.compute_angles(measured, within(20, *atoms), periodic=False)
+    np.testing.assert_allclose(np.rad2deg(angle), ideal, atol=2e-3)
+  # O lies in the peptide plane, trans to the next N.
+  psi = mdtraj.compute_psi(measured, periodic=False)[1]
+  opposite = mdtraj.compute_dihedrals(measured, within(20, N, CA, C, O), periodic=False)
+  np.testing.assert_allclose(np.cos(opposite[:, :-1] - psi), -1, atol=1e-6)
+
+
+def test_rebuilt_md_stays_near_the_original(trpcage, chain_bonded):
+  """Idealisation at 320 K, mostly bending of N-CA-C (5 degrees: 0.13 Å at C, more at O)."""
+  _, positions = trpcage
+  distance = np.linalg.norm(rebuild(positions, chain_bonded) - positions, axis=-1)
+  rms = np.sqrt(np.mean(distance**2, axis=(0, 1)))
+  assert (rms < [0.06, 1e-6, 0.16, 0.32]).all()
+  assert (distance.max(axis=(0, 1)) < [0.2, 1e-6, 0.5, 0.9]).all()
+
+
+def test_rebuilt_crystal_structure_stays_near_the_original(villin):
+  distance = np.linalg.norm(rebuild(villin, np.arange(villin.shape[1]) < 34) - villin, axis=-1)
+  rms = np.sqrt(np.mean(distance**2, axis=(0, 1)))
+  assert (rms < [0.02, 1e-6, 0.06, 0.13]).all()
+  assert distance.max() < 0.4
+
+
+def test_given_psi_counts_only_where_not_bonded(trpcage, chain_bonded):
+  _, positions = trpcage
+  frames = frames_from_atoms(positions)
+  broken = chain_bonded & (np.arange(20) != 7)
+  zero = np.zeros(positions.shape[:2], np.float32)
+  moved = np.abs(
+    atoms_from_frames(frames, zero, broken) - atoms_from_frames(frames, zero + 1, broken)
+  )
+  assert (moved[:, [7, 19], O].max(axis=-1) > 0.1).all()
+  moved[:, [7, 19], O] = 0
+  np.testing.assert_array_equal(moved, 0)
+  # bonded at the end of a crop has no next residue to look at.
+  np.testing.assert_array_equal(
+    atoms_from_frames(frames, zero, np.ones(20, bool)),
+    atoms_from_frames(frames, zero, chain_bonded),
+  )
+
+
+def test_given_psi_comes_back_from_the_atoms(np_rng, trpcage):
+  _, positions = trpcage
+  unbonded = np.zeros(20, bool)
+  psi = np_rng.uniform(-3.1, 3.1, size=positions.shape[:2]).astype(np.float32)
+  atoms = atoms_from_frames(frames_from_atoms(positions), psi, unbonded)
+  np.testing.assert_allclose(backbone_torsions(atoms, unbonded)[0][..., 1], psi, atol=2e-5)
+
+
+def test_oxygen_stands_at_psi_plus_pi(trpcage):
+  _, positions = trpcage
+  psi = np.linspace(-3, 3, 20, dtype=np.float32)
+  n, ca, c, _ = np.moveaxis(positions[0], 1, 0)
+  o = oxygen_from_psi(n, ca, c, psi)
+  measured = as_mdtraj(np.stack([n, ca, c, o], 1)[None])
+  opposite = mdtraj.compute_dihedrals(measured, within(20, N, CA, C, O), periodic=False)[0]
+  np.testing.assert_allclose(np.exp(1j * opposite), -np.exp(1j * psi), atol=1e-5)
+
+
+def test_mirror_image_has_other_frames(trpcage):
+  """N, CA, C of a residue lie in a plane, so only the frames and torsions carry the hand."""
+  _, positions = trpcage
+  mirror = np.float32([1, 1, -1])
+
+  @jax.jit
+  def next_origin(positions):
+    frames = backbone.frames_from_atoms(positions)
+    return frames[:, :-1].apply_inverse(frames[:, 1:].translation)
+
+  original, other = np.asarray(next_origin(positions)), np.asarray(next_origin(positions * mirror))
+  np.testing.assert_allclose(other, original * mirror, atol=1e-4)
+  assert np.abs(other - original).max() > 1
+
+
+def test_rebuilding_commutes_with_a_motion(np_rng, trpcage, chain_bonded):
+  _, positions = trpcage
+  positions = positions - positions.mean(axis=(1, 2), keepdims=True)
+  vector, translation = np_rng.normal(size=(2, 1, 1, 1, 3)).astype(np.float32)
+  motion = Rigid.exp(10 * translation, vector)
+  moved = rebuild(motion.apply(positions), chain_bonded)
+  np.testing.assert_allclose(moved, motion.apply(rebuild(positions, chain_bonded)), atol=1e-4)
+
+
+def test_batch_equals_loop(trpcage, chain_bonded):
+  _, positions = trpcage
+  batch = positions[:4].reshape(2, 2, 20, 4, 3)
+  rebuilt = rebuild(batch, chain_bonded)
+  for index in np.ndindex(2, 2):
+    np.testing.assert_allclose(rebuilt[index], rebuild(batch[index], chain_bonded), atol=2e-5)
+
+
+def test_gradients_are_finite_in_padding_and_on_md(trpcage):
+  _, positions = trpcage
+  bonded = np.array([True, True, False, False])
+  padded = positions[:1, :4] * np.float32([1, 1, 1, 0])[:, None, None]
+
+  def energy(x):
+    frames = backbone.frames_from_atoms(x)
+    psi = torsion.backbone_torsions(x, bonded)[0][..., 1]
+    return jnp.sum(backbone.atoms_from_frames(frames, psi, bonded) ** 2)
+
+  gradients.assert_finite_gradients(energy, padded)
+
+
+def test_gradients_agree_with_finite_differences(np_rng, trpcage):
+  _, positions = trpcage
+  bonded = np.array([True, True, False])
+  vector, psi = np_rng.normal(size=(3, 3)), np_rng.normal(size=3)
+
+  def atoms(translation, vector, psi):
+    return backbone.atoms_from_frames(Rigid.exp(translation, vector), psi, bonded)
+
+  gradients.assert_derivatives(atoms, positions[0, :3, CA], vector, psi, atol=1e-6)
+
+
+def test_float64_in_float64_out(trpcage, chain_bonded):
+  _, positions = trpcage
+  with jax.enable_x64(True):
+    assert rebuild(jnp.asarray(positions[0], jnp.float64), chain_bonded).dtype == jnp.float64
+    assert rebuild(jnp.asarray(positions[0]), chain_bonded).dtype == jnp.float32

@@ -1,0 +1,57 @@
+"""Transitions simple enough to be followed by hand, and states of bare CA atoms."""
+
+import jax
+import jax.numpy as jnp
+
+from tempo_jax.dynamics import sde
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import rigid
+
+
+def clock(config, level_name):
+  """Moves every residue by one Å per ns along x."""
+  dt_ns = config.level[level_name].dt_ns
+
+  def step(params, window, protein, sigma, temperature_K, rng):
+    newest = window.states[-1]
+    times = dt_ns * (1.0 + jnp.arange(window.known.shape[0]))
+    shift = times[:, None, None] * jnp.array([1.0, 0.0, 0.0])[None, None, :]
+    states = state_lib.start_window(newest, len(times)).states
+    frames = rigid.Rigid(states.frames.rotation, states.frames.translation + shift)
+    states = state_lib.State(frames, states.torsions)
+    window = state_lib.Window(states, jnp.ones_like(window.known))
+    return sde.Prediction(window, state_lib.to_vector(window.states))
+
+  return step
+
+
+def diffusion(config, level_name):
+  """The clock, and a random walk of all residues together by N(0, 1) Å per frame and axis."""
+  tick = clock(config, level_name)
+
+  def step(params, window, protein, sigma, temperature_K, rng):
+    window = tick(params, window, protein, sigma, temperature_K, rng).window
+    frames, torsions = window.states.frames, window.states.torsions
+    kicks = jnp.cumsum(jax.random.normal(rng, (len(torsions), 3)), axis=0)
+    frames = rigid.Rigid(frames.rotation, frames.translation + kicks[:, None, :])
+    window = state_lib.Window(state_lib.State(frames, torsions), window.known)
+    return sde.Prediction(window, state_lib.to_vector(window.states))
+
+  return step
+
+
+def install(monkeypatch, make_step):
+  """Puts a transition in place of the SDE's, and takes all atoms to be at the CA."""
+
+  def from_positions(positions, bonded):
+    origins = positions[..., 1, :]
+    frames = rigid.Rigid.identity(origins.shape[:-1])
+    return state_lib.State(rigid.Rigid(frames.rotation, origins), jnp.zeros_like(origins))
+
+  def to_positions(state, bonded):
+    origins = state.frames.translation[..., None, :]
+    return jnp.broadcast_to(origins, (*origins.shape[:-2], 4, 3))
+
+  monkeypatch.setattr(sde, 'make_step', make_step)
+  monkeypatch.setattr(state_lib, 'from_positions', from_positions)
+  monkeypatch.setattr(state_lib, 'to_positions', to_positions)

@@ -1,0 +1,295 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tempo_jax import config as config_lib
+from tempo_jax.dynamics import sde
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.errors import InputError
+from tempo_jax.samplers import coarse_to_fine
+from tests import builders
+from tests.samplers import fake_step
+
+LENGTH = 12
+SINGLE = builders.small_config({'only': 1.0})
+TWO = builders.small_config({'coarse': 20.0, 'fine': 1.0})
+THREE = builders.small_config({'coarse': 20.0, 'middle': 4.0, 'fine': 1.0})
+NO_PARAMS = {'only': {}, 'coarse': {}, 'middle': {}, 'fine': {}}
+
+
+@pytest.fixture(scope='module')
+def protein():
+  return builders.helix(LENGTH, chains=2)
+
+
+def sampler_of(config, num_frames, **kwargs):
+  # The jit of `make_sampler` is left out for one that compiles faster.
+  return builders.quick_jit(
+    coarse_to_fine.make_sampler(config, num_frames, **kwargs).__wrapped__
+  )
+
+
+def idealised(protein):
+  return builders.quick_jit(
+    lambda x: state_lib.to_positions(state_lib.from_positions(x, protein.bonded), protein.bonded)
+  )(protein.positions)
+
+
+# Bookkeeping, with fake transitions.
+
+
+@pytest.mark.parametrize(
+  ('config', 'num_frames', 'counts'),
+  [
+    (SINGLE, 7, (7,)),
+    (TWO, 1, (1, 1)),
+    (TWO, 20, (1, 20)),
+    (TWO, 21, (2, 21)),
+    (TWO, 400, (20, 400)),
+    (THREE, 1, (1, 1, 1)),
+    (THREE, 21, (2, 6, 21)),
+    (THREE, 400, (20, 100, 400)),
+  ],
+)
+def test_frame_counts(config, num_frames, counts):
+  assert coarse_to_fine.frame_counts(config, num_frames) == counts
+
+
+@pytest.mark.parametrize('num_frames', [1, 7, 20, 21, 400])
+@pytest.mark.parametrize('config', [SINGLE, TWO, THREE], ids=['1', '2', '3'])
+def test_frame_n_stands_at_n_dt(monkeypatch, config, num_frames):
+  """Residues move by 1 Å per ns at every level, whichever makes them move."""
+  fake_step.install(monkeypatch, fake_step.clock)
+  protein = builders.helix(2)
+  positions = sampler_of(config, num_frames)(NO_PARAMS, protein, jax.random.key(0))
+  assert positions.shape == (num_frames, 2, 4, 3)
+  moved = positions - protein.positions[:, 1:2]
+  times = np.arange(1, num_frames + 1)[:, None, None]
+  np.testing.assert_allclose(moved[..., 0], times * np.ones((2, 4)), atol=1e-4)
+  np.testing.assert_allclose(moved[..., 1:], 0.0, atol=1e-4)
+
+
+def test_no_more_states_are_computed_than_needed(monkeypatch, protein):
+  """21 frames at (20, 4, 1) ns: one coarse state after the start, then 2 x 4, then 6 x 4."""
+  passes = []
+  fake_step.install(monkeypatch, fake_step.clock)
+  rollout = coarse_to_fine.rollout_lib.rollout
+
+  def counted(step, params, window, protein, num_frames, *args):
+    passes.append(num_frames)
+    return rollout(step, params, window, protein, num_frames, *args)
+
+  monkeypatch.setattr(coarse_to_fine.rollout_lib, 'rollout', counted)
+  sampler = coarse_to_fine.make_sampler(THREE, 21)
+  jax.eval_shape(sampler, NO_PARAMS, protein, jax.random.key(0))
+  assert passes == [1, 4, 4]
+  passes.clear()
+  jax.eval_shape(coarse_to_fine.make_sampler(THREE, 7), NO_PARAMS, protein, jax.random.key(0))
+  assert passes == [1, 4]
+
+
+def test_every_step_has_its_own_key(monkeypatch):
+  fake_step.install(monkeypatch, fake_step.diffusion)
+  protein = builders.helix(2)
+  run = sampler_of(TWO, 60)
+  walk = run(NO_PARAMS, protein, jax.random.key(0))[:, 0, 1] - protein.positions[0, 1]
+  walk -= np.arange(1, 61)[:, None] * [1.0, 0.0, 0.0]
+  # Within a segment each frame is one kick from the one before. Between the coarse starts of the
+  # segments lies one kick of the coarse level, and the first segment starts at the input.
+  segments = walk.reshape(3, 20, 3)
+  kicks = np.diff(segments, axis=1).reshape(-1, 3)
+  kicks = np.concatenate([segments[0, :1], kicks])
+  assert 0.8 < kicks.std() < 1.2
+  distance = np.linalg.norm(kicks[:, None] - kicks[None], axis=-1)
+  assert distance[~np.eye(len(kicks), dtype=bool)].min() > 1e-3
+  starts = np.linalg.norm(segments[1:, 0] - segments[:-1, 0], axis=-1)
+  assert ((starts > 0.1) & (starts < 7.0)).all()
+
+
+@pytest.mark.parametrize('batch_size', [1, 2, 3, 5])
+def test_segment_batch_size_does_not_change_the_result(monkeypatch, batch_size):
+  fake_step.install(monkeypatch, fake_step.diffusion)
+  protein = builders.helix(2)
+  rng = jax.random.key(0)
+  before = sampler_of(TWO, 85)(NO_PARAMS, protein, rng)
+  after = sampler_of(TWO, 85, segment_batch_size=batch_size)(NO_PARAMS, protein, rng)
+  np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+def test_wrong_numbers_are_refused():
+  with pytest.raises(InputError, match='num_frames = 0: at least 1'):
+    coarse_to_fine.make_sampler(TWO, 0)
+  with pytest.raises(InputError, match='segment_batch_size = 0: at least 1'):
+    coarse_to_fine.make_sampler(TWO, 10, segment_batch_size=0)
+  broken = config_lib.model_config({'coarse': 20.0, 'fine': 3.0})
+  with pytest.raises(InputError, match='does not divide'):
+    coarse_to_fine.make_sampler(broken, 10)
+
+
+# With a network.
+
+
+STEPS = 20
+FRAMES = STEPS * SINGLE.window
+run_single = sampler_of(SINGLE, FRAMES)
+
+
+@pytest.fixture(scope='module')
+def params():
+  return {'only': builders.params(SINGLE)}
+
+
+def sample(params, protein, rng=None, temperature=320.0):
+  rng = jax.random.key(0) if rng is None else rng
+  # Always all arguments: one compilation.
+  return run_single(params, protein, rng, np.float32(temperature))
+
+
+@pytest.fixture(scope='module')
+def trajectory(protein, params):
+  return sample(params, protein)
+
+
+def test_trajectory(protein, trajectory):
+  assert trajectory.shape == (FRAMES, LENGTH, 4, 3)
+  assert trajectory.dtype == np.float32
+  moves = np.linalg.norm(np.diff(trajectory[:, :, 1], axis=0), axis=-1)
+  assert 0.05 < np.median(moves) < 1.0
+  # In the frame of the input, which is moved away from the origin.
+  start = idealised(protein)
+  assert np.abs(trajectory[0] - start).max() < 3.0
+  n, ca, c, o = np.moveaxis(trajectory, 2, 0)
+  for a, b, length in ((n, ca, 1.459), (ca, c, 1.525), (c, o, 1.231)):
+    np.testing.assert_allclose(np.linalg.norm(a - b, axis=-1), length, atol=1e-4)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_local_sampler_is_equivariant(protein, params, trajectory, seed):
+  rotation, shift = builders.random_motion(seed, translation=100.0)
+  moved = builders.with_positions(protein, protein.positions @ rotation.T + shift)
+  after = sample(params, moved)
+  undone = (after.astype(np.float64) - shift) @ rotation
+  error = np.abs(undone - trajectory).max(axis=(1, 2, 3))
+  assert error[: SINGLE.window].max() < 1e-4  # one step
+  assert error.max() < 1e-2  # twenty
+
+
+def test_local_sampler_is_not_equivariant_under_reflection(protein, params, trajectory):
+  mirror = np.float32([-1.0, 1.0, 1.0])
+  mirrored = builders.with_positions(protein, protein.positions * mirror)
+  after = sample(params, mirrored) * mirror
+  assert np.abs(after - trajectory)[: SINGLE.window].max() > 0.05
+  assert np.abs(after - trajectory).max() > 1.0
+
+
+def test_the_key_decides(protein, params, trajectory):
+  same = sample(params, protein)
+  np.testing.assert_array_equal(same, trajectory)
+  other = sample(params, protein, jax.random.key(1))
+  assert np.abs(other - trajectory).max() > 0.1
+
+
+def test_temperature_is_read(protein, params, trajectory):
+  other = sample(params, protein, temperature=450.0)
+  assert np.abs(other - trajectory).max() > 0.1
+
+
+def test_padding_is_not_read(protein, params, trajectory):
+  padded = builders.pad(protein, LENGTH + 8)
+  after = sample(params, padded)[:, :LENGTH]
+  assert np.abs(after - trajectory)[:20].max() < 1e-3
+
+
+def test_vmap_equals_a_loop(protein, params):
+  """Over keys and over proteins of unequal length, padded."""
+  proteins = [builders.pad(protein, LENGTH + 8), builders.helix(LENGTH + 8, seed=3)]
+  batch = jax.tree.map(lambda *x: np.stack(x), *proteins)
+  rngs = jax.random.split(jax.random.key(7), 2)
+  sampler = run_single.__wrapped__
+  over_keys = jax.vmap(sampler, in_axes=(None, None, 0))
+  over_both = builders.quick_jit(jax.vmap(over_keys, in_axes=(None, 0, None)))
+  together = over_both(params, batch, rngs)
+  assert together.shape == (2, 2, FRAMES, LENGTH + 8, 4, 3)
+  for i, one in enumerate(proteins):
+    for k in range(2):
+      alone = sample(params, one, rngs[k])
+      error = np.abs(together[i, k] - alone)[:, one.mask]
+      assert error[:2].max() < 1e-4
+      assert error.max() < 1e-2
+
+
+def test_untrained_model_without_noise_stands_still(protein, params):
+  config = config_lib.from_dict(config_lib.to_dict(SINGLE))
+  config.level.only.noise_sample = 0.0
+  run = sampler_of(config, 6)
+  far = builders.with_positions(protein, protein.positions + np.float32(60.0))
+  positions = run({'only': builders.zero_head(params['only'])}, far, jax.random.key(0))
+  start = idealised(far)
+  np.testing.assert_allclose(positions, np.broadcast_to(start, positions.shape), atol=2e-4)
+
+
+def test_global_sampler_runs_and_is_tied_to_the_axes(protein):
+  config = builders.small_config({'only': 1.0}, 'global', ipa_reads='sequence', num_neighbours=0)
+  params = {'only': builders.params(config)}
+  run = sampler_of(config, 4)
+  before = run(params, protein, jax.random.key(0))
+  assert np.isfinite(before).all()
+  rotation, _ = builders.random_motion(0)
+  moved = builders.with_positions(protein, protein.positions @ rotation.T)
+  after = run(params, moved, jax.random.key(0)) @ rotation
+  assert np.abs(after - before).max() > 0.1
+
+
+def test_segments_of_a_network_in_batches(protein, params):
+  positions = np.stack([builders.helix(LENGTH, chains=2, seed=i).positions for i in range(3)])
+  starts = builders.quick_jit(state_lib.from_positions)(positions, protein.bonded)
+
+  def run(size):
+    return builders.quick_jit(
+      lambda starts: coarse_to_fine.refine(
+        SINGLE,
+        'only',
+        params['only'],
+        starts,
+        protein,
+        4,
+        jnp.float32(320.0),
+        jax.random.key(0),
+        size,
+      )
+    )(starts)
+
+  together, batched = run(None), run(2)
+  assert together.psi.shape == (3, 4, LENGTH)
+  np.testing.assert_allclose(
+    batched.frames.translation, together.frames.translation, atol=1e-3
+  )
+  np.testing.assert_allclose(batched.frames.rotation, together.frames.rotation, atol=1e-3)
+
+
+@pytest.mark.parametrize('update_rule', ['local', 'global'])
+def test_lowers_for_accelerators(protein, update_rule):
+  config = builders.small_config({'coarse': 0.4, 'fine': 0.1}, update_rule)
+  params = {name: builders.params(config) for name in config.levels}
+  exported = jax.export.export(
+    coarse_to_fine.make_sampler(config, 10), platforms=['cuda', 'tpu']
+  )(params, protein, jax.random.key(0))
+  assert exported.platforms == ('cuda', 'tpu')
+  assert exported.out_avals[0].shape == (10, LENGTH, 4, 3)
+
+
+def test_gradient_of_the_drift_lowers_for_accelerators(protein, params):
+  step = sde.make_step(SINGLE, 'only')
+
+  def total(params, protein):
+    state = state_lib.from_positions(protein.positions, protein.bonded)
+    window = state_lib.start_window(state, 2)
+    prediction = step(params, window, protein, 0.05, 320.0, jax.random.key(0))
+    return jnp.sum(state_lib.to_positions(prediction.window.states, protein.bonded) ** 2)
+
+  protein = jax.tree.map(jnp.asarray, protein)
+  exported = jax.export.export(jax.jit(jax.grad(total)), platforms=['cuda', 'tpu'])(
+    params['only'], protein
+  )
+  assert exported.platforms == ('cuda', 'tpu')

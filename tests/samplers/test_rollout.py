@@ -1,0 +1,92 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tempo_jax.dynamics import sde
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.samplers import rollout
+from tests import builders
+from tests.samplers import fake_step
+
+LENGTH = 12
+CONFIG = builders.small_config({'only': 1.0})
+SIGMA, TEMPERATURE = np.float32(0.05), np.float32(320.0)
+
+
+@pytest.fixture(scope='module')
+def protein():
+  return builders.helix(LENGTH, chains=2)
+
+
+@pytest.fixture(scope='module')
+def window(protein):
+  return builders.quick_jit(
+    lambda: state_lib.start_window(state_lib.from_positions(protein.positions, protein.bonded), 2)
+  )()
+
+
+def test_equals_a_loop_over_steps(protein, window):
+  step = sde.make_step(CONFIG, 'only')
+  params, rng, num_frames = builders.params(CONFIG), jax.random.key(1), 7
+  states = builders.quick_jit(
+    lambda w: rollout.rollout(step, params, w, protein, num_frames, SIGMA, TEMPERATURE, rng)
+  )(window)
+  run = builders.quick_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng).window)
+  current, expected = window, []
+  for key in jax.random.split(rng, 4):
+    current = run(current, key)
+    expected += [current.states[t] for t in range(2)]
+  assert states.psi.shape == (num_frames, LENGTH)
+  for t in range(num_frames):
+    difference = states.frames.translation[t] - expected[t].frames.translation
+    # The same operations in another compilation.
+    assert np.abs(difference).max() < 1e-3
+    np.testing.assert_allclose(states.frames.rotation[t], expected[t].frames.rotation, atol=1e-3)
+  moves = np.diff(states.frames.translation, axis=0)
+  assert (np.abs(moves).max(axis=(1, 2)) > 0.02).all()
+
+
+@pytest.mark.parametrize('frames_per_pass', [1, 2, 3])
+@pytest.mark.parametrize('num_frames', [1, 2, 5])
+def test_number_and_times_of_frames(window, protein, frames_per_pass, num_frames):
+  window = state_lib.start_window(window.states[-1], frames_per_pass)
+  step = fake_step.clock(CONFIG, 'only')
+  states = builders.quick_jit(
+    lambda w: rollout.rollout(
+      step, {}, w, protein, num_frames, SIGMA, TEMPERATURE, jax.random.key(0)
+    )
+  )(window)
+  moved = states.frames.translation - np.asarray(window.states.frames.translation[-1])
+  np.testing.assert_allclose(
+    moved[:, 0], np.arange(1, num_frames + 1)[:, None] * [1.0, 0.0, 0.0], atol=1e-5
+  )
+
+
+def test_gradient_through_four_passes_of_256_residues_is_finite():
+  """With padding on one spot, two residues of which one hides the other, and no noise to part them."""
+  protein = builders.pad(builders.helix(240), 256)
+  protein.positions[240:] = 0.0
+  protein.positions[101] = protein.positions[100]
+  step = sde.make_step(CONFIG, 'only')
+
+  def total(params, positions):
+    state = state_lib.from_positions(positions, protein.bonded)
+    states = rollout.rollout(
+      step,
+      params,
+      state_lib.start_window(state, 2),
+      protein,
+      8,
+      np.float32(0.0),
+      TEMPERATURE,
+      jax.random.key(0),
+    )
+    return jnp.mean(states.frames.translation[:, :240] ** 2)
+
+  gradients = builders.quick_jit(jax.grad(total, argnums=(0, 1)))(
+    builders.params(CONFIG), protein.positions
+  )
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+    assert np.isfinite(leaf).all(), path
+    assert np.abs(leaf).max() > 0.0, path

@@ -1,0 +1,77 @@
+import jax
+import numpy as np
+import pytest
+
+from tempo_jax.errors import InputError
+from tempo_jax.samplers import upsample
+from tests import builders
+from tests.samplers import fake_step
+
+TWO = builders.small_config({'coarse': 20.0, 'fine': 1.0})
+THREE = builders.small_config({'coarse': 20.0, 'middle': 4.0, 'fine': 1.0})
+PARAMS = {'coarse': {}, 'middle': {}, 'fine': {}}
+
+
+def coarse_trajectory(np_rng, protein, num_frames):
+  """The same conformation, displaced at random; far from the origin."""
+  shifts = 5.0 * np_rng.normal(size=(num_frames, 1, 1, 3)) + 40.0
+  return (protein.positions + shifts).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+  ('config', 'spacing_ns', 'frames_per_segment'),
+  [(TWO, 20.0, 20), (THREE, 20.0, 20), (THREE, 4.0, 4), (TWO, 20.01, 20)],
+)
+def test_frames_follow_each_coarse_frame(
+  monkeypatch, np_rng, config, spacing_ns, frames_per_segment
+):
+  fake_step.install(monkeypatch, fake_step.clock)
+  protein = builders.helix(3)
+  coarse = coarse_trajectory(np_rng, protein, 3)
+  run = builders.quick_jit(upsample.make_upsampler(config, spacing_ns).__wrapped__)
+  fine = run(PARAMS, protein, coarse, jax.random.key(0))
+  assert fine.shape == (3 * frames_per_segment, 3, 4, 3)
+  moved = fine.reshape(3, frames_per_segment, 3, 4, 3) - coarse[:, None, :, 1:2]
+  times = np.arange(1, frames_per_segment + 1)[None, :, None, None]
+  np.testing.assert_allclose(moved[..., 0], times * np.ones((3, 1, 3, 4)), atol=1e-4)
+  np.testing.assert_allclose(moved[..., 1:], 0.0, atol=1e-4)
+
+
+def test_segment_batch_size_does_not_change_the_result(monkeypatch, np_rng):
+  fake_step.install(monkeypatch, fake_step.diffusion)
+  protein = builders.helix(3)
+  coarse = coarse_trajectory(np_rng, protein, 5)
+  results = [
+    builders.quick_jit(upsample.make_upsampler(THREE, 20.0, size).__wrapped__)(
+      PARAMS, protein, coarse, jax.random.key(0)
+    )
+    for size in (None, 2)
+  ]
+  np.testing.assert_allclose(results[1], results[0], atol=1e-4)
+
+
+@pytest.mark.parametrize('spacing_ns', [1.0, 10.0, 21.0])
+def test_wrong_spacing_is_refused(spacing_ns):
+  message = rf'coarse frames are {spacing_ns:g} ns apart, but .* that are 20 or 4 ns apart: stride'
+  with pytest.raises(InputError, match=message):
+    upsample.make_upsampler(THREE, spacing_ns)
+
+
+def test_a_single_level_cannot_upsample():
+  with pytest.raises(InputError, match='nothing: it has a single level'):
+    upsample.make_upsampler(builders.small_config({'only': 1.0}), 1.0)
+
+
+def test_wrong_batch_size_is_refused():
+  with pytest.raises(InputError, match='segment_batch_size = -1: at least 1'):
+    upsample.make_upsampler(TWO, 20.0, -1)
+
+
+def test_lowers_for_accelerators(np_rng):
+  protein = builders.helix(6)
+  config = builders.small_config({'coarse': 0.4, 'fine': 0.1})
+  params = {name: builders.params(config) for name in config.levels}
+  exported = jax.export.export(
+    upsample.make_upsampler(config, 0.4), platforms=['cuda', 'tpu']
+  )(params, protein, coarse_trajectory(np_rng, protein, 3), jax.random.key(0))
+  assert exported.out_avals[0].shape == (12, 6, 4, 3)

@@ -5,11 +5,12 @@ Every setting of the configuration can be changed on the command line, e.g.
 resumes. The workdir is a model directory for `experiments.sample --model=DIR`.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 
 import jax
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from tempo_jax import errors
@@ -46,12 +47,12 @@ def _join_processes() -> None:
 def main(argv: Sequence[str]) -> None:
   """Reads the flags and trains."""
   del argv
-  logging.set_verbosity(logging.INFO)
   workdir = _WORKDIR.value
   if _CONFIG.value is None or workdir is None:
     raise errors.InputError('--config and --workdir are required; see --help')
   _join_processes()
-  logging.info('%d devices: %s', jax.device_count(), jax.devices()[0].device_kind)
+  devices = jax.devices()
+  logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)
   workdir = workdir if '://' in workdir else os.path.abspath(workdir)
   loop.train(_CONFIG.value, workdir)
   if jax.process_index() == 0:

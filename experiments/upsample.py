@@ -75,6 +75,11 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
   """
   started = time.monotonic()
   outputs.check_flags(values)
+  for flag in ('topology', 'coarse_trajectory'):
+    if not values[flag].value:
+      raise InputError(f'--{flag} is missing: --help says what it takes')
+  if values.dt_ns is not None and not 0.0 < values.dt_ns < np.inf:
+    raise InputError(f'--dt_ns={values.dt_ns}: give a number above zero')
   coarse = read_coarse(values.topology, values.coarse_trajectory, values.dt_ns, values.stride)
   protein = coarse.protein
   model = model_lib.load_model(values.model)
@@ -105,7 +110,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
 
 
 def read_coarse(
-  topology: str | None, file: str | None, dt_ns: float | None = None, stride: int = 1
+  topology: str, file: str, dt_ns: float | None = None, stride: int = 1
 ) -> trajectory_lib.Trajectory:
   """Reads and checks the coarse frames.
 
@@ -120,19 +125,14 @@ def read_coarse(
       evenly spaced, or have no times; molecules are not whole.
   """
   for flag, path in (('topology', topology), ('coarse_trajectory', file)):
-    if not path:
-      raise InputError(f'--{flag} is missing: --help says what it takes')
     if not pathlib.Path(path).is_file():
       raise InputError(f'{path}: no such file: correct --{flag}')
-  assert topology
-  assert file
-  if dt_ns is not None and not 0.0 < dt_ns < np.inf:
-    raise InputError(f'--dt_ns={dt_ns}: give a number above zero')
   with warnings.catch_warnings():
     # About dummy unit cells and optional packages: nothing that the user could act on.
     warnings.filterwarnings('ignore', module='mdtraj')
     frames = _load(topology, file, stride)
-    native = _native(topology)
+    if not topology.lower().endswith(_WITHOUT_COORDINATES):
+      _check_whole(frames, mdtraj.load_frame(topology, 0), topology, file)
   if dt_ns is None and np.issubdtype(frames.time.dtype, np.integer):
     # mdtraj counts frames, in whole numbers, where a format has no times.
     raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')
@@ -142,7 +142,7 @@ def read_coarse(
   else:
     coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name, dt_ns * stride)
     coarse = dataclasses.replace(coarse, start_ns=dt_ns)
-  _check_whole(coarse, native, topology, file)
+  _check_whole(frames, frames[0], file, file)
   return coarse
 
 
@@ -159,33 +159,28 @@ def _load(topology: str, file: str, stride: int) -> mdtraj.Trajectory:
   return frames
 
 
-def _native(topology: str) -> protein_lib.Protein | None:
-  """The protein in the conformation of the topology, if that has one."""
-  if topology.lower().endswith(_WITHOUT_COORDINATES):
-    return None
-  return protein_lib.from_mdtraj(mdtraj.load_frame(topology, 0), topology)[0]
-
-
 def _check_whole(
-  coarse: trajectory_lib.Trajectory,
-  native: protein_lib.Protein | None,
-  topology: str,
-  file: str,
+  frames: mdtraj.Trajectory, structure: mdtraj.Trajectory, source: str, file: str
 ) -> None:
-  """Raises where chains are cut: by the periodic box, or by atoms in another order."""
-  remedy = (
-    'make molecules whole (e.g. gmx trjconv -pbc whole), or give the --topology that it was '
-    'written with'
-  )
-  arrays = coarse.protein.arrays
-  if native is not None and not np.array_equal(native.arrays.bonded, arrays.bonded):
-    raise InputError(f'{file}: frame 0 has other peptide bonds than {topology}: {remedy}')
-  positions, bonded = jnp.asarray(coarse.positions[0]), jnp.asarray(arrays.bonded)
+  """Raises where a bond of the structure is none in a frame: the periodic box cuts the molecule,
+  or the atoms are in another order.
+  """
+  protein, atom_index = protein_lib.from_mdtraj(structure, source)
+  if structure.n_atoms != frames.n_atoms:
+    raise InputError(
+      f'{file} has {frames.n_atoms} atoms, {source} {structure.n_atoms}: give the --topology that '
+      'belongs to it'
+    )
+  positions = jnp.asarray(trajectory_lib.backbone_positions(frames, protein, atom_index))
+  bonded = jnp.asarray(protein.arrays.bonded)
   broken = validity.is_broken(
     *validity.ca_ca_range(positions, bonded), validity.c_n_max(positions, bonded)
   )
   if np.any(broken):
-    raise InputError(f'{file}: frame {int(np.argmax(broken))} has a broken chain: {remedy}')
+    raise InputError(
+      f'{file}: frame {int(np.argmax(broken))} has a broken chain: make molecules whole (e.g. gmx '
+      'trjconv -pbc whole), or give the --topology that it was written with'
+    )
 
 
 def main(argv: Sequence[str]) -> None:

@@ -98,25 +98,40 @@ def check(config: Any) -> None:
   """Raises `InputError` for a model configuration that cannot work."""
   _check_choice('update_rule', config.update_rule, ('local', 'global'))
   _check_choice('encoder.ipa_reads', config.encoder.ipa_reads, ('hidden', 'sequence'))
+  _check_least('window', config.window, 1)
+  for name, value in config.encoder.items():
+    if name != 'ipa_reads':
+      # Blocks, layers and neighbours may be switched off.
+      may_be_zero = name.endswith(('blocks', 'layers', 'neighbours'))
+      _check_least(f'encoder.{name}', value, 0 if may_be_zero else 1)
   if config.encoder.channels % config.encoder.num_heads:
     raise InputError(
       f'config.model.encoder.channels = {config.encoder.channels} is not a multiple of '
       f'config.model.encoder.num_heads = {config.encoder.num_heads}: change one of them'
     )
-  if config.window < 1:
-    raise InputError(f'config.model.window = {config.window}: at least one frame is needed')
   missing = [name for name in config.levels if name not in config.level]
   if not config.levels or missing:
     raise InputError(
       f'config.model.levels = {tuple(config.levels)} names levels without a section '
       f'config.model.level.NAME: {missing}'
     )
+  for name in config.levels:
+    if not config.level[name].dt_ns > 0:
+      raise InputError(
+        f'config.model.level.{name}.dt_ns = {config.level[name].dt_ns}: a positive number of ns is '
+        'needed'
+      )
   frames_per_segment(config)
 
 
 def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
   if value not in choices:
     raise InputError(f'config.model.{name} = {value!r}: choose one of {", ".join(choices)}')
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+  if value < least:
+    raise InputError(f'config.model.{name} = {value}: at least {least} is needed')
 
 
 def frames_per_segment(config: Any) -> tuple[int, ...]:

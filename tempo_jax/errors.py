@@ -1,10 +1,12 @@
 """A user's mistake, and how a command line reports it: one line, exit code 2."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 
 class InputError(ValueError):
@@ -47,6 +49,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     try:
       if len(argv) > 1:
         raise InputError(f'unexpected argument {argv[1]!r}: every option is a --flag; see --help')
+      # Our own progress is shown; absl's INFO, to which libraries write pages, is not, unless
+      # --verbosity asks for it.
+      if flags.FLAGS['verbosity'].using_default_value:
+        absl_logging.set_verbosity(absl_logging.WARNING)
+      logging.getLogger('tempo_jax').setLevel(logging.INFO)
       main(argv)
     except InputError as error:
       _exit_with(str(error))

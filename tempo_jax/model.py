@@ -126,9 +126,6 @@ class Model:
     Raises:
       InputError: a number is out of range.
     """
-    for flag, value in (('num_frames', num_frames), ('num_replicas', num_replicas)):
-      if value < 1:
-        raise InputError(f'{flag} = {value}: at least 1 is needed')
     return _ensemble_sampler(
       self.config, num_frames, num_replicas, segment_batch_size, replica_batch_size
     )

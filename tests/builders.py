@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
 from tempo_jax import protein as protein_lib
+from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tests import peptides
 
@@ -52,7 +53,7 @@ def helix(length: int, chains: int = 1, seed: int = 0) -> protein_lib.ProteinArr
 
 
 def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
-  """The same protein with finite garbage behind it."""
+  """The same protein with finite garbage behind it, far away too."""
   rng = np.random.default_rng(seed)
   extra = length - len(protein.mask)
   garbage = {
@@ -61,7 +62,7 @@ def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
     'chain_index': rng.integers(0, 2, extra),
     'bonded': np.zeros(extra, bool),
     'mask': np.zeros(extra, bool),
-    'positions': 10.0 * rng.normal(size=(extra, 4, 3)),
+    'positions': 2000.0 + 300.0 * rng.normal(size=(extra, 4, 3)),
   }
   return protein_lib.ProteinArrays(
     **{
@@ -108,16 +109,19 @@ def small_config(dt_ns=None, update_rule='local', **encoder):
   return config_lib.freeze(config)
 
 
+def make_step(config, level_name: str):
+  return sde.make_step(config, level_lib.Level.of(config, level_name))
+
+
 def fill(shapes, seed: int = 0, dtype=np.float32):
-  """Random parameters of the given tree of shapes, none of them zero, of order one over fan-in."""
+  """Random parameters of the given tree of shapes, none of them zero."""
   rng = np.random.default_rng(seed)
 
   def leaf(path, shape):
     name = path[-1].key
     values = rng.normal(size=shape.shape)
     if name == 'kernel':
-      # DenseGeneral may have several axes in; a smaller number only means larger weights.
-      values *= shape.shape[0] ** -0.5
+      values *= 0.2
     elif name == 'scale':
       values = 1.0 + 0.1 * values
     else:

@@ -72,7 +72,7 @@ def write(
     raise
   except Exception as error:  # the writers of the formats raise whatever they come upon
     raise InputError(
-      f'cannot write {path}, probably for want of disk space: {type(error).__name__}: {error}'
+      f'cannot write {path}: is the disk full? ({type(error).__name__}: {error})'
     ) from error
   frames = frame_table.FrameTable.of(trajectory)
   frames.write_csv(folder / FRAMES)

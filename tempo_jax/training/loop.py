@@ -8,6 +8,7 @@ that was not, bit for bit.
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import os
 import signal
@@ -19,7 +20,6 @@ from typing import Any
 import jax
 import numpy as np
 import tqdm
-from absl import logging
 
 from tempo_jax import config as config_lib
 from tempo_jax.data import batching, windows
@@ -30,6 +30,8 @@ from tempo_jax.training import checkpoint, metric_writer, parallel, step_spread,
 from tempo_jax.training import optimizer as optimizer_lib
 
 CONFIG_FILE = 'config.json'
+# Not absl's: orbax writes a page into that one at every checkpoint.
+_LOG = logging.getLogger('tempo_jax')
 _SPREAD_BATCHES = 8
 
 
@@ -64,10 +66,11 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
       start_stride_ns=dt_ns if name in data.aligned_starts else None,
     )
     for key, reason in source.left_out:
-      logging.warning('%s level, %s: %s left out, %s', name, split, key, reason)
+      _LOG.warning('%s level, %s: %s left out, %s', name, split, key, reason)
     return batching.Loader(
       source,
       data.batch_size,
+      buckets=data.buckets,
       shard_index=jax.process_index(),
       num_shards=jax.process_count(),
     )
@@ -79,7 +82,7 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
       validation = loader(data.validation_split, data.validation_block)
     except InputError as error:
       # Short trajectories may have no room for held-out windows of a coarse level.
-      logging.warning('%s level: no validation, since %s', name, error)
+      _LOG.warning('%s level: no validation, since %s', name, error)
   return Level(train, validation)
 
 
@@ -221,7 +224,7 @@ def train(config: Any, workdir: str) -> checkpoint.States:
       spread = step_spread.measure(config, batches)
       section = config.model.level[name]
       section.translation_std, section.rotation_std = spread
-      logging.info('%s level: one step spreads residues by %.3f Å and %.3f rad', name, *spread)
+      _LOG.info('%s level: one step spreads residues by %.3f Å and %.3f rad', name, *spread)
   if jax.process_index() == 0:
     write_config(workdir, config)
 
@@ -233,7 +236,7 @@ def train(config: Any, workdir: str) -> checkpoint.States:
   if checkpointer.latest_step is not None:
     states = checkpointer.restore(states)
     start = checkpointer.latest_step
-    logging.info('resumed from step %d', start)
+    _LOG.info('resumed from step %d', start)
 
   frozen = config_lib.freeze(config)
   optimizer = optimizer_lib.make_optimizer(config.train)
@@ -313,7 +316,7 @@ def _run(
       if scalars and writer is not None:
         writer.write(step, scalars)
         text = ', '.join(f'{key} {value:.4g}' for key, value in scalars.items())
-        logging.info('step %d: %s', step, text)
+        _LOG.info('step %d: %s', step, text)
         bar.set_postfix({k: f'{v:.3g}' for k, v in scalars.items() if k.endswith('/loss')})
       if step % config.train.checkpoint_every == 0 or last or stop.wanted:
         settle()  # Never save a state that is no longer finite.

@@ -2,7 +2,6 @@
 
 import functools
 
-import jax
 import numpy as np
 import pytest
 
@@ -67,7 +66,7 @@ def test_shape_and_size(before, rule):
 @pytest.mark.parametrize('rule', RULES)
 def test_padding_is_not_read(before, positions, protein, rule):
   padded = builders.pad(protein, LENGTH + 8)
-  more = np.broadcast_to(padded.positions[LENGTH:], (2, 8, 4, 3)) * np.float32(3.0)
+  more = np.broadcast_to(padded.positions[LENGTH:], (2, 8, 4, 3))
   after = call(rule, np.concatenate([positions, more], axis=1), padded)
   np.testing.assert_allclose(after[:, :LENGTH], before[rule], atol=1e-5)
 
@@ -126,6 +125,14 @@ def test_local_is_invariant_to_a_global_motion(before, positions, protein):
   moved = (positions @ rotation.T + shift).astype(np.float32)
   np.testing.assert_allclose(call('local', moved, protein), before['local'], atol=2e-4)
   assert np.abs(call('global', moved, protein) - before['global']).max() > 0.1
+
+
+def test_local_is_as_exact_far_from_the_origin(protein, positions):
+  # Multiples of 2^-10 Å, which float32 moves by 2^12 Å without rounding.
+  near = np.round(positions * 1024.0) / np.float32(1024.0)
+  far = near + np.float32([4096.0, 0.0, 0.0])
+  np.testing.assert_array_equal(far - np.float32([4096.0, 0.0, 0.0]), near)
+  np.testing.assert_allclose(call('local', far, protein), call('local', near, protein), atol=1e-4)
 
 
 def test_local_tells_a_mirror_image(before, positions, protein):

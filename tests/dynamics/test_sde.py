@@ -18,14 +18,14 @@ def protein():
 
 
 def make_run(config):
-  step = sde.make_step(config, 'fine')
+  step = builders.make_step(config, 'fine')
 
   def run(params, positions, protein, sigma, temperature, rng):
     state = state_lib.from_positions(positions, protein.bonded)
     window = state_lib.start_window(state, 2)
     prediction = step(params, window, protein, sigma, temperature, rng)
     states = prediction.window.states
-    return prediction, state_lib.to_positions(states, protein.bonded)
+    return prediction, state_lib.to_positions(states)
 
   return builders.quick_jit(run)
 
@@ -59,7 +59,7 @@ def test_prediction(protein, rule):
 def test_untrained_model_without_noise_stands_still(protein, rule):
   params = builders.zero_head(builders.params(CONFIGS[rule]))
   idealised = builders.quick_jit(
-    lambda x: state_lib.to_positions(state_lib.from_positions(x, protein.bonded), protein.bonded)
+    lambda x: state_lib.to_positions(state_lib.from_positions(x, protein.bonded))
   )(protein.positions)
   _, positions = call(rule, protein.positions, protein, params, sigma=np.float32(0.0))
   np.testing.assert_allclose(positions, [idealised, idealised], atol=1e-4)
@@ -117,7 +117,7 @@ def test_a_step_is_noise_then_drift(monkeypatch, protein):
 
   @builders.quick_jit
   def run(positions):
-    step = sde.make_step(config, 'coarse')
+    step = builders.make_step(config, 'coarse')
     window = state_lib.start_window(state_lib.from_positions(positions, protein.bonded), 2)
     level = config.level['coarse']
     noised = state_lib.perturb(window.states, SIGMA, level, protein.bonded, rng)

@@ -14,6 +14,7 @@ LEVEL = config_dict.ConfigDict(
   {'noise_translation': 2.0, 'noise_rotation': 0.5, 'noise_torsion': 3.0}
 )
 
+from_frames = builders.quick_jit(state_lib.from_frames)
 from_positions = builders.quick_jit(state_lib.from_positions)
 to_positions = builders.quick_jit(state_lib.to_positions)
 from_vector = builders.quick_jit(state_lib.from_vector)
@@ -69,12 +70,11 @@ def test_vector_round_trip(protein, state):
 
 
 def test_torsions_are_those_of_mdtraj(protein, state):
-  positions = to_positions(state, protein.bonded)
+  positions = to_positions(state)
   topology = mdtraj.Topology()
-  for chain in range(2):
-    added = topology.add_chain()
+  for chain in (topology.add_chain(), topology.add_chain()):
     for _ in range(LENGTH // 2):
-      residue = topology.add_residue('ALA', added)
+      residue = topology.add_residue('ALA', chain)
       for name in ('N', 'CA', 'C', 'O'):
         topology.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
   traj = mdtraj.Trajectory(positions.reshape(1, -1, 3) / 10.0, topology)
@@ -90,8 +90,8 @@ def test_torsions_are_those_of_mdtraj(protein, state):
 
 
 def test_positions_are_idealised_once(protein, state):
-  once = to_positions(state, protein.bonded)
-  twice = to_positions(from_positions(once, protein.bonded), protein.bonded)
+  once = to_positions(state)
+  twice = to_positions(from_positions(once, protein.bonded))
   np.testing.assert_allclose(twice, once, atol=1e-4)
   np.testing.assert_array_equal(once[:, 1], protein.positions[:, 1])
   # N lies on its ray, C in its plane; O goes where psi says. Atoms were off by 0.1 Å.
@@ -101,11 +101,9 @@ def test_positions_are_idealised_once(protein, state):
 
 @pytest.mark.parametrize('end', [2, 5, 11], ids=['break', 'end of chain', 'end'])
 def test_psi_is_free_where_no_bond_follows(protein, state, end):
-  torsions = state.torsions.copy()
-  torsions[:, 1] += 0.7
-  turned = state_lib.State(state.frames, torsions)
-  before = to_positions(state, protein.bonded)
-  after = to_positions(turned, protein.bonded)
+  turned = from_frames(state.frames, state.psi + 0.7, protein.bonded)
+  before = to_positions(state)
+  after = to_positions(turned)
   assert np.linalg.norm(after[end, 3] - before[end, 3]) > 0.3
   again = from_positions(after, protein.bonded)
   free = np.isin(np.arange(LENGTH), [2, 5, 11])
@@ -122,8 +120,8 @@ def test_nothing_reaches_across_a_break(protein, state, first):
   moved[first:] = moved[first:] @ rotation.T + shift
   after = from_positions(moved, protein.bonded)
   assert angle_between(after.torsions, state.torsions).max() < 1e-4
-  atoms = to_positions(after, protein.bonded)[:first]
-  np.testing.assert_array_equal(atoms, to_positions(state, protein.bonded)[:first])
+  atoms = to_positions(after)[:first]
+  np.testing.assert_array_equal(atoms, to_positions(state)[:first])
 
 
 def test_start_window_knows_the_newest_frame_only(state):

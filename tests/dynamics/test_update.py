@@ -13,6 +13,7 @@ LOCAL, GLOBAL = builders.small_config(), builders.small_config(update_rule='glob
 LEVEL = LOCAL.level['fine']
 
 apply_local = builders.quick_jit(lambda s, out, bonded: update.apply_local(s, out, LEVEL, bonded))
+to_vector = builders.quick_jit(state_lib.to_vector)
 features = {
   'local': builders.quick_jit(lambda window: update.features(LOCAL, window)),
   'global': builders.quick_jit(lambda window: update.features(GLOBAL, window)),
@@ -49,25 +50,25 @@ def test_outputs_and_features():
 
 def test_local_features_are_relative_to_the_newest_frame(window, moved):
   before = features['local'](window)
-  older, newest = (
-    jax.tree.map(lambda x: np.asarray(x[t], np.float64), window.states.frames) for t in (0, 1)
-  )
+  frames = jax.tree.map(lambda x: x.astype(np.float64), window.states.frames)
+  older, newest = frames[0], frames[1]
   inverse = np.swapaxes(newest.rotation, -1, -2)
-  turn = Rotation.from_matrix(inverse @ older.rotation).as_quat(canonical=True)
   shift = np.einsum('lxy,ly->lx', inverse, older.translation - newest.translation)
-  np.testing.assert_allclose(before[0, :, :4], np.roll(turn, 1, -1), atol=1e-5)
-  np.testing.assert_allclose(before[0, :, 4:7], shift, atol=1e-5)
+  turn = (inverse @ older.rotation).reshape(LENGTH, 9)
+  np.testing.assert_allclose(before[0, :, :9], turn, atol=1e-5)
+  np.testing.assert_allclose(before[0, :, 9:12], shift, atol=1e-5)
   # The newest frame is the origin itself.
-  np.testing.assert_allclose(before[1, :, :7], np.eye(7)[0] + np.zeros((LENGTH, 1)), atol=1e-6)
+  at_rest = np.concatenate([np.eye(3).ravel(), np.zeros(3)])
+  np.testing.assert_allclose(before[1, :, :12], np.tile(at_rest, (LENGTH, 1)), atol=1e-6)
   torsions = window.states.torsions
-  np.testing.assert_allclose(before[..., 7:10], np.sin(torsions), atol=1e-6)
-  np.testing.assert_allclose(before[..., 10:], np.cos(torsions), atol=1e-6)
+  np.testing.assert_allclose(before[..., 12:15], np.sin(torsions), atol=1e-6)
+  np.testing.assert_allclose(before[..., 15:], np.cos(torsions), atol=1e-6)
   np.testing.assert_allclose(features['local'](moved), before, atol=2e-5)
 
 
 def test_global_features_are_the_vector(window, moved):
   before = features['global'](window)
-  np.testing.assert_allclose(before, builders.quick_jit(state_lib.to_vector)(window.states), atol=1e-6)
+  np.testing.assert_allclose(before, to_vector(window.states), atol=1e-6)
   assert np.abs(features['global'](moved) - before).max() > 1.0
 
 
@@ -85,9 +86,7 @@ def test_local_update_is_composed_on_the_right_in_units_of_the_spread(np_rng, pr
   after = apply_local(newest, output, protein.bonded)
   rotation = np.asarray(newest.frames.rotation, np.float64)
   shift = np.einsum('lxy,tly->tlx', rotation, 0.2 * output[..., :3])
-  np.testing.assert_allclose(
-    after.frames.translation, newest.frames.translation + shift, atol=1e-5
-  )
+  np.testing.assert_allclose(after.frames.translation, newest.frames.translation + shift, atol=1e-5)
   turn = Rotation.from_rotvec(0.1 * output[..., 3:6].reshape(-1, 3)).as_matrix()
   np.testing.assert_allclose(
     after.frames.rotation, rotation @ turn.reshape(2, LENGTH, 3, 3), atol=1e-5
@@ -104,8 +103,9 @@ def test_zero_output_is_no_motion(protein, window):
   after = apply_local(newest, np.zeros((2, LENGTH, 8), np.float32), protein.bonded)
   for t in range(2):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after[t], newest)
-  vector = update.apply_global(newest, np.zeros((2, LENGTH, 13), np.float32))
-  np.testing.assert_array_equal(vector[1], state_lib.to_vector(newest))
+  vector = to_vector(newest)
+  after = builders.quick_jit(update.apply_global)(newest, np.zeros((2, LENGTH, 13), np.float32))
+  np.testing.assert_allclose(after, [vector, vector], atol=1e-6)
 
 
 def test_gradient_where_the_turn_of_psi_has_no_direction(protein, window):

@@ -92,9 +92,7 @@ def test_equals_the_algorithm(np_rng, dtype, tolerance, with_pair):
   assert out.dtype == dtype
   # A loop over the leading axis, too: the transcription takes one conformation.
   for t in range(CONFORMATIONS):
-    expected = ipa_by_hand(
-      params, single[t], frames.rotation[t], frames.translation[t], mask, pair
-    )
+    expected = ipa_by_hand(params, single[t], frames.rotation[t], frames.translation[t], mask, pair)
     assert np.abs(expected[mask]).max() > 0.5
     np.testing.assert_allclose(out[t][mask], expected[mask], rtol=0, atol=tolerance)
 

@@ -89,6 +89,59 @@ def test_invariant_to_global_motion_but_not_to_reflection(inputs, encode):
   assert np.abs(encode(features, mirrored, protein) - before).max() > 0.01
 
 
+@pytest.mark.parametrize(('reads', 'ignored'), [('hidden', 'context'), ('sequence', 'hidden')])
+def test_ipa_block_reads_what_the_configuration_says(inputs, reads, ignored):
+  config = builders.small_config(ipa_reads=reads).encoder
+  block = spatiotemporal_encoder.IPABlock(config)
+  _, positions, protein = inputs
+  rng = np.random.default_rng(0)
+  given = {
+    'hidden': rng.normal(size=(FRAMES, LENGTH, 16)).astype(np.float32),
+    'context': rng.normal(size=(LENGTH, 16)).astype(np.float32),
+  }
+
+  def init(hidden, context):
+    frames = backbone.frames_from_atoms(positions)
+    return block.init(jax.random.key(0), hidden, context, frames, protein.mask)['params']
+
+  params = builders.fill(jax.eval_shape(init, **given))
+  # The transition adds nothing.
+  params['transition']['out'] = jax.tree.map(np.zeros_like, params['transition']['out'])
+
+  @builders.quick_jit
+  def added(hidden, context):
+    frames = backbone.frames_from_atoms(positions)
+    return block.apply({'params': params}, hidden, context, frames, protein.mask)[0] - hidden
+
+  before = added(given['hidden'], given['context'])
+  for name in given:
+    changed = given | {name: given[name][..., ::-1].copy()}
+    difference = np.abs(added(changed['hidden'], changed['context']) - before).max()
+    assert difference < 1e-5 if name == ignored else difference > 0.01
+
+
+def test_blocks_have_their_own_parameters_and_may_be_left_out(inputs):
+  features, positions, protein = inputs
+
+  def shapes(**blocks):
+    encoder = spatiotemporal_encoder.SpatiotemporalEncoder(builders.small_config(**blocks).encoder)
+
+    def init(rng):
+      frames = backbone.frames_from_atoms(positions)
+      args = features, frames, KNOWN, protein, *np.ones(3, np.float32)
+      out, variables = encoder.init_with_output(rng, *args)
+      assert out.shape == (FRAMES, LENGTH, 16)
+      return variables['params']
+
+    return jax.eval_shape(init, jax.random.key(0))
+
+  params = shapes(num_ipa_blocks=3, num_attention_blocks=2, num_gru_layers=2)
+  assert {x.shape[0] for x in jax.tree.leaves(params['ipa_blocks'])} == {3}
+  assert {x.shape[0] for x in jax.tree.leaves(params['attention_blocks'])} == {2}
+  assert set(params['gru']) == {'layer_0', 'layer_1'}
+  shapes(num_ipa_blocks=0, num_attention_blocks=0, num_gru_layers=0, num_neighbours=0)
+
+
 def test_attention_is_softmax_attention():
   """Against a loop over residues and heads, with a mask."""
   rng = np.random.default_rng(0)
@@ -111,4 +164,3 @@ def test_attention_is_softmax_attention():
       weight = np.exp(k @ q[i] / np.sqrt(channels) + bias[h, i]) * mask
       result = result + (weight / weight.sum()) @ v @ p['out']['kernel'][h]
     np.testing.assert_allclose(actual[i], result, atol=1e-5)
-

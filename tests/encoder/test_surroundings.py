@@ -51,9 +51,9 @@ def test_nothing_jumps_where_neighbours_change_places(np_rng):
   path = np.broadcast_to(origins, (steps, LENGTH, 3)).copy()
   path[:, 0] = np.linspace([-15.0, 2.0, 1.0], [15.0, -1.0, 3.0], steps)
   mask = np.ones(LENGTH, bool)
-  indices, weights = builders.quick_jit(
-    jax.vmap(lambda x: surroundings.nearest(x, mask, COUNT))
-  )(path.astype(np.float32))
+  indices, weights = builders.quick_jit(jax.vmap(lambda x: surroundings.nearest(x, mask, COUNT)))(
+    path.astype(np.float32)
+  )
   lists = np.sort(indices[:, 0], axis=-1)
   changes = np.any(lists[1:] != lists[:-1], axis=-1)
   assert changes.sum() >= 5
@@ -150,8 +150,12 @@ def test_equals_a_loop_over_neighbours(protein, apply):
       distance = np.linalg.norm(vector)
       x, y, z = vector / distance
       # Component-normalised, e3nn's order: l = 1 as x, y, z; l = 2 about the y axis.
-      harmonics = np.sqrt(3.0) * np.array([x, y, z]), np.sqrt(15.0) * np.array(
-        [x * z, x * y, (2 * y**2 - x**2 - z**2) / np.sqrt(12.0), y * z, (z**2 - x**2) / 2]
+      harmonics = (
+        np.sqrt(3.0) * np.array([x, y, z]),
+        np.sqrt(15.0)
+        * np.array(
+          [x * z, x * y, (2 * y**2 - x**2 - z**2) / np.sqrt(12.0), y * z, (z**2 - x**2) / 2]
+        ),
       )
       radial = np.exp(-(((distance - np.linspace(2, 16, 8)) / 2.0) ** 2)) / 1.12
       offset = np.clip(protein.residue_index[j] - protein.residue_index[i], -4, 4) + 4

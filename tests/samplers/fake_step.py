@@ -2,18 +2,25 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
 
 
-def clock(config, level_name):
+def params(config):
+  """What `clock` wants to be given: parameters that tell the levels apart."""
+  return {name: {'dt_ns': np.float32(config.level[name].dt_ns)} for name in config.levels}
+
+
+def clock(config, level):
   """Moves every residue by one Å per ns along x."""
-  dt_ns = config.level[level_name].dt_ns
 
   def step(params, window, protein, sigma, temperature_K, rng):
     newest = window.states[-1]
+    # Half each, so that parameters of another level would show.
+    dt_ns = (level.dt_ns + params['dt_ns']) / 2.0
     times = dt_ns * (1.0 + jnp.arange(window.known.shape[0]))
     shift = times[:, None, None] * jnp.array([1.0, 0.0, 0.0])[None, None, :]
     states = state_lib.start_window(newest, len(times)).states
@@ -25,9 +32,9 @@ def clock(config, level_name):
   return step
 
 
-def diffusion(config, level_name):
+def diffusion(config, level):
   """The clock, and a random walk of all residues together by N(0, 1) Å per frame and axis."""
-  tick = clock(config, level_name)
+  tick = clock(config, level)
 
   def step(params, window, protein, sigma, temperature_K, rng):
     window = tick(params, window, protein, sigma, temperature_K, rng).window
@@ -48,7 +55,7 @@ def install(monkeypatch, make_step):
     frames = rigid.Rigid.identity(origins.shape[:-1])
     return state_lib.State(rigid.Rigid(frames.rotation, origins), jnp.zeros_like(origins))
 
-  def to_positions(state, bonded):
+  def to_positions(state):
     origins = state.frames.translation[..., None, :]
     return jnp.broadcast_to(origins, (*origins.shape[:-2], 4, 3))
 

@@ -8,11 +8,10 @@ from tests import builders
 from tests.samplers import fake_step
 
 CONFIG = builders.small_config({'coarse': 4.0, 'fine': 1.0})
-PARAMS = {'coarse': {}, 'fine': {}}
+PARAMS = fake_step.params(CONFIG)
 
 
-@pytest.fixture
-def run(monkeypatch):
+def test_replicas_are_independent_of_their_number_and_batches(monkeypatch):
   fake_step.install(monkeypatch, fake_step.diffusion)
   protein, rng = builders.helix(2), jax.random.key(3)
 
@@ -20,23 +19,13 @@ def run(monkeypatch):
     sampler = ensemble.make_ensemble_sampler(CONFIG, 10, num_replicas, **kwargs)
     return builders.quick_jit(sampler.__wrapped__)(PARAMS, protein, rng)
 
-  run.one = lambda replica: builders.quick_jit(
-    coarse_to_fine.make_sampler(CONFIG, 10).__wrapped__
-  )(PARAMS, protein, jax.random.fold_in(rng, replica))
-  return run
-
-
-def test_replicas_are_independent_trajectories(run):
   replicas = run(3)
   assert replicas.shape == (3, 10, 2, 4, 3)
+  one = builders.quick_jit(coarse_to_fine.make_sampler(CONFIG, 10).__wrapped__)
   for k in range(3):
-    np.testing.assert_allclose(replicas[k], run.one(k), atol=1e-5)
+    alone = one(PARAMS, protein, jax.random.fold_in(rng, k))
+    np.testing.assert_allclose(replicas[k], alone, atol=1e-5)
     assert np.abs(replicas[k] - replicas[k - 1]).max() > 0.1
-
-
-def test_neither_number_nor_batch_size_changes_a_replica(run):
-  replicas = run(3)
-  np.testing.assert_allclose(run(1), replicas[:1], atol=1e-5)
   batched = run(3, replica_batch_size=2, segment_batch_size=1)
   np.testing.assert_allclose(batched, replicas, atol=1e-5)
 

@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.samplers import rollout
 from tests import builders
@@ -26,19 +25,32 @@ def window(protein):
   )()
 
 
+@builders.quick_jit
+def seven_frames(params, window, protein, sigma, rng):
+  step = builders.make_step(CONFIG, 'only')
+  return rollout.rollout(step, params, window, protein, 7, sigma, TEMPERATURE, rng)
+
+
+def test_untrained_model_without_noise_stands_still(protein, window):
+  params = builders.zero_head(builders.params(CONFIG))
+  states = seven_frames(params, window, protein, np.float32(0.0), jax.random.key(0))
+  start = window.states[-1].frames
+  for t in range(7):
+    np.testing.assert_allclose(states.frames.translation[t], start.translation, atol=1e-4)
+    np.testing.assert_allclose(states.frames.rotation[t], start.rotation, atol=1e-5)
+
+
 def test_equals_a_loop_over_steps(protein, window):
-  step = sde.make_step(CONFIG, 'only')
-  params, rng, num_frames = builders.params(CONFIG), jax.random.key(1), 7
-  states = builders.quick_jit(
-    lambda w: rollout.rollout(step, params, w, protein, num_frames, SIGMA, TEMPERATURE, rng)
-  )(window)
+  step = builders.make_step(CONFIG, 'only')
+  params, rng = builders.params(CONFIG), jax.random.key(1)
+  states = seven_frames(params, window, protein, SIGMA, rng)
   run = builders.quick_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng).window)
   current, expected = window, []
   for key in jax.random.split(rng, 4):
     current = run(current, key)
     expected += [current.states[t] for t in range(2)]
-  assert states.psi.shape == (num_frames, LENGTH)
-  for t in range(num_frames):
+  assert states.psi.shape == (7, LENGTH)
+  for t in range(7):
     difference = states.frames.translation[t] - expected[t].frames.translation
     # The same operations in another compilation.
     assert np.abs(difference).max() < 1e-3
@@ -51,7 +63,7 @@ def test_equals_a_loop_over_steps(protein, window):
 @pytest.mark.parametrize('num_frames', [1, 2, 5])
 def test_number_and_times_of_frames(window, protein, frames_per_pass, num_frames):
   window = state_lib.start_window(window.states[-1], frames_per_pass)
-  step = fake_step.clock(CONFIG, 'only')
+  step, params = fake_step.clock(CONFIG, CONFIG.level.only), fake_step.params(CONFIG)['only']
   states = builders.quick_jit(
     lambda w: rollout.rollout(
       step, {}, w, protein, num_frames, SIGMA, TEMPERATURE, jax.random.key(0)
@@ -64,11 +76,11 @@ def test_number_and_times_of_frames(window, protein, frames_per_pass, num_frames
 
 
 def test_gradient_through_four_passes_of_256_residues_is_finite():
-  """With padding on one spot, two residues of which one hides the other, and no noise to part them."""
+  """With padding on one spot, one residue on top of another, and no noise to part them."""
   protein = builders.pad(builders.helix(240), 256)
   protein.positions[240:] = 0.0
   protein.positions[101] = protein.positions[100]
-  step = sde.make_step(CONFIG, 'only')
+  step = builders.make_step(CONFIG, 'only')
 
   def total(params, positions):
     state = state_lib.from_positions(positions, protein.bonded)

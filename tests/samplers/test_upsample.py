@@ -9,7 +9,6 @@ from tests.samplers import fake_step
 
 TWO = builders.small_config({'coarse': 20.0, 'fine': 1.0})
 THREE = builders.small_config({'coarse': 20.0, 'middle': 4.0, 'fine': 1.0})
-PARAMS = {'coarse': {}, 'middle': {}, 'fine': {}}
 
 
 def coarse_trajectory(np_rng, protein, num_frames):
@@ -29,7 +28,7 @@ def test_frames_follow_each_coarse_frame(
   protein = builders.helix(3)
   coarse = coarse_trajectory(np_rng, protein, 3)
   run = builders.quick_jit(upsample.make_upsampler(config, spacing_ns).__wrapped__)
-  fine = run(PARAMS, protein, coarse, jax.random.key(0))
+  fine = run(fake_step.params(config), protein, coarse, jax.random.key(0))
   assert fine.shape == (3 * frames_per_segment, 3, 4, 3)
   moved = fine.reshape(3, frames_per_segment, 3, 4, 3) - coarse[:, None, :, 1:2]
   times = np.arange(1, frames_per_segment + 1)[None, :, None, None]
@@ -43,7 +42,7 @@ def test_segment_batch_size_does_not_change_the_result(monkeypatch, np_rng):
   coarse = coarse_trajectory(np_rng, protein, 5)
   results = [
     builders.quick_jit(upsample.make_upsampler(THREE, 20.0, size).__wrapped__)(
-      PARAMS, protein, coarse, jax.random.key(0)
+      fake_step.params(THREE), protein, coarse, jax.random.key(0)
     )
     for size in (None, 2)
   ]
@@ -71,7 +70,7 @@ def test_lowers_for_accelerators(np_rng):
   protein = builders.helix(6)
   config = builders.small_config({'coarse': 0.4, 'fine': 0.1})
   params = {name: builders.params(config) for name in config.levels}
-  exported = jax.export.export(
-    upsample.make_upsampler(config, 0.4), platforms=['cuda', 'tpu']
-  )(params, protein, coarse_trajectory(np_rng, protein, 3), jax.random.key(0))
+  exported = jax.export.export(upsample.make_upsampler(config, 0.4), platforms=['cuda', 'tpu'])(
+    params, protein, coarse_trajectory(np_rng, protein, 3), jax.random.key(0)
+  )
   assert exported.out_avals[0].shape == (12, 6, 4, 3)

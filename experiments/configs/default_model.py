@@ -1,0 +1,25 @@
+"""The bundled model: two small proteins in implicit solvent at 320 K, 0.2 and 0.01 ns.
+
+Data (data_prep/simulated/, ours, 13 ns in all):
+  for NAME in 2jof cln025; do python -m data_prep.trajectories \
+    --topology=data_prep/simulated/$NAME/$NAME.pdb --store=STORE --temperature_K=320 \
+    --trajectories=data_prep/simulated/$NAME/${NAME}_R1.xtc,data_prep/simulated/$NAME/${NAME}_R2.xtc
+  done
+Launch: python -m experiments.train --config=experiments/configs/default_model.py --workdir=RUN \
+          --config.data.store=STORE
+The last tenth of every trajectory is held out. What it reaches: WORKSPACE_NOTES.md.
+"""
+
+from experiments.configs import quickstart
+
+
+def get_config(variant: str = ''):
+  """Returns the configuration."""
+  config = quickstart.get_config(variant)
+  # Trp-cage (20 residues) and CLN025 (10) padded to one length: one compilation.
+  config.data.buckets = (24,)
+  config.data.train_block = (0.0, 0.9)
+  config.data.validation_block = (0.9, 1.0)
+  config.train.num_steps = 6_000
+  config.train.teacher_forcing_steps = 3_000
+  return config

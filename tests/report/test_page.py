@@ -1,0 +1,98 @@
+import html.parser
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from tempo_jax.errors import InputError
+from tempo_jax.report import frame_table, page, plots, trajectory_page
+
+
+class Outline(html.parser.HTMLParser):
+  """Texts, tags, and whether tags are closed in order."""
+
+  VOID = ('meta', 'br')
+
+  def __init__(self, text):
+    super().__init__()
+    self.open, self.tags, self.texts, self.attributes = [], [], [], []
+    self.feed(text)
+    self.close()
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    self.attributes += attrs
+    if tag not in self.VOID:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.tags.append(tag)
+    self.attributes += attrs
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.texts.append(data.strip())
+
+
+def check_self_contained(text):
+  outline = Outline(text)
+  assert not outline.open
+  assert not {'script', 'link', 'img', 'iframe', 'image', 'object'} & set(outline.tags)
+  for name, value in outline.attributes:
+    if name in ('src', 'href', 'xlink:href'):
+      assert value.startswith('#'), value
+  assert not re.search(r'url\((?!#)', text)
+  assert '@import' not in text
+  return outline
+
+
+def test_plain_text_cannot_become_html():
+  text = page.page(
+    '<b>', [page.section('<i>', page.table({'a<': ['<x>', None, 0.1]}), page.listing(['<u>']))]
+  )
+  outline = check_self_contained(text)
+  assert not {'b', 'i', 'x', 'u'} & set(outline.tags)
+  assert '<x>, default, 0.1' in outline.texts
+
+
+def test_the_report_of_a_trajectory(trajectory_of):
+  pytest.importorskip('matplotlib')
+  trajectory = trajectory_of(chains=('A', 'B'), replicas=2, frames=7)
+  frames = frame_table.FrameTable.of(trajectory)
+  text = trajectory_page.trajectory_page(trajectory, frames, {'seed': 5, 'model': 'default'})
+  outline = check_self_contained(text)
+  assert outline.tags.count('svg') == 6
+  shown = set(outline.texts)
+  assert {'time (ns)', 'RMSF (Å)', 'RMSD to start (Å)', 'radius of gyration (Å)'} <= shown
+  assert {'CA-CA (Å)', 'longest C-N (Å)', 'clashes', 'replica 2', 'A10', 'seed', '5'} <= shown
+  assert f'{frames.broken_percent:.1f} %' in shown
+  assert len(text) < 200_000
+
+
+def test_the_report_is_the_same_from_run_to_run(trajectory_of):
+  pytest.importorskip('matplotlib')
+  trajectory = trajectory_of(frames=1)
+  frames = frame_table.FrameTable.of(trajectory)
+  texts = {trajectory_page.trajectory_page(trajectory, frames, {}) for _ in range(2)}
+  assert len(texts) == 1
+
+
+def test_lines_end_where_they_should():
+  pytest.importorskip('matplotlib')
+  x = np.linspace(0.0, 1.0, 5)
+  curves = {f'curve {k}': k + np.array([[1.0, np.inf, 2.0, 3.0, 5.0]]) for k in range(9)}
+  figure = plots.lines(x, curves, x_label='x', y_label='y', limits=[7.0], marks=[0.5])
+  (axes,) = figure.axes
+  assert len(axes.lines) == 9 + 2
+  np.testing.assert_array_equal(axes.lines[1].get_ydata(), [2.0, np.nan, 3.0, 4.0, 6.0])
+  assert not figure.legends  # nine names would not fit
+  assert axes.get_xlim() == (0.0, 1.0)
+
+
+def test_without_matplotlib_there_is_one_line(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'matplotlib', None)
+  with pytest.raises(InputError, match=r'pip install tempo_jax\[report\]'):
+    plots.require()

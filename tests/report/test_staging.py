@@ -1,0 +1,117 @@
+import errno
+import os
+import re
+
+import pytest
+
+from tempo_jax.errors import InputError
+from tempo_jax.report import staging
+
+OURS = re.compile(r'result\d?')
+
+
+def tree(folder):
+  return {
+    str(p.relative_to(folder)): p.read_text() if p.is_file() else None for p in folder.rglob('*')
+  }
+
+
+def write(out, overwrite=False, name='result', text='new', error=None):
+  with staging.output_directory(out, OURS, overwrite) as folder:
+    (folder / name).write_text(text)
+    if error:
+      raise error
+
+
+def test_appears_at_the_end_with_its_parents(tmp_path):
+  out = tmp_path / 'a' / 'b'
+  with staging.output_directory(out, OURS) as folder:
+    (folder / 'result').write_text('new')
+    assert not out.exists()
+  assert tree(tmp_path) == {'a': None, 'a/b': None, 'a/b/result': 'new'}
+  assert out.stat().st_mode & 0o777 == 0o777 & ~_umask()
+
+
+def _umask():
+  umask = os.umask(0)
+  os.umask(umask)
+  return umask
+
+
+@pytest.mark.parametrize('error', [RuntimeError('x'), KeyboardInterrupt()])
+def test_leaves_nothing_when_it_fails(tmp_path, error):
+  with pytest.raises(type(error)):
+    write(tmp_path / 'a' / 'b', error=error)
+  assert tree(tmp_path) == {}
+
+
+def test_refuses_what_exists_before_anything_else(tmp_path):
+  write(tmp_path / 'out')
+  entered = False
+  with (
+    pytest.raises(InputError, match=r'--out=.*/out exists already: .*--overwrite'),
+    staging.output_directory(tmp_path / 'out', OURS),
+  ):
+    entered = True
+  assert not entered
+  assert tree(tmp_path) == {'out': None, 'out/result': 'new'}
+
+
+def test_refuses_a_file(tmp_path):
+  (tmp_path / 'out').write_text('precious')
+  with pytest.raises(InputError, match='is a file'):
+    write(tmp_path / 'out', overwrite=True)
+  assert tree(tmp_path) == {'out': 'precious'}
+
+
+def test_overwrites_its_own_files_only(tmp_path):
+  out = tmp_path / 'out'
+  write(out, text='old')
+  write(out, overwrite=True, name='result2', text='old')
+  (out / 'notes').write_text('mine')
+  assert not (out / 'result').exists()
+  write(out, overwrite=True)
+  assert tree(tmp_path) == {'out': None, 'out/result': 'new', 'out/notes': 'mine'}
+
+
+def test_overwriting_loses_nothing_when_it_fails(tmp_path):
+  out = tmp_path / 'out'
+  write(out, text='old')
+  with pytest.raises(RuntimeError):
+    write(out, overwrite=True, text='half', error=RuntimeError())
+  assert tree(tmp_path) == {'out': None, 'out/result': 'old'}
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+  with (
+    pytest.raises(InputError, match=r'cannot write .*/out: No space left on device'),
+    staging.output_directory(tmp_path / 'out', OURS),
+  ):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+  assert tree(tmp_path) == {}
+
+
+def test_errors_name_the_directory_that_was_asked_for(tmp_path):
+  with (
+    pytest.raises(InputError, match=re.escape(f'{tmp_path}/out/result: too big')),
+    staging.output_directory(tmp_path / 'out', OURS) as folder,
+  ):
+    raise InputError(f'{folder / "result"}: too big')
+
+
+def test_a_parent_that_is_no_directory_is_one_line(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match=r'cannot write .*/file/out: Not a directory'):
+    write(tmp_path / 'file' / 'out')
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
+def test_no_permission_is_found_out_before_anything_else(tmp_path):
+  tmp_path.chmod(0o500)
+  entered = False
+  with (
+    pytest.raises(InputError, match='Permission denied'),
+    staging.output_directory(tmp_path / 'out', OURS),
+  ):
+    entered = True
+  assert not entered

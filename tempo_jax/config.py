@@ -100,7 +100,7 @@ def check(config: Any) -> None:
   _check_choice('encoder.ipa_reads', config.encoder.ipa_reads, ('hidden', 'sequence'))
   _check_least('window', config.window, 1)
   for name, value in config.encoder.items():
-    if name != 'ipa_reads':
+    if type(value) is int:
       # Blocks, layers and neighbours may be switched off.
       may_be_zero = name.endswith(('blocks', 'layers', 'neighbours'))
       _check_least(f'encoder.{name}', value, 0 if may_be_zero else 1)

@@ -51,7 +51,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         raise InputError(f'unexpected argument {argv[1]!r}: every option is a --flag; see --help')
       # Our own progress is shown; absl's INFO, to which libraries write pages, is not, unless
       # --verbosity asks for it.
-      if flags.FLAGS['verbosity'].using_default_value:
+      if not flags.FLAGS['verbosity'].present:
         absl_logging.set_verbosity(absl_logging.WARNING)
       logging.getLogger('tempo_jax').setLevel(logging.INFO)
       main(argv)

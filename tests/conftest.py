@@ -3,8 +3,14 @@
 import os
 import pathlib
 
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+os.environ['XLA_FLAGS'] = ' '.join(
+  [
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_force_host_platform_device_count=8',
+    # Tests run for milliseconds what takes seconds to compile: compile it without optimisation.
+    '--xla_backend_optimization_level=0',
+    '--xla_cpu_use_fusion_emitters=false',
+  ]
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 

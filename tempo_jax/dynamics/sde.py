@@ -6,6 +6,7 @@ protein-like and keeps what is; the emitted frames carry no raw noise.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +38,8 @@ class Prediction:
 Step = Callable[..., Prediction]
 
 
-def init_params(config: Any, rng: jax.Array) -> Any:
-  """Fresh parameters of one level's drift."""
+@functools.lru_cache(maxsize=8)
+def _initialiser(config: Any) -> Callable[[jax.Array], Any]:
   length = 4
   protein = protein_lib.ProteinArrays(
     residue_type=jnp.zeros(length, jnp.int32),
@@ -48,13 +49,22 @@ def init_params(config: Any, rng: jax.Array) -> Any:
     mask=jnp.ones(length, bool),
     positions=jnp.zeros((length, 4, 3)),
   )
-  # Any conformation will do: the parameters do not depend on it.
   state = state_lib.State(rigid.Rigid.identity((length,)), jnp.zeros((length, 3)))
   window = state_lib.start_window(state, config.window)
   scalar = jnp.ones(())
   shapes = jax.eval_shape(lambda: (window, window.states, protein, scalar, scalar, scalar))
   # Shapes instead of arrays: initialisers are compiled, the network is not.
-  return jax.jit(lambda rng: drift.Drift(config).lazy_init(rng, *shapes))(rng)['params']
+  return jax.jit(lambda rng: drift.Drift(config).lazy_init(rng, *shapes)['params'])
+
+
+def init_params(config: Any, rng: jax.Array) -> Any:
+  """Fresh parameters of one level's drift.
+
+  Args:
+    config: the model's configuration, frozen.
+    rng: a key.
+  """
+  return _initialiser(config)(rng)
 
 
 def make_step(config: Any, level: level_lib.Level) -> Step:

@@ -2,6 +2,7 @@ import html.parser
 import re
 import sys
 
+import mdtraj
 import numpy as np
 import pytest
 
@@ -69,6 +70,15 @@ def test_the_report_of_a_trajectory(trajectory_of):
   assert {'time (ns)', 'RMSF (Å)', 'RMSD to start (Å)', 'radius of gyration (Å)'} <= shown
   assert {'CA-CA (Å)', 'longest C-N (Å)', 'clashes', 'replica 2', 'A10', 'seed', '5'} <= shown
   assert f'{frames.broken_percent:.1f} %' in shown
+  pairwise = np.mean(
+    [
+      10.0 * mdtraj.rmsd(traj, traj, k, atom_indices=traj.top.select('name CA')).sum() / 42.0
+      for traj in map(trajectory.to_mdtraj, range(2))
+      for k in range(7)
+    ]
+  )
+  (found,) = re.findall(r'>([0-9.]+) Å \(CA, 7 frames of each\)<', text)
+  assert abs(float(found) - 7.0 * pairwise) < 0.01
   assert len(text) < 200_000
 
 

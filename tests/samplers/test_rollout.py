@@ -66,7 +66,7 @@ def test_number_and_times_of_frames(window, protein, frames_per_pass, num_frames
   step, params = fake_step.clock(CONFIG, CONFIG.level.only), fake_step.params(CONFIG)['only']
   states = builders.quick_jit(
     lambda w: rollout.rollout(
-      step, {}, w, protein, num_frames, SIGMA, TEMPERATURE, jax.random.key(0)
+      step, params, w, protein, num_frames, SIGMA, TEMPERATURE, jax.random.key(0)
     )
   )(window)
   moved = states.frames.translation - np.asarray(window.states.frames.translation[-1])

@@ -1,0 +1,43 @@
+"""A small store of wobbling helices, and experiments on it that train in seconds."""
+
+import numpy as np
+
+from experiments.configs import tiny
+from tempo_jax.data import batching, store, windows
+from tempo_jax.training import train_step
+from tests import builders
+from tests.data import synthetic
+
+
+def positions(length, num_frames, seed=0, chains=1):
+  """[F, L, 4, 3] Å: a helix that tumbles, its residues in a slow random walk."""
+  rng = np.random.default_rng(seed)
+  start = builders.helix(length, chains).positions
+  walk = np.cumsum(0.05 * rng.normal(size=(num_frames, length, 1, 3)), axis=0)
+  rotation, _ = builders.random_motion(seed)
+  return ((start[None] + walk) @ rotation.T + 7.0).astype(np.float32)
+
+
+def write_store(path, lengths=(10,), num_frames=120, dt_ns=0.01):
+  with store.StoreWriter(path) as writer:
+    for length in lengths:
+      entry = synthetic.entry(name=f'helix{length}', length=length, dt_ns=dt_ns)
+      writer.add(entry, positions(length, num_frames, seed=length))
+  return str(path)
+
+
+def experiment(path, variant='', **train):
+  """The configuration `tiny` on a store, shrunk further."""
+  config = tiny.get_config(variant)
+  config.data.store = str(path)
+  config.train.update(train)
+  return config
+
+
+def batch(config, level, step=0, batch_size=8):
+  source = windows.WindowSource(
+    store.Store(config.data.store),
+    dt_ns=config.model.level[level].dt_ns,
+    num_frames=train_step.frames_per_window(config),
+  )
+  return batching.Loader(source, batch_size, buckets=(16,)).batch(step)[0]

@@ -1,0 +1,149 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tempo_jax import config as config_lib
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import sde
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import rigid
+from tempo_jax.training import parallel, train_step
+from tests import builders
+from tests.training import examples
+
+
+def test_without_tumbling_leaves_only_internal_motion(np_rng):
+  length, frames = 8, 5
+  still = np.asarray(builders.helix(length).positions)
+  inner = still[None] + 0.2 * np_rng.normal(size=(frames, length, 4, 3))
+  tumbling = []
+  for t in range(frames):
+    rotation, shift = builders.random_motion(t, 40.0)
+    tumbling.append(inner[t] @ rotation.T + shift)
+  mask = np.arange(length) < 6
+  found = train_step.without_tumbling(
+    jnp.asarray(np.stack(tumbling), jnp.float32), jnp.asarray(mask)
+  )
+  reference = train_step.without_tumbling(jnp.asarray(inner, jnp.float32), jnp.asarray(mask))
+
+  # The same trajectory, up to the motion of its first frame, which both have at the origin.
+  def distances(x):
+    x = np.asarray(x)[:, :6].reshape(-1, 3)
+    return np.linalg.norm(x[:, None] - x[None], axis=-1)
+
+  np.testing.assert_allclose(distances(found), distances(reference), atol=2e-3)
+  np.testing.assert_allclose(np.asarray(found)[0, :6, 1].mean(0), 0.0, atol=1e-4)
+  # And each frame is where an independent superposition puts it.
+  ca = np.asarray(found)[:, :6, 1]
+  for t in range(1, frames):
+    u, _, vt = np.linalg.svd((ca[0] - ca[0].mean(0)).T @ (ca[t] - ca[t].mean(0)))
+    np.testing.assert_allclose(
+      u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt, np.eye(3), atol=1e-3
+    )
+
+
+def test_teacher_forcing_falls_linearly():
+  config = examples.experiment('nowhere')
+  config.train.update(teacher_forcing_start=0.8, teacher_forcing_end=0.2, teacher_forcing_steps=10)
+  steps = jnp.arange(0, 15, 5)
+  np.testing.assert_allclose(train_step.teacher_forcing(config, steps), [0.8, 0.5, 0.2], rtol=1e-6)
+
+
+@pytest.fixture
+def pushing_step(monkeypatch):
+  """A model with one parameter: it pushes residue 0 away from where it was, in every frame."""
+
+  def make_step(config, level):
+    def step(push, window, protein, sigma, temperature_K, rng):
+      newest = window.states[-1]
+      frames = newest.frames
+      moved = frames.translation.at[0].add(jnp.array([1.0, 0.0, 0.0]) * push)
+      states = state_lib.from_frames(
+        rigid.Rigid(frames.rotation, moved), newest.psi, protein.bonded
+      )
+      states = jax.tree.map(lambda x: jnp.stack([x] * config.window), states)
+      window = state_lib.Window(states, jnp.ones(config.window, bool))
+      return sde.Prediction(window, state_lib.to_vector(states))
+
+    return step
+
+  monkeypatch.setattr(sde, 'make_step', make_step)
+
+
+def test_gradient_flows_through_the_unrolled_windows(pushing_step):
+  config = examples.experiment('nowhere', unroll=2)
+  level = level_lib.Level.of(config.model, 'fine')
+  protein = builders.helix(40)
+  still = jnp.stack([jnp.asarray(protein.positions)] * train_step.frames_per_window(config))
+
+  def loss(push, forcing):
+    return train_step.unrolled_loss(
+      config, level, push, still, protein, jnp.float32(300), jnp.float32(forcing),
+      jax.random.key(0),
+    )['error']  # fmt: skip
+
+  push = 0.02
+  forced, free = loss(push, 1.0), loss(push, 0.0)
+  # Errors of 1 and 1 push with teacher forcing, of 1 and 2 pushes without; squared, averaged.
+  np.testing.assert_allclose(free / forced, (1 + 4) / (1 + 1), rtol=0.01)
+  # d/dpush of (push^2 + (2 push)^2) has a factor 2 inside the second term that is only there if
+  # the prediction of window 1, from which window 2 starts, carries its gradient along. Without
+  # it: (2 + 4) / (2 + 8) of this.
+  np.testing.assert_allclose(jax.grad(loss)(push, 0.0), 2 * free / push, rtol=0.02)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+  path = tmp_path_factory.mktemp('store') / 'store'
+  return config_lib.freeze(
+    examples.experiment(examples.write_store(path, lengths=(9, 11, 14)), unroll=1)
+  )
+
+
+@pytest.fixture(scope='module')
+def params(config):
+  return builders.params(config.model)
+
+
+def test_eight_devices_give_the_loss_and_gradient_of_one(config, params):
+  """Residue counts differ from device to device, so a mean of means would be off."""
+  level = level_lib.Level.of(config.model, 'fine')
+  batch = examples.batch(config, 'fine')
+  lengths = np.asarray(batch.protein.mask).sum(-1)
+  assert len(set(lengths)) == 3
+  step, rng = jnp.int32(0), jax.random.key(1)
+
+  def loss_and_gradient(params, batch, axis_name=None):
+    return train_step.loss_and_gradient(config, level, params, batch, step, rng, axis_name)
+
+  one_metrics, one = jax.jit(loss_and_gradient)(params, batch)
+  all_metrics, all_devices = jax.pmap(
+    lambda p, b: loss_and_gradient(p, b, 'devices'),
+    axis_name='devices', in_axes=(None, 0), out_axes=None,
+  )(params, parallel.split_batch(batch))  # fmt: skip
+  assert jax.local_device_count() == 8
+
+  np.testing.assert_allclose(all_metrics['loss'], one_metrics['loss'], rtol=1e-5)
+  difference = jax.tree.map(lambda x, y: x - y, all_devices, one)
+  norm = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(one)))
+  error = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(difference)))
+  assert norm > 1e-3
+  assert error < 1e-5 * norm
+
+
+def test_padding_changes_neither_loss_nor_gradient_scale(config, params):
+  """The loss is a mean over residues that are there."""
+  level = level_lib.Level.of(config.model, 'fine')
+  batch = examples.batch(config, 'fine')
+  wrecked = jax.tree.map(np.copy, batch)
+  wrecked.positions[
+    ~np.broadcast_to(wrecked.protein.mask[:, None], wrecked.positions.shape[:3])
+  ] += 50.0
+
+  @jax.jit
+  def loss(batch):
+    rng = jax.random.key(1)
+    return train_step.evaluation_step(config, params, level, batch, rng)['loss']
+
+  np.testing.assert_allclose(loss(wrecked), loss(batch), rtol=1e-5)

@@ -20,7 +20,7 @@ from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax.report import staging, trajectory_files
 
-_BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/structure.pdb'
+_BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/trp_cage.pdb'
 _FLAGS = (
   *('structure', 'model', 'num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed'),
   *('out', 'format', 'report', 'overwrite', 'segment_batch_size'),

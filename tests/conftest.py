@@ -14,9 +14,9 @@ os.environ['XLA_FLAGS'] = ' '.join(
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
-import jax  # noqa: E402  (the flags above must be set before the backend starts)
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import numpy as np
+import pytest
 
 jax.config.update('jax_debug_nans', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax.dynamics import level as level_lib
 from tempo_jax.geometry import backbone, quaternion, rigid, torsion
 
 NUM_FEATURES = 13
@@ -107,17 +108,18 @@ def start_window(state: State, num_frames: int) -> Window:
 
 
 def perturb(
-  states: State, sigma: jax.Array, level: Any, bonded: jax.Array, rng: jax.Array
+  states: State, sigma: jax.Array, level: level_lib.Level, bonded: jax.Array, rng: jax.Array
 ) -> State:
   """The noise of the SDE: X + sigma * eps, in physical units per part.
 
   Noise acts on the right, in each residue's own frame, so that it commutes with a global
-  motion. It is drawn residue by residue, so that padding does not change it.
+  motion. It is drawn residue by residue, so that padding does not change it
+  (with jax's default generator, threefry in its partitionable form).
 
   Args:
     states: [T, L].
     sigma: [] noise scale.
-    level: configuration of the level, with `noise_translation` (Å), `noise_rotation` (rad) and
+    level: the level's scalars, with `noise_translation` (Å), `noise_rotation` (rad) and
       `noise_torsion` (rad) per unit of sigma.
     bonded: [L] bool.
     rng: a key.

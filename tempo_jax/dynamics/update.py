@@ -1,7 +1,9 @@
 """What the network reads of a window, and how its output becomes the next states.
 
 Two kinds (the configuration's `update_rule`):
-  global  the paper's: 13 raw numbers in, 13 raw numbers added to the newest state's.
+  global  the paper's: 13 raw numbers in, 13 raw numbers added to the newest state's. Training
+          windows are superposed on their first frame and centred; a sampler centres the input
+          but leaves its orientation, on which the result therefore depends.
   local   ours: only invariants in; out comes, per residue, a small rigid motion in that
           residue's own frame, composed on the right. A global motion of the input therefore
           moves the output along, exactly.
@@ -12,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid, torsion
 
@@ -50,14 +53,14 @@ def features(config: Any, window: state_lib.Window) -> jax.Array:
 
 
 def apply_local(
-  newest: state_lib.State, output: jax.Array, level: Any, bonded: jax.Array
+  newest: state_lib.State, output: jax.Array, level: level_lib.Level, bonded: jax.Array
 ) -> state_lib.State:
   """T_next = T exp(y), y the output in units of one step's spread in the training data.
 
   Args:
     newest: [L] the state that the update starts from.
     output: [T, L, 8] network output.
-    level: configuration of the level, with `translation_std` (Å) and `rotation_std` (rad).
+    level: the level's scalars, with `translation_std` (Å) and `rotation_std` (rad).
     bonded: [L] bool.
 
   Returns:

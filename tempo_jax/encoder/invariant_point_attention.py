@@ -36,6 +36,8 @@ class InvariantPointAttention(nn.Module):
   so that points become additional channels of an ordinary dot-product attention and no
   L x L x P tensor appears. That needs coordinates near the origin: centre the frames first.
 
+  As in AlphaFold 2's code, and unlike its Alg. 22, the points' linear layers have a bias.
+
   Attributes:
     num_heads: H.
     scalar_channels: channels of the scalar queries, keys and values, per head.
@@ -75,7 +77,9 @@ class InvariantPointAttention(nn.Module):
       return nn.DenseGeneral((heads, channels), use_bias=False, name=name)(single)
 
     def points(name, count):  # [..., L, H, P, 3] in space
-      local = nn.DenseGeneral((heads, count, 3), name=name)(single)
+      # Coordinates, so true float32 on every backend.
+      layer = nn.DenseGeneral((heads, count, 3), precision=highest, name=name)
+      local = layer(single)
       return frames[..., None, None].apply(local * _LENGTH_UNIT) / _LENGTH_UNIT
 
     q, k, v = scalars('q'), scalars('k'), scalars('v')

@@ -77,9 +77,7 @@ class AttentionBlock(nn.Module):
   num_heads: int
 
   @nn.compact
-  def __call__(
-    self, hidden: jax.Array, mask: jax.Array, bias: jax.Array
-  ) -> tuple[jax.Array, None]:
+  def __call__(self, hidden: jax.Array, mask: jax.Array, bias: jax.Array) -> tuple[jax.Array, None]:
     """Hidden [T, L, D], mask [L], bias [H, L, L] -> ([T, L, D], None)."""
     hidden = SpatialAttention(self.num_heads, name='attention')(hidden, mask, bias)
     return Transition(name='transition')(hidden), None

@@ -213,7 +213,7 @@ def train_step(
     jax.random.fold_in(rng, state.step),
     axis_name,
   )
-  metrics['gradient_norm'] = optax.global_norm(gradient)
+  metrics['gradient_norm'] = optax.tree.norm(gradient)
   return train_state.apply_gradient(state, gradient, optimizer, config.train.ema_decay), metrics
 
 

@@ -18,7 +18,7 @@ def positions(length, num_frames, seed=0, chains=1):
   return ((start[None] + walk) @ rotation.T + 7.0).astype(np.float32)
 
 
-def write_store(path, lengths=(10,), num_frames=120, dt_ns=0.01):
+def write_store(path, lengths=(10,), num_frames=300, dt_ns=0.01):
   with store.StoreWriter(path) as writer:
     for length in lengths:
       entry = synthetic.entry(name=f'helix{length}', length=length, dt_ns=dt_ns)

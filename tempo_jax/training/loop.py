@@ -172,7 +172,7 @@ def _validate(
 ) -> dict[str, float]:
   """Mean loss over the first validation batches, always the same ones with the same noise."""
   assert level.validation is not None
-  rng = jax.random.key(config.seed)
+  rng = parallel.replicate(jax.random.key(config.seed))
   losses = []
   for index in range(config.train.validation_batches):
     batch, _ = level.validation.batch(index)
@@ -228,7 +228,7 @@ def train(config: Any, workdir: str) -> checkpoint.States:
   if jax.process_index() == 0:
     write_config(workdir, config)
 
-  states = checkpoint.initial_states(config)
+  states = parallel.replicate(checkpoint.initial_states(config))
   checkpointer = checkpoint.Checkpointer(
     workdir, config.train.keep_checkpoints, config.train.keep_period
   )
@@ -241,7 +241,7 @@ def train(config: Any, workdir: str) -> checkpoint.States:
   frozen = config_lib.freeze(config)
   optimizer = optimizer_lib.make_optimizer(config.train)
   for name, level in levels.items():
-    level.scalars = level_lib.Level.of(frozen.model, name)
+    level.scalars = parallel.replicate(level_lib.Level.of(frozen.model, name))
   step = parallel.map_train_step(frozen, optimizer)
   evaluate = parallel.map_evaluation_step(frozen)
   try:
@@ -264,7 +264,9 @@ def _run(
   """Steps start + 1 ... num_steps."""
   num_steps = config.train.num_steps
   rng = jax.random.key(config.seed)
-  rngs = {name: jax.random.fold_in(rng, index) for index, name in enumerate(config.model.levels)}
+  rngs = parallel.replicate(
+    {name: jax.random.fold_in(rng, index) for index, name in enumerate(config.model.levels)}
+  )
   writer = None
   if jax.process_index() == 0:
     writer = metric_writer.MetricWriter(workdir, start)

@@ -16,7 +16,7 @@ from tempo_jax import config as config_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.errors import InputError
 from tempo_jax.training import optimizer as optimizer_lib
-from tempo_jax.training import train_state
+from tempo_jax.training import parallel, train_state
 
 States = dict[str, train_state.TrainState]
 
@@ -57,18 +57,19 @@ class Checkpointer:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(states), config=ocp.args.JsonSave(config_lib.to_dict(config))
+        state=ocp.args.StandardSave(parallel.to_global(states)),
+        config=ocp.args.JsonSave(config_lib.to_dict(config)),
       ),
     )
 
   def restore(self, target: States) -> States:
     """The newest states; shapes and types must be those of `target`."""
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, parallel.to_global(target))
     restored = self._manager.restore(
       self._manager.latest_step(),
       args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)),
     )
-    return restored['state']
+    return parallel.to_local(restored['state'])
 
   def close(self) -> None:
     """Waits for writes under way."""

@@ -220,7 +220,10 @@ def train(config: Any, workdir: str) -> checkpoint.States:
     _adopt(config, earlier, workdir)
   else:
     for name, level in levels.items():
-      batches = (level.train.batch(step)[0] for step in range(_SPREAD_BATCHES))
+      # Whole batches, not this process's slices: every process must find the same numbers.
+      data = config.data
+      whole = batching.Loader(level.train.source, data.batch_size, buckets=data.buckets)
+      batches = (whole.batch(step)[0] for step in range(_SPREAD_BATCHES))
       spread = step_spread.measure(config, batches)
       section = config.model.level[name]
       section.translation_std, section.rotation_std = spread

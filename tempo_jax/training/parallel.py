@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
 from tempo_jax.errors import InputError
 from tempo_jax.training import train_step
@@ -39,6 +40,26 @@ def replicate(tree: Any) -> Any:
   """
   mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (_AXIS,))
   return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
+def _one_device_each() -> jax.sharding.Mesh:
+  first = {device.process_index: device for device in reversed(jax.devices())}
+  return jax.sharding.Mesh(np.array([first[i] for i in sorted(first)]), (_AXIS,))
+
+
+def to_global(tree: Any) -> Any:
+  """What the mapped functions return as arrays that all processes own together, for orbax.
+
+  One copy per process: of more, orbax writes a slice each, and compiles the slicing.
+  """
+  local = jax.tree.map(lambda x: x.addressable_data(0), tree)
+  replicated = jax.sharding.PartitionSpec()
+  return multihost_utils.host_local_array_to_global_array(local, _one_device_each(), replicated)
+
+
+def to_local(tree: Any) -> Any:
+  """Inverse of `to_global`."""
+  return replicate(jax.tree.map(lambda x: x.addressable_data(0), tree))
 
 
 def split_batch(batch: Any) -> Any:

@@ -1,0 +1,124 @@
+"""Two processes with four devices each train as one process with eight devices does."""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.configs import tiny
+from tempo_jax.training import checkpoint, loop
+from tests.training import examples
+
+_TIMEOUT_S = 240
+
+
+def overrides(store_path):
+  return {
+    'data.store': str(store_path),
+    # Validation would be one more compilation.
+    'data.validation_split': 'none',
+    'model.encoder.num_neighbours': 0,
+    'train.num_steps': 4,
+    'train.unroll': 1,
+    'train.rematerialise': False,
+    'train.checkpoint_every': 2,
+    'train.warmup_steps': 1,
+  }
+
+
+def train_with_two(store_path, workdir, cache):
+  """`experiments.train` twice, each with four devices; what they wrote."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    address = f'localhost:{free.getsockname()[1]}'
+  flags = os.environ['XLA_FLAGS'].replace('device_count=8', 'device_count=4')
+  environment = os.environ | {
+    'XLA_FLAGS': flags,
+    'JAX_COMPILATION_CACHE_DIR': str(cache),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
+  command = [
+    *(sys.executable, '-m', 'experiments.train', '--config=experiments/configs/tiny.py:scale=fine'),
+    f'--workdir={workdir}',
+    f'--coordinator_address={address}',
+    '--num_processes=2',
+    *(f'--config.{name}={value}' for name, value in overrides(store_path).items()),
+  ]
+  processes = [
+    subprocess.Popen(
+      [*command, f'--process_id={index}'],
+      cwd=pathlib.Path(__file__).parents[2],
+      env=environment,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  try:
+    outputs = [process.communicate(timeout=_TIMEOUT_S)[0] for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
+  for process, output in zip(processes, outputs, strict=True):
+    assert process.returncode == 0, output[-5000:]
+  return outputs
+
+
+def metrics(workdir):
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope='module')
+def store_path(tmp_path_factory):
+  # Unequal lengths: the processes' shares of a batch count different numbers of residues.
+  path = tmp_path_factory.mktemp('store') / 'store'
+  return examples.write_store(path, lengths=(9, 11, 14))
+
+
+@pytest.fixture(scope='module')
+def alone(store_path, tmp_path_factory):
+  """The same experiment in this process, with all eight devices."""
+  workdir = tmp_path_factory.mktemp('alone')
+  config = tiny.get_config('scale=fine')
+  config.update_from_flattened_dict(overrides(store_path))
+  return workdir, loop.train(config, str(workdir))
+
+
+def assert_same_run(workdir, alone):
+  written, expected = metrics(workdir), metrics(alone[0])
+  assert [line['step'] for line in written] == [1, 2, 3, 4]
+  for a, b in zip(written, expected, strict=True):
+    assert a.keys() == b.keys()
+    for name in a.keys() - {'steps_per_s'}:
+      np.testing.assert_allclose(a[name], b[name], rtol=1e-5, err_msg=name)
+
+
+def test_two_processes_train_and_resume_as_one(store_path, alone, tmp_path):
+  workdir, cache = tmp_path / 'run', tmp_path / 'xla'
+  assert jax.local_device_count() == 8
+  outputs = train_with_two(store_path, workdir, cache)
+  assert all('8 devices' in output for output in outputs)
+  assert_same_run(workdir, alone)
+
+  # As if the machine had died after the checkpoint of step 2.
+  shutil.rmtree(workdir / 'checkpoints' / '4')
+  outputs = train_with_two(store_path, workdir, cache)
+  assert all('resumed from step 2' in output for output in outputs)
+  assert_same_run(workdir, alone)
+
+  _, states, step = checkpoint.load_params(str(workdir))
+  assert step == 4
+  for a, b in zip(
+    jax.tree.leaves(states['fine']), jax.tree.leaves(alone[1]['fine'].ema_params), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)

@@ -83,7 +83,7 @@ def prepare(
     # About dummy unit cells and optional packages: nothing that the user could act on.
     warnings.filterwarnings('ignore', module='mdtraj')
     for number, file in enumerate(files, start=replica):
-      structure = _load_structure(top, file)
+      structure = trajectory.load_structure(top, file)
       found, atom_index = _find_protein(structure, name, top)
       for line in found.warnings if number == replica else ():
         print(f'warning: {top}: {line}', file=sys.stderr)
@@ -103,22 +103,6 @@ def prepare(
       print(f'{entry.key}: {what if written else "there already, skipped"}')
 
 
-def _load_structure(topology: pathlib.Path, file: pathlib.Path) -> mdtraj.Trajectory:
-  """The topology with one conformation, if need be the first of the trajectory."""
-  try:
-    if topology.suffix in ('.prmtop', '.parm7', '.prm7', '.psf'):
-      atoms = mdtraj.load_topology(str(topology))
-      return mdtraj.load_frame(str(file), 0, top=atoms)
-    try:
-      return mdtraj.load_frame(str(topology), 0)
-    except NotImplementedError:  # GRO
-      return mdtraj.load(str(topology))[0]
-  except Exception as error:  # mdtraj's readers raise whatever they come upon
-    raise InputError(
-      f'{topology}: mdtraj cannot read it as a topology: give a PDB file ({_reason(error)})'
-    ) from error
-
-
 def _read(file: pathlib.Path, structure: mdtraj.Trajectory) -> Iterator[mdtraj.Trajectory]:
   """The frames, in blocks of at least two."""
   frames = max(2, _BLOCK_BYTES // (structure.n_atoms * 12))
@@ -129,7 +113,7 @@ def _read(file: pathlib.Path, structure: mdtraj.Trajectory) -> Iterator[mdtraj.T
     except Exception as error:  # as above
       raise InputError(
         f'{file}: mdtraj cannot read it beyond frame {count * frames}, with a topology of '
-        f'{structure.n_atoms} atoms: give the right --topology, or a sound file ({_reason(error)})'
+        f'{structure.n_atoms} atoms: give the right --topology, or a sound file ({trajectory.reason(error)})'
       ) from error
     if block is None:
       return
@@ -293,7 +277,7 @@ def _report_progress(
 
 def _length(file: pathlib.Path) -> int | None:
   """Number of frames, where that costs little."""
-  if file.suffix not in _FORMATS_WITH_LENGTH:
+  if file.suffix.lower() not in _FORMATS_WITH_LENGTH:
     return None
   try:
     with mdtraj.open(str(file)) as handle:
@@ -305,10 +289,6 @@ def _length(file: pathlib.Path) -> int | None:
 def _sha256(path: pathlib.Path) -> str:
   with path.open('rb') as handle:
     return hashlib.file_digest(handle, 'sha256').hexdigest()
-
-
-def _reason(error: Exception) -> str:
-  return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
 
 
 def define_flags() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from absl import flags, logging
+from absl import flags
 
 from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
@@ -68,12 +68,6 @@ def define_flags(values: flags.FlagValues) -> None:
   )
 
 
-def quiet_logs() -> None:
-  """Leaves out what JAX logs about the backends that it does not find."""
-  if flags.FLAGS['verbosity'].using_default_value:
-    logging.set_verbosity(logging.WARNING)
-
-
 def check_flags(values: flags.FlagValues) -> None:
   """Raises `InputError` for what can be refused before anything is read."""
   model_lib.check_temperature(values.temperature_K)
@@ -81,8 +75,10 @@ def check_flags(values: flags.FlagValues) -> None:
     plots.require()
 
 
-def describe(protein: protein_lib.Protein, source: str) -> None:
-  """Prints what was read."""
+def describe(
+  model: model_lib.Model, protein: protein_lib.Protein, source: str, temperature_K: float
+) -> None:
+  """Prints what was read, and what is doubtful about it."""
   lengths = ', '.join(
     f'{chain["id"] or "(blank)"} ({chain["num_residues"]})' for chain in _chains(protein)
   )
@@ -91,8 +87,19 @@ def describe(protein: protein_lib.Protein, source: str) -> None:
     print(f'left out {len(protein.left_out)} residues:')
   for residue in protein.left_out:
     print(f'  {residue}')
-  for warning in protein.warnings:
+  for warning in _warnings(model, protein, temperature_K):
     print(f'warning: {warning}')
+
+
+def _warnings(
+  model: model_lib.Model, protein: protein_lib.Protein, temperature_K: float
+) -> list[str]:
+  trained = model.config.get('temperatures_K', ())
+  if not trained or min(trained) <= temperature_K <= max(trained):
+    return list(protein.warnings)
+  low, high = min(trained), max(trained)
+  at = f'{low:g} K only' if low == high else f'{low:g} to {high:g} K'
+  return [*protein.warnings, f'the model was trained at {at}; {temperature_K:g} K is outside']
 
 
 def _chains(protein: protein_lib.Protein) -> list[dict[str, Any]]:
@@ -111,8 +118,15 @@ class Computed:
   run_seconds: float
 
 
-def compute(function: Callable[..., jax.Array], *args: Any) -> Computed:
+def compute(
+  function: Callable[..., jax.Array], *args: Any, batch_flags: str = '--segment_batch_size'
+) -> Computed:
   """Calls a jitted function, compiled ahead of time, and prints the progress.
+
+  Args:
+    function: to call.
+    *args: its arguments.
+    batch_flags: what the user can lower to save memory.
 
   Raises:
     InputError: the memory does not suffice.
@@ -131,8 +145,8 @@ def compute(function: Callable[..., jax.Array], *args: Any) -> Computed:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
     raise InputError(
-      'the memory of the device does not suffice: lower --segment_batch_size, or ask for fewer '
-      f'frames ({str(error).splitlines()[0]})'
+      f'the memory of the device does not suffice: lower {batch_flags}, or ask for fewer frames '
+      f'({str(error).splitlines()[0]})'
     ) from error
   print(f'sampled in {run_seconds:.1f} s', flush=True)
   return Computed(value, compile_seconds, run_seconds)
@@ -194,6 +208,7 @@ def write(
     'num_frames': trajectory.num_frames,
     'num_replicas': trajectory.num_replicas,
     **_described(trajectory.protein),
+    'warnings': _warnings(model, trajectory.protein, settings['temperature_K']),
     'broken_chain_percent': frames.broken_percent,
     'clash_percent': frames.clash_percent,
     'flags': dict(settings),
@@ -218,5 +233,4 @@ def _described(protein: protein_lib.Protein) -> dict[str, Any]:
     'sequence': protein.sequence,
     'chains': _chains(protein),
     'left_out': [dataclasses.asdict(residue) for residue in protein.left_out],
-    'warnings': list(protein.warnings),
   }

@@ -23,7 +23,7 @@ from tempo_jax.report import staging, trajectory_files
 _BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/trp_cage.pdb'
 _FLAGS = (
   *('structure', 'model', 'num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed'),
-  *('out', 'format', 'report', 'overwrite', 'segment_batch_size'),
+  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size'),
 )
 
 
@@ -48,6 +48,13 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'num_replicas', 1, 'Independent trajectories.', lower_bound=1, flag_values=values
   )
+  flags.DEFINE_integer(
+    'replica_batch_size',
+    None,
+    'Replicas that are computed together. Lower it to save memory. Default: all.',
+    lower_bound=1,
+    flag_values=values,
+  )
   outputs.define_flags(values)
 
 
@@ -66,17 +73,23 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
   model = model_lib.load_model(values.model)
   out = pathlib.Path(values.out or f'tempo_out/{protein.name}')
   with staging.output_directory(out, trajectory_files.FILE_NAMES, values.overwrite) as folder:
-    outputs.describe(protein, values.structure)
+    outputs.describe(model, protein, values.structure, values.temperature_K)
     print(
       f'{values.num_replicas} x {values.num_frames} frames, {model.dt_ns:g} ns apart: '
       f'{values.num_frames * model.dt_ns:g} ns each, at {values.temperature_K:g} K'
     )
     computed = outputs.compute(
-      model.sampler(values.num_frames, values.num_replicas, values.segment_batch_size),
+      model.sampler(
+        values.num_frames,
+        values.num_replicas,
+        values.segment_batch_size,
+        values.replica_batch_size,
+      ),
       model.params,
       protein.arrays,
       jax.random.key(values.seed),
       values.temperature_K,
+      batch_flags='--replica_batch_size or --segment_batch_size',
     )
     trajectory = outputs.as_trajectory(model, protein, computed.value)
     settings = {name: values[name].value for name in _FLAGS}
@@ -88,7 +101,6 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
 def main(argv: Sequence[str]) -> None:
   """From the flags to `sample`."""
   del argv
-  outputs.quiet_logs()
   sample(flags.FLAGS)
 
 

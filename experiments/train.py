@@ -33,15 +33,18 @@ _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this is, f
 
 
 def _join_processes() -> None:
-  if _COORDINATOR.value is None:
-    if _NUM_PROCESSES.value is not None or _PROCESS_ID.value is not None:
-      raise errors.InputError(
-        '--num_processes and --process_id need --coordinator_address: give host:port of process 0'
-      )
-  elif _COORDINATOR.value == 'auto':
+  address, count, index = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+  if address == 'auto':
     jax.distributed.initialize()
-  else:
-    jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    return
+  if address is None and count is None and index is None:
+    return
+  if address is None or count is None or index is None or not 0 <= index < count:
+    raise errors.InputError(
+      '--coordinator_address=HOST:PORT, --num_processes=N and --process_id=0...N-1 go together: '
+      'give all three'
+    )
+  jax.distributed.initialize(address, count, index)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,7 +56,9 @@ def main(argv: Sequence[str]) -> None:
   _join_processes()
   devices = jax.devices()
   logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)
-  workdir = workdir if '://' in workdir else os.path.abspath(workdir)
+  if '://' in workdir:
+    raise errors.InputError(f'--workdir={workdir}: runs are written to local or mounted folders only')
+  workdir = os.path.abspath(workdir)
   loop.train(_CONFIG.value, workdir)
   if jax.process_index() == 0:
     print(f'trained into {workdir}; sample: python -m experiments.sample --model={workdir}')

@@ -33,7 +33,6 @@ _FLAGS = (
   *('topology', 'coarse_trajectory', 'dt_ns', 'stride', 'model', 'temperature_K', 'seed'),
   *('out', 'format', 'report', 'overwrite', 'segment_batch_size'),
 )
-_WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -87,7 +86,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
   name = pathlib.Path(values.coarse_trajectory).stem
   out = pathlib.Path(values.out or f'tempo_out/{name}_upsampled')
   with staging.output_directory(out, trajectory_files.FILE_NAMES, values.overwrite) as folder:
-    outputs.describe(protein, values.topology)
+    outputs.describe(model, protein, values.topology, values.temperature_K)
     print(
       f'{coarse.num_frames} coarse frames {coarse.dt_ns:g} ns apart -> '
       f'{coarse.num_frames * round(coarse.dt_ns / model.dt_ns)} frames {model.dt_ns:g} ns apart, '
@@ -130,9 +129,9 @@ def read_coarse(
   with warnings.catch_warnings():
     # About dummy unit cells and optional packages: nothing that the user could act on.
     warnings.filterwarnings('ignore', module='mdtraj')
-    frames = _load(topology, file, stride)
-    if not topology.lower().endswith(_WITHOUT_COORDINATES):
-      _check_whole(frames, mdtraj.load_frame(topology, 0), topology, file)
+    structure = trajectory_lib.load_structure(topology, file)
+    frames = _load(structure, topology, file, stride)
+    _check_whole(frames, structure, topology, file)
   if dt_ns is None and np.issubdtype(frames.time.dtype, np.integer):
     # mdtraj counts frames, in whole numbers, where a format has no times.
     raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')
@@ -146,13 +145,15 @@ def read_coarse(
   return coarse
 
 
-def _load(topology: str, file: str, stride: int) -> mdtraj.Trajectory:
+def _load(
+  structure: mdtraj.Trajectory, topology: str, file: str, stride: int
+) -> mdtraj.Trajectory:
   try:
-    frames = mdtraj.load(file, top=topology, stride=stride)
+    frames = mdtraj.load(file, top=structure.topology, stride=stride)
   except Exception as error:  # mdtraj's readers raise whatever they come upon
     raise InputError(
       f'{file}: mdtraj cannot read it with the atoms of {topology}: give the --topology that '
-      f'belongs to it, or a sound file ({type(error).__name__}: {error})'
+      f'belongs to it, or a sound file ({trajectory_lib.reason(error)})'
     ) from error
   if not frames.n_frames:
     raise InputError(f'{file}: no frames in it')
@@ -186,7 +187,6 @@ def _check_whole(
 def main(argv: Sequence[str]) -> None:
   """From the flags to `upsample`."""
   del argv
-  outputs.quiet_logs()
   upsample(flags.FLAGS)
 
 

@@ -51,6 +51,8 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # 'local': equivariant updates in the residues' own frames; 'global': the paper's
     # 13 raw numbers per residue.
     update_rule='local',
+    # Temperatures that it was trained at, K; `train` fills them in.
+    temperatures_K=(),
     # Frames in and frames out of one network pass (paper: T = 2).
     window=2,
     levels=tuple(dt_ns),

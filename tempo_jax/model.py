@@ -1,12 +1,15 @@
 """A trained model: load it, sample trajectories with it, write it to a directory."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +21,8 @@ from ml_collections import config_dict
 from tempo_jax import config as config_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import sde
 from tempo_jax.errors import InputError
 from tempo_jax.samplers import ensemble, upsample
 
@@ -162,16 +167,34 @@ class Model:
       positions=positions, protein=protein, dt_ns=self.dt_ns, start_ns=start_ns
     )
 
-  def save(self, directory: str) -> None:
-    """Writes `config.json` and `params.npz`, which `load_model` reads; without pickle."""
-    os.makedirs(directory, exist_ok=True)
+  def save(self, directory: str | os.PathLike[str]) -> None:
+    """Writes `config.json` and `params.npz`, which `load_model` reads; without pickle.
+
+    The directory appears whole or not at all.
+
+    Args:
+      directory: new or empty; missing parents are made.
+
+    Raises:
+      InputError: it cannot be written: not empty, permission, space, ...
+    """
+    out = pathlib.Path(directory).resolve()
     flat: dict[str, Any] = traverse_util.flatten_dict(dict(self.params), sep='/')
     arrays = {key: np.asarray(value) for key, value in flat.items()}
-    with open(os.path.join(directory, PARAMS_FILE), 'wb') as file:
-      np.savez_compressed(file, allow_pickle=False, **arrays)
-    with open(os.path.join(directory, CONFIG_FILE), 'w') as file:
-      json.dump({'model': config_lib.to_dict(self.config)}, file, indent=2)
-      file.write('\n')
+    partial = out.parent / f'.partial_{secrets.token_hex(4)}'
+    try:
+      partial.mkdir(parents=True)
+      with open(partial / PARAMS_FILE, 'wb') as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+      config = json.dumps({'model': config_lib.to_dict(self.config)}, indent=2)
+      (partial / CONFIG_FILE).write_text(f'{config}\n')
+      partial.rename(out)
+    except OSError as error:
+      raise InputError(
+        f'cannot write {out}: {error.strerror or error}: give a new or empty directory, with space'
+      ) from error
+    finally:
+      shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_temperature(temperature_K: float) -> None:
@@ -202,7 +225,33 @@ def _read_workdir(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
 
 
 def _read(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
-  return (_read_exported if (directory / PARAMS_FILE).exists() else _read_workdir)(directory)
+  with _damage_is_one_line(directory):
+    return (_read_exported if (directory / PARAMS_FILE).exists() else _read_workdir)(directory)
+
+
+@contextlib.contextmanager
+def _damage_is_one_line(directory: pathlib.Path) -> Iterator[None]:
+  try:
+    yield
+  except (InputError, ImportError, MemoryError, jax.errors.JaxRuntimeError):
+    raise
+  except Exception as error:  # Readers raise whatever they come upon in a damaged file.
+    what = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+    raise InputError(f'{directory} is damaged: {what}: copy or train it again') from error
+
+
+def _check_params(config: config_dict.FrozenConfigDict, params: Mapping[str, Any]) -> None:
+  """Raises `ValueError` where parameters are not those of the network; compiles nothing."""
+  shapes = jax.eval_shape(functools.partial(sde.init_params, config), jax.random.key(0))
+  expected = traverse_util.flatten_dict(shapes, sep='/')
+  for level in config.levels:
+    level_lib.Level.of(config, level)
+    found = traverse_util.flatten_dict(params[level], sep='/')
+    for name in sorted(expected.keys() ^ found.keys()):
+      raise ValueError(f'{level}/{name} is {"missing" if name in expected else "unknown"}')
+    for name, array in found.items():
+      if array.shape != expected[name].shape:
+        raise ValueError(f'{level}/{name} has shape {array.shape}, not {expected[name].shape}')
 
 
 def load_model(name: str | os.PathLike[str] = 'default') -> Model:
@@ -217,7 +266,7 @@ def load_model(name: str | os.PathLike[str] = 'default') -> Model:
     The model with the averaged parameters of the newest checkpoint.
 
   Raises:
-    InputError: there is no such model, or a level of it is missing.
+    InputError: there is no such model, a level of it is missing, or it is damaged.
   """
   directory = _BUNDLED / 'default' if name == 'default' else pathlib.Path(name)
   if not directory.is_dir():
@@ -232,15 +281,20 @@ def load_model(name: str | os.PathLike[str] = 'default') -> Model:
       raise InputError(
         f'{directory} is no model directory: neither it nor a folder in it holds {CONFIG_FILE}'
       )
-    config, params = _merge([(part, *_read(part)) for part in parts])
-  missing = [level for level in config.levels if level not in params]
-  if missing:
-    raise InputError(
-      f'{directory} holds {", ".join(params)} but not {", ".join(missing)}: train that level too, '
-      'and give a directory with one folder per level'
-    )
-  config_lib.check(config)
-  return Model(str(name), config_lib.freeze(config), params)
+    read = [(part, *_read(part)) for part in parts]
+    with _damage_is_one_line(directory):
+      config, params = _merge(read)
+  with _damage_is_one_line(directory):
+    missing = [level for level in config.levels if level not in params]
+    if missing:
+      raise InputError(
+        f'{directory} holds {", ".join(params)} but not {", ".join(missing)}: train that level '
+        'too, and give a directory with one folder per level'
+      )
+    config_lib.check(config)
+    config = config_lib.freeze(config)
+    _check_params(config, params)
+  return Model(str(name), config, params)
 
 
 def _merge(parts: list[tuple[pathlib.Path, Any, dict[str, Any]]]) -> tuple[Any, dict[str, Any]]:

@@ -19,6 +19,7 @@ from tempo_jax.errors import InputError
 
 ATOM_NAMES = ('N', 'CA', 'C', 'O')
 PS_PER_AKMA = 0.048888212  # CHARMM's unit of time, which DCD headers use
+WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
 PDB_CHAIN_IDS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 
 
@@ -131,6 +132,36 @@ class Trajectory:
     return tuple(targets)
 
 
+def load_structure(topology: str | os.PathLike, file: str | os.PathLike) -> mdtraj.Trajectory:
+  """The atoms of a trajectory in one conformation.
+
+  Args:
+    topology: structure or topology file of any format that mdtraj reads.
+    file: the trajectory; its first frame is the conformation where `topology` holds none.
+
+  Raises:
+    InputError: mdtraj cannot read them.
+  """
+  suffix = pathlib.Path(topology).suffix.lower()
+  try:
+    if suffix in WITHOUT_COORDINATES:
+      load = mdtraj.load_psf if suffix == '.psf' else mdtraj.load_prmtop
+      return mdtraj.load_frame(str(file), 0, top=load(str(topology)))
+    try:
+      return mdtraj.load_frame(str(topology), 0)
+    except NotImplementedError:  # GRO
+      return mdtraj.load(str(topology))[0]
+  except Exception as error:  # mdtraj's readers raise whatever they come upon
+    raise InputError(
+      f'{topology}: mdtraj cannot read it as a topology: give a PDB file ({reason(error)})'
+    ) from error
+
+
+def reason(error: Exception) -> str:
+  """What a reader of mdtraj raised, in a line."""
+  return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+
+
 def backbone_positions(
   traj: mdtraj.Trajectory, protein: protein_lib.Protein, atom_index: np.ndarray
 ) -> np.ndarray:
@@ -191,7 +222,8 @@ def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> Non
   """
   path = pathlib.Path(path)
   remarks, template = _pdb_template(protein, path)
-  text = remarks + _pdb_frame(template, np.asarray(protein.arrays.positions), path) + 'END\n'
+  positions = np.asarray(protein.arrays.positions)
+  text = remarks + _pdb_frame(template, positions, path, _MOVE) + 'END\n'
   with _Aside(path) as folder:
     (folder / path.name).write_text(text)
     os.replace(folder / path.name, path)
@@ -269,7 +301,7 @@ def _write_pdb(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None
     file.write(remarks)
     for k, (time_ns, frame) in enumerate(zip(trajectory.time_ns, positions, strict=True)):
       file.write(f'TITLE     {trajectory.protein.name[:40]} t= {1000.0 * time_ns:.5f}\n')
-      file.write(f'MODEL     {k + 1:4d}\n{_pdb_frame(template, frame, path)}ENDMDL\n')
+      file.write(f'MODEL     {k + 1:4d}\n{_pdb_frame(template, frame, path, _CONVERT)}ENDMDL\n')
     file.write('END\n')
 
 
@@ -319,7 +351,12 @@ def _pdb_template(protein: protein_lib.Protein, path: pathlib.Path) -> tuple[str
   return remarks, ''.join(records)
 
 
-def _pdb_frame(template: str, positions: np.ndarray, path: pathlib.Path) -> str:
+# What to do about coordinates that do not fit PDB: a structure is always written in it.
+_MOVE = 'move the structure near the origin'
+_CONVERT = 'use .xtc or .h5'
+
+
+def _pdb_frame(template: str, positions: np.ndarray, path: pathlib.Path, remedy: str) -> str:
   if not (np.min(positions) > -999.999 and np.max(positions) < 9999.999):
-    raise InputError(f'{path}: coordinates beyond -999 to 9999 Å do not fit PDB; use .xtc or .h5')
+    raise InputError(f'{path}: coordinates beyond -999 to 9999 Å do not fit PDB; {remedy}')
   return template % tuple(positions.ravel().tolist())

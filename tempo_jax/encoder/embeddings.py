@@ -9,7 +9,9 @@ from tempo_jax import protein as protein_lib
 
 # Relative positions beyond this many residues look alike (AlphaFold 2, Suppl. Alg. 4).
 _MAX_RELATIVE_POSITION = 32
-_FOURIER_FREQUENCIES = 8
+# Temperature acts smoothly: octaves that a model trained at one or a few temperatures can
+# interpolate between.
+_OCTAVES, _TEMPERATURE_OCTAVES = 8, 2
 
 
 def relative_position(
@@ -54,9 +56,9 @@ class ResidueEmbedding(nn.Module):
     return types(protein.residue_type) + nn.Dense(self.channels, name='ends')(ends)
 
 
-def _fourier(x: jax.Array) -> jax.Array:
-  """[...] -> [..., 2 F], sines and cosines of x at octaves, for x of order one."""
-  phase = x[..., None] * np.float32(2.0) ** np.arange(_FOURIER_FREQUENCIES, dtype=np.float32)
+def _fourier(x: jax.Array, octaves: int) -> jax.Array:
+  """[...] -> [..., 2 octaves], sines and cosines of x, 2 x, 4 x, ..., for x of order one."""
+  phase = x[..., None] * np.float32(2.0) ** np.arange(octaves, dtype=np.float32)
   return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
 
 
@@ -71,9 +73,9 @@ class ConditionEmbedding(nn.Module):
     # Scaled so that the ranges of use (sigma 0.01-5, dt 1 ps-1 us, 270-450 K) span order one.
     features = jnp.concatenate(
       [
-        _fourier(jnp.log(sigma + 1e-3) / 8.0),
-        _fourier(jnp.log(dt_ns) / 8.0),
-        _fourier((temperature_K - 300.0) / 200.0),
+        _fourier(jnp.log(sigma + 1e-3) / 8.0, _OCTAVES),
+        _fourier(jnp.log(dt_ns) / 8.0, _OCTAVES),
+        _fourier((temperature_K - 300.0) / 100.0, _TEMPERATURE_OCTAVES),
       ]
     )
     hidden = nn.silu(nn.Dense(self.channels, name='hidden')(features))

@@ -1,6 +1,7 @@
 """Output directories that appear whole or not at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 
 from tempo_jax.errors import InputError
+from tempo_jax.report import trajectory_files
 
 
 @contextlib.contextmanager
@@ -24,13 +26,14 @@ def output_directory(
   Args:
     out: the directory wanted; missing parents are made.
     ours: matches the whole name of every file that may be written.
-    overwrite: accept that `out` exists.
+    overwrite: accept that `out` exists, empty or written by an earlier run.
 
   Yields:
     The folder to write into.
 
   Raises:
-    InputError: `out` exists, or it cannot be written: permission, space, ...
+    InputError: `out` exists, or holds what no run wrote, or it cannot be written: permission,
+      space, ...
   """
   out = pathlib.Path(out).expanduser()
   new_parents: list[pathlib.Path] = []
@@ -69,7 +72,21 @@ def _may_replace(out: pathlib.Path, overwrite: bool) -> bool:
     raise InputError(f'--out={out} is a file: give a directory')
   if not overwrite:
     raise InputError(f'--out={out} exists already: choose another, or replace it with --overwrite')
+  if any(out.iterdir()) and not _is_ours(out):
+    raise InputError(
+      f'--out={out} is not an output of tempo_jax, which --overwrite could replace: give another '
+      '--out'
+    )
   return True
+
+
+def _is_ours(out: pathlib.Path) -> bool:
+  """Whether an earlier run wrote it. Others have files named metadata.json, too."""
+  try:
+    metadata = json.loads((out / trajectory_files.METADATA).read_text(encoding='utf-8'))
+    return 'tempo_jax' in metadata['versions']
+  except (OSError, ValueError, KeyError, TypeError):
+    return False
 
 
 def _replace_files(staging: pathlib.Path, out: pathlib.Path, ours: re.Pattern[str]) -> None:

@@ -23,8 +23,7 @@ States = dict[str, train_state.TrainState]
 
 def directory(workdir: str) -> str:
   """Where the checkpoints of a workdir are."""
-  path = os.path.join(workdir, 'checkpoints')
-  return path if '://' in path else os.path.abspath(path)
+  return os.path.abspath(os.path.join(workdir, 'checkpoints'))
 
 
 class Checkpointer:

@@ -7,7 +7,6 @@ that was not, bit for bit.
 
 import contextlib
 import dataclasses
-import json
 import logging
 import math
 import os
@@ -20,16 +19,17 @@ from typing import Any
 import jax
 import numpy as np
 import tqdm
+from jax.experimental import multihost_utils
 
 from tempo_jax import config as config_lib
 from tempo_jax.data import batching, windows
 from tempo_jax.data import store as store_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
-from tempo_jax.training import checkpoint, metric_writer, parallel, step_spread, train_step
+from tempo_jax.training import checkpoint, metric_writer, parallel, run_config, step_spread
 from tempo_jax.training import optimizer as optimizer_lib
+from tempo_jax.training import train_step
 
-CONFIG_FILE = 'config.json'
 # Not absl's: orbax writes a page into that one at every checkpoint.
 _LOG = logging.getLogger('tempo_jax')
 _SPREAD_BATCHES = 8
@@ -86,50 +86,6 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
   return Level(train, validation)
 
 
-def _read_config(workdir: str) -> Any | None:
-  path = os.path.join(workdir, CONFIG_FILE)
-  if not os.path.exists(path):
-    return None
-  with open(path) as file:
-    return config_lib.from_dict(json.load(file))
-
-
-def write_config(workdir: str, config: Any) -> None:
-  """Writes `config.json` of a workdir, whole or not at all."""
-  path = os.path.join(workdir, CONFIG_FILE)
-  with open(path + '.tmp', 'w') as file:
-    json.dump(config_lib.to_dict(config), file, indent=2)
-    file.write('\n')
-  os.replace(path + '.tmp', path)
-
-
-def _adopt(config: Any, earlier: Any, workdir: str) -> None:
-  """Takes over the measured spreads of an earlier run; refuses another model or seed."""
-  for name in config.model.levels:
-    for key in ('translation_std', 'rotation_std'):
-      if name in earlier.model.level:
-        config.model.level[name][key] = earlier.model.level[name][key]
-  same = (
-    config.model == earlier.model
-    and config.seed == earlier.seed
-    and tuple(config.train.levels) == tuple(earlier.train.levels)
-  )
-  if not same:
-    raise InputError(
-      f'{workdir} holds a run of another model, seed or set of levels: give another --workdir, '
-      'or the configuration of that run'
-    )
-
-
-def _check_levels(config: Any) -> None:
-  unknown = [name for name in config.train.levels if name not in config.model.levels]
-  if unknown or not config.train.levels:
-    raise InputError(
-      f'config.train.levels = {tuple(config.train.levels)}: choose from '
-      f'config.model.levels = {tuple(config.model.levels)}'
-    )
-
-
 class _StopRequest:
   """Turns SIGTERM and the first Ctrl-C into a wish that the loop grants between steps."""
 
@@ -154,6 +110,16 @@ class _StopRequest:
     self.wanted = True
 
 
+def _agreed(wanted: bool, ask: bool) -> bool:
+  """Whether any process wants to stop: all must stop after the same step.
+
+  Asking costs a round trip between processes, so several of them only do it when `ask` says so.
+  """
+  if jax.process_count() == 1:
+    return wanted
+  return ask and bool(np.any(multihost_utils.process_allgather(np.array(wanted))))
+
+
 def _finite(level: str, step: int, metrics: Mapping[str, Any], names: tuple[str, ...]) -> dict:
   """Metrics as floats; a loss or gradient that is no number ends the run."""
   values = {key: float(value) for key, value in metrics.items()}
@@ -161,8 +127,8 @@ def _finite(level: str, step: int, metrics: Mapping[str, Any], names: tuple[str,
   if bad:
     raise InputError(
       f'training of the {level} level broke down at step {step}: {", ".join(bad)} is not finite; '
-      f'the batch was {", ".join(names)}. The last checkpoint is intact: look at these frames '
-      '(data_prep.inspect), or resume with a lower config.train.learning_rate'
+      f'the batch was {", ".join(names)}. Checkpoints hold no such state: look at these '
+      'frames, or start again with a lower config.train.learning_rate'
     )
   return values
 
@@ -192,6 +158,12 @@ def _progress(start: int, stop: int) -> Iterator[tqdm.tqdm]:
     yield bar
 
 
+def _temperatures(levels: Mapping[str, Level]) -> tuple[float, ...]:
+  """Temperatures that the training windows have, K, ascending."""
+  sources = [level.train.source for level in levels.values()]
+  return tuple(sorted({float(w.entry.temperature_K) for s in sources for w in s.windows}))
+
+
 def train(config: Any, workdir: str) -> checkpoint.States:
   """Trains the levels of `config.train.levels`; run again, it resumes.
 
@@ -208,28 +180,32 @@ def train(config: Any, workdir: str) -> checkpoint.States:
     SystemExit: stopped by SIGTERM or Ctrl-C, after a checkpoint; code 130.
   """
   config = config_lib.from_dict(config_lib.to_dict(config))
-  config_lib.check(config.model)
-  _check_levels(config)
+  run_config.check(config)
   parallel.check_batch_size(config.data.batch_size)
   store = store_lib.Store(config.data.store)
   levels = {name: _loaders(config, store, name) for name in config.train.levels}
 
-  os.makedirs(workdir, exist_ok=True)
-  earlier = _read_config(workdir)
+  try:
+    os.makedirs(workdir, exist_ok=True)
+  except OSError as error:
+    raise InputError(
+      f'{workdir} cannot be made ({error.strerror}): give another --workdir'
+    ) from error
+  earlier = run_config.read(workdir)
   if earlier is not None:
-    _adopt(config, earlier, workdir)
+    run_config.adopt(config, earlier, workdir)
   else:
+    config.model.temperatures_K = _temperatures(levels)
     for name, level in levels.items():
       # Whole batches, not this process's slices: every process must find the same numbers.
       data = config.data
       whole = batching.Loader(level.train.source, data.batch_size, buckets=data.buckets)
       batches = (whole.batch(step)[0] for step in range(_SPREAD_BATCHES))
       spread = step_spread.measure(config, batches)
-      section = config.model.level[name]
-      section.translation_std, section.rotation_std = spread
+      run_config.set_measured(config, name, spread)
       _LOG.info('%s level: one step spreads residues by %.3f Å and %.3f rad', name, *spread)
   if jax.process_index() == 0:
-    write_config(workdir, config)
+    run_config.write(workdir, config)
 
   states = parallel.replicate(checkpoint.initial_states(config))
   checkpointer = checkpoint.Checkpointer(
@@ -239,6 +215,11 @@ def train(config: Any, workdir: str) -> checkpoint.States:
   if checkpointer.latest_step is not None:
     states = checkpointer.restore(states)
     start = checkpointer.latest_step
+    if start > config.train.num_steps:
+      raise InputError(
+        f'{workdir} is at step {start} already, beyond config.train.num_steps = '
+        f'{config.train.num_steps}: give more steps, or another --workdir'
+      )
     _LOG.info('resumed from step %d', start)
 
   frozen = config_lib.freeze(config)
@@ -276,7 +257,6 @@ def _run(
   streams = {name: level.train.iterate(start) for name, level in levels.items()}
   pending: dict[str, tuple[int, Any, tuple[str, ...]]] = {}
   clock, clock_step = time.monotonic(), start
-  scalars: dict[str, float] = {}
 
   def settle():
     """Reads the metrics of the last step of each level, which may still be running."""
@@ -298,7 +278,7 @@ def _run(
     for step in range(start + 1, num_steps + 1):
       batches = {name: next(stream) for name, stream in streams.items()}
       # The devices worked on the last step while the batches were read; only now look at it.
-      scalars = settle()
+      settle()
       for name, (batch, names) in batches.items():
         states[name], metrics = mapped_step(
           states[name], levels[name].scalars, parallel.split_batch(batch), rngs[name]
@@ -307,13 +287,12 @@ def _run(
       bar.update()
 
       last = step == num_steps
+      scalars: dict[str, float] = {}
       if step % config.train.log_every == 0 or last:
         scalars = settle()
         now = time.monotonic()
         scalars['steps_per_s'] = (step - clock_step) / max(now - clock, 1e-9)
         clock, clock_step = now, step
-      else:
-        scalars = {}
       if step % config.train.validate_every == 0 or last:
         for name, level in levels.items():
           if level.validation is not None:
@@ -323,10 +302,11 @@ def _run(
         text = ', '.join(f'{key} {value:.4g}' for key, value in scalars.items())
         _LOG.info('step %d: %s', step, text)
         bar.set_postfix({k: f'{v:.3g}' for k, v in scalars.items() if k.endswith('/loss')})
-      if step % config.train.checkpoint_every == 0 or last or stop.wanted:
+      stopping = _agreed(stop.wanted, ask=step % config.train.log_every == 0)
+      if step % config.train.checkpoint_every == 0 or last or stopping:
         settle()  # Never save a state that is no longer finite.
         checkpointer.save(step, states, config)
-      if stop.wanted and not last:
+      if stopping and not last:
         print(
           f'stopped after step {step} of {num_steps}; the same command resumes there',
           file=sys.stderr,

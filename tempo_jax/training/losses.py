@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax import protein as protein_lib
+from tempo_jax import residue_selection
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
 
-# Backbone atoms of different residues nearer than this clash (paper, section 5), Å.
-CLASH_DISTANCE = 1.2
 _C, _N = 2, 0
 
 
@@ -121,10 +120,10 @@ def clash_penalty(positions: jax.Array, pairs: jax.Array, power: float) -> jax.A
   atoms = positions.reshape(-1, 3)
   # Differences, not the expanded square: near contacts are where that would cancel.
   squared = sum((atoms[:, None, axis] - atoms[None, :, axis]) ** 2 for axis in range(3))
-  near = pairs & (squared < CLASH_DISTANCE**2)
+  near = pairs & (squared < residue_selection.CLASH_DISTANCE**2)
   # Never the root of zero, whose gradient is infinite.
   distance = jnp.sqrt(jnp.where(near, jnp.maximum(squared, 1e-6), 1.0))
-  return jnp.sum(jnp.where(near, (CLASH_DISTANCE - distance), 0.0) ** power * near)
+  return jnp.sum(jnp.where(near, (residue_selection.CLASH_DISTANCE - distance), 0.0) ** power * near)
 
 
 def window_loss(

@@ -7,7 +7,9 @@ import pytest
 from tempo_jax.errors import InputError
 from tempo_jax.report import staging
 
-OURS = re.compile(r'result\d?')
+OURS = re.compile(r'result\d?|metadata.json')
+METADATA = '{"versions": {"tempo_jax": "1"}}'
+WRITTEN = {'out': None, 'out/metadata.json': METADATA}
 
 
 def tree(folder):
@@ -19,6 +21,7 @@ def tree(folder):
 def write(out, overwrite=False, name='result', text='new', error=None):
   with staging.output_directory(out, OURS, overwrite) as folder:
     (folder / name).write_text(text)
+    (folder / 'metadata.json').write_text(METADATA)
     if error:
       raise error
 
@@ -54,7 +57,7 @@ def test_refuses_what_exists_before_anything_else(tmp_path):
   ):
     entered = True
   assert not entered
-  assert tree(tmp_path) == {'out': None, 'out/result': 'new'}
+  assert tree(tmp_path) == {**WRITTEN, 'out/result': 'new'}
 
 
 def test_refuses_a_file(tmp_path):
@@ -71,7 +74,31 @@ def test_overwrites_its_own_files_only(tmp_path):
   (out / 'notes').write_text('mine')
   assert not (out / 'result').exists()
   write(out, overwrite=True)
-  assert tree(tmp_path) == {'out': None, 'out/result': 'new', 'out/notes': 'mine'}
+  assert tree(tmp_path) == {**WRITTEN, 'out/result': 'new', 'out/notes': 'mine'}
+
+
+@pytest.mark.parametrize('metadata', [None, '{}', '[1]', 'half {', '{"versions": {"other": "1"}}'])
+def test_overwrites_no_folder_of_others(tmp_path, metadata):
+  out = tmp_path / 'out'
+  out.mkdir()
+  (out / 'result').write_text('precious')
+  if metadata:
+    (out / 'metadata.json').write_text(metadata)
+  before = tree(tmp_path)
+  entered = False
+  with (
+    pytest.raises(InputError, match=r'/out is not an output of tempo_jax.*: give another --out'),
+    staging.output_directory(out, OURS, overwrite=True),
+  ):
+    entered = True
+  assert not entered
+  assert tree(tmp_path) == before
+
+
+def test_overwrites_an_empty_folder(tmp_path):
+  (tmp_path / 'out').mkdir()
+  write(tmp_path / 'out', overwrite=True)
+  assert tree(tmp_path) == {**WRITTEN, 'out/result': 'new'}
 
 
 def test_overwriting_loses_nothing_when_it_fails(tmp_path):
@@ -79,7 +106,7 @@ def test_overwriting_loses_nothing_when_it_fails(tmp_path):
   write(out, text='old')
   with pytest.raises(RuntimeError):
     write(out, overwrite=True, text='half', error=RuntimeError())
-  assert tree(tmp_path) == {'out': None, 'out/result': 'old'}
+  assert tree(tmp_path) == {**WRITTEN, 'out/result': 'old'}
 
 
 def test_a_full_disk_is_one_line(tmp_path):

@@ -1,0 +1,133 @@
+"""The configuration of a run: what must hold of it, and what a resumed run must have in common."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from tempo_jax import config as config_lib
+from tempo_jax.errors import InputError
+
+CONFIG_FILE = 'config.json'
+
+# What may change from one stretch of a run to the next. Everything else would make of two
+# stretches another run than one.
+_MAY_CHANGE = (
+  'data.store',  # Stores move.
+  *('train.num_steps', 'train.log_every', 'train.validate_every', 'train.validation_batches'),
+  *('train.checkpoint_every', 'train.keep_checkpoints', 'train.keep_period'),
+)
+# Measured by the first stretch and taken over by the next.
+_MEASURED = ('translation_std', 'rotation_std')
+
+_AT_LEAST_ONE = {
+  'data': ('batch_size',),
+  'train': (
+    *('num_steps', 'unroll', 'teacher_forcing_steps', 'log_every', 'validate_every'),
+    *('validation_batches', 'checkpoint_every', 'keep_checkpoints'),
+  ),
+}
+
+
+def check(config: Any) -> None:
+  """Raises `InputError` for an experiment that cannot be trained."""
+  config_lib.check(config.model)
+  if not config.data.store:
+    raise InputError(
+      'config.data.store is empty: give the store that data_prep wrote, --config.data.store=DIR'
+    )
+  for section, names in _AT_LEAST_ONE.items():
+    for name in names:
+      if config[section][name] < 1:
+        raise InputError(f'config.{section}.{name} = {config[section][name]}: at least 1 is needed')
+  levels, known = tuple(config.train.levels), tuple(config.model.levels)
+  if not levels or not set(levels) <= set(known):
+    raise InputError(f'config.train.levels = {levels}: choose from config.model.levels = {known}')
+  aligned = tuple(config.data.aligned_starts)
+  if not set(aligned) <= set(known):
+    raise InputError(
+      f'config.data.aligned_starts = {aligned}: choose from config.model.levels = {known}'
+    )
+  for name in known:
+    level = config.model.level[name]
+    if not 0 <= level.noise_min <= level.noise_max or level.noise_sample < 0:
+      raise InputError(
+        f'config.model.level.{name}: 0 <= noise_min <= noise_max and 0 <= noise_sample are needed'
+      )
+
+
+def read(workdir: str) -> Any | None:
+  """Configuration of an earlier stretch of the run, or None.
+
+  Raises:
+    InputError: `config.json` is there but cannot be read.
+  """
+  path = os.path.join(workdir, CONFIG_FILE)
+  if not os.path.exists(path):
+    return None
+  try:
+    with open(path) as file:
+      return config_lib.from_dict(json.load(file))
+  except ValueError as error:
+    raise InputError(f'{path} is damaged ({error}): restore it, or take a new --workdir') from error
+
+
+def write(workdir: str, config: Any) -> None:
+  """Writes `config.json` of a workdir, whole or not at all."""
+  path = os.path.join(workdir, CONFIG_FILE)
+  with open(path + '.tmp', 'w') as file:
+    json.dump(config_lib.to_dict(config), file, indent=2)
+    file.write('\n')
+  os.replace(path + '.tmp', path)
+
+
+def _leaves(values: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  for key, value in values.items():
+    if isinstance(value, dict):
+      yield from _leaves(value, f'{prefix}{key}.')
+    else:
+      yield prefix + key, value
+
+
+def adopt(config: Any, earlier: Any, workdir: str) -> None:
+  """Takes over what an earlier stretch measured.
+
+  Args:
+    config: the experiment's configuration, changed in place.
+    earlier: that of the earlier stretch.
+    workdir: where it was found, for the message.
+
+  Raises:
+    InputError: the two differ in what makes a run.
+  """
+  config.model.temperatures_K = earlier.model.temperatures_K
+  for name in config.model.levels:
+    for key in _MEASURED if name in earlier.model.level else ():
+      config.model.level[name][key] = earlier.model.level[name][key]
+  ours, theirs = (dict(_leaves(config_lib.to_dict(c))) for c in (config, earlier))
+  changed = sorted(
+    key
+    for key in ours.keys() | theirs.keys()
+    if key not in _MAY_CHANGE and ours.get(key) != theirs.get(key)
+  )
+  if changed:
+    raise InputError(
+      f'{workdir} holds a run with another config.{", config.".join(changed)}: give another '
+      '--workdir, or the configuration of that run'
+    )
+
+
+def set_measured(config: Any, level: str, spread: tuple[float, float]) -> None:
+  """Stores the spread of one step of a level.
+
+  Raises:
+    InputError: nothing moves in the data.
+  """
+  if not all(math.isfinite(value) and value > 1e-4 for value in spread):
+    raise InputError(
+      f'{level} level: one step spreads residues by {spread[0]:g} Å and {spread[1]:g} rad: the '
+      'trajectories of the store seem to be frozen; look at them'
+    )
+  for key, value in zip(_MEASURED, spread, strict=True):
+    config.model.level[level][key] = value

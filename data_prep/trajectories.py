@@ -113,7 +113,8 @@ def _read(file: pathlib.Path, structure: mdtraj.Trajectory) -> Iterator[mdtraj.T
     except Exception as error:  # as above
       raise InputError(
         f'{file}: mdtraj cannot read it beyond frame {count * frames}, with a topology of '
-        f'{structure.n_atoms} atoms: give the right --topology, or a sound file ({trajectory.reason(error)})'
+        f'{structure.n_atoms} atoms: give the right --topology, or a sound file '
+        f'({trajectory.reason(error)})'
       ) from error
     if block is None:
       return

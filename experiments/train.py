@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
   devices = jax.devices()
   logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)
   if '://' in workdir:
-    raise errors.InputError(f'--workdir={workdir}: runs are written to local or mounted folders only')
+    raise errors.InputError(f'--workdir={workdir}: give a local or mounted folder, not a URL')
   workdir = os.path.abspath(workdir)
   loop.train(_CONFIG.value, workdir)
   if jax.process_index() == 0:

@@ -145,9 +145,7 @@ def read_coarse(
   return coarse
 
 
-def _load(
-  structure: mdtraj.Trajectory, topology: str, file: str, stride: int
-) -> mdtraj.Trajectory:
+def _load(structure: mdtraj.Trajectory, topology: str, file: str, stride: int) -> mdtraj.Trajectory:
   try:
     frames = mdtraj.load(file, top=structure.topology, stride=stride)
   except Exception as error:  # mdtraj's readers raise whatever they come upon

@@ -211,7 +211,11 @@ _upsampler = functools.lru_cache(maxsize=16)(upsample.make_upsampler)
 def _read_exported(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
   with open(directory / CONFIG_FILE) as file:
     config = config_lib.from_dict(json.load(file)['model'])
-  with np.load(directory / PARAMS_FILE, allow_pickle=False) as arrays:
+  # Opened here, since np.load leaves a damaged file open.
+  with (
+    open(directory / PARAMS_FILE, 'rb') as stored,
+    np.load(stored, allow_pickle=False) as arrays,
+  ):
     flat = {key: jnp.asarray(arrays[key]) for key in arrays.files}
   return config, traverse_util.unflatten_dict(flat, sep='/')
 

@@ -143,17 +143,19 @@ def load_structure(topology: str | os.PathLike, file: str | os.PathLike) -> mdtr
     InputError: mdtraj cannot read them.
   """
   suffix = pathlib.Path(topology).suffix.lower()
+  sound = 'give a PDB file'
   try:
     if suffix in WITHOUT_COORDINATES:
-      load = mdtraj.load_psf if suffix == '.psf' else mdtraj.load_prmtop
-      return mdtraj.load_frame(str(file), 0, top=load(str(topology)))
+      atoms = (mdtraj.load_psf if suffix == '.psf' else mdtraj.load_prmtop)(str(topology))
+      sound = f'give one that belongs to {file}, or a sound trajectory'
+      return mdtraj.load_frame(str(file), 0, top=atoms)
     try:
       return mdtraj.load_frame(str(topology), 0)
     except NotImplementedError:  # GRO
       return mdtraj.load(str(topology))[0]
   except Exception as error:  # mdtraj's readers raise whatever they come upon
     raise InputError(
-      f'{topology}: mdtraj cannot read it as a topology: give a PDB file ({reason(error)})'
+      f'{topology}: mdtraj cannot read it as a topology: {sound} ({reason(error)})'
     ) from error
 
 

@@ -75,7 +75,7 @@ class Store:
       InputError: the store has none.
     """
     if key not in self._by_key:
-      raise InputError(f'{self.path}: no entry {key!r}: data_prep.inspect lists what is there')
+      raise InputError(f'{self.path}: no entry {key!r}: its manifest.json lists what is there')
     return self._by_key[key]
 
   def read(self, entry: Entry | str, frames: slice | np.ndarray = slice(None)) -> np.ndarray:

@@ -26,9 +26,15 @@ from tempo_jax.data import batching, windows
 from tempo_jax.data import store as store_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
-from tempo_jax.training import checkpoint, metric_writer, parallel, run_config, step_spread
+from tempo_jax.training import (
+  checkpoint,
+  metric_writer,
+  parallel,
+  run_config,
+  step_spread,
+  train_step,
+)
 from tempo_jax.training import optimizer as optimizer_lib
-from tempo_jax.training import train_step
 
 # Not absl's: orbax writes a page into that one at every checkpoint.
 _LOG = logging.getLogger('tempo_jax')

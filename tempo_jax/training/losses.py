@@ -123,7 +123,8 @@ def clash_penalty(positions: jax.Array, pairs: jax.Array, power: float) -> jax.A
   near = pairs & (squared < residue_selection.CLASH_DISTANCE**2)
   # Never the root of zero, whose gradient is infinite.
   distance = jnp.sqrt(jnp.where(near, jnp.maximum(squared, 1e-6), 1.0))
-  return jnp.sum(jnp.where(near, (residue_selection.CLASH_DISTANCE - distance), 0.0) ** power * near)
+  depth = jnp.where(near, residue_selection.CLASH_DISTANCE - distance, 0.0)
+  return jnp.sum(depth**power * near)
 
 
 def window_loss(

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -50,6 +51,8 @@ def structure(tmp_path):
 def run(tmp_path, model_dir, structure, monkeypatch):
   """run('--seed=1', ...): samples 5 frames into tmp_path/out without a network; the directory."""
   commands.shake_instead(monkeypatch)
+  shake = model_lib.Model.sampler
+  monkeypatch.setattr(model_lib.Model, 'sampler', lambda self, *sizes: shake(self, *sizes[:3]))
 
   def run_sample(*args):
     start = (f'--structure={structure}', f'--model={model_dir}', f'--out={tmp_path}/out')
@@ -128,6 +131,7 @@ def test_metadata_tells_how_it_came_about(run, model_dir, structure, tmp_path):
     'report': False,
     'overwrite': False,
     'segment_batch_size': None,
+    'replica_batch_size': None,
   }
   assert 0.0 < data['compile_seconds'] < data['wall_seconds']
   assert 0.0 < data['sample_seconds'] < data['wall_seconds']
@@ -175,6 +179,53 @@ def test_formats(run, extension):
   assert np.all(np.diff(traj.time) > 0)
 
 
+@pytest.mark.parametrize(
+  ('trained', 'temperature_K', 'warning'),
+  [
+    ((), 300, None),
+    ((320.0,), 320, None),
+    ((280.0, 320.0), 300, None),
+    ((320.0,), 300, 'the model was trained at 320 K only; 300 K is outside'),
+    ((320.0, 280.0), 350.5, 'the model was trained at 280 to 320 K; 350.5 K is outside'),
+  ],
+)
+def test_warns_of_a_temperature_that_the_model_does_not_know(
+  run, model_dir, tmp_path, capsys, trained, temperature_K, warning
+):
+  model = model_lib.load_model(model_dir)
+  config = {**model.config.to_dict(), 'temperatures_K': trained}
+  dataclasses.replace(model, config=config).save(tmp_path / 'model')
+  out = run(f'--model={tmp_path}/model', f'--temperature_K={temperature_K}')
+  data = json.loads((out / 'metadata.json').read_text())
+  printed = [line for line in capsys.readouterr().out.splitlines() if 'trained' in line]
+  assert [text for text in data['warnings'] if 'trained' in text] == ([warning] if warning else [])
+  assert printed == ([f'warning: {warning}'] if warning else [])
+
+
+def test_batch_sizes_reach_the_sampler_and_are_named_when_memory_runs_out(run, monkeypatch):
+  given = []
+
+  def exhausted(*args):
+    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 9 GB')
+
+  def sampler(self, *sizes):
+    given.append(sizes)
+    return jax.jit(exhausted)
+
+  monkeypatch.setattr(model_lib.Model, 'sampler', sampler)
+  with pytest.raises(InputError, match='lower --replica_batch_size or --segment_batch_size, or'):
+    run('--num_replicas=3', '--segment_batch_size=4', '--replica_batch_size=2')
+  assert given == [(5, 3, 4, 2)]
+
+
+def test_a_start_that_does_not_fit_pdb_is_moved(run, structure, tmp_path):
+  far = mdtraj.load(structure)
+  far.xyz += 1010.0
+  far.save(str(tmp_path / 'far.cif'))
+  with pytest.raises(InputError, match='do not fit PDB; move the structure near the origin'):
+    run(f'--structure={tmp_path}/far.cif')
+
+
 def test_a_report_is_written_when_asked_for(run):
   pytest.importorskip('matplotlib')
   out = run('--report')
@@ -190,6 +241,15 @@ def test_an_existing_output_is_refused_before_any_computing(run, tmp_path, monke
   with pytest.raises(InputError, match=r'--out=.*/out exists already.*--overwrite'):
     run()
   assert names(tmp_path / 'out') == set()
+
+
+def test_a_folder_of_others_is_not_overwritten(run, tmp_path, monkeypatch):
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out' / 'trajectory.xtc').write_text('precious')
+  monkeypatch.setattr(model_lib.Model, 'sampler', None)
+  with pytest.raises(InputError, match='is not an output of tempo_jax'):
+    run('--overwrite')
+  assert (tmp_path / 'out' / 'trajectory.xtc').read_text() == 'precious'
 
 
 def test_overwrite_replaces_what_an_earlier_run_wrote(run, tmp_path):
@@ -264,6 +324,7 @@ def test_a_report_without_matplotlib_is_refused_before_any_computing(run, tmp_pa
     '--seed=-1',
     '--format=trr',
     '--segment_batch_size=0',
+    '--replica_batch_size=0',
   ],
 )
 def test_bad_values_are_refused_by_the_flags(arg):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import mdtraj
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import upsample
+from tempo_jax import model as model_lib
 from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.errors import InputError
 from tests import peptides
@@ -118,6 +120,64 @@ def test_reads_times_or_takes_those_given(
   expected = 10.0 * given.xyz[::stride].reshape(len(times_ns), 8, 5, 3)[:, :, :4]
   np.testing.assert_allclose(found.positions[0], expected, atol=0.01)
   assert found.protein.name == 'top'
+
+
+@pytest.mark.filterwarnings('ignore:.*element:UserWarning')
+def test_a_gro_file_is_a_topology(coarse, tmp_path):
+  given = coarse()
+  given[0].save_gro(str(tmp_path / 'top.gro'))
+  found = upsample.read_coarse(f'{tmp_path}/top.gro', f'{tmp_path}/coarse.xtc')
+  expected = 10.0 * given.xyz.reshape(3, 8, 5, 3)[:, :, :4]
+  np.testing.assert_allclose(found.positions[0], expected, atol=0.01)
+  assert found.protein.sequence == 'ASWLKDVE'
+
+
+@pytest.mark.parametrize('name', ['top.doc', 'top.gro', 'top.psf', 'top.PRMTOP'])
+def test_a_file_that_is_no_topology_is_refused(coarse, tmp_path, name):
+  coarse()
+  (tmp_path / name).write_text('no topology')
+  with pytest.raises(InputError, match=rf'{name}: mdtraj cannot read it as a topology') as error:
+    upsample.read_coarse(f'{tmp_path}/{name}', f'{tmp_path}/coarse.xtc')
+  assert '\n' not in str(error.value)
+
+
+def _psf(topology):
+  atoms = [
+    f'{a.index + 1:8d} A    {a.residue.resSeq:<4d} {a.residue.name:<4s} {a.name:<4s} '
+    f'{a.name[0]:<4s} {0.0:10.6f}     {12.0:9.4f}           0\n'
+    for a in topology.atoms
+  ]
+  return f'PSF\n\n{1:8d} !NTITLE\n test\n\n{len(atoms):8d} !NATOM\n{"".join(atoms)}\n' + (
+    f'{0:8d} !NBOND: bonds\n\n'
+  )
+
+
+def test_a_topology_without_coordinates_takes_those_of_the_first_frame(coarse, tmp_path):
+  given = coarse()
+  for name in ('top.psf', 'top.PSF'):
+    (tmp_path / name).write_text(_psf(given.topology))
+    found = upsample.read_coarse(f'{tmp_path}/{name}', f'{tmp_path}/coarse.xtc')
+    assert found.protein.sequence == 'ASWLKDVE'
+  (tmp_path / 'coarse.xtc').write_text('no trajectory')
+  with pytest.raises(InputError, match='or a sound trajectory'):
+    upsample.read_coarse(f'{tmp_path}/top.psf', f'{tmp_path}/coarse.xtc')
+
+
+def test_warns_of_a_temperature_that_the_model_does_not_know(
+  run, coarse, model_dir, tmp_path, monkeypatch, capsys
+):
+  coarse()
+  model = model_lib.load_model(model_dir)
+  config = {**model.config.to_dict(), 'temperatures_K': (300.0,)}
+  dataclasses.replace(model, config=config).save(tmp_path / 'model')
+
+  def stop(*args):
+    raise InputError('stop')
+
+  monkeypatch.setattr('experiments.outputs.compute', stop)
+  with pytest.raises(InputError, match='stop'):
+    run(f'--model={tmp_path}/model')
+  assert 'warning: the model was trained at 300 K only; 320 K is outside' in capsys.readouterr().out
 
 
 def uneven(traj):

@@ -130,7 +130,9 @@ def test_exported_model_is_the_same(straight, tmp_path):
 def test_another_configuration_is_refused(straight, store_path):
   config = examples.experiment(store_path)
   config.model.encoder.channels = 32
-  with pytest.raises(InputError, match='another model, seed or set of levels'):
+  with pytest.raises(
+    InputError, match=r'another config.model.encoder.channels: give another --workdir'
+  ):
     loop.train(config, str(straight[0]))
 
 

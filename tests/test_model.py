@@ -1,0 +1,121 @@
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+
+from tempo_jax import model as model_lib
+from tempo_jax.errors import InputError
+from tests import builders
+
+
+@pytest.fixture(scope='module')
+def model():
+  config = builders.small_config({'coarse': 0.2, 'fine': 0.01})
+  params = {name: builders.params(config, seed) for seed, name in enumerate(config.levels)}
+  return model_lib.Model('small', config, params)
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+  model.save(tmp_path / 'model')
+  return tmp_path / 'model'
+
+
+def change_config(folder, change):
+  path = folder / 'config.json'
+  config = json.loads(path.read_text())
+  change(config)
+  path.write_text(json.dumps(config))
+
+
+def change_params(folder, change):
+  with np.load(folder / 'params.npz') as arrays:
+    params = dict(arrays)
+  change(params)
+  np.savez(folder / 'params.npz', **params)
+
+
+def truncate(path):
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def widen(params):
+  params['fine/head_out/bias'] = np.zeros(99, np.float32)
+
+
+DAMAGE = {
+  'half a config': lambda folder: truncate(folder / 'config.json'),
+  'half the params': lambda folder: truncate(folder / 'params.npz'),
+  'no params': lambda folder: (folder / 'params.npz').write_bytes(b''),
+  'no model': lambda folder: change_config(folder, lambda c: c.pop('model')),
+  'a list': lambda folder: (folder / 'config.json').write_text('[]'),
+  'no levels': lambda folder: change_config(folder, lambda c: c['model'].pop('levels')),
+  'no encoder': lambda folder: change_config(folder, lambda c: c['model'].pop('encoder')),
+  'no heads': lambda folder: change_config(
+    folder, lambda c: c['model']['encoder'].pop('num_heads')
+  ),
+  'no noise': lambda folder: change_config(
+    folder, lambda c: c['model']['level']['fine'].pop('noise_sample')
+  ),
+  'fine/head_out/bias is missing': lambda folder: change_params(
+    folder, lambda p: p.pop('fine/head_out/bias')
+  ),
+  'coarse/other is unknown': lambda folder: change_params(
+    folder, lambda p: p.update({'coarse/other': np.zeros(3)})
+  ),
+  'fine/head_out/bias has shape': lambda folder: change_params(folder, widen),
+}
+
+
+@pytest.mark.parametrize('what', DAMAGE)
+def test_a_damaged_model_is_one_line(saved, what):
+  DAMAGE[what](saved)
+  with pytest.raises(InputError, match=r'model is damaged: .*: copy or train it again') as error:
+    model_lib.load_model(saved)
+  assert '\n' not in str(error.value)
+  if '/' in what:
+    assert what in str(error.value)
+
+
+def test_a_damaged_level_is_named(model, tmp_path):
+  for level in ('coarse', 'fine'):
+    part = model_lib.Model(level, model.config, {level: model.params[level]})
+    part.save(tmp_path / level)
+  assert set(model_lib.load_model(tmp_path).params) == {'coarse', 'fine'}
+  change_config(tmp_path / 'fine', lambda c: c['model'].pop('level'))
+  with pytest.raises(InputError, match='is damaged'):
+    model_lib.load_model(tmp_path)
+  truncate(tmp_path / 'fine' / 'params.npz')
+  with pytest.raises(InputError, match='/fine is damaged'):
+    model_lib.load_model(tmp_path)
+
+
+def test_saves_into_a_new_or_an_empty_directory(model, tmp_path):
+  (tmp_path / 'empty').mkdir()
+  for folder in (tmp_path / 'empty', tmp_path / 'a' / 'new'):
+    model.save(folder)
+    assert {path.name for path in folder.iterdir()} == {'config.json', 'params.npz'}
+    again = model_lib.load_model(str(folder))
+    assert again.config == model.config
+    np.testing.assert_array_equal(
+      again.params['fine']['head_out']['bias'], model.params['fine']['head_out']['bias']
+    )
+  assert {path.name for path in tmp_path.iterdir()} == {'empty', 'a'}
+
+
+def test_saving_leaves_nothing_half_written(model, saved, tmp_path, monkeypatch):
+  before = {p: p.read_bytes() for p in saved.iterdir()}
+  with pytest.raises(InputError, match=r'cannot write .*/model: Directory not empty'):
+    model.save(saved)
+
+  def full(file, **arrays):
+    file.write(b'half')
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(np, 'savez_compressed', full)
+  with pytest.raises(InputError, match=r'cannot write .*/other: No space left on device'):
+    model.save(tmp_path / 'other')
+  assert list(tmp_path.iterdir()) == [saved]
+  assert {p: p.read_bytes() for p in saved.iterdir()} == before

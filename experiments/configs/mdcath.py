@@ -1,12 +1,14 @@
 """mdCATH as in the paper (section 8): 320 K, three replicas, 400 frames at 1 ns, 20 and 1 ns.
 
-Prepare: python -m data_prep.mdcath --raw_dir=RAW --store=STORE
+Prepare (not there yet; any store with such frames will do):
+         python -m data_prep.mdcath --raw_dir=RAW --store=STORE
 Launch:  python -m experiments.train --config=experiments/configs/mdcath.py:scale=coarse \
            --workdir=RUN/coarse --config.data.store=STORE
          and again with scale=fine and RUN/fine; sample with --model=RUN.
 Variants: scale=coarse|fine|both, dynamics=paper|ours (the paper's global update, or ours, which
 is exactly equivariant).
-Cost and result: not measured yet; this has not been trained on the full dataset.
+Cost: 3.2 GiB for the compiled step at 256 residues (dynamics=ours: 3.7), 5.4 million parameters.
+Expect: not known; trained on small synthetic stores only, never on the full dataset.
 """
 
 from experiments.configs import common

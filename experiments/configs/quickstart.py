@@ -4,7 +4,7 @@ Prepare: python -m data_prep.trajectories --topology=START.pdb --trajectories=R1
            --store=STORE --temperature_K=320
 Launch:  python -m experiments.train --config=experiments/configs/quickstart.py --workdir=RUN \
            --config.data.store=STORE
-Cost: 10-20 residues, about 0.4 s per step on two cores: 20 minutes. Expect the loss (`error`) to fall
+Cost: 10-20 residues, 0.4 s per step on two cores: 20 minutes. Expect the loss (`error`) to fall
 from about 1.5 to 0.7 and fluctuations of a third of MD's (WORKSPACE_NOTES.md).
 Variants: scale=coarse|fine|both. Other time steps: --config.model.level.coarse.dt_ns=...,
 --config.model.level.fine.dt_ns=...; the last fifth of every trajectory is held out.

@@ -15,15 +15,11 @@ from tempo_jax.dynamics import sde
 from tests import peptides
 
 # Known to jaxlib 0.10; halve, and halve again, the time of compilation.
-_COMPILER_OPTIONS = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
 
 
-def quick_jit(function, **kwargs):
-  """`jax.jit` that returns numpy arrays.
-
-  It compiles several times faster; what is compiled in tests runs for milliseconds.
-  """
-  jitted = jax.jit(function, compiler_options=_COMPILER_OPTIONS, **kwargs)
+def numpy_jit(function, **kwargs):
+  """`jax.jit` that returns numpy arrays."""
+  jitted = jax.jit(function, **kwargs)
 
   @functools.wraps(function)
   def run(*args):

@@ -41,7 +41,7 @@ def run_of(rule):
     clean = state_lib.from_positions(clean, protein.bonded)
     return network.apply({'params': params}, noised, clean, protein, **condition)
 
-  return builders.quick_jit(run)
+  return builders.numpy_jit(run)
 
 
 def call(rule, positions, protein, clean=None, known=(True, True), **condition):

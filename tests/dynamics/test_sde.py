@@ -27,7 +27,7 @@ def make_run(config):
     states = prediction.window.states
     return prediction, state_lib.to_positions(states)
 
-  return builders.quick_jit(run)
+  return builders.numpy_jit(run)
 
 
 RUN = {rule: make_run(config) for rule, config in CONFIGS.items()}
@@ -45,7 +45,7 @@ def test_prediction(protein, rule):
   assert positions.shape == (2, LENGTH, 4, 3)
   np.testing.assert_array_equal(prediction.window.known, [True, True])
   assert 0.01 < np.abs(positions - protein.positions).max() < 20.0
-  vector = builders.quick_jit(state_lib.to_vector)(prediction.window.states)
+  vector = builders.numpy_jit(state_lib.to_vector)(prediction.window.states)
   if rule == 'local':
     np.testing.assert_array_equal(prediction.vector, vector)
   else:
@@ -58,7 +58,7 @@ def test_prediction(protein, rule):
 @pytest.mark.parametrize('rule', ['local', 'global'])
 def test_untrained_model_without_noise_stands_still(protein, rule):
   params = builders.zero_head(builders.params(CONFIGS[rule]))
-  idealised = builders.quick_jit(
+  idealised = builders.numpy_jit(
     lambda x: state_lib.to_positions(state_lib.from_positions(x, protein.bonded))
   )(protein.positions)
   _, positions = call(rule, protein.positions, protein, params, sigma=np.float32(0.0))
@@ -115,7 +115,7 @@ def test_a_step_is_noise_then_drift(monkeypatch, protein):
   monkeypatch.setattr(drift, 'Drift', Network)
   rng = jax.random.key(4)
 
-  @builders.quick_jit
+  @builders.numpy_jit
   def run(positions):
     step = builders.make_step(config, 'coarse')
     window = state_lib.start_window(state_lib.from_positions(positions, protein.bonded), 2)
@@ -134,7 +134,7 @@ def test_a_step_is_noise_then_drift(monkeypatch, protein):
 def test_fresh_parameters_have_a_zero_head():
   config = CONFIGS['local']
   # The rest of the network is not compiled.
-  init = builders.quick_jit(lambda rng: sde.init_params(config, rng)['head_out'])
+  init = builders.numpy_jit(lambda rng: sde.init_params(config, rng)['head_out'])
   head = init(jax.random.key(0))
   assert head['kernel'].shape == (16, 2, 8)
   jax.tree.map(lambda x: np.testing.assert_array_equal(x, 0.0), head)

@@ -14,12 +14,12 @@ LEVEL = config_dict.ConfigDict(
   {'noise_translation': 2.0, 'noise_rotation': 0.5, 'noise_torsion': 3.0}
 )
 
-from_frames = builders.quick_jit(state_lib.from_frames)
-from_positions = builders.quick_jit(state_lib.from_positions)
-to_positions = builders.quick_jit(state_lib.to_positions)
-from_vector = builders.quick_jit(state_lib.from_vector)
-to_vector = builders.quick_jit(state_lib.to_vector)
-perturb = builders.quick_jit(lambda s, sigma, b, rng: state_lib.perturb(s, sigma, LEVEL, b, rng))
+from_frames = builders.numpy_jit(state_lib.from_frames)
+from_positions = builders.numpy_jit(state_lib.from_positions)
+to_positions = builders.numpy_jit(state_lib.to_positions)
+from_vector = builders.numpy_jit(state_lib.from_vector)
+to_vector = builders.numpy_jit(state_lib.to_vector)
+perturb = builders.numpy_jit(lambda s, sigma, b, rng: state_lib.perturb(s, sigma, LEVEL, b, rng))
 
 
 @pytest.fixture(scope='module')
@@ -139,7 +139,7 @@ def test_noise_has_the_spread_of_each_part():
   state = from_positions(protein.positions, bonded)
   window = state_lib.start_window(state, 2).states
   rngs = jax.random.split(jax.random.key(0), samples)
-  noised = builders.quick_jit(
+  noised = builders.numpy_jit(
     jax.vmap(lambda rng: state_lib.perturb(window, sigma, LEVEL, bonded, rng))
   )(rngs)
   rotation = state.frames.rotation

@@ -12,11 +12,11 @@ LENGTH = 6
 LOCAL, GLOBAL = builders.small_config(), builders.small_config(update_rule='global')
 LEVEL = LOCAL.level['fine']
 
-apply_local = builders.quick_jit(lambda s, out, bonded: update.apply_local(s, out, LEVEL, bonded))
-to_vector = builders.quick_jit(state_lib.to_vector)
+apply_local = builders.numpy_jit(lambda s, out, bonded: update.apply_local(s, out, LEVEL, bonded))
+to_vector = builders.numpy_jit(state_lib.to_vector)
 features = {
-  'local': builders.quick_jit(lambda window: update.features(LOCAL, window)),
-  'global': builders.quick_jit(lambda window: update.features(GLOBAL, window)),
+  'local': builders.numpy_jit(lambda window: update.features(LOCAL, window)),
+  'global': builders.numpy_jit(lambda window: update.features(GLOBAL, window)),
 }
 
 
@@ -30,7 +30,7 @@ def window(protein):
   """Two different frames, both known."""
   rng = np.random.default_rng(0)
   positions = protein.positions + 0.3 * rng.normal(size=(2, *protein.positions.shape))
-  states = builders.quick_jit(state_lib.from_positions)(
+  states = builders.numpy_jit(state_lib.from_positions)(
     positions.astype(np.float32), protein.bonded
   )
   return state_lib.Window(states, np.ones(2, bool))
@@ -104,7 +104,7 @@ def test_zero_output_is_no_motion(protein, window):
   for t in range(2):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after[t], newest)
   vector = to_vector(newest)
-  after = builders.quick_jit(update.apply_global)(newest, np.zeros((2, LENGTH, 13), np.float32))
+  after = builders.numpy_jit(update.apply_global)(newest, np.zeros((2, LENGTH, 13), np.float32))
   np.testing.assert_allclose(after, [vector, vector], atol=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_gradient_where_the_turn_of_psi_has_no_direction(protein, window):
   def total(output):
     return update.apply_local(window.states[1], output, LEVEL, protein.bonded).psi.sum()
 
-  assert np.isfinite(builders.quick_jit(jax.grad(total))(output)).all()
+  assert np.isfinite(builders.numpy_jit(jax.grad(total))(output)).all()
 
 
 def test_rotations_stay_rotations(np_rng, protein, window):
@@ -125,7 +125,7 @@ def test_rotations_stay_rotations(np_rng, protein, window):
   def body(state, output):
     return update.apply_local(state, output, LEVEL, protein.bonded)[1], None
 
-  state, _ = builders.quick_jit(lambda s, o: jax.lax.scan(body, s, o))(window.states[1], outputs)
+  state, _ = builders.numpy_jit(lambda s, o: jax.lax.scan(body, s, o))(window.states[1], outputs)
   rotation = state.frames.rotation
   np.testing.assert_allclose(
     np.swapaxes(rotation, -1, -2) @ rotation, np.broadcast_to(np.eye(3), rotation.shape), atol=1e-6

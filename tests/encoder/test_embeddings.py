@@ -16,7 +16,7 @@ def protein():
 
 def apply(module, *args, seed=0):
   shapes = jax.eval_shape(module.init, jax.random.key(0), *args)
-  return builders.quick_jit(module.apply)(builders.fill(shapes, seed), *args)
+  return builders.numpy_jit(module.apply)(builders.fill(shapes, seed), *args)
 
 
 @pytest.mark.parametrize('max_distance', [2, 32])
@@ -66,7 +66,7 @@ def test_condition_embedding_tells_conditions_apart():
   temperature = [279.0, 300.0, 320.0, 348.0, 450.0]
   grid = np.array(list(itertools.product(sigma, dt_ns, temperature)), np.float32)
   shapes = jax.eval_shape(module.init, jax.random.key(0), *grid[0])
-  run = builders.quick_jit(jax.vmap(lambda p, x: module.apply(p, *x), in_axes=(None, 0)))
+  run = builders.numpy_jit(jax.vmap(lambda p, x: module.apply(p, *x), in_axes=(None, 0)))
   out = run(builders.fill(shapes, 0), grid)
   distance = np.linalg.norm(out[:, None] - out[None], axis=-1)
   assert distance[~np.eye(len(grid), dtype=bool)].min() > 0.05

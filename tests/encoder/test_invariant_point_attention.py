@@ -13,7 +13,7 @@ HEADS, SCALARS, QUERY_POINTS, VALUE_POINTS = 3, 6, 4, 5
 MODULE = invariant_point_attention.InvariantPointAttention(
   HEADS, SCALARS, QUERY_POINTS, VALUE_POINTS
 )
-APPLY = builders.quick_jit(MODULE.apply)
+APPLY = builders.numpy_jit(MODULE.apply)
 
 
 def ipa_by_hand(params, single, rotation, translation, mask, pair):

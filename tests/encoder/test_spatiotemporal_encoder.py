@@ -29,7 +29,7 @@ def encode(inputs):
 
   params = builders.fill(jax.eval_shape(init, *inputs), 2)
 
-  @builders.quick_jit
+  @builders.numpy_jit
   def run(features, positions, protein, known, sigma, dt_ns, temperature):
     frames = backbone.frames_from_atoms(positions)
     return ENCODER.apply(params, features, frames, known, protein, sigma, dt_ns, temperature)
@@ -108,7 +108,7 @@ def test_ipa_block_reads_what_the_configuration_says(inputs, reads, ignored):
   # The transition adds nothing.
   params['transition']['out'] = jax.tree.map(np.zeros_like, params['transition']['out'])
 
-  @builders.quick_jit
+  @builders.numpy_jit
   def added(hidden, context):
     frames = backbone.frames_from_atoms(positions)
     return block.apply({'params': params}, hidden, context, frames, protein.mask)[0] - hidden
@@ -152,7 +152,7 @@ def test_attention_is_softmax_attention():
   module = spatiotemporal_encoder.SpatialAttention(heads)
   shapes = jax.eval_shape(module.init, jax.random.key(0), x, mask, bias)
   variables = builders.fill(shapes, 1)
-  actual = builders.quick_jit(module.apply)(variables, x, mask, bias)
+  actual = builders.numpy_jit(module.apply)(variables, x, mask, bias)
 
   p = jax.tree.map(np.asarray, variables['params'])
   normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)

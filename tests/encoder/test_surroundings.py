@@ -27,7 +27,7 @@ def nearest_by_hand(origins, mask, count):
   return result
 
 
-nearest = builders.quick_jit(surroundings.nearest, static_argnums=2)
+nearest = builders.numpy_jit(surroundings.nearest, static_argnums=2)
 
 
 @pytest.mark.parametrize('count', [1, COUNT, LENGTH - 1, LENGTH + 5])
@@ -51,7 +51,7 @@ def test_nothing_jumps_where_neighbours_change_places(np_rng):
   path = np.broadcast_to(origins, (steps, LENGTH, 3)).copy()
   path[:, 0] = np.linspace([-15.0, 2.0, 1.0], [15.0, -1.0, 3.0], steps)
   mask = np.ones(LENGTH, bool)
-  indices, weights = builders.quick_jit(jax.vmap(lambda x: surroundings.nearest(x, mask, COUNT)))(
+  indices, weights = builders.numpy_jit(jax.vmap(lambda x: surroundings.nearest(x, mask, COUNT)))(
     path.astype(np.float32)
   )
   lists = np.sort(indices[:, 0], axis=-1)
@@ -73,7 +73,7 @@ def test_residues_on_one_spot_have_finite_values_and_gradients():
   def total(x):
     return jnp.sum(surroundings.nearest(x, mask, COUNT)[1])
 
-  value, gradient = builders.quick_jit(jax.value_and_grad(total))(origins)
+  value, gradient = builders.numpy_jit(jax.value_and_grad(total))(origins)
   assert np.isfinite(value)
   assert np.isfinite(gradient).all()
 
@@ -101,7 +101,7 @@ def frames_of(positions):
 def apply(protein):
   shapes = jax.eval_shape(MODULE.init, jax.random.key(0), frames_of(protein.positions), protein)
   params = builders.fill(shapes, 1)
-  return builders.quick_jit(
+  return builders.numpy_jit(
     lambda positions, protein: MODULE.apply(params, frames_of(positions), protein)[0]
   )
 

@@ -5,11 +5,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from tempo_jax import model as model_lib
-from tempo_jax.samplers import ensemble, upsample
 from tests import builders
-
-# Compiles several times faster.
-_QUICK = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
 
 
 def parse(module, *args):
@@ -25,16 +21,6 @@ def save_model(directory):
   config = builders.small_config({'coarse': 0.2, 'fine': 0.01})
   params = {name: builders.params(config, seed) for seed, name in enumerate(config.levels)}
   model_lib.Model('small', config, params).save(directory)
-
-
-def compile_quickly(monkeypatch):
-  """Makes the real samplers compile in seconds."""
-
-  def quick(make):
-    return lambda *args: jax.jit(make(*args).__wrapped__, compiler_options=_QUICK)
-
-  monkeypatch.setattr(model_lib, '_ensemble_sampler', quick(ensemble.make_ensemble_sampler))
-  monkeypatch.setattr(model_lib, '_upsampler', quick(upsample.make_upsampler))
 
 
 def compile_once(monkeypatch):
@@ -61,6 +47,6 @@ def shake_instead(monkeypatch):
       noise = jax.random.normal(rng, (num_replicas, num_frames, *start.shape))
       return start[None, None] + 0.05 * jnp.cumsum(noise, axis=1)
 
-    return jax.jit(sample, compiler_options=_QUICK)
+    return jax.jit(sample)
 
   monkeypatch.setattr(model_lib.Model, 'sampler', sampler)

@@ -63,9 +63,7 @@ def sample_padded(tmp_path_factory):
   path = tmp_path_factory.mktemp('model')
   commands.save_model(path)
   model = model_lib.load_model(path)
-  with pytest.MonkeyPatch.context() as monkeypatch:
-    commands.compile_quickly(monkeypatch)
-    sampler = model.sampler(NUM_FRAMES)
+  sampler = model.sampler(NUM_FRAMES)
 
   def run(protein):
     arrays = batching.pad(protein.arrays, batching.bucket(protein.num_residues, (32, 256)))

@@ -69,7 +69,6 @@ def test_the_network_samples_replicas_and_the_same_seed_gives_the_same_files(
   run, tmp_path, model_dir, structure, monkeypatch
 ):
   monkeypatch.undo()
-  commands.compile_quickly(monkeypatch)
   compiled = commands.compile_once(monkeypatch)
   first, second = (
     run('--num_replicas=2', '--num_frames=21', f'--out={tmp_path}/{k}', '--seed=7') for k in '12'

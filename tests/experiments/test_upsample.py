@@ -76,7 +76,6 @@ def names(folder):
 
 
 def test_fills_in_the_frames_after_each_coarse_one(run, coarse, capsys, monkeypatch):
-  commands.compile_quickly(monkeypatch)
   given = coarse(frames=2)
   out = run('--seed=3')
   assert names(out) == FILES

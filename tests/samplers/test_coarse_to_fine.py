@@ -23,11 +23,11 @@ def protein():
 
 def sampler_of(config, num_frames, **kwargs):
   # The jit of `make_sampler` is left out for one that compiles faster.
-  return builders.quick_jit(coarse_to_fine.make_sampler(config, num_frames, **kwargs).__wrapped__)
+  return builders.numpy_jit(coarse_to_fine.make_sampler(config, num_frames, **kwargs).__wrapped__)
 
 
 def idealised(protein):
-  return builders.quick_jit(
+  return builders.numpy_jit(
     lambda x: state_lib.to_positions(state_lib.from_positions(x, protein.bonded))
   )(protein.positions)
 
@@ -204,7 +204,7 @@ def test_vmap_equals_a_loop(protein, params):
   rngs = jax.random.split(jax.random.key(7), 2)
   sampler = run_single.__wrapped__
   over_keys = jax.vmap(sampler, in_axes=(None, None, 0))
-  over_both = builders.quick_jit(jax.vmap(over_keys, in_axes=(None, 0, None)))
+  over_both = builders.numpy_jit(jax.vmap(over_keys, in_axes=(None, 0, None)))
   together = over_both(params, batch, rngs)
   assert together.shape == (2, 2, FRAMES, LENGTH + 8, 4, 3)
   for i, one in enumerate(proteins):

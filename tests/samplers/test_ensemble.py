@@ -17,11 +17,11 @@ def test_replicas_are_independent_of_their_number_and_batches(monkeypatch):
 
   def run(num_replicas, **kwargs):
     sampler = ensemble.make_ensemble_sampler(CONFIG, 10, num_replicas, **kwargs)
-    return builders.quick_jit(sampler.__wrapped__)(PARAMS, protein, rng)
+    return builders.numpy_jit(sampler.__wrapped__)(PARAMS, protein, rng)
 
   replicas = run(3)
   assert replicas.shape == (3, 10, 2, 4, 3)
-  one = builders.quick_jit(coarse_to_fine.make_sampler(CONFIG, 10).__wrapped__)
+  one = builders.numpy_jit(coarse_to_fine.make_sampler(CONFIG, 10).__wrapped__)
   for k in range(3):
     alone = one(PARAMS, protein, jax.random.fold_in(rng, k))
     np.testing.assert_allclose(replicas[k], alone, atol=1e-5)

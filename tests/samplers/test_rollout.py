@@ -20,12 +20,12 @@ def protein():
 
 @pytest.fixture(scope='module')
 def window(protein):
-  return builders.quick_jit(
+  return builders.numpy_jit(
     lambda: state_lib.start_window(state_lib.from_positions(protein.positions, protein.bonded), 2)
   )()
 
 
-@builders.quick_jit
+@builders.numpy_jit
 def seven_frames(params, window, protein, sigma, rng):
   step = builders.make_step(CONFIG, 'only')
   return rollout.rollout(step, params, window, protein, 7, sigma, TEMPERATURE, rng)
@@ -44,7 +44,7 @@ def test_equals_a_loop_over_steps(protein, window):
   step = builders.make_step(CONFIG, 'only')
   params, rng = builders.params(CONFIG), jax.random.key(1)
   states = seven_frames(params, window, protein, SIGMA, rng)
-  run = builders.quick_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng).window)
+  run = builders.numpy_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng).window)
   current, expected = window, []
   for key in jax.random.split(rng, 4):
     current = run(current, key)
@@ -64,7 +64,7 @@ def test_equals_a_loop_over_steps(protein, window):
 def test_number_and_times_of_frames(window, protein, frames_per_pass, num_frames):
   window = state_lib.start_window(window.states[-1], frames_per_pass)
   step, params = fake_step.clock(CONFIG, CONFIG.level.only), fake_step.params(CONFIG)['only']
-  states = builders.quick_jit(
+  states = builders.numpy_jit(
     lambda w: rollout.rollout(
       step, params, w, protein, num_frames, SIGMA, TEMPERATURE, jax.random.key(0)
     )
@@ -96,7 +96,7 @@ def test_gradient_through_four_passes_of_256_residues_is_finite():
     )
     return jnp.mean(states.frames.translation[:, :240] ** 2)
 
-  gradients = builders.quick_jit(jax.grad(total, argnums=(0, 1)))(
+  gradients = builders.numpy_jit(jax.grad(total, argnums=(0, 1)))(
     builders.params(CONFIG), protein.positions
   )
   for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):

@@ -27,7 +27,7 @@ def test_frames_follow_each_coarse_frame(
   fake_step.install(monkeypatch, fake_step.clock)
   protein = builders.helix(3)
   coarse = coarse_trajectory(np_rng, protein, 3)
-  run = builders.quick_jit(upsample.make_upsampler(config, spacing_ns).__wrapped__)
+  run = builders.numpy_jit(upsample.make_upsampler(config, spacing_ns).__wrapped__)
   fine = run(fake_step.params(config), protein, coarse, jax.random.key(0))
   assert fine.shape == (3 * frames_per_segment, 3, 4, 3)
   moved = fine.reshape(3, frames_per_segment, 3, 4, 3) - coarse[:, None, :, 1:2]
@@ -41,7 +41,7 @@ def test_segment_batch_size_does_not_change_the_result(monkeypatch, np_rng):
   protein = builders.helix(3)
   coarse = coarse_trajectory(np_rng, protein, 5)
   results = [
-    builders.quick_jit(upsample.make_upsampler(THREE, 20.0, size).__wrapped__)(
+    builders.numpy_jit(upsample.make_upsampler(THREE, 20.0, size).__wrapped__)(
       fake_step.params(THREE), protein, coarse, jax.random.key(0)
     )
     for size in (None, 2)

@@ -57,7 +57,7 @@ def distances(config, window):
   level = level_lib.Level.of(config.model, 'fine')
   protein, positions = jax.tree.map(lambda x: x[0], (window.protein, window.positions))
 
-  @builders.quick_jit
+  @builders.numpy_jit
   def predict(params):
     still = train_step.without_tumbling(positions, protein.mask)
     states = state_lib.from_positions(still[:2], protein.bonded)
@@ -82,7 +82,7 @@ def test_learns_one_window_of_trp_cage_by_heart(window, config, distances):
   state = train_state.create(sde.init_params(config.model, jax.random.key(0)), optimizer)
   assert distances(state.params).min() > 0.3
 
-  @builders.quick_jit
+  @builders.numpy_jit
   def many_steps(state):
     def step(state, _):
       rng = jax.random.key(1)

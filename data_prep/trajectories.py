@@ -7,12 +7,15 @@ Reads whatever mdtraj reads (XTC, TRR, DCD, HDF5, NetCDF, multi-model PDB, ...),
 so a trajectory may be larger than memory. Each file is one replica. Positions are stored as they
 are: molecules may tumble, since training superposes its windows, but must be whole. Every frame
 is checked for that, which also finds a topology that orders its atoms differently and
-coordinates in wrong units. Running again skips what is there already.
+coordinates in wrong units. Several files are prepared at once; a bad one does not stop the rest.
+Running again skips what is there already.
 """
 
+import dataclasses
 import hashlib
 import itertools
 import math
+import multiprocessing
 import os
 import pathlib
 import re
@@ -26,7 +29,8 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from tempo_jax import errors, protein, trajectory
+from data_prep import frame_checks, workers
+from tempo_jax import protein, trajectory
 from tempo_jax.data import store
 from tempo_jax.errors import InputError
 
@@ -34,11 +38,20 @@ _BLOCK_BYTES = 64 * 1024**2
 _FORMATS_WITH_LENGTH = {'.xtc', '.trr', '.dcd', '.h5', '.hdf5', '.nc'}
 _SECONDS_BETWEEN_LINES = 30.0
 
-# Within and between bonded residues: atoms, and what no intact molecule exceeds, Å. Ideal are
-# 1.46, 1.53, 1.23, 1.33, and 3.80 (cis 2.95); heat and constraints move them by less than 0.4.
-_N, _CA, _C, _O = range(4)
-_WITHIN = (('N-CA', _N, _CA, 0.9, 2.0), ('CA-C', _CA, _C, 0.9, 2.0), ('C-O', _C, _O, 0.7, 2.0))
-_BETWEEN = (('C-N', _C, _N, 0.8, 2.5), ('CA-CA', _CA, _CA, 2.3, 4.5))
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+  """One trajectory file, which becomes one entry."""
+
+  topology: pathlib.Path
+  file: pathlib.Path
+  store: str
+  name: str
+  dt_ns: float | None
+  temperature_K: float  # noqa: N815
+  replica: int
+  split: str
+  overwrite: bool
 
 
 def prepare(
@@ -52,7 +65,9 @@ def prepare(
   replica: int = 1,
   split: str = 'train',
   overwrite: bool = False,
-) -> None:
+  num_workers: int | None = None,
+  scheduler: str | None = None,
+) -> int:
   """Adds trajectories of one protein to a store, and prints what became of each.
 
   Args:
@@ -65,9 +80,14 @@ def prepare(
     replica: number of the first trajectory.
     split: 'train', 'validation' or 'test'.
     overwrite: replace trajectories of the same name, temperature and replica number.
+    num_workers: files prepared at once; by default one per core.
+    scheduler: address of a Dask cluster, in place of local processes.
+
+  Returns:
+    The exit code: 1 if some of several files could not be used, and were reported.
 
   Raises:
-    InputError: something cannot be used. The trajectories before it are in the store.
+    InputError: the only file cannot be used, or something that concerns all of them.
   """
   for flag, value in (('dt_ns', dt_ns), ('temperature_K', temperature_K)):
     if value is not None and not 0.0 < value < math.inf:
@@ -79,28 +99,69 @@ def prepare(
   if len(set(files)) < len(files):
     raise InputError('--trajectories names a file twice: each file is one replica')
   name = name or re.sub(r'[^A-Za-z0-9_.+-]+', '_', top.name.split('.')[0])
-  with warnings.catch_warnings(), store.StoreWriter(store_path) as writer:
-    # About dummy unit cells and optional packages: nothing that the user could act on.
-    warnings.filterwarnings('ignore', module='mdtraj')
-    for number, file in enumerate(files, start=replica):
-      structure = trajectory.load_structure(top, file)
-      found, atom_index = _find_protein(structure, name, top)
-      for line in found.warnings if number == replica else ():
-        print(f'warning: {top}: {line}', file=sys.stderr)
-      blocks, file_dt_ns = _open(file, structure, dt_ns)
-      entry = store.Entry.of(
-        found,
+  with store.StoreWriter(store_path):
+    tasks = [
+      _Task(
+        topology=top,
+        file=file,
+        store=os.fspath(store_path),
+        name=name,
+        dt_ns=dt_ns,
         temperature_K=temperature_K,
         replica=number,
-        dt_ns=file_dt_ns,
-        sources={path.name: _sha256(path) for path in (top, file)},
         split=split,
+        overwrite=overwrite,
       )
-      blocks = _report_progress(blocks, entry.key, _length(file))
-      positions = _check_geometry(blocks, found, atom_index, file)
-      written = writer.add(entry, positions, overwrite=overwrite)
-      what = f'{entry.length} residues, {file_dt_ns:g} ns between frames, from {file}'
-      print(f'{entry.key}: {what if written else "there already, skipped"}')
+      for number, file in enumerate(files, start=replica)
+    ]
+    results = workers.run(
+      _prepare_one,
+      tasks,
+      names=[str(file) for file in files],
+      num_workers=num_workers,
+      scheduler=scheduler,
+    )
+  if all(result.errors for result in results) and len({r.errors for r in results}) == 1:
+    raise InputError(results[0].errors[0])  # of the only file, or of the topology
+  return workers.summarize(results)
+
+
+def _prepare_one(task: _Task) -> workers.Result:
+  with warnings.catch_warnings():
+    # About dummy unit cells and optional packages: nothing that the user could act on.
+    warnings.filterwarnings('ignore', module='mdtraj')
+    structure = trajectory.load_structure(task.topology, task.file)
+    found, atom_index = find_protein(structure, task.name, task.topology)
+    blocks, dt_ns = open_blocks(task.file, structure, task.dt_ns)
+    entry = store.Entry.of(
+      found,
+      temperature_K=task.temperature_K,
+      replica=task.replica,
+      dt_ns=dt_ns,
+      sources={path.name: _sha256(path) for path in (task.topology, task.file)},
+      split=task.split,
+    )
+    frames = 0
+
+    def count(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+      nonlocal frames
+      for block in blocks:
+        yield block
+        frames += len(block)
+
+    blocks = _report_progress(blocks, entry.key, _length(task.file))
+    positions = count(check_geometry(blocks, found, atom_index, task.file))
+    written = store.StoreWriter(task.store).add(entry, positions, overwrite=task.overwrite)
+  what = f'{entry.length} residues, {dt_ns:g} ns between frames, from {task.file}'
+  return workers.Result(
+    name=str(task.file),
+    lines=(
+      *(f'warning: {task.topology}: {line}' for line in found.warnings),
+      f'{entry.key}: {what if written else "there already, skipped"}',
+    ),
+    frames=frames,
+    num_bytes=task.file.stat().st_size if written else 0,
+  )
 
 
 def _read(file: pathlib.Path, structure: mdtraj.Trajectory) -> Iterator[mdtraj.Trajectory]:
@@ -126,9 +187,14 @@ def _read(file: pathlib.Path, structure: mdtraj.Trajectory) -> Iterator[mdtraj.T
     yield block
 
 
-def _find_protein(
+def find_protein(
   structure: mdtraj.Trajectory, name: str, topology: pathlib.Path
 ) -> tuple[protein.Protein, np.ndarray]:
+  """The protein of a topology file, and where its backbone is; see `protein.from_mdtraj`.
+
+  Raises:
+    InputError: no protein, or one that is not whole.
+  """
   found, atom_index = protein.from_mdtraj(structure, name)
   broken = [str(residue) for residue in found.left_out if 'broken geometry' in residue.reason]
   if broken:
@@ -138,10 +204,23 @@ def _find_protein(
   return found, atom_index
 
 
-def _open(
+def open_blocks(
   file: pathlib.Path, structure: mdtraj.Trajectory, dt_ns: float | None
 ) -> tuple[Iterator[mdtraj.Trajectory], float]:
-  """The frames, in blocks, and the time between them, ns: dt_ns, or what the file says."""
+  """Opens a trajectory of any size.
+
+  Args:
+    file: any format that mdtraj reads.
+    structure: with its topology.
+    dt_ns: time between two frames, ns; None to take it from the file.
+
+  Returns:
+    The frames, in blocks, and the time between them, ns.
+
+  Raises:
+    InputError: from here, or from the iterator: the file cannot be read, has another number of
+      atoms, no frames, or times that are missing or not evenly spaced.
+  """
   blocks = _read(file, structure)
   first = next(blocks, None)
   if first is None:
@@ -189,76 +268,30 @@ def _check_times(
     yield block
 
 
-def _check_geometry(
+def check_geometry(
   blocks: Iterator[mdtraj.Trajectory],
   found: protein.Protein,
   atom_index: np.ndarray,
   file: pathlib.Path,
 ) -> Iterator[np.ndarray]:
-  """Yields backbone positions [F, L, 4, 3] Å; refuses molecules that are not whole."""
-  bonded = np.flatnonzero(found.arrays.bonded)
-  chain = found.arrays.chain_index
-  (gaps,) = np.nonzero(~found.arrays.bonded[:-1] & (chain[1:] == chain[:-1]))
+  """Yields backbone positions [F, L, 4, 3] Å of each block.
+
+  Raises:
+    InputError: a molecule is not whole, or not what the topology says.
+  """
   start = 0
   for block in blocks:
     positions = trajectory.backbone_positions(block, found, atom_index)
-    everyone = np.arange(len(chain))
-    for pairs, shift, limits in ((everyone, 0, _WITHIN), (bonded, 1, _BETWEEN)):
-      for bond, a, b, low, high in limits:
-        length = np.linalg.norm(positions[:, pairs, a] - positions[:, pairs + shift, b], axis=-1)
-        wrong = ~((length > low) & (length < high))
-        if wrong.any():
-          frame, pair = np.argwhere(wrong)[0]
-          where = _label(found, pairs[pair])
-          where += f' and {_label(found, pairs[pair] + 1)}' if shift else ''
-          raise InputError(
-            f'{file}: frame {start + frame}: {bond} of {where} is {length[frame, pair]:.2f} Å: '
-            + _diagnosis(np.median(length) / (0.5 * (low + high)), length[frame], high)
-          )
-    _check_gaps(positions, block.unitcell_vectors, gaps, found, file, start)
+    problem = frame_checks.first_problem(positions, found, start)
+    if problem:
+      raise InputError(f'{file}: {problem.message}')
+    if block.unitcell_vectors is not None:
+      cells = 10.0 * block.unitcell_vectors.astype(np.float64)
+      cut = frame_checks.cut_by_box(positions, cells, found, start)
+      if cut:
+        raise InputError(f'{file}: {cut}')
     start += block.n_frames
     yield positions
-
-
-def _diagnosis(ratio: float, lengths: np.ndarray, high: float) -> str:
-  """What is probably wrong: the units, the periodic box, or the order of the atoms."""
-  if ratio > 5.0 or ratio < 0.2:
-    return 'lengths are wrong as a whole, so its units are probably not those of its format'
-  if np.mean(lengths > high) < 0.5 and lengths.max() > 3.0 * high:
-    return (
-      'the molecule is probably broken over the periodic box: re-image it (e.g. gmx trjconv '
-      '-pbc whole, or mdtraj make_molecules_whole)'
-    )
-  return 'the atoms of --topology are probably in another order: give the one it was written with'
-
-
-def _check_gaps(
-  positions: np.ndarray,
-  box: np.ndarray | None,
-  gaps: np.ndarray,
-  found: protein.Protein,
-  file: pathlib.Path,
-  start: int,
-) -> None:
-  """A chain that the topology shows broken, while its parts meet in the next periodic box."""
-  if box is None or not gaps.size:
-    return
-  cells = 10.0 * box.astype(np.float64)  # [F, 3, 3] Å, rows are the box vectors
-  step = positions[:, gaps + 1, _N] - positions[:, gaps, _C]
-  nearest = step - np.round(step @ np.linalg.inv(cells)) @ cells
-  cut = (np.linalg.norm(step, axis=-1) > 2.5) & (np.linalg.norm(nearest, axis=-1) < 2.0)
-  if cut.any():
-    frame, gap = np.argwhere(cut)[0]
-    where = f'{_label(found, gaps[gap])} and {_label(found, gaps[gap] + 1)}'
-    raise InputError(
-      f'{file}: frame {start + frame}: the periodic box cuts the chain between {where}: re-image '
-      'it and its topology (e.g. gmx trjconv -pbc whole)'
-    )
-
-
-def _label(found: protein.Protein, residue: int) -> str:
-  number = f'{found.residue_number[residue]}{found.insertion_code[residue]}'
-  return f'{found.residue_names[residue]} {number}'
 
 
 def _report_progress(
@@ -266,7 +299,9 @@ def _report_progress(
 ) -> Iterator[mdtraj.Trajectory]:
   """A bar on a terminal; a line now and then in a log."""
   done, last = 0, time.monotonic()
-  with tqdm.tqdm(desc=label, total=total, unit='frame', disable=None, leave=False) as bar:
+  # Bars of several processes would overwrite each other.
+  silent = None if multiprocessing.parent_process() is None else True
+  with tqdm.tqdm(desc=label, total=total, unit='frame', disable=silent, leave=False) as bar:
     for block in blocks:
       yield block
       bar.update(block.n_frames)
@@ -329,6 +364,7 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     'overwrite', False, 'Replace trajectories of the same name, temperature and replica number.'
   )
+  workers.define_flags()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -338,7 +374,7 @@ def main(argv: Sequence[str]) -> None:
   for flag in ('topology', 'trajectories', 'store'):
     if not values[flag].value:
       raise InputError(f'--{flag} is missing: --help says what it takes')
-  prepare(
+  code = prepare(
     values.topology,
     values.trajectories,
     values.store,
@@ -348,11 +384,15 @@ def main(argv: Sequence[str]) -> None:
     replica=values.replica,
     split=values.split,
     overwrite=values.overwrite,
+    num_workers=values.num_workers,
+    scheduler=values.scheduler,
   )
   if not values['temperature_K'].present:
     print(f'note: stored as {values.temperature_K:g} K; say otherwise with --temperature_K')
+  sys.exit(code)
 
 
 if __name__ == '__main__':
-  define_flags()
-  errors.run(main)
+  from data_prep import trajectories
+
+  workers.run_binary(trajectories)

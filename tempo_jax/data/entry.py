@@ -11,7 +11,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.protein import Protein, ProteinArrays
 
 FORMAT = 'tempo_jax trajectory store'
-VERSION = 1
+VERSION = 2
 
 _RESIDUE_DTYPES: dict[str, type[np.generic]] = {
   'residue_type': np.int32,
@@ -33,7 +33,7 @@ class Entry:
     temperature_K: temperature of the simulation, K.
     replica: its number.
     dt_ns: time between two frames, ns.
-    sources: SHA-256 by name of the files it was made from.
+    sources: checksums by name of what it was made from, and the settings that shaped it.
     sequence: one letter per residue.
     residue_type: [L] int32, see `ProteinArrays`; so too the next three.
     residue_index: [L] int32.
@@ -43,6 +43,7 @@ class Entry:
     insertion_code: [L] str.
     chain_ids: one str per chain.
     split: 'train', 'validation' or 'test'.
+    notes: what preparation did to the frames, e.g. how many it cut.
     num_frames: F; set by the store.
     array: the ID of the positions; set by the store.
   """
@@ -61,6 +62,7 @@ class Entry:
   insertion_code: tuple[str, ...]
   chain_ids: tuple[str, ...]
   split: str = 'train'
+  notes: tuple[str, ...] = ()
   num_frames: int = 0
   array: str = ''
 
@@ -74,6 +76,7 @@ class Entry:
     dt_ns: float,
     sources: Mapping[str, str],
     split: str = 'train',
+    notes: Iterable[str] = (),
   ) -> 'Entry':
     """An entry, still without positions, of `protein`; the arguments are the attributes."""
     arrays = protein.arrays
@@ -92,6 +95,7 @@ class Entry:
       insertion_code=tuple(protein.insertion_code),
       chain_ids=tuple(protein.chain_ids),
       split=split,
+      notes=tuple(notes),
     )
 
   @property
@@ -165,7 +169,9 @@ def parse(content: bytes, where: str) -> tuple[Entry, ...]:
       )
     proteins = [_protein_fields(protein) for protein in data['proteins']]
     return tuple(
-      Entry(**proteins[entry.get('protein', 0)], **{k: entry[k] for k in entry if k != 'protein'})
+      Entry(
+        **proteins[entry.pop('protein', 0)], **(entry | {'notes': tuple(entry.get('notes', ()))})
+      )
       for entry in data['entries']
     )
   except (LookupError, TypeError, AttributeError, json.JSONDecodeError, UnicodeError) as error:
@@ -182,7 +188,11 @@ def _protein_fields(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def difference(current: Entry, entry: Entry) -> str:
-  """The fields in which two entries of one key differ, but for those that the store sets."""
+  """The fields in which two entries of one key differ.
+
+  Not asked: what the store sets, what preparation found out, and the split, which may have been
+  assigned since.
+  """
   old, new = (to_json(e) for e in (current, entry))
   pairs = [(old['entries'][0], new['entries'][0]), (old['proteins'][0], new['proteins'][0])]
   return ', '.join(
@@ -190,5 +200,6 @@ def difference(current: Entry, entry: Entry) -> str:
     for before, after in pairs
     for name in after
     # What was read from JSON has lists where a new entry has tuples.
-    if name not in ('num_frames', 'array') and dump({'': before[name]}) != dump({'': after[name]})
+    if name not in ('split', 'notes', 'num_frames', 'array')
+    and dump({'': before[name]}) != dump({'': after[name]})
   )

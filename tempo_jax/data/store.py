@@ -6,22 +6,25 @@
       entries/NAME/T320/R1/ID/           its positions: Zarr v3, [F, L, 4, 3] float32 Å
 
 An entry is one trajectory: a replica, at a temperature, of a protein. Its positions go into a
-directory of a new ID, and only then is entry.json written, in one atomic step; so an entry is
-there whole or not at all, whenever its writer dies. Writers of different entries need not know
-of each other; whoever ends last assembles the manifest from the entry.json files. Two at work on
-the same entry are not provided for.
+directory that is renamed, when complete, to an ID made from their SHA-256; only then is
+entry.json written, in one atomic step. So an entry is there whole or not at all, whenever its
+writer dies, and the same input gives the same bytes, however often it was interrupted. Writers
+need not know of each other: one at a time has the directory of an entry (as far as the file
+system knows locks), and whoever ends last assembles the manifest from the entry.json files.
 """
 
 import concurrent.futures
 import contextlib
 import dataclasses
+import fcntl
 import functools
+import hashlib
 import os
 import pathlib
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import tensorstore as ts
@@ -153,7 +156,6 @@ class StoreWriter:
       if not known & set(os.listdir(self._root)) and os.listdir(self._root):
         raise InputError(f'{self.path}: holds something else than a store: choose another --store')
     self._kv = _open_kvstore(self.path)
-    self._superseded: list[pathlib.Path] = []
 
   def __enter__(self) -> 'StoreWriter':
     return self
@@ -162,7 +164,11 @@ class StoreWriter:
     self.write_manifest()
 
   def add(
-    self, entry: Entry, positions: np.ndarray | Iterable[np.ndarray], overwrite: bool = False
+    self,
+    entry: Entry,
+    positions: np.ndarray | Iterable[np.ndarray],
+    overwrite: bool = False,
+    notes: Callable[[], Iterable[str]] | None = None,
   ) -> bool:
     """Writes one trajectory.
 
@@ -171,9 +177,10 @@ class StoreWriter:
       positions: [F, L, 4, 3] Å, or an iterable of such blocks; it is not touched if the entry
         is there already.
       overwrite: replace an entry of the same key.
+      notes: called after the last block, for what only then can be said in `entry.notes`.
 
     Returns:
-      False if the same entry, made from the same sources, was there already.
+      False if the same entry, made from the same sources, was there already; it keeps its split.
 
     Raises:
       InputError: the name cannot be part of a path; the key is taken by something else;
@@ -183,30 +190,55 @@ class StoreWriter:
       raise InputError(
         f'{entry.name!r} cannot name a store entry: use letters, digits and _ . + - (--name)'
       )
-    current = self._current(entry.key)
-    if current and not overwrite:
-      changed = entry_lib.difference(current, entry)
-      if not changed:
-        return False
-      raise InputError(
-        f'{self.path}: {entry.key} is there already, with other {changed}: choose another name '
-        'or replica number, or replace it with --overwrite'
-      )
     directory = self._root / 'entries' / entry.key
-    self._clean(directory, keep=current.array if current else '')
-    blocks = (positions,) if isinstance(positions, np.ndarray) else positions
-    entry = dataclasses.replace(entry, array=uuid.uuid4().hex[:12])
-    try:
-      num_frames = self._write_positions(entry, blocks)
-      entry = dataclasses.replace(entry, num_frames=num_frames)
-      content = entry_lib.dump(entry_lib.to_json(entry))
-      self._kv.write(f'entries/{entry.key}/entry.json', content).result()
-    except BaseException:
-      self._clean(directory, keep=current.array if current else '')
-      raise
-    if current:
-      self._superseded.append(directory / current.array)
+    with self._alone_in(directory):
+      current = self._current(entry.key)
+      keep = current.array if current else ''
+      if current and not overwrite:
+        changed = entry_lib.difference(current, entry)
+        if not changed:
+          return False
+        raise InputError(
+          f'{self.path}: {entry.key} is there already, with other {changed}: choose another name '
+          'or replica number, or replace it with --overwrite'
+        )
+      self._clean(directory, keep)
+      blocks = (positions,) if isinstance(positions, np.ndarray) else positions
+      entry = dataclasses.replace(entry, array=f'partial-{uuid.uuid4().hex}')
+      try:
+        num_frames, digest = self._write_positions(entry, blocks)
+        if digest == keep:
+          self._clean(directory, keep)
+        else:
+          (directory / entry.array).rename(directory / digest)
+        said = (*entry.notes, *(notes() if notes else ()))
+        self._write_entry(
+          dataclasses.replace(entry, num_frames=num_frames, array=digest, notes=said)
+        )
+      except BaseException:
+        self._clean(directory, keep)
+        raise
     return True
+
+  def assign_splits(self, splits: Mapping[str, str]) -> int:
+    """Says which proteins are for training, and which for validation and testing.
+
+    Args:
+      splits: 'train', 'validation' or 'test' by name of the protein.
+
+    Returns:
+      The number of entries whose split changed.
+    """
+    changed = 0
+    for path in self._entries():
+      if path.parts[0] in splits:
+        with self._alone_in(self._root / 'entries' / path):
+          entry = self._current(path)
+          split = splits[path.parts[0]]
+          if entry and entry.split != split:
+            self._write_entry(dataclasses.replace(entry, split=split))
+            changed += 1
+    return changed
 
   def write_manifest(self) -> int:
     """Assembles the manifest from all entries, whoever wrote them.
@@ -218,26 +250,39 @@ class StoreWriter:
       # Another writer may do the same at this moment: if the manifest changes between our
       # reading of the entries and our writing, begin again.
       generation = self._kv.read('manifest.json').result().stamp.generation
-      top = self._root / 'entries'
-      keys = sorted(path.parent.relative_to(top) for path in top.glob('*/*/*/entry.json'))
-      entries = [entry for key in keys if (entry := self._current(key))]
+      entries = [entry for key in self._entries() if (entry := self._current(key))]
       if not entries:
         break
       content = entry_lib.dump(entry_lib.manifest(entries))
       if self._kv.write('manifest.json', content, if_equal=generation).result().generation:
         break
-    # Only now does nothing refer to these any more.
-    for directory in self._superseded:
-      shutil.rmtree(directory, ignore_errors=True)
-    self._superseded.clear()
+    # Only now does no manifest refer to positions that were replaced.
+    for key in self._entries():
+      with (
+        contextlib.suppress(BlockingIOError),
+        self._alone_in(self._root / 'entries' / key, wait=False),
+      ):
+        if entry := self._current(key):
+          self._clean(self._root / 'entries' / key, entry.array)
     return len(entries)
+
+  def _entries(self) -> list[pathlib.Path]:
+    """NAME/T/R of every entry, sorted."""
+    top = self._root / 'entries'
+    return sorted(path.parent.relative_to(top) for path in top.glob('*/*/*/entry.json'))
+
+  def _write_entry(self, entry: Entry) -> None:
+    content = entry_lib.dump(entry_lib.to_json(entry))
+    self._kv.write(f'entries/{entry.key}/entry.json', content).result()
 
   def _current(self, key: str | os.PathLike) -> Entry | None:
     name = f'entries/{os.fspath(key)}/entry.json'
     data = _read_json(self._kv, name, self.path)
     return None if data is None else entry_lib.parse(data, f'{self.path}: {name}')[0]
 
-  def _write_positions(self, entry: Entry, blocks: Iterable[np.ndarray]) -> int:
+  def _write_positions(self, entry: Entry, blocks: Iterable[np.ndarray]) -> tuple[int, str]:
+    """Returns the number of frames, and the ID of their content."""
+    digest = hashlib.sha256()
     shape = (entry.length, 4, 3)
     size = max(1, round(_CHUNK_BYTES / (entry.length * 4 * 3 * 4)))
     array = None
@@ -253,12 +298,14 @@ class StoreWriter:
         )
       if array is None:
         array = self._create_array(entry.path, size, shape)
-      array[start : start + len(chunk)].write(chunk.astype(np.float32, copy=False)).result()
+      chunk = np.ascontiguousarray(chunk, np.float32)
+      digest.update(chunk.data)
+      array[start : start + len(chunk)].write(chunk).result()
       start += len(chunk)
     if array is None:
       raise InputError(f'{entry.key}: the trajectory has no frames: leave it out')
     array.resize(exclusive_max=[start, *shape], resize_metadata_only=True).result()
-    return start
+    return start, digest.hexdigest()[:16]
 
   def _create_array(self, path: str, size: int, shape: tuple[int, ...]) -> ts.TensorStore:
     metadata = {
@@ -270,23 +317,62 @@ class StoreWriter:
       'fill_value': 'NaN',
       'codecs': [
         {'name': 'bytes', 'configuration': {'endian': 'little'}},
-        {'name': 'blosc', 'configuration': {'cname': 'zstd', 'clevel': 5, 'shuffle': 'shuffle'}},
+        # The last bits of coordinates are noise: more effort takes twice as long, for a tenth.
+        {'name': 'blosc', 'configuration': {'cname': 'zstd', 'clevel': 1, 'shuffle': 'shuffle'}},
       ],
     }
     kvstore = (self._kv / path).spec().to_json()
     spec = {'driver': 'zarr3', 'kvstore': kvstore, 'metadata': metadata}
-    return ts.open(spec, create=True).result()
+    # Waiting for the disk at every chunk would take four times as long. It matters only if the
+    # machine itself goes down: `data_prep.inspect` finds what is damaged then.
+    context = ts.Context({'file_io_sync': False})
+    return ts.open(spec, create=True, context=context).result()
 
   def _clean(self, directory: pathlib.Path, keep: str) -> None:
-    """Removes the arrays of writers that died or failed, and directories left empty."""
-    if directory.is_dir():
-      for child in directory.iterdir():
-        if child.is_dir() and child.name != keep:
-          shutil.rmtree(child)
-    with contextlib.suppress(OSError):  # not empty, or not there
-      while directory != self._root.parent:
-        directory.rmdir()
-        directory = directory.parent
+    """Removes the arrays of writers that died or failed, and those that were replaced."""
+    for child in directory.iterdir():
+      if child.is_dir() and child.name != keep:
+        shutil.rmtree(child)
+
+  @contextlib.contextmanager
+  def _alone_in(self, directory: pathlib.Path, wait: bool = True) -> Iterator[None]:
+    """Holds an entry's directory, made if need be, against other writers, until they or we die.
+
+    Raises:
+      BlockingIOError: another has it, and we are not to wait.
+    """
+    while True:
+      try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory, os.O_RDONLY)
+      except FileNotFoundError:  # one that failed there has just removed it
+        continue
+      try:
+        try:
+          fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+          raise
+        except OSError:  # some network file systems have no locks
+          pass
+        if _is(handle, directory):
+          try:
+            yield
+            return
+          finally:
+            with contextlib.suppress(OSError):  # not empty
+              while directory != self._root.parent:
+                directory.rmdir()
+                directory = directory.parent
+      finally:
+        os.close(handle)
+
+
+def _is(handle: int, directory: pathlib.Path) -> bool:
+  """Whether the open directory is still there, and has not been removed and made again."""
+  try:
+    return os.path.samestat(os.fstat(handle), os.stat(directory))
+  except FileNotFoundError:
+    return False
 
 
 def _open_kvstore(path: str) -> ts.KvStore:

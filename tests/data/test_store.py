@@ -136,7 +136,7 @@ def test_lost_array_and_damaged_chunk_name_the_entry(tmp_path, np_rng):
     ('{"format": "tempo', 'is damaged'),
     ('{"format": "something else", "version": 1}', 'not of a tempo_jax store'),
     ('[]', 'not of a tempo_jax store'),
-    (json.dumps({'format': entry_lib.FORMAT, 'version': 99}), 'version 99.*up to 1'),
+    (json.dumps({'format': entry_lib.FORMAT, 'version': 99}), 'version 99.*up to 2'),
     (json.dumps({'format': entry_lib.FORMAT, 'version': 1}), 'is damaged'),
   ],
 )
@@ -286,6 +286,122 @@ def test_writers_side_by_side(tmp_path, np_rng):
   a._current = read_late
   a.write_manifest()
   assert [entry.name for entry in store_lib.Store(tmp_path).entries] == ['a', 'b', 'c']
+
+
+def contents(path):
+  return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob('*') if p.is_file()}
+
+
+def test_same_input_gives_the_same_bytes(tmp_path, np_rng):
+  """Whatever the blocks were, and whoever was interrupted before."""
+  x = synthetic.positions(np_rng, 2 * CHUNK, LONG)
+  entry = synthetic.entry(length=LONG)
+  write(tmp_path / 'a', (entry, x))
+  with pytest.raises(RuntimeError), store_lib.StoreWriter(tmp_path / 'b') as writer:
+    writer.add(entry, fail_after(x, RuntimeError('unplugged')))
+  write(tmp_path / 'b', (entry, np.array_split(x, 7)))
+  assert contents(tmp_path / 'a') == contents(tmp_path / 'b')
+  with store_lib.StoreWriter(tmp_path / 'b') as writer:
+    assert writer.add(entry, x, overwrite=True)
+  assert contents(tmp_path / 'a') == contents(tmp_path / 'b')
+  write(tmp_path / 'c', (entry, x + np.float32(1e-5)))
+  assert contents(tmp_path / 'a').keys() != contents(tmp_path / 'c').keys()
+
+
+def test_two_writers_of_one_entry(tmp_path, np_rng):
+  """The second waits, and then finds it there; nobody removes what the other writes."""
+  x = synthetic.positions(np_rng, 4)
+  begun, go_on = threading.Event(), threading.Event()
+  results = {}
+
+  def blocks():
+    yield x[:2]
+    begun.set()
+    assert go_on.wait(10.0)
+    yield x[2:]
+
+  def add(label, positions):
+    results[label] = store_lib.StoreWriter(tmp_path).add(synthetic.entry(), positions)
+
+  first = threading.Thread(target=add, args=('first', blocks()))
+  first.start()
+  assert begun.wait(10.0)
+  second = threading.Thread(target=add, args=('second', fail_after(x)))
+  second.start()
+  # Whoever assembles the manifest neither waits for the writer nor disturbs it.
+  write(tmp_path, (synthetic.entry('other'), x))
+  second.join(0.2)
+  assert second.is_alive()
+  go_on.set()
+  first.join()
+  second.join()
+  assert results == {'first': True, 'second': False}
+  assert store_lib.StoreWriter(tmp_path).write_manifest() == 2
+  np.testing.assert_array_equal(store_lib.Store(tmp_path).read('toy/T300/R1'), x)
+
+
+def test_waits_for_one_that_fails(tmp_path, np_rng):
+  """The directory that the second waits for is gone when its turn comes."""
+  x = synthetic.positions(np_rng, 4)
+  begun, go_on = threading.Event(), threading.Event()
+
+  def blocks():
+    begun.set()
+    assert go_on.wait(10.0)
+    raise RuntimeError('unplugged')
+    yield x
+
+  def fail():
+    with pytest.raises(RuntimeError, match='unplugged'):
+      store_lib.StoreWriter(tmp_path).add(synthetic.entry(), blocks())
+
+  def succeed():
+    assert store_lib.StoreWriter(tmp_path).add(synthetic.entry(), x)
+
+  threads = [threading.Thread(target=work) for work in (fail, succeed)]
+  threads[0].start()
+  assert begun.wait(10.0)
+  threads[1].start()
+  threads[1].join(0.2)
+  assert threads[1].is_alive()
+  go_on.set()
+  for thread in threads:
+    thread.join()
+  store_lib.StoreWriter(tmp_path).write_manifest()
+  np.testing.assert_array_equal(store_lib.Store(tmp_path).read('toy/T300/R1'), x)
+
+
+def test_notes_are_taken_at_the_end(tmp_path, np_rng):
+  x = synthetic.positions(np_rng, 4)
+  said = []
+
+  def blocks():
+    yield x
+    said.append('2 frames cut')
+
+  with store_lib.StoreWriter(tmp_path) as writer:
+    entry = synthetic.entry(notes=('truncated',))
+    assert writer.add(entry, blocks(), notes=lambda: said)
+    # What preparation found out is no reason to do it again.
+    assert not writer.add(synthetic.entry(), fail_after(x))
+  (entry,) = store_lib.Store(tmp_path).entries
+  assert entry.notes == ('truncated', '2 frames cut')
+
+
+def test_splits_can_be_assigned(tmp_path, np_rng):
+  x = synthetic.positions(np_rng, 4)
+  items = [(synthetic.entry(name, replica=r), x) for name in 'abc' for r in (1, 2)]
+  write(tmp_path, *items)
+  before = contents(tmp_path)
+  with store_lib.StoreWriter(tmp_path) as writer:
+    assert writer.assign_splits({'a': 'test', 'b': 'train', 'x': 'test'}) == 2
+    # A protein that was assigned a split is prepared again without a conflict.
+    assert not writer.add(synthetic.entry('a'), fail_after(x))
+  entries = store_lib.Store(tmp_path).entries
+  assert [entry.split for entry in entries] == ['test'] * 2 + ['train'] * 4
+  changed = {file for file, content in contents(tmp_path).items() if content != before[file]}
+  expected = {'entries/a/T300/R1/entry.json', 'entries/a/T300/R2/entry.json', 'manifest.json'}
+  assert changed == expected
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

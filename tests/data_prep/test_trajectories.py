@@ -34,9 +34,10 @@ def toy(tmp_path, np_rng) -> mdtraj.Trajectory:
 def prepare(tmp_path):
   """Prepares files of tmp_path into tmp_path / 'store' and opens it."""
 
-  def run(*files, topology='toy.pdb', **kwargs):
+  def run(*files, topology='toy.pdb', code=0, **kwargs):
     files = [tmp_path / file for file in files]
-    trajectories.prepare(tmp_path / topology, files, tmp_path / 'store', **kwargs)
+    kwargs = {'num_workers': 1, **kwargs}
+    assert trajectories.prepare(tmp_path / topology, files, tmp_path / 'store', **kwargs) == code
     return store.Store(tmp_path / 'store')
 
   return run
@@ -174,16 +175,21 @@ def test_wrong_topologies(tmp_path, toy, prepare):
   assert not (tmp_path / 'store').exists()
 
 
-def test_damaged_files_keep_those_before_them(tmp_path, toy, prepare):
+def test_damaged_files_do_not_stop_the_rest(tmp_path, toy, prepare, capsys):
   toy.save(str(tmp_path / 'run.xtc'))
   content = (tmp_path / 'run.xtc').read_bytes()
   (tmp_path / 'cut.xtc').write_bytes(content[: len(content) * 2 // 3])
   (tmp_path / 'junk.xtc').write_bytes(b'junk' * 100)
   for file in ('cut.xtc', 'junk.xtc'):
     with pytest.raises(InputError, match=f'{file}: mdtraj cannot read it'):
-      prepare('run.xtc', file)
-  (entry,) = store.Store(tmp_path / 'store').entries
-  assert entry.num_frames == NUM_FRAMES
+      prepare(file)
+  assert not (tmp_path / 'store').exists()
+  (entry,) = prepare('cut.xtc', 'run.xtc', 'junk.xtc', code=1).entries
+  assert (entry.replica, entry.num_frames) == (2, NUM_FRAMES)
+  printed = capsys.readouterr()
+  lines = [line for line in printed.err.splitlines() if line.startswith('error: ')]
+  assert [file in line for file, line in zip(('cut.xtc', 'junk.xtc'), lines, strict=True)]
+  assert f'{NUM_FRAMES} frames written; 3 files read, 2 of them with the errors' in printed.out
 
 
 def test_arguments(tmp_path, toy, prepare):
@@ -220,7 +226,7 @@ def test_command_line(tmp_path, toy):
     '--split=test',
   )
   assert 'x/T350.5/R4: 8 residues, 0.02 ns between frames' in done.stdout
-  assert done.returncode == 2
+  assert done.returncode == 1
   (line,) = [line for line in done.stderr.splitlines() if line.startswith('error:')]
   assert f'{tmp_path}/junk.xtc: mdtraj cannot read it' in line
   assert 'Traceback' not in done.stderr
@@ -305,7 +311,7 @@ def test_real_mistakes(tmp_path, shared_data):
 def test_flags_are_explained():
   done = run_binary('--help')
   text = ' '.join(itertools.chain(done.stdout.split(), done.stderr.split()))
-  for flag in ('topology', 'trajectories', 'store', 'name', 'dt_ns', 'temperature_K', 'overwrite'):
+  for flag in ('topology', 'trajectories', 'store', 'name', 'dt_ns', 'temperature_K', 'scheduler'):
     assert f'--{flag}' in text or f'--[no]{flag}' in text
   assert 'Time between two frames, ns.' in text
   assert "(default: '300.0')" in text

@@ -4,8 +4,7 @@ The paper does not say which strides it used; from the 10-ps or 100-ps frames we
 the coarse level (25 states in 100 ns) and 0.2 ns for the fine one: a ratio of 20, as on mdCATH,
 and a coarse step within a quarter of a replica.
 
-Prepare (not there yet; any store with such frames will do):
-         python -m data_prep.atlas --raw_dir=RAW --store=STORE --stride_ns=0.2
+Prepare: python -m data_prep.atlas --raw_dir=RAW --store=STORE --stride_ns=0.2
 Launch:  python -m experiments.train --config=experiments/configs/atlas.py:scale=coarse \
            --workdir=RUN/coarse --config.data.store=STORE
          and again with scale=fine and RUN/fine; sample with --model=RUN --temperature_K=300.

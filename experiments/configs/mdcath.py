@@ -1,7 +1,6 @@
 """mdCATH as in the paper (section 8): 320 K, three replicas, 400 frames at 1 ns, 20 and 1 ns.
 
-Prepare (not there yet; any store with such frames will do):
-         python -m data_prep.mdcath --raw_dir=RAW --store=STORE
+Prepare: python -m data_prep.mdcath --raw_dir=RAW --store=STORE
 Launch:  python -m experiments.train --config=experiments/configs/mdcath.py:scale=coarse \
            --workdir=RUN/coarse --config.data.store=STORE
          and again with scale=fine and RUN/fine; sample with --model=RUN.

@@ -262,7 +262,7 @@ def _run(
     writer = metric_writer.MetricWriter(workdir, start)
   streams = {name: level.train.iterate(start) for name, level in levels.items()}
   pending: dict[str, tuple[int, Any, tuple[str, ...]]] = {}
-  clock, clock_step = time.monotonic(), start
+  clock, clock_step, waited = time.monotonic(), start, 0.0
 
   def settle():
     """Reads the metrics of the last step of each level, which may still be running."""
@@ -282,7 +282,9 @@ def _run(
       stack.callback(stream.close)
 
     for step in range(start + 1, num_steps + 1):
+      before = time.monotonic()
       batches = {name: next(stream) for name, stream in streams.items()}
+      waited += time.monotonic() - before
       # The devices worked on the last step while the batches were read; only now look at it.
       settle()
       for name, (batch, names) in batches.items():
@@ -297,8 +299,11 @@ def _run(
       if step % config.train.log_every == 0 or last:
         scalars = settle()
         now = time.monotonic()
-        scalars['steps_per_s'] = (step - clock_step) / max(now - clock, 1e-9)
-        clock, clock_step = now, step
+        seconds = max(now - clock, 1e-9)
+        scalars['steps_per_s'] = (step - clock_step) / seconds
+        # At most: the devices may have been busy meanwhile.
+        scalars['data_wait_share'] = waited / seconds
+        clock, clock_step, waited = now, step, 0.0
       if step % config.train.validate_every == 0 or last:
         for name, level in levels.items():
           if level.validation is not None:

@@ -157,4 +157,6 @@ def _diagnosis(ratio: float, lengths: np.ndarray, high: float) -> str:
       'the molecule is probably broken over the periodic box: re-image it (e.g. gmx trjconv '
       '-pbc whole, or mdtraj make_molecules_whole)'
     )
-  return 'the atoms of --topology are probably in another order: give the one it was written with'
+  return (
+    'its atoms are probably in another order than in the topology: give the one it was written with'
+  )

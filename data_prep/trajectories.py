@@ -11,6 +11,7 @@ coordinates in wrong units. Several files are prepared at once; a bad one does n
 Running again skips what is there already.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -170,11 +171,12 @@ def _read(file: pathlib.Path, structure: mdtraj.Trajectory) -> Iterator[mdtraj.T
   blocks = mdtraj.iterload(str(file), chunk=frames, top=structure.topology)
   for count in itertools.count():
     try:
-      block = next(blocks, None)
-    except Exception as error:  # as above
+      with silence():
+        block = next(blocks, None)
+    except Exception as error:  # mdtraj lets through whatever its readers raise
       raise InputError(
         f'{file}: mdtraj cannot read it beyond frame {count * frames}, with a topology of '
-        f'{structure.n_atoms} atoms: give the right --topology, or a sound file '
+        f'{structure.n_atoms} atoms: give the right topology, or a sound file '
         f'({trajectory.reason(error)})'
       ) from error
     if block is None:
@@ -182,9 +184,23 @@ def _read(file: pathlib.Path, structure: mdtraj.Trajectory) -> Iterator[mdtraj.T
     if block.n_atoms != structure.n_atoms:
       raise InputError(
         f'{file}: has {block.n_atoms} atoms, its topology {structure.n_atoms}: give the '
-        '--topology that belongs to it'
+        'topology that belongs to it'
       )
     yield block
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+  """Without what the library beneath mdtraj prints, with no end of line, before mdtraj raises."""
+  sys.stderr.flush()
+  with open(os.devnull, 'w') as nowhere:
+    screen = os.dup(2)
+    os.dup2(nowhere.fileno(), 2)
+    try:
+      yield
+    finally:
+      os.dup2(screen, 2)
+      os.close(screen)
 
 
 def find_protein(
@@ -228,7 +244,7 @@ def open_blocks(
   blocks = itertools.chain([first], blocks)
   # mdtraj counts frames, in whole numbers, where a format has no times.
   if dt_ns is None and np.issubdtype(first.time.dtype, np.integer):
-    raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')
+    raise InputError(f'{file}: its format has no times: say how far apart frames are (--dt_ns)')
   if dt_ns is None:
     dt_ns = _time_step_ns(first, file)
     blocks = _check_times(blocks, dt_ns, file)
@@ -241,7 +257,7 @@ def _time_step_ns(block: mdtraj.Trajectory, file: pathlib.Path) -> float:
   # 6 digits: times are float32, and 0.1 ps is not to become 0.10000000149.
   dt_ns = float(f'{(block.time[-1] - block.time[0]) / (block.n_frames - 1) / 1000.0:.6g}')
   if not dt_ns > 0.0:
-    raise InputError(f'{file}: its times do not increase: give the time between frames by --dt_ns')
+    raise InputError(f'{file}: its times do not increase: say how far apart frames are (--dt_ns)')
   return dt_ns
 
 
@@ -260,8 +276,7 @@ def _check_times(
       frame = start - len(before) + wrong[0]
       raise InputError(
         f'{file}: its time steps vary, between {steps.min():g} and {steps.max():g} ps (after '
-        f'frame {frame}): write frames at one time step (e.g. gmx trjconv -dt), or give '
-        '--dt_ns if only the times are wrong'
+        f'frame {frame}): write frames at one time step (e.g. gmx trjconv -dt)'
       )
     before = times[-1:]
     start += block.n_frames

@@ -59,7 +59,7 @@ def test_any_format(tmp_path, toy, prepare, suffix):
   toy.save(str(tmp_path / f'run.{suffix}'))
   kwargs = {}
   if suffix in ('dcd', 'pdb'):
-    with pytest.raises(InputError, match='no times: give the time between frames by --dt_ns'):
+    with pytest.raises(InputError, match=r'no times: say how far apart frames are \(--dt_ns\)'):
       prepare(f'run.{suffix}')
     assert not (tmp_path / 'store').exists()
     kwargs = {'dt_ns': 0.01}

@@ -39,7 +39,7 @@ class Problem:
 def sound(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
   """[F] bool: everything is finite and every bond within its limits."""
   good = np.isfinite(positions).all(axis=(1, 2, 3))
-  for _, low, high, lengths, _ in _lengths(positions, bonded):
+  for _, low, high, lengths, _ in bond_lengths(positions, bonded):
     good &= ((lengths > low) & (lengths < high)).all(axis=1)
   return good
 
@@ -55,7 +55,7 @@ def first_problem(positions: np.ndarray, found: protein.Protein, start: int = 0)
   Returns:
     None if every frame is sound.
   """
-  for bond, low, high, lengths, residues in _lengths(positions, found.arrays.bonded):
+  for bond, low, high, lengths, residues in bond_lengths(positions, found.arrays.bonded):
     wrong = ~((lengths > low) & (lengths < high))
     if wrong.any():
       row, pair = np.argwhere(wrong)[0]
@@ -133,7 +133,7 @@ def label(found: protein.Protein, residue: int) -> str:
   return f'{found.residue_names[residue]} {number}'
 
 
-def _lengths(positions: np.ndarray, bonded: np.ndarray):
+def bond_lengths(positions: np.ndarray, bonded: np.ndarray):
   """Yields bond, limits in Å, lengths [F, n] Å, and [n] the residue that each begins in."""
   everyone = np.arange(positions.shape[1])
   for pairs, shift, limits in (

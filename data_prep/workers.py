@@ -52,6 +52,7 @@ def run(
   names: Sequence[str],
   num_workers: int | None = None,
   scheduler: str | None = None,
+  unit: str = 'file',
 ) -> list[Result]:
   """Does all tasks, in any order, and shows progress.
 
@@ -62,6 +63,7 @@ def run(
     num_workers: local processes, each for one task at a time; by default one per core. One
       worker, or one task, is this process.
     scheduler: address of a Dask cluster, in place of local processes.
+    unit: what a task is, for the progress.
 
   Returns:
     Results in the order of the tasks. What `work` raised, or died of, is the
@@ -77,7 +79,7 @@ def run(
     finished = ((i, job()) for i, job in enumerate(jobs))
   else:
     finished = _by_dask(jobs, names, num_workers, scheduler)
-  results = dict(_report_progress(finished, len(tasks)))
+  results = dict(_report_progress(finished, len(tasks), unit))
   return [results[i] for i in range(len(tasks))]
 
 
@@ -162,12 +164,12 @@ def _by_dask(
 
 
 def _report_progress(
-  finished: Iterator[tuple[int, Result]], total: int
+  finished: Iterator[tuple[int, Result]], total: int, unit: str
 ) -> Iterator[tuple[int, Result]]:
   """A bar on a terminal; a line now and then in a log."""
   start = last = time.monotonic()
   frames = num_bytes = 0
-  with tqdm.tqdm(total=total, unit='file', disable=None, leave=False) as bar:
+  with tqdm.tqdm(total=total, unit=unit, disable=None, leave=False) as bar:
     for done, (i, result) in enumerate(finished, start=1):
       yield i, result
       now = time.monotonic()
@@ -179,7 +181,7 @@ def _report_progress(
       bar.update()
       if bar.disable and total > 1 and (now - last > _SECONDS_BETWEEN_LINES or done == total):
         left = (now - start) / done * (total - done)
-        print(f'{done} of {total} files, {speed}, {left:.0f} s left', file=sys.stderr, flush=True)
+        print(f'{done} of {total} {unit}s, {speed}, {left:.0f} s left', file=sys.stderr, flush=True)
         last = now
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SIZE = (8.0, 2.6)  # inches
 _MAX_LEGEND = 8
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
   # Text stays text: small, selectable, in the fonts of the page.
   'svg.fonttype': 'none',
   # Ids that do not change from run to run.
@@ -44,7 +44,7 @@ def to_svg(figure: 'mpl_figure.Figure') -> str:
 
   stream = io.StringIO()
   nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     figure.savefig(stream, format='svg', metadata=nothing, transparent=True)
   text = stream.getvalue()
   return text[text.index('<svg') :].strip()
@@ -74,7 +74,7 @@ def lines(
   import matplotlib
   from matplotlib import figure as mpl_figure
 
-  with matplotlib.rc_context(_STYLE):
+  with matplotlib.rc_context(STYLE):
     figure = mpl_figure.Figure(figsize=_SIZE, layout='constrained')
     axes = figure.add_subplot()
     colours = _colours(len(curves))

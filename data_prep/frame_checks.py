@@ -4,6 +4,7 @@ Positions are [F, L, 4, 3] Å, atoms N, CA, C, O; bonded [L] bool, residue i to 
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -133,17 +134,19 @@ def label(found: protein.Protein, residue: int) -> str:
   return f'{found.residue_names[residue]} {number}'
 
 
-def bond_lengths(positions: np.ndarray, bonded: np.ndarray):
+def bond_lengths(
+  positions: np.ndarray, bonded: np.ndarray
+) -> Iterator[tuple[str, float, float, np.ndarray, np.ndarray]]:
   """Yields bond, limits in Å, lengths [F, n] Å, and [n] the residue that each begins in."""
-  everyone = np.arange(positions.shape[1])
-  for pairs, shift, limits in (
-    (everyone, 0, WITHIN),
-    (np.flatnonzero(bonded[:-1]), 1, BETWEEN),
-  ):
-    for bond, a, b, low, high in limits:
-      with np.errstate(over='ignore', invalid='ignore'):  # corrupt coordinates
-        step = positions[:, pairs, a] - positions[:, pairs + shift, b]
-        yield bond, low, high, np.sqrt(np.einsum('fnx,fnx->fn', step, step)), pairs
+  everyone, pairs = np.arange(positions.shape[1]), np.flatnonzero(bonded[:-1])
+  with np.errstate(over='ignore', invalid='ignore'):  # corrupt coordinates
+    for bond, a, b, low, high in WITHIN:
+      step = positions[:, :, a] - positions[:, :, b]
+      yield bond, low, high, np.sqrt(np.einsum('fnx,fnx->fn', step, step)), everyone
+    for bond, a, b, low, high in BETWEEN:
+      step = positions[:, :-1, a] - positions[:, 1:, b]
+      lengths = np.sqrt(np.einsum('fnx,fnx->fn', step, step))
+      yield bond, low, high, lengths if bonded[:-1].all() else lengths[:, pairs], pairs
 
 
 def _diagnosis(ratio: float, lengths: np.ndarray, high: float) -> str:

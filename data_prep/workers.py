@@ -127,10 +127,19 @@ def _by_dask(
 
   # Dask tells of every process that comes and goes.
   logging.getLogger('distributed').setLevel(logging.CRITICAL)
-  # A worker that dies takes its task with it: once may be bad luck, twice is the file.
-  with dask.config.set(
-    {'distributed.scheduler.allowed-failures': 1, 'logging.distributed': 'critical'}
-  ):
+  settings = {
+    # A worker that dies takes its task with it: once may be bad luck, twice is the file.
+    'distributed.scheduler.allowed-failures': 1,
+    'logging.distributed': 'critical',
+    # Dask has workers give memory back at once: for blocks of frames, that takes as long as the
+    # work itself.
+    'distributed.nanny.pre-spawn-environ': {
+      'MALLOC_TRIM_THRESHOLD_': 2**28,
+      'MALLOC_MMAP_THRESHOLD_': 2**28,
+      'OMP_NUM_THREADS': 1,
+    },
+  }
+  with dask.config.set(settings):
     if scheduler:
       try:
         client = distributed.Client(scheduler, timeout=_CONNECT_TIMEOUT)

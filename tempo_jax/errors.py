@@ -40,6 +40,8 @@ def _exit_with(message: str):
 def run(main: Callable[[Sequence[str]], None]) -> None:
   """Runs an absl main; an `InputError` or a bad flag ends in one line and exit code 2.
 
+  Ctrl-C ends in one line too, and exit code 130.
+
   Args:
     main: takes the arguments left over after flag parsing. Leftovers are
       refused, since a flag that misses its dashes would silently do nothing.
@@ -57,6 +59,9 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
       main(argv)
     except InputError as error:
       _exit_with(str(error))
+    except KeyboardInterrupt:
+      print('stopped; what is complete is kept', file=sys.stderr)
+      sys.exit(130)
     except BrokenPipeError:
       # The reader of our output went away (e.g. `| head`); not our failure.
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

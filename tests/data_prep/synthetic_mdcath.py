@@ -253,13 +253,12 @@ def build(length: int, rng: np.random.Generator, trap: str = '') -> Atoms:
       if xyz is None:
         xyz = near.get(atom, cb) + rng.normal(scale=1.2, size=3)
       rows.append((atom, residue, number, chain, i, xyz))
-  name, residue, number, chain, index, xyz = (
-    np.array(column) for column in zip(*rows, strict=True)
-  )
+  columns = [np.array(column) for column in zip(*rows, strict=True)]
+  *labels, index, positions = columns
   if trap == 'parted_chains':  # no bond between them, and still side by side
-    xyz[index >= half] += 4.0
-  elements = np.array([atom[0] for atom in name])
-  return Atoms(name, elements, residue, number, chain, index, xyz)
+    positions[index >= half] += 4.0
+  elements = np.array([name[0] for name in labels[0]])
+  return Atoms(labels[0], elements, *labels[1:], index, np.round(positions, 3))
 
 
 def _backbone(length: int, rng: np.random.Generator) -> np.ndarray:

@@ -254,11 +254,11 @@ def build(length: int, rng: np.random.Generator, trap: str = '') -> Atoms:
         xyz = near.get(atom, cb) + rng.normal(scale=1.2, size=3)
       rows.append((atom, residue, number, chain, i, xyz))
   columns = [np.array(column) for column in zip(*rows, strict=True)]
-  *labels, index, positions = columns
+  index, positions = columns[4:]
   if trap == 'parted_chains':  # no bond between them, and still side by side
     positions[index >= half] += 4.0
-  elements = np.array([name[0] for name in labels[0]])
-  return Atoms(labels[0], elements, *labels[1:], index, np.round(positions, 3))
+  elements = np.array([name[0] for name in columns[0]])
+  return Atoms(columns[0], elements, *columns[1:4], index, np.round(positions, 3))
 
 
 def _backbone(length: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,8 @@ r"""How fast, how large and how robust is data preparation?
 
 Writes a synthetic mdCATH directory in the exact layout, with every trap, then measures
 
-- the raw rate of reading with h5py what preparation has to read, by as many processes;
+- the raw rate of reading with h5py what preparation has to read, by as many processes: from the
+  page cache, and (as root on Linux) from the disk, as it is with datasets larger than memory;
 - `data_prep.mdcath`: frames and MB a second, peak memory of each process;
 - the same, killed (SIGKILL) twice on the way: is the store the same, byte for byte?
 - training windows a second from that store.
@@ -71,6 +72,16 @@ def measure_raw(files: Sequence[pathlib.Path], num_workers: int) -> float:
   return total / (time.perf_counter() - start) / 1e6
 
 
+def drop_caches() -> bool:
+  """Whether the operating system has now forgotten what is in files."""
+  os.sync()
+  try:
+    pathlib.Path('/proc/sys/vm/drop_caches').write_text('3')
+  except OSError:
+    return False
+  return True
+
+
 def command(raw: pathlib.Path, out: pathlib.Path, num_workers: int) -> list[str]:
   """That prepares `raw`."""
   arguments = [f'--raw_dir={raw}', f'--store={out}', f'--num_workers={num_workers}']
@@ -107,6 +118,12 @@ def prepare(
     raise RuntimeError(f'data_prep.mdcath ended with {process.returncode}')
   own = peaks.pop(process.pid)
   return seconds, {'parent': own, 'worker': max(peaks.values(), default=own)}, text
+
+
+def steady_rate(out: pathlib.Path, megabytes: float) -> float:
+  """MB a second from the first entry to the last: without the start of Python and Dask."""
+  times = sorted(path.stat().st_mtime for path in out.glob('entries/*/*/*/entry.json'))
+  return megabytes * (len(times) - 1) / len(times) / (times[-1] - times[0])
 
 
 def prepare_killed(raw: pathlib.Path, out: pathlib.Path, num_workers: int, entries: int) -> None:
@@ -168,15 +185,20 @@ def main(argv: Sequence[str]) -> None:
   if not raw.exists():
     synthetic_mdcath.write_directory(raw, values.num_domains, temperatures=(_TEMPERATURE_K,))
   files = sorted(raw.glob('mdcath_dataset_*.h5'))
-  rates, seconds = [], []
+  rates: dict[str, list[float]] = {'cached': [], 'from_disk': []}
+  seconds, steady = [], []
+  megabytes = sum(map(read_raw, files)) / 1e6
   for _ in range(values.repeats):
-    rates.append(measure_raw(files, values.num_workers))
+    if drop_caches():
+      rates['from_disk'].append(measure_raw(files, values.num_workers))
+    rates['cached'].append(measure_raw(files, values.num_workers))
     shutil.rmtree(straight, ignore_errors=True)
+    drop_caches()
     taken, peaks, _ = prepare(raw, straight, values.num_workers)
     seconds.append(taken)
-    print(f'raw {rates[-1]:.0f} MB/s; prepared in {taken:.1f} s', flush=True)
+    steady.append(steady_rate(straight, megabytes))
+    print(f'raw {rates}; prepared in {taken:.1f} s', flush=True)
   entries = store.Store(straight).entries
-  megabytes = sum(map(read_raw, files)) / 1e6
   frames = sum(entry.num_frames for entry in entries)
   shutil.rmtree(killed, ignore_errors=True)
   prepare_killed(raw, killed, values.num_workers, len(entries))
@@ -187,12 +209,15 @@ def main(argv: Sequence[str]) -> None:
     'frames': frames,
     'coordinates_mb': megabytes,
     'num_workers': values.num_workers,
-    'raw_mb_per_s': float(np.median(rates)),
+    'raw_mb_per_s': {name: float(np.median(rate)) for name, rate in rates.items() if rate},
     'prepare_s': taken,
     'prepare_s_all': seconds,
     'prepare_mb_per_s': megabytes / taken,
     'frames_per_s': frames / taken,
-    'share_of_raw_rate': megabytes / taken / float(np.median(rates)),
+    'steady_mb_per_s': float(np.median(steady)),
+    'share_of_raw_rate': {
+      name: float(np.median(steady) / np.median(rate)) for name, rate in rates.items() if rate
+    },
     'peak_rss_mib': peaks,
     'same_bytes_after_two_kills': same_bytes(straight, killed),
     'windows_per_s': {

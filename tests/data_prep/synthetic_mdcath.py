@@ -258,7 +258,9 @@ def build(length: int, rng: np.random.Generator, trap: str = '') -> Atoms:
   if trap == 'parted_chains':  # no bond between them, and still side by side
     positions[index >= half] += 4.0
   elements = np.array([name[0] for name in columns[0]])
-  return Atoms(columns[0], elements, *columns[1:4], index, np.round(positions, 3))
+  return Atoms(
+    columns[0], elements, columns[1], columns[2], columns[3], index, np.round(positions, 3)
+  )
 
 
 def _backbone(length: int, rng: np.random.Generator) -> np.ndarray:

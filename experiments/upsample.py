@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import mdtraj
 import numpy as np
 from absl import flags
@@ -170,8 +169,8 @@ def _check_whole(
       f'{file} has {frames.n_atoms} atoms, {source} {structure.n_atoms}: give the --topology that '
       'belongs to it'
     )
-  positions = jnp.asarray(trajectory_lib.backbone_positions(frames, protein, atom_index))
-  bonded = jnp.asarray(protein.arrays.bonded)
+  positions = trajectory_lib.backbone_positions(frames, protein, atom_index)
+  bonded = np.asarray(protein.arrays.bonded)
   broken = validity.is_broken(
     *validity.ca_ca_range(positions, bonded), validity.c_n_max(positions, bonded)
   )

@@ -4,7 +4,6 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from data_prep import frame_checks
@@ -197,7 +196,9 @@ def _motion(report: store_checks.StoreReport) -> Iterable[str]:
 
 def _curves(entry: Entry, steps: np.ndarray, positions: np.ndarray, every: int) -> str:
   centred = positions - positions.mean(axis=(1, 2), keepdims=True)
-  to_first, gyration, fluctuation = jax.device_get(_over_frames(centred))
+  to_first = flexibility.ca_rmsd(centred, centred[0])
+  gyration = flexibility.radius_of_gyration(centred)
+  fluctuation = flexibility.ca_rmsf(centred, centred[0])
   time = entry.dt_ns * every * np.arange(len(positions))
   figure, ((a, b), (c, d)) = _panels(2, 2, 4.2)
   a.plot(time, to_first, linewidth=1.0)
@@ -219,13 +220,4 @@ def _curves(entry: Entry, steps: np.ndarray, positions: np.ndarray, every: int) 
     f'{entry.key}: RMSD of CA to the first frame; radius of gyration of the backbone; greatest '
     f'RMSD between successive frames; fluctuation of each CA. {len(positions)} frames, but '
     'the steps are those of all.',
-  )
-
-
-@jax.jit
-def _over_frames(positions: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  return (
-    flexibility.ca_rmsd(positions, positions[0]),
-    flexibility.radius_of_gyration(positions),
-    flexibility.ca_rmsf(positions, positions[0]),
   )

@@ -1,14 +1,17 @@
-"""How far and where a protein moves. Positions are [..., L, 4, 3] Å, N, CA, C, O, unpadded."""
+"""How far and where a protein moves. Plain numpy; positions [..., L, 4, 3] Å, N, CA, C, O.
 
-import jax
-import jax.numpy as jnp
+"Superposed" are positions that `superposition.superpose` has moved onto one native structure.
+"""
 
-from tempo_jax.geometry import alignment
+import numpy as np
 
-_CA = 1
+from tempo_jax.metrics import superposition
+from tempo_jax.metrics.superposition import CA
+
+_BLOCK = 512  # frames whose distances to all others are in memory at once
 
 
-def ca_rmsd(positions: jax.Array, reference: jax.Array) -> jax.Array:
+def ca_rmsd(positions: np.ndarray, reference: np.ndarray) -> np.ndarray:
   """RMSD of the CA atoms after superposition on a reference.
 
   Args:
@@ -16,54 +19,92 @@ def ca_rmsd(positions: jax.Array, reference: jax.Array) -> jax.Array:
     reference: [L, 4, 3] Å.
 
   Returns:
-    [...] Å.
+    [...] float64 Å.
   """
-  ca = positions[..., _CA, :]
-  return alignment.rmsd(ca, jnp.broadcast_to(reference[..., _CA, :], ca.shape), jnp.ones(()))
+  return superposition.rmsd(positions[..., CA, :], reference[..., CA, :])
 
 
-def radius_of_gyration(positions: jax.Array) -> jax.Array:
+def radius_of_gyration(positions: np.ndarray) -> np.ndarray:
   """Root mean square distance of the backbone atoms from their mean; every atom weighs the same.
 
   Args:
     positions: [..., L, 4, 3] Å.
 
   Returns:
-    [...] Å.
+    [...] float64 Å.
   """
-  centred = positions - jnp.mean(positions, axis=(-3, -2), keepdims=True)
-  return jnp.sqrt(jnp.mean(jnp.sum(centred * centred, axis=-1), axis=(-2, -1)))
+  atoms = positions.reshape(*positions.shape[:-3], -1, 3).astype(np.float64)
+  atoms -= atoms.mean(axis=-2, keepdims=True)
+  return np.sqrt(np.einsum('...ax,...ax->...', atoms, atoms) / atoms.shape[-2])
 
 
-def ca_rmsf(positions: jax.Array, reference: jax.Array) -> jax.Array:
+def rmsf(superposed: np.ndarray) -> np.ndarray:
+  """Root mean square fluctuation of every atom about its mean over the frames (AlphaFlow).
+
+  Args:
+    superposed: [F, ..., 3] Å, on one native structure; AlphaFlow fits all backbone atoms.
+
+  Returns:
+    [...] float64 Å; of [F, L, 4, 3]: [L, 4].
+  """
+  deviation = superposed - superposed.mean(axis=0, dtype=np.float64)
+  return np.sqrt(np.einsum('f...x,f...x->...', deviation, deviation) / len(superposed))
+
+
+def ca_rmsf(positions: np.ndarray, reference: np.ndarray) -> np.ndarray:
   """Fluctuation of every CA about its mean, once all frames are superposed on a reference.
 
   Args:
-    positions: [..., F, L, 4, 3] Å.
+    positions: [F, L, 4, 3] Å.
     reference: [L, 4, 3] Å; frames are superposed by their CA atoms.
 
   Returns:
-    [..., L] Å.
+    [L] float64 Å.
   """
-  ca = positions[..., _CA, :]  # [..., F, L, 3]
-  target = jnp.broadcast_to(reference[..., _CA, :], ca.shape)
-  motion = alignment.superpose(ca, target, jnp.ones(()))
-  ca = motion[..., None].apply(ca)
-  deviation = ca - jnp.mean(ca, axis=-3, keepdims=True)
-  return jnp.sqrt(jnp.mean(jnp.sum(deviation * deviation, axis=-1), axis=-2))
+  return rmsf(superposition.superpose_points(positions[:, :, CA], reference[:, CA]))
 
 
-def pairwise_ca_rmsd(positions: jax.Array) -> jax.Array:
-  """Mean CA-RMSD after superposition over all pairs of frames (paper, section 9).
+def pairwise_rmsd(superposed: np.ndarray, other: np.ndarray | None = None) -> float:
+  """Mean CA-RMSD of all pairs of frames of one ensemble, or between two (AlphaFlow).
 
-  Frames are compared with all others one at a time: memory grows as the positions.
+  Pairs are not superposed on each other. Of one ensemble all ordered pairs count, also a frame
+  with itself; AlphaFlow's figure for MD is that between two random draws of frames.
 
   Args:
-    positions: [F, L, 4, 3] Å, at least two frames.
+    superposed: [F, L, 3] Å, CA atoms, all superposed on the same native structure by CA.
+    other: [G, L, 3] Å, alike; left out: `superposed` itself.
 
   Returns:
-    [] Å.
+    Å.
   """
-  num_frames = positions.shape[0]
-  to_all = jax.lax.map(lambda frame: jnp.sum(ca_rmsd(positions, frame)), positions)
-  return jnp.sum(to_all) / (num_frames * (num_frames - 1))
+  num_residues = superposed.shape[1]
+  centre = superposed.mean(axis=0, dtype=np.float64)  # Lest large squares cancel.
+  a = (superposed - centre).reshape(len(superposed), -1)
+  b = a if other is None else (other - centre).reshape(len(other), -1)
+  a_square, b_square = np.einsum('fx,fx->f', a, a), np.einsum('fx,fx->f', b, b)
+  total = 0.0
+  for start in range(0, len(a), _BLOCK):
+    block = slice(start, start + _BLOCK)
+    squares = a[block] @ b.T
+    squares *= -2.0
+    squares += a_square[block, None]
+    squares += b_square
+    np.maximum(squares, 0.0, out=squares)
+    total += float(np.sum(np.sqrt(squares, out=squares)))
+  return total / (len(a) * len(b)) / np.sqrt(num_residues)
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> float:
+  """Pearson's correlation coefficient.
+
+  Args:
+    a: numbers of any shape.
+    b: as many.
+
+  Returns:
+    -1 to 1; NaN where there are fewer than two, or where one side does not vary.
+  """
+  a, b = (np.ravel(x).astype(np.float64) for x in (a, b))
+  if a.size < 2 or np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
+    return float('nan')
+  return float(np.corrcoef(a, b)[0, 1])

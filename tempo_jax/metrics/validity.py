@@ -1,15 +1,19 @@
-"""Is every frame a sound chain? Lengths across the peptide bonds, and clashes.
+"""Is every frame a sound chain? Bonds, clashes, torsions. Plain numpy and scipy.
 
 Positions are [..., L, 4, 3] Å, N, CA, C, O, without padding; `bonded` [L] bool says which
 residues have a peptide bond to the next one. Memory grows as the positions, never as L^2.
 """
 
-import jax
-import jax.numpy as jnp
+from collections.abc import Iterator
 
+import numpy as np
+from scipy import spatial
+
+from tempo_jax import protein as protein_lib
 from tempo_jax import residue_selection
 
 _N, _CA, _C = range(3)
+_GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO', 'UNK'))
 
 # Å. The limits beyond which BioEmu (Lewis et al., 2025) discards a frame: a chain with a longer
 # C-N or CA-CA has come apart. CA-CA is 3.8 in a trans peptide, 2.95 in a cis one, and heat moves
@@ -19,15 +23,30 @@ MIN_CA_CA = 2.5
 MAX_CA_CA = 4.5
 # Paper, section 9: the clash ratio counts frames with two atoms nearer than this.
 CLASH_DISTANCE = residue_selection.CLASH_DISTANCE
+# BioEmu's filter: no atoms of residues at least three apart nearer than this.
+CONTACT_DISTANCE = 1.0
+CONTACT_SEPARATION = 3
+
+MAX_CIS = np.deg2rad(60.0)
+
+# Degrees: least and greatest phi, least and greatest psi.
+_ALLOWED = (
+  (-180.0, -40.0, 50.0, 180.0),  # Beta and polyproline II,
+  (-180.0, -50.0, -180.0, -150.0),  # which reach around the edges of the plot:
+  (160.0, 180.0, 130.0, 180.0),
+  (160.0, 180.0, -180.0, -150.0),
+  (-170.0, -30.0, -80.0, 50.0),  # right-handed helix, and the bridge to beta
+  (30.0, 90.0, -20.0, 100.0),  # left-handed helix
+)
 
 
-def _to_next(positions: jax.Array, atom: int, next_atom: int) -> jax.Array:
+def _to_next(positions: np.ndarray, atom: int, next_atom: int) -> np.ndarray:
   """Distance [..., L - 1] Å from an atom of each residue to one of the next residue."""
   step = positions[..., 1:, next_atom, :] - positions[..., :-1, atom, :]
-  return jnp.sqrt(jnp.sum(step * step, axis=-1))
+  return np.sqrt(np.einsum('...x,...x->...', step, step))
 
 
-def ca_ca_range(positions: jax.Array, bonded: jax.Array) -> tuple[jax.Array, jax.Array]:
+def ca_ca_range(positions: np.ndarray, bonded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Least and greatest CA-CA distance of bonded neighbours.
 
   Args:
@@ -37,14 +56,11 @@ def ca_ca_range(positions: jax.Array, bonded: jax.Array) -> tuple[jax.Array, jax
   Returns:
     Two arrays [...] in Å; inf and -inf where nothing is bonded.
   """
-  distance, bonded = _to_next(positions, _CA, _CA), bonded[:-1]
-  return (
-    jnp.min(distance, axis=-1, initial=jnp.inf, where=bonded),
-    jnp.max(distance, axis=-1, initial=-jnp.inf, where=bonded),
-  )
+  distance = _to_next(positions, _CA, _CA)[..., bonded[:-1]]
+  return np.min(distance, axis=-1, initial=np.inf), np.max(distance, axis=-1, initial=-np.inf)
 
 
-def c_n_max(positions: jax.Array, bonded: jax.Array) -> jax.Array:
+def c_n_max(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
   """Greatest C-N distance of bonded neighbours.
 
   Args:
@@ -54,10 +70,10 @@ def c_n_max(positions: jax.Array, bonded: jax.Array) -> jax.Array:
   Returns:
     [...] Å; -inf where nothing is bonded.
   """
-  return jnp.max(_to_next(positions, _C, _N), axis=-1, initial=-jnp.inf, where=bonded[:-1])
+  return np.max(_to_next(positions, _C, _N)[..., bonded[:-1]], axis=-1, initial=-np.inf)
 
 
-def is_broken(ca_ca_min: jax.Array, ca_ca_max: jax.Array, c_n_max: jax.Array) -> jax.Array:
+def is_broken(ca_ca_min: np.ndarray, ca_ca_max: np.ndarray, c_n_max: np.ndarray) -> np.ndarray:
   """Whether a chain has come apart or collapsed somewhere.
 
   Args:
@@ -66,12 +82,27 @@ def is_broken(ca_ca_min: jax.Array, ca_ca_max: jax.Array, c_n_max: jax.Array) ->
     c_n_max: [...] Å, from `c_n_max`.
 
   Returns:
-    [...] bool: CA-CA outside 2.5 to 4.5 Å, or C-N above 2 Å.
+    [...] bool: CA-CA outside 2.5 to 4.5 Å, C-N above 2 Å, or not a number.
   """
-  return (ca_ca_min < MIN_CA_CA) | (ca_ca_max > MAX_CA_CA) | (c_n_max > MAX_C_N)
+  return ~((ca_ca_min >= MIN_CA_CA) & (ca_ca_max <= MAX_CA_CA) & (c_n_max <= MAX_C_N))
 
 
-def num_clashes(positions: jax.Array, bonded: jax.Array) -> jax.Array:
+def _near_pairs(positions: np.ndarray, distance: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Yields, frame by frame of [..., L, 4, 3], the atoms a < b (4 x residue + atom) that are near.
+
+  A frame whose positions are not all finite has no pairs.
+  """
+  for atoms in positions.reshape(-1, 4 * positions.shape[-3], 3):
+    if not np.isfinite(atoms).all():
+      yield np.zeros(0, np.int64), np.zeros(0, np.int64)
+      continue
+    # Built once and asked once: a tidier tree would take longer.
+    tree = spatial.cKDTree(atoms, balanced_tree=False, compact_nodes=False)
+    a, b = tree.query_pairs(distance, output_type='ndarray').T
+    yield a, b
+
+
+def num_clashes(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
   """Pairs of backbone atoms of different residues nearer than 1.2 Å (paper, sections 5 and 9).
 
   C and N of a peptide bond are no pair.
@@ -81,27 +112,98 @@ def num_clashes(positions: jax.Array, bonded: jax.Array) -> jax.Array:
     bonded: [L] bool.
 
   Returns:
-    [...] int32; each pair counts once.
+    [...] int64; each pair counts once. 0 where positions are not finite.
   """
-  length = positions.shape[-3]
-  index = jnp.arange(length)
+  counts = []
+  for a, b in _near_pairs(positions, CLASH_DISTANCE):
+    peptide = (a % 4 == _C) & (b == a + 2) & bonded[a // 4]  # The N of the next residue.
+    counts.append(np.count_nonzero((a // 4 != b // 4) & ~peptide))
+  return np.array(counts, np.int64).reshape(positions.shape[:-3])
 
-  def near(a, b):
-    squared = sum((a[..., k] - b[..., k]) ** 2 for k in range(3))
-    return squared < CLASH_DISTANCE**2
 
-  # Residue i against residue i + shift around the ring: half a turn meets every pair once, save
-  # that at exactly half the two ends of the first half meet those of the second twice.
-  def count_shift(shift, total):
-    other = jnp.roll(positions, -shift, axis=-3)
-    pairs = near(positions[..., :, :, None, :], other[..., :, None, :, :])  # [..., L, A, A]
-    once = (2 * shift < length) | (index < length // 2)
-    pairs &= jnp.broadcast_to(once[:, None, None], pairs.shape)
-    return total + jnp.sum(pairs, axis=(-3, -2, -1), dtype=jnp.int32)
+def passes_bioemu_filter(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+  """Whether BioEmu (Lewis et al., 2025) would keep a frame (`filter_unphysical_traj`).
 
-  total = jax.lax.fori_loop(
-    1, length // 2 + 1, count_shift, jnp.zeros(positions.shape[:-3], jnp.int32)
-  )
-  peptide = near(positions[..., :-1, _C, :], positions[..., 1:, _N, :])
-  peptide &= jnp.broadcast_to(bonded[:-1], peptide.shape)
-  return total - jnp.sum(peptide, axis=-1, dtype=jnp.int32)
+  It keeps frames where CA-CA of neighbours is below 4.5 Å and C-N below 2 Å, and where no atoms
+  of residues at least three apart in the file are nearer than 1 Å; here, backbone atoms. Unlike
+  `is_broken`, a collapsed CA-CA passes.
+
+  Args:
+    positions: [..., L, 4, 3] Å.
+    bonded: [L] bool; BioEmu, made for one chain, looks at all neighbours.
+
+  Returns:
+    [...] bool.
+  """
+  shape = positions.shape[:-3]
+  apart = [
+    not np.any(b // 4 - a // 4 >= CONTACT_SEPARATION)
+    for a, b in _near_pairs(positions, CONTACT_DISTANCE)
+  ]
+  _, ca_ca = ca_ca_range(positions, bonded)
+  c_n = c_n_max(positions, bonded)
+  finite = np.isfinite(positions).all(axis=(-3, -2, -1))
+  return np.array(apart, bool).reshape(shape) & (ca_ca < MAX_CA_CA) & (c_n < MAX_C_N) & finite
+
+
+def _judged(angle: np.ndarray, residue_type: np.ndarray, *exempt: int) -> np.ndarray:
+  """[L] bool: has the angle [F, L], and is none of the exempt types."""
+  return ~np.isnan(angle[0]) & ~np.isin(residue_type, exempt)
+
+
+def ramachandran_outliers(
+  phi: np.ndarray, psi: np.ndarray, residue_type: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Residues whose phi and psi are where hardly any residue of a good crystal structure has them.
+
+  Six boxes, a coarse outline in steps of 10° of the regions that hold 99.95 % of the general
+  residues in Lovell et al., Proteins 50, 437 (2003): beta and polyproline II, right-handed helix
+  with the bridge to beta, left-handed helix. Small islands outside them, as of gamma and II'
+  turns, count as outliers. Good for comparing a prediction with MD, no substitute for MolProbity.
+
+  Args:
+    phi: [F, L] radians, from `torsions.backbone_torsions`.
+    psi: [F, L] radians, alike.
+    residue_type: [L] index into `protein.RESIDUE_TYPES`.
+
+  Returns:
+    [F, L] bool, and [L] bool, which residues are judged: those with phi and psi, but glycine,
+    proline and unknown ones, whose regions are others.
+  """
+  judged = _judged(phi + psi, residue_type, _GLYCINE, _PROLINE, _UNKNOWN)
+  x, y = np.rad2deg(phi[:, judged]), np.rad2deg(psi[:, judged])
+  allowed = np.zeros(x.shape, bool)
+  for phi_low, phi_high, psi_low, psi_high in _ALLOWED:
+    allowed |= (x >= phi_low) & (x <= phi_high) & (y >= psi_low) & (y <= psi_high)
+  outlier = np.zeros(phi.shape, bool)
+  outlier[:, judged] = ~allowed
+  return outlier, judged
+
+
+def positive_phi(phi: np.ndarray, residue_type: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Residues with phi above 0: the hand of the chain, since a backbone has no CB.
+
+  In L-proteins some 5 % have it, glycine apart; in a mirror image nearly all.
+
+  Args:
+    phi: [F, L] radians, from `torsions.backbone_torsions`.
+    residue_type: [L] index into `protein.RESIDUE_TYPES`.
+
+  Returns:
+    [F, L] bool, and [L] bool, which residues are judged: those with phi, but glycine and unknown
+    ones.
+  """
+  judged = _judged(phi, residue_type, _GLYCINE, _UNKNOWN)
+  return judged & (phi > 0.0), judged
+
+
+def cis_peptides(omega: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Peptide bonds with omega within 60° of 0; 1 of 20 before proline, else very rare.
+
+  Args:
+    omega: [F, L] radians, from `torsions.backbone_torsions`.
+
+  Returns:
+    [F, L] bool, residue i to i + 1, and [L] bool, which residues have a peptide bond to the next.
+  """
+  return np.abs(omega) < MAX_CIS, ~np.isnan(omega[0])

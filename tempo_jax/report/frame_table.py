@@ -5,7 +5,6 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from tempo_jax import trajectory as trajectory_lib
@@ -20,6 +19,7 @@ COLUMNS = (
   'radius_of_gyration_A',
 )
 _DECIMALS = 4
+_BLOCK_ATOMS = 1 << 15  # whose positions are worked on at once: 0.8 MiB as float64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,11 +39,18 @@ class FrameTable:
 
   @classmethod
   def of(cls, trajectory: trajectory_lib.Trajectory) -> 'FrameTable':
-    """Computes it on the device of the trajectory."""
+    """Computes it on the host, in blocks of frames: memory does not grow with them."""
     arrays = trajectory.protein.arrays
-    columns, broken = jax.device_get(
-      _per_frame(trajectory.positions, arrays.positions, arrays.bonded)
-    )
+    start, bonded = np.asarray(arrays.positions), np.asarray(arrays.bonded)
+    frames = np.asarray(trajectory.positions).reshape(-1, *start.shape)
+    step = max(1, _BLOCK_ATOMS // (4 * len(start)))
+    blocks = [
+      _per_frame(frames[first : first + step], start, bonded)
+      for first in range(0, len(frames), step)
+    ]
+    shape = trajectory.num_replicas, trajectory.num_frames
+    columns = [np.concatenate(parts).reshape(shape) for parts in zip(*blocks, strict=True)]
+    broken = validity.is_broken(*columns[:3])
     return cls(trajectory.time_ns, dict(zip(COLUMNS, columns, strict=True)), broken)
 
   @property
@@ -72,19 +79,17 @@ class FrameTable:
           writer.writerow([*start, *map(_field, row)])
 
 
-@jax.jit
-def _per_frame(positions, start, bonded):
-  ca_ca_min, ca_ca_max = validity.ca_ca_range(positions, bonded)
-  c_n_max = validity.c_n_max(positions, bonded)
-  columns = (
-    ca_ca_min,
-    ca_ca_max,
-    c_n_max,
+def _per_frame(
+  positions: np.ndarray, start: np.ndarray, bonded: np.ndarray
+) -> tuple[np.ndarray, ...]:
+  """One array [F] for each of `COLUMNS`; positions [F, L, 4, 3] Å."""
+  return (
+    *validity.ca_ca_range(positions, bonded),
+    validity.c_n_max(positions, bonded),
     validity.num_clashes(positions, bonded),
     flexibility.ca_rmsd(positions, start),
     flexibility.radius_of_gyration(positions),
   )
-  return columns, validity.is_broken(ca_ca_min, ca_ca_max, c_n_max)
 
 
 def _field(number: float | int) -> str:

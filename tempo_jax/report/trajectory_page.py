@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
-from tempo_jax.metrics import flexibility, validity
+from tempo_jax.metrics import flexibility, superposition, validity
 from tempo_jax.report import frame_table, page, plots
 
 _MAX_PAIRED_FRAMES = 500
@@ -105,8 +104,13 @@ def _numbers(
   if trajectory.num_frames > 1:
     # The work grows as the square of the frames.
     some = trajectory.positions[:, :: -(-trajectory.num_frames // _MAX_PAIRED_FRAMES)]
-    pairwise = np.asarray(jax.lax.map(flexibility.pairwise_ca_rmsd, some))
-    numbers['pairwise RMSD'] = f'{pairwise.mean():.2f} Å (CA, {some.shape[1]} frames of each)'
+    ca, start = (np.asarray(x)[..., superposition.CA, :] for x in (some, protein.arrays.positions))
+    pairwise = np.mean(
+      [flexibility.pairwise_rmsd(superposition.superpose_points(frames, start)) for frames in ca]
+    )
+    numbers['pairwise RMSD'] = (
+      f'{pairwise:.2f} Å (CA, {ca.shape[1]} frames of each, all superposed on the start)'
+    )
   return numbers
 
 
@@ -131,10 +135,11 @@ def _over_time(
 
 def _fluctuation(trajectory: trajectory_lib.Trajectory) -> str:
   protein = trajectory.protein
-  rmsf = jax.jit(flexibility.ca_rmsf)(trajectory.positions, protein.arrays.positions)
+  start = np.asarray(protein.arrays.positions)
+  rmsf = [flexibility.ca_rmsf(frames, start) for frames in np.asarray(trajectory.positions)]
   figure = plots.lines(
     np.arange(protein.num_residues),
-    _replicas(np.asarray(rmsf)),
+    _replicas(np.stack(rmsf)),
     x_label='residue',
     y_label='RMSF (Å)',
     marks=(np.flatnonzero(np.diff(protein.arrays.chain_index)) + 0.5).tolist(),

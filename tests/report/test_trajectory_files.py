@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import backbone
-from tempo_jax.report import trajectory_files
+from tempo_jax.report import frame_table, trajectory_files
 
 
 def read(path):
@@ -58,6 +59,20 @@ def test_replicas_have_a_column(trajectory_of, tmp_path):
     rg = 10.0 * mdtraj.compute_rg(traj, masses=np.ones(32))
     found = [float(row['radius_of_gyration_A']) for row in rows if row['replica'] == str(k)]
     np.testing.assert_allclose(found, rg, atol=0.01)
+
+
+def test_memory_does_not_grow_with_the_frames(trajectory_of):
+  trajectory = trajectory_of(replicas=2, frames=10_000)
+  tracemalloc.start()
+  try:
+    frames = frame_table.FrameTable.of(trajectory)
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert peak < trajectory.positions.nbytes / 2
+  short = dataclasses.replace(trajectory, positions=trajectory.positions[1:, 9_998:])
+  for name, values in frame_table.FrameTable.of(short).columns.items():
+    np.testing.assert_array_equal(frames.columns[name][1, 9_998:], values[0], err_msg=name)
 
 
 def test_a_field_is_empty_where_nothing_is_bonded(trajectory_of, tmp_path):

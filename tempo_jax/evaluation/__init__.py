@@ -1,0 +1,1 @@
+"""How good is a predicted ensemble? From files to the numbers of the paper's table."""

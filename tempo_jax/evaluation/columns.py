@@ -1,0 +1,116 @@
+"""One protein: the prediction and the baselines, each scored against the reference."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation.ensemble import Ensemble, Native
+from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.scores import Settings, score
+from tempo_jax.evaluation.suite import Case
+from tempo_jax.evaluation.summary import KEYS, MOMENTS
+from tempo_jax.metrics import baselines
+
+PREDICTION = 'prediction'
+REPLICAS = 'MD replicas'
+HALVES = 'MD halves'
+FROZEN = 'frozen'
+GAUSSIAN = 'Gaussian noise'
+NETWORK = 'elastic network'
+BASELINES = (REPLICAS, HALVES, FROZEN, GAUSSIAN, NETWORK)
+"""REPLICAS: each replica of MD against all others, the mean of their numbers; no model should be
+asked to beat it. HALVES: the first half of every replica against the second."""
+
+_SHORTEST_HALF = 20  # frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+  """The numbers of one prediction.
+
+  Attributes:
+    numbers: by `summary.KEYS`, None where one cannot be computed, and `summary.MOMENTS`.
+    notes: why not, by key.
+  """
+
+  numbers: dict[str, Any]
+  notes: dict[str, str]
+
+
+def read(case: Case) -> tuple[Sample, Sample]:
+  """The reference and the prediction of a case.
+
+  Raises:
+    InputError: a file cannot be used.
+  """
+  native = Native(case.topology, case.name)
+  reference = [native.read(file, case.reference_topology) for file in case.reference]
+  prediction = [native.read(file, case.prediction_topology) for file in case.prediction]
+  return Sample(native.protein, reference), Sample(native.protein, prediction)
+
+
+def columns(
+  reference: Sample, prediction: Sample, settings: Settings, with_baselines: bool = True
+) -> dict[str, Column]:
+  """Scores the prediction and, unless told otherwise, every baseline that there is data for."""
+  found = {PREDICTION: Column(*score(reference, prediction, settings))}
+  if not with_baselines:
+    return found
+  if len(reference.replicas) > 1:
+    found[REPLICAS] = _replicas(reference, settings)
+  halves = [_halves(replica) for replica in reference.replicas]
+  if min(first.num_frames for first, _ in halves) >= _SHORTEST_HALF:
+    first, second = (Sample(reference.native, part) for part in zip(*halves, strict=True))
+    found[HALVES] = Column(*score(second, first, settings))
+  for name, positions in _free_predictions(reference, prediction, settings.seed).items():
+    times = prediction.replicas[0].time_ns if len(prediction.replicas) == 1 else None
+    free = Sample(reference.native, [Ensemble(positions, times, name)])
+    found[name] = Column(*score(reference, free, settings))
+  return found
+
+
+def _free_predictions(reference: Sample, prediction: Sample, seed: int) -> dict[str, np.ndarray]:
+  """Baselines that need no MD of their own: as many frames as predicted."""
+  native, num_frames = np.asarray(reference.native.arrays.positions), prediction.num_frames
+  target = float(reference.rmsf[:, 1].mean())
+  return {
+    FROZEN: baselines.frozen(native, num_frames),
+    GAUSSIAN: baselines.gaussian(reference.superposed, num_frames, seed),
+    NETWORK: baselines.elastic_network(native, num_frames, target, seed),
+  }
+
+
+def _replicas(reference: Sample, settings: Settings) -> Column:
+  every = []
+  for k, replica in enumerate(reference.replicas):
+    others = [other for i, other in enumerate(reference.replicas) if i != k]
+    one, rest = (Sample(reference.native, group) for group in ([replica], others))
+    every.append(score(rest, one, settings))
+  numbers: dict[str, Any] = {}
+  for key in KEYS:
+    values = [n[key] for n, _ in every if n[key] is not None]
+    numbers[key] = float(np.mean(values)) if values else None
+  numbers[MOMENTS] = np.sum([n[MOMENTS] for n, _ in every], axis=0).tolist()
+  notes = {key: why for _, said in every for key, why in said.items() if numbers[key] is None}
+  return Column(numbers, notes)
+
+
+def _halves(replica: Ensemble) -> tuple[Ensemble, Ensemble]:
+  middle = replica.num_frames // 2
+  first, second = slice(0, middle), slice(middle, 2 * middle)
+
+  def cut(part: slice) -> Ensemble:
+    # Both begin at the same time: what is compared is how they go on.
+    times = None if replica.time_ns is None else replica.time_ns[first]
+    return dataclasses.replace(replica, positions=replica.positions[part], time_ns=times)
+
+  return cut(first), cut(second)
+
+
+def check(case: Case) -> None:
+  """Raises `InputError` for a file that is not there, so that nothing else is computed first."""
+  for file in case.files():
+    if not file.is_file():
+      raise InputError(f'{case.name}: {file}: no such file')

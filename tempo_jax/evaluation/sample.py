@@ -1,0 +1,129 @@
+"""An ensemble in the frame of the native structure, with what several metrics look at."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.metrics import (
+  contacts,
+  distribution,
+  flexibility,
+  kinetics,
+  superposition,
+  thermodynamics,
+  torsions,
+  validity,
+)
+from tempo_jax.protein import Protein
+
+
+class Sample:
+  """All replicas of a prediction, or of the reference; every property is computed once.
+
+  Attributes:
+    native: the structure that frames are superposed on.
+    replicas: the files.
+    positions: [F, L, 4, 3] float32 Å, of all replicas one after the other.
+  """
+
+  def __init__(self, native: Protein, replicas: Sequence[Ensemble]):
+    self.native = native
+    self.replicas = tuple(replicas)
+    self.positions = (
+      replicas[0].positions
+      if len(replicas) == 1
+      else np.concatenate([replica.positions for replica in replicas])
+    )
+
+  @property
+  def num_frames(self) -> int:
+    """F."""
+    return len(self.positions)
+
+  @property
+  def dt_ns(self) -> float | None:
+    """Time between frames, ns; None where it is unknown, or differs between replicas."""
+    steps = {replica.dt_ns for replica in self.replicas}
+    return steps.pop() if len(steps) == 1 else None
+
+  @property
+  def no_time(self) -> str:
+    """Why there is no `dt_ns`."""
+    remarks = [remark for replica in self.replicas for remark in replica.remarks]
+    if any(replica.dt_ns is None for replica in self.replicas):
+      return '; '.join(dict.fromkeys(remarks)) or 'its frames have no times'
+    return 'its replicas have different time steps'
+
+  def split(self, per_frame: np.ndarray) -> list[np.ndarray]:
+    """What is per frame [F, ...], by replica."""
+    return np.split(per_frame, np.cumsum([r.num_frames for r in self.replicas])[:-1])
+
+  @functools.cached_property
+  def superposed(self) -> np.ndarray:
+    """[F, L, 4, 3] float64 Å, by all backbone atoms."""
+    return superposition.superpose(self.positions, self.native.arrays.positions)
+
+  @functools.cached_property
+  def ca(self) -> np.ndarray:
+    """[F, L, 3] float64 Å, superposed by the CA atoms."""
+    native = self.native.arrays.positions[:, superposition.CA]
+    return superposition.superpose_points(self.positions[:, :, superposition.CA], native)
+
+  @functools.cached_property
+  def rmsf(self) -> np.ndarray:
+    """[L, 4] Å."""
+    return flexibility.rmsf(self.superposed)
+
+  @functools.cached_property
+  def rmsd(self) -> np.ndarray:
+    """[F] Å, of CA to the native structure."""
+    difference = self.ca - self.native.arrays.positions[:, superposition.CA]
+    return np.sqrt(np.einsum('flx,flx->f', difference, difference) / difference.shape[1])
+
+  @functools.cached_property
+  def radius_of_gyration(self) -> np.ndarray:
+    """[F] Å."""
+    return flexibility.radius_of_gyration(self.positions)
+
+  @functools.cached_property
+  def torsions(self) -> np.ndarray:
+    """[F, L, 3] radians: phi, psi, omega; NaN where there is none."""
+    bonded = np.asarray(self.native.arrays.bonded)
+    return np.stack(torsions.backbone_torsions(self.positions, bonded), axis=-1)
+
+  @functools.cached_property
+  def torsion_autocorrelation(self) -> tuple[np.ndarray, None] | tuple[None, str]:
+    """[lags + 1] of phi and psi, or why there is none."""
+    angles = self.torsions[..., :2].reshape(self.num_frames, -1)
+    return kinetics.torsion_autocorrelation(self.split(angles))
+
+  @functools.cached_property
+  def contact_probability(self) -> np.ndarray:
+    """[L, L]."""
+    return contacts.contact_probability(self.positions)
+
+  @functools.cached_property
+  def pca(self) -> distribution.Pca:
+    """Of the CA atoms."""
+    return distribution.Pca.fit(self.ca)
+
+  @functools.cached_property
+  def pairwise_rmsd(self) -> float:
+    """Å, of CA, over all pairs of frames."""
+    return flexibility.pairwise_rmsd(self.ca)
+
+  @functools.cached_property
+  def clashes(self) -> np.ndarray:
+    """[F] number of clashes by the paper's rule."""
+    return np.asarray(validity.num_clashes(self.positions, np.asarray(self.native.arrays.bonded)))
+
+  @functools.cached_property
+  def native_contacts(self) -> np.ndarray | None:
+    """[F] fraction of native contacts, q; None where the native structure has none."""
+    arrays = self.native.arrays
+    q, _ = thermodynamics.fraction_of_native_contacts(
+      self.positions, np.asarray(arrays.positions), np.asarray(arrays.chain_index)
+    )
+    return q

@@ -1,0 +1,165 @@
+"""The paper's table over many proteins: medians, correlations, and how sure they are."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+NUM_BOOTSTRAP = 1000
+_CONFIDENCE = 0.95
+
+# n, and the sums of x, y, x^2, y^2 and x y over the atoms of one protein: all that a pooled
+# correlation of x (RMSF in the reference) and y (in the prediction) needs.
+MOMENTS = 'rmsf_moments'
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A row of the table.
+
+  Attributes:
+    key: in metrics.json.
+    label: in metrics.md and in the report.
+    digits: after the point.
+    of_proteins: the summary, from the numbers of all proteins; None: their median.
+  """
+
+  key: str
+  label: str
+  digits: int = 2
+  of_proteins: Callable[[Sequence[Mapping[str, Any]]], float | None] | None = None
+
+
+def _pairwise_r(proteins: Sequence[Mapping[str, Any]]) -> float | None:
+  pairs = [(p['reference_pairwise_rmsd'], p['pairwise_rmsd']) for p in proteins]
+  pairs = [pair for pair in pairs if None not in pair]
+  # Two points always lie on a line.
+  return _pearson(np.array(pairs).T) if len(pairs) > 2 else None
+
+
+def _global_r(proteins: Sequence[Mapping[str, Any]]) -> float | None:
+  n, x, y, xx, yy, xy = np.sum([p[MOMENTS] for p in proteins], axis=0)
+  variance = (n * xx - x * x) * (n * yy - y * y)
+  return float((n * xy - x * y) / np.sqrt(variance)) if variance > 0.0 else None
+
+
+def _above_half(proteins: Sequence[Mapping[str, Any]]) -> float | None:
+  values = [p['pc_sim'] for p in proteins if p['pc_sim'] is not None]
+  return 100.0 * float(np.mean(np.array(values) > 0.5)) if values else None
+
+
+# The paper's rows in its order, then ours.
+ROWS = (
+  Row('pairwise_rmsd', 'pairwise RMSD (Å)'),
+  Row('reference_pairwise_rmsd', 'pairwise RMSD of the reference (Å)'),
+  Row('pairwise_rmsd_r', 'pairwise RMSD r', of_proteins=_pairwise_r),
+  Row('rmsf', 'backbone RMSF (Å)'),
+  Row('reference_rmsf', 'backbone RMSF of the reference (Å)'),
+  Row('global_rmsf_r', 'global RMSF r', of_proteins=_global_r),
+  Row('per_target_rmsf_r', 'per-protein RMSF r'),
+  Row('root_mean_w2', 'root mean W2 (Å)'),
+  Row('root_mean_w2_translation', '— its translation part (Å)'),
+  Row('root_mean_w2_variance', '— its variance part (Å)'),
+  Row('md_pca_w2', 'MD PCA W2 (Å)'),
+  Row('joint_pca_w2', 'joint PCA W2 (Å)'),
+  Row('pc_sim', 'PC-sim'),
+  Row('pc_sim_above_half_percent', '% PC-sim > 0.5', 1, _above_half),
+  Row('weak_contacts_j', 'weak contacts J'),
+  Row('transient_contacts_j', 'transient contacts J'),
+  Row('clash_ratio_percent', 'clash ratio (%)'),
+  Row('rmsd_error', 'RMSD error (Å)'),
+  Row('ddg', 'ddG (kcal/mol)'),
+  Row('pc1_cosine', 'PC1 cosine'),
+  Row('ca_distance_jsd', 'JSD of CA distances (bits)', 3),
+  Row('torsion_jsd', 'JSD of torsions (bits)', 3),
+  Row('bond_break_percent', 'frames with a broken chain (%)'),
+  Row('autocorrelation_error', 'autocorrelation error', 3),
+)
+KEYS = tuple(row.key for row in ROWS)
+
+
+def of_proteins(proteins: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+  """The summary of each row.
+
+  Args:
+    proteins: the numbers of each, by key; None where one could not be computed.
+
+  Returns:
+    By key: the median, or what `ROWS` says; None where no protein has it.
+  """
+  return {row.key: _statistic(row, proteins) for row in ROWS}
+
+
+def intervals(
+  proteins: Sequence[Mapping[str, Any]], seed: int = 0
+) -> dict[str, tuple[float, float] | None]:
+  """95 % bootstrap intervals (percentiles) of the summary, drawing proteins with replacement.
+
+  Args:
+    proteins: as for `of_proteins`.
+    seed: of the draws.
+
+  Returns:
+    By key; None for fewer than three proteins.
+  """
+  if len(proteins) < 3:
+    return dict.fromkeys(KEYS)
+  rng = np.random.default_rng(seed)
+  draws = rng.integers(len(proteins), size=(NUM_BOOTSTRAP, len(proteins)))
+  found: dict[str, tuple[float, float] | None] = {}
+  for row in ROWS:
+    if row.of_proteins is None:
+      values = np.array([np.nan if p[row.key] is None else p[row.key] for p in proteins], float)
+      drawn = values[draws]
+      some = ~np.isnan(drawn).all(axis=1)
+      samples = np.nanmedian(drawn[some], axis=1)
+    else:
+      all_of_them = (row.of_proteins([proteins[i] for i in draw]) for draw in draws)
+      samples = np.array([value for value in all_of_them if value is not None])
+    tails = 50.0 * (1.0 - _CONFIDENCE), 50.0 * (1.0 + _CONFIDENCE)
+    low_high = np.percentile(samples, tails) if len(samples) else None
+    found[row.key] = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+  return found
+
+
+def markdown(
+  columns: Mapping[str, Mapping[str, float | None]],
+  bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
+) -> str:
+  """The table.
+
+  Args:
+    columns: heading -> summary by key; the prediction first, then baselines.
+    bounds: heading -> intervals by key.
+  """
+  lines = [f'| metric | {" | ".join(columns)} |', '|---' * (len(columns) + 1) + '|']
+  for row in ROWS:
+    cells = [
+      text(row, values[row.key], bounds.get(name, {}).get(row.key))
+      for name, values in columns.items()
+    ]
+    lines.append(f'| {row.label} | {" | ".join(cells)} |')
+  return '\n'.join(lines) + '\n'
+
+
+def text(row: Row, value: float | None, bounds: tuple[float, float] | None = None) -> str:
+  """A cell: the number, and its interval; blank where there is none."""
+  if value is None:
+    return ''
+  shown = f'{value:.{row.digits}f}'
+  return shown + (f' ({bounds[0]:.{row.digits}f}–{bounds[1]:.{row.digits}f})' if bounds else '')
+
+
+def _statistic(row: Row, proteins: Sequence[Mapping[str, Any]]) -> float | None:
+  if row.of_proteins is not None:
+    return row.of_proteins(proteins)
+  values = [p[row.key] for p in proteins if p[row.key] is not None]
+  return float(np.median(values)) if values else None
+
+
+def _pearson(pair: np.ndarray) -> float | None:
+  """Of [2, N]; None where one of them does not vary."""
+  if (np.ptp(pair, axis=1) == 0.0).any():
+    return None
+  return float(np.corrcoef(pair)[0, 1])

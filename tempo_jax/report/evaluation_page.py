@@ -1,0 +1,149 @@
+"""The report on an evaluation: the table with the baselines, and every protein in pictures."""
+
+import dataclasses
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tempo_jax.report import page, protein_section, viewer
+
+MAX_BYTES = 20_000_000
+"""Of a page, about: proteins whose pictures would take it beyond come as numbers only."""
+_OPEN = 3  # proteins, up to which a page shows all at once
+_OVERVIEW = 6  # metrics in the table of proteins
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A number and its interval.
+
+  Attributes:
+    value: None where it cannot be computed.
+    low: end of the interval; None where there is none.
+    high: the other end.
+  """
+
+  value: float | None
+  low: float | None = None
+  high: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SummaryRow:
+  """A metric over all proteins.
+
+  Attributes:
+    name: with unit.
+    columns: prediction, baseline, ... -> estimate; every row has the same columns.
+  """
+
+  name: str
+  columns: Mapping[str, Estimate]
+
+
+def evaluation_page(
+  title: str,
+  summary: Sequence[SummaryRow],
+  proteins: Sequence[protein_section.ProteinSection],
+  settings: Mapping[str, object],
+  *,
+  summary_caption: str = '',
+  notes: Sequence[str] = (),
+  max_bytes: int = MAX_BYTES,
+) -> str:
+  """The HTML document.
+
+  Args:
+    title: plain text.
+    summary: in the order in which they are shown.
+    proteins: at least one.
+    settings: name -> value, shown as a table.
+    summary_caption: plain text under the summary: what the columns and intervals are.
+    notes: plain texts about the whole.
+    max_bytes: of the page, about. First the pictures of as many proteins as fit are put in, then
+      as many viewers.
+  """
+  pictured = _fitting([len(p.pictures.encode()) for p in proteins], max_bytes)
+  left = max_bytes - sum(len(p.pictures.encode()) for p in proteins[:pictured])
+  viewed = min(_fitting([len(p.viewer.encode()) for p in proteins], left), pictured)
+  sections = [page.section('Summary', _summary(summary), page.paragraph(summary_caption))]
+  if len(proteins) > 1:
+    sections.append(page.section('Proteins', _overview(proteins)))
+  if pictured < len(proteins) or viewed < len(proteins):
+    notes = [
+      *notes,
+      f'To keep this page below {max_bytes / 1e6:g} MB, pictures are shown of the first {pictured} '
+      f'proteins of {len(proteins)}, and the trajectory in 3-D of the first {viewed}; evaluate a '
+      'protein alone to see all of it.',
+    ]
+  if notes:
+    sections.append(page.section('To know', page.listing(notes)))
+  sections += [
+    _protein(protein, k < pictured, k < viewed, len(proteins)) for k, protein in enumerate(proteins)
+  ]
+  sections.append(page.section('Settings', page.table(settings)))
+  return page.page(title, sections, head=viewer.head())
+
+
+def _fitting(sizes: Sequence[int], limit: int) -> int:
+  """How many of the first fit."""
+  return int(np.searchsorted(np.cumsum(sizes), limit, side='right'))
+
+
+def _number(value: float | None) -> str:
+  if value is None or not math.isfinite(value):
+    return '–'
+  digits = 0 if abs(value) >= 1000.0 else 1 if abs(value) >= 100.0 else 2
+  return f'{value:.{digits}f}'.replace('-', '−')
+
+
+def _estimate(estimate: Estimate) -> str:
+  text = _number(estimate.value)
+  if estimate.low is None or estimate.high is None:
+    return text
+  return f'{text}<small>{_number(estimate.low)} to {_number(estimate.high)}</small>'
+
+
+def _summary(rows: Sequence[SummaryRow]) -> str:
+  columns = list(rows[0].columns) if rows else []
+  return page.grid(
+    ['', *columns],
+    [[html.escape(row.name), *(_estimate(row.columns[name]) for name in columns)] for row in rows],
+  )
+
+
+def _overview(proteins: Sequence[protein_section.ProteinSection]) -> str:
+  names = list(proteins[0].metrics)[:_OVERVIEW]
+  return page.grid(
+    ['', 'residues', *names],
+    [
+      [
+        f'<a href="#{_anchor(protein)}">{html.escape(protein.name)}</a>',
+        str(protein.num_residues),
+        *(_number(protein.metrics.get(name)) for name in names),
+      ]
+      for protein in proteins
+    ],
+  )
+
+
+def _anchor(protein: protein_section.ProteinSection) -> str:
+  return html.escape('protein-' + '-'.join(protein.name.split()))
+
+
+def _protein(
+  protein: protein_section.ProteinSection, pictured: bool, viewed: bool, count: int
+) -> str:
+  numbers = {name: _number(value) for name, value in protein.metrics.items()}
+  parts = [
+    page.listing(protein.notes) if protein.notes else '',
+    page.subsection('The trajectory in 3-D', protein.viewer) if viewed and protein.viewer else '',
+    protein.pictures if pictured else '',
+    page.subsection('Numbers', page.table(numbers)),
+  ]
+  title = f'{protein.name} ({protein.num_residues} residues)'
+  if count == 1:
+    return page.section(title, *parts)
+  return page.details(title, *parts, anchor=_anchor(protein), is_open=count <= _OPEN)

@@ -1,0 +1,372 @@
+"""One protein of an evaluation in pictures: reference against prediction.
+
+The numbers come from `tempo_jax.metrics`; here they are drawn only.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tempo_jax.metrics import validity
+from tempo_jax.report import page, plots, viewer
+
+Metrics = Mapping[str, float | None]
+"""Name with unit, such as 'root mean W2 (Å)' -> value, or None where it cannot be computed."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReplicaCurves:
+  """Of every frame of one trajectory. None: not there, and not shown.
+
+  Attributes:
+    time_ns: [F] ns; None where there are no times: frames are counted from 1.
+    rmsd: [F] Å, CA to the native structure.
+    radius_of_gyration: [F] Å.
+    native_contacts: [F], fraction of native contacts.
+    pcs: [F, 2] Å, projections on the reference's first two principal components.
+    ca_ca_min: [F] Å, least distance of neighbouring CA.
+    ca_ca_max: [F] Å, greatest.
+    c_n_max: [F] Å, longest peptide bond.
+    clashes: [F], pairs of atoms.
+  """
+
+  time_ns: np.ndarray | None = None
+  rmsd: np.ndarray | None = None
+  radius_of_gyration: np.ndarray | None = None
+  native_contacts: np.ndarray | None = None
+  pcs: np.ndarray | None = None
+  ca_ca_min: np.ndarray | None = None
+  ca_ca_max: np.ndarray | None = None
+  c_n_max: np.ndarray | None = None
+  clashes: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EnsembleCurves:
+  """Of the reference, or of the prediction; all its replicas. None or empty: not shown.
+
+  Attributes:
+    label: 'MD', 'prediction', ...
+    replicas: one per trajectory.
+    rmsf: [L] Å.
+    contacts: [L, L], probability of each contact.
+    torsions: [N, 2] radians, phi and psi of any residues and frames.
+    free_energy: [X, Y] kcal/mol over PC1 and PC2, on `ProteinCurves.pc_extent`; nan or inf where
+      nothing was seen.
+    autocorrelations: name -> lag times [K] ns and values [K].
+    profiles: name with unit, such as 'RMSD (Å)' -> x [N] and free energy [N] in kcal/mol.
+    clip: what the 3-D viewer shows: of all or of one replica.
+  """
+
+  label: str
+  replicas: Sequence[ReplicaCurves] = ()
+  rmsf: np.ndarray | None = None
+  contacts: np.ndarray | None = None
+  torsions: np.ndarray | None = None
+  free_energy: np.ndarray | None = None
+  autocorrelations: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
+    default_factory=dict
+  )
+  profiles: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
+  clip: viewer.Clip | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ProteinCurves:
+  """What the page shows of one protein.
+
+  Attributes:
+    name: of the protein, different from that of all others.
+    chain_index: [L].
+    bonded: [L] bool, residue i is bonded to i + 1.
+    reference: MD.
+    prediction: what is judged.
+    metrics: in the order in which they are shown.
+    pc_extent: PC1 min, max, PC2 min, max in Å, of the free-energy surfaces.
+    temperature_K: of the free energies.
+    notes: what the user should know: why something is missing.
+  """
+
+  name: str
+  chain_index: np.ndarray
+  bonded: np.ndarray
+  reference: EnsembleCurves
+  prediction: EnsembleCurves
+  metrics: Metrics
+  pc_extent: plots.Extent | None = None
+  temperature_K: float = 300.0  # noqa: N815
+  notes: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ProteinSection:
+  """What `draw` makes of a protein: text only, quick to keep and to pass on.
+
+  Attributes:
+    name: of the protein.
+    num_residues: L.
+    metrics: of the protein.
+    notes: of the protein.
+    pictures: HTML.
+    viewer: HTML, empty if there are no coordinates.
+  """
+
+  name: str
+  num_residues: int
+  metrics: Metrics
+  notes: tuple[str, ...]
+  pictures: str
+  viewer: str
+
+
+def draw(curves: ProteinCurves) -> ProteinSection:
+  """Draws one protein: 1-2 s.
+
+  Raises:
+    InputError: matplotlib is not installed.
+  """
+  plots.require()
+  parts = (
+    ('Flexibility', _flexibility(curves)),
+    ('Over time', _over_time(curves)),
+    ('Free energy', _surfaces(curves) + _paths(curves) + _profiles(curves)),
+    ('Contacts', _contacts(curves)),
+    ('Backbone torsions', _ramachandran(curves)),
+    ('Kinetics', _autocorrelations(curves)),
+    ('Validity', _validity(curves)),
+  )
+  clips = [c.clip for c in (curves.reference, curves.prediction) if c.clip is not None]
+  return ProteinSection(
+    curves.name,
+    len(curves.chain_index),
+    dict(curves.metrics),
+    tuple(curves.notes),
+    ''.join(page.subsection(title, part) for title, part in parts if part),
+    viewer.viewer(clips, curves.chain_index, curves.bonded) if clips else '',
+  )
+
+
+def _both(curves: ProteinCurves) -> tuple[tuple[EnsembleCurves, str], ...]:
+  return (curves.reference, plots.REFERENCE), (curves.prediction, plots.PREDICTION)
+
+
+def _flexibility(curves: ProteinCurves) -> str:
+  shown = [
+    plots.Curve(ensemble.label, colour, np.arange(1, len(ensemble.rmsf) + 1), ensemble.rmsf)
+    for ensemble, colour in _both(curves)
+    if ensemble.rmsf is not None
+  ]
+  if not shown:
+    return ''
+  marks = (np.flatnonzero(np.diff(curves.chain_index)) + 1.5).tolist()
+  figure = plots.stack([plots.Panel(shown, 'residue', 'RMSF (Å)', marks=marks)], height=2.6)
+  return page.picture(
+    plots.to_svg(figure),
+    'Fluctuation of each residue about its mean position. Frames are superposed on the native '
+    'structure; dotted lines part chains.',
+  )
+
+
+def _timed_panel(
+  curves: ProteinCurves,
+  values: Callable[[ReplicaCurves], Sequence[np.ndarray | None]],
+  y_label: str,
+  limits: Sequence[float] = (),
+) -> plots.Panel | None:
+  """A panel of what `values` takes from each replica; None if there is nothing."""
+  replicas = [(e, colour, r) for e, colour in _both(curves) for r in e.replicas]
+  timed = all(r.time_ns is not None for _, _, r in replicas)
+  shown = [
+    plots.Curve(
+      ensemble.label,
+      colour,
+      replica.time_ns if timed and replica.time_ns is not None else np.arange(1, len(y) + 1),
+      y,
+    )
+    for ensemble, colour, replica in replicas
+    for y in values(replica)
+    if y is not None
+  ]
+  return plots.Panel(shown, 'time (ns)' if timed else 'frame', y_label, limits) if shown else None
+
+
+def _over_time(curves: ProteinCurves) -> str:
+  found = [
+    _timed_panel(curves, lambda r: [r.rmsd], 'RMSD (Å)'),
+    _timed_panel(curves, lambda r: [r.radius_of_gyration], 'Rg (Å)'),
+    _timed_panel(curves, lambda r: [r.native_contacts], 'native contacts'),
+    _timed_panel(curves, lambda r: [None if r.pcs is None else r.pcs[:, 0]], 'PC1 (Å)'),
+  ]
+  panels = [panel for panel in found if panel is not None]
+  if not panels:
+    return ''
+  return page.picture(
+    plots.to_svg(plots.stack(panels)),
+    'RMSD, radius of gyration, native contacts and PC1 over time. RMSD is that of CA to the native '
+    'structure, native contacts are a fraction, PC1 is the first principal component of the '
+    'reference.',
+  )
+
+
+def _surfaces(curves: ProteinCurves) -> str:
+  found = [
+    (ensemble.label, np.where(np.isfinite(ensemble.free_energy), ensemble.free_energy, np.nan))
+    for ensemble, _ in _both(curves)
+    if ensemble.free_energy is not None
+  ]
+  if not found or curves.pc_extent is None:
+    return ''
+  highest = max(float(np.nanmax(values, initial=1e-3)) for _, values in found)
+  scale = plots.Scale('free energy (kcal/mol)', 'viridis_r', 0.0, highest)
+  shown = [plots.Map(label, values, curves.pc_extent, scale) for label, values in found]
+  figure = plots.maps(shown, x_label='PC1 (Å)', y_label='PC2 (Å)', equal=False)
+  return page.picture(
+    plots.to_svg(figure),
+    'Free energy over the first two principal components of the reference. '
+    f'−kT ln p at {curves.temperature_K:g} K; blank where nothing was seen.',
+  )
+
+
+def _paths(curves: ProteinCurves) -> str:
+  walks = {
+    ensemble.label: [r.pcs for r in ensemble.replicas if r.pcs is not None and len(r.pcs) > 1]
+    for ensemble, _ in _both(curves)
+  }
+  every = [walk for replicas in walks.values() for walk in replicas]
+  if not every:
+    return ''
+  together = np.concatenate(every)
+  low, high = together.min(axis=0), together.max(axis=0)
+  room = 0.03 * (high - low) + 1e-3
+  extent = curves.pc_extent or (
+    float(low[0] - room[0]),
+    float(high[0] + room[0]),
+    float(low[1] - room[1]),
+    float(high[1] + room[1]),
+  )
+  figure = plots.paths(walks, extent, x_label='PC1 (Å)', y_label='PC2 (Å)')
+  return page.picture(
+    plots.to_svg(figure),
+    'The path in the plane of PC1 and PC2, from start (red dot) to end. Replicas are drawn over '
+    'each other.',
+  )
+
+
+def _profiles(curves: ProteinCurves) -> str:
+  names = list(dict.fromkeys([*curves.reference.profiles, *curves.prediction.profiles]))
+  panels = [
+    plots.Panel(
+      [
+        plots.Curve(ensemble.label, colour, *ensemble.profiles[name])
+        for ensemble, colour in _both(curves)
+        if name in ensemble.profiles
+      ],
+      name,
+      'kcal/mol',
+    )
+    for name in names
+  ]
+  if not panels:
+    return ''
+  return page.picture(
+    plots.to_svg(plots.row(panels)),
+    f'Free-energy profiles. −kT ln p at {curves.temperature_K:g} K, least value 0.',
+  )
+
+
+def _contacts(curves: ProteinCurves) -> str:
+  reference, prediction = curves.reference.contacts, curves.prediction.contacts
+  if reference is None or prediction is None:
+    return ''
+  end = len(reference) + 0.5
+  extent = (0.5, end, 0.5, end)
+  scale = plots.Scale('probability', 'magma_r', 0.0, 1.0)
+  difference = plots.Scale('difference', 'RdBu_r', -1.0, 1.0)
+  figure = plots.maps(
+    [
+      plots.Map(curves.reference.label, reference, extent, scale),
+      plots.Map(curves.prediction.label, prediction, extent, scale),
+      plots.Map('difference', prediction - reference, extent, difference),
+    ],
+    x_label='residue',
+    y_label='residue',
+  )
+  return page.picture(
+    plots.to_svg(figure),
+    f'Probability of each contact, and {curves.prediction.label} minus {curves.reference.label}. '
+    'In contact: CA atoms nearer than 8 Å.',
+  )
+
+
+def _ramachandran(curves: ProteinCurves) -> str:
+  edges = np.linspace(-180.0, 180.0, 73)
+  found = []
+  for ensemble, _ in _both(curves):
+    if ensemble.torsions is None or not len(ensemble.torsions):
+      continue
+    phi, psi = np.rad2deg(ensemble.torsions).T
+    counts = np.histogram2d(phi, psi, bins=(edges, edges))[0]
+    # The root shows rare regions beside the helix.
+    found.append((ensemble.label, np.sqrt(np.where(counts > 0, counts / counts.sum(), np.nan))))
+  if not found:
+    return ''
+  highest = max(float(np.nanmax(values)) for _, values in found)
+  scale = plots.Scale('square root of share', 'viridis_r', 0.0, highest)
+  extent = (-180.0, 180.0, -180.0, 180.0)
+  figure = plots.maps(
+    [plots.Map(label, values, extent, scale) for label, values in found],
+    x_label='phi (°)',
+    y_label='psi (°)',
+  )
+  for axes in figure.axes[: len(found)]:
+    axes.set(xticks=[-180, -90, 0, 90, 180], yticks=[-180, -90, 0, 90, 180])
+  return page.picture(
+    plots.to_svg(figure),
+    'Ramachandran plot of all residues and frames. Cells of 5°; blank where nothing was seen.',
+  )
+
+
+def _autocorrelations(curves: ProteinCurves) -> str:
+  names = list(
+    dict.fromkeys([*curves.reference.autocorrelations, *curves.prediction.autocorrelations])
+  )
+  panels = [
+    plots.Panel(
+      [
+        plots.Curve(ensemble.label, colour, *ensemble.autocorrelations[name])
+        for ensemble, colour in _both(curves)
+        if name in ensemble.autocorrelations
+      ],
+      'lag time (ns)',
+      name,
+    )
+    for name in names
+  ]
+  if not panels:
+    return ''
+  return page.picture(
+    plots.to_svg(plots.row(panels)), 'Autocorrelation of torsions and of slow coordinates.'
+  )
+
+
+def _validity(curves: ProteinCurves) -> str:
+  found = [
+    _timed_panel(
+      curves,
+      lambda r: [r.ca_ca_min, r.ca_ca_max],
+      'CA-CA (Å)',
+      (validity.MIN_CA_CA, validity.MAX_CA_CA),
+    ),
+    _timed_panel(curves, lambda r: [r.c_n_max], 'longest C-N (Å)', (validity.MAX_C_N,)),
+    _timed_panel(curves, lambda r: [r.clashes], 'clashes'),
+  ]
+  panels = [panel for panel in found if panel is not None]
+  if not panels:
+    return ''
+  return page.picture(
+    plots.to_svg(plots.stack(panels)),
+    'Validity of every frame. Least and greatest distance of neighbouring CA atoms, longest '
+    f'peptide bond, and pairs of backbone atoms nearer than {validity.CLASH_DISTANCE:g} Å; outside '
+    'the dashed lines a chain is broken.',
+  )

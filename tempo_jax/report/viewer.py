@@ -1,0 +1,213 @@
+"""Trajectories in 3-D, in a page that opens offline: HTML and our own small script.
+
+One canvas with the CA atoms as smoothed, shaded tubes. `head` goes once into the page's head,
+`viewer` wherever a trajectory is to be seen.
+"""
+
+import base64
+import dataclasses
+import html
+import importlib.resources
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tempo_jax.report import plots
+
+MAX_FRAMES = 300
+_CA = 1
+_UNIT = 0.01  # Å, of the embedded coordinates; also in viewer.js
+_COLOURS = (plots.REFERENCE, plots.PREDICTION, '#d9730d', '#2e8b57')
+MAX_CLIPS = len(_COLOURS)
+_CSS = """
+.viewer canvas { display: block; width: 100%; border: 1px solid #ddd; border-radius: 4px;
+  cursor: grab; touch-action: pan-y; box-sizing: border-box; }
+.viewer canvas:active { cursor: grabbing; }
+.viewer-bar { display: flex; flex-wrap: wrap; gap: 0.4rem 0.6rem; align-items: center;
+  margin-top: 0.5rem; font-size: 0.9rem; }
+.viewer-bar input[type=range] { flex: 1 1 8rem; min-width: 6rem; }
+.viewer-bar output { min-width: 6em; font-variant-numeric: tabular-nums; }
+.viewer-bar button { font: inherit; min-width: 2.2rem; height: 2.2rem; border: 1px solid #bbb;
+  border-radius: 4px; background: #f6f6f6; color: inherit; cursor: pointer; }
+.viewer-bar button:hover { background: #e8e8e8; }
+.viewer-bar select { font: inherit; padding: 0.2rem; }
+.viewer-bar label { white-space: nowrap; }
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+  """One trajectory to be shown.
+
+  Attributes:
+    label: plain text, short.
+    positions: [F, L, 4, 3] Å, N, CA, C, O, of which CA is shown; frames superposed as they shall
+      be seen, those of all clips on the same structure.
+    time_ns: [F] ascending, ns; None where there are no times.
+  """
+
+  label: str
+  positions: np.ndarray
+  time_ns: np.ndarray | None = None
+
+
+def head() -> str:
+  """Style and script, for the head of a page with viewers."""
+  script = importlib.resources.files(__package__).joinpath('viewer.js').read_text('utf-8')
+  return f'<style>{_CSS}</style><script>\n{script}</script>'
+
+
+def viewer(
+  clips: Sequence[Clip],
+  chain_index: np.ndarray,
+  bonded: np.ndarray,
+  *,
+  height: int = 420,
+  max_frames: int = MAX_FRAMES,
+) -> str:
+  """A figure to rotate, zoom and play, by mouse, finger or keyboard.
+
+  Several clips are shown side by side or overlaid, at the same time of each. If any has no times,
+  frames are counted instead.
+
+  Args:
+    clips: one to four; of longer lists the first four are shown.
+    chain_index: [L], ascending.
+    bonded: [L] bool, residue i is bonded to i + 1; elsewhere the tube is interrupted.
+    height: of the canvas, CSS pixels.
+    max_frames: of each clip at most so many frames, evenly picked, are embedded (8 bytes per
+      residue and frame).
+
+  Returns:
+    HTML; the page's head needs `head()`.
+
+  Raises:
+    ValueError: coordinates that are not finite.
+  """
+  clips = clips[:MAX_CLIPS]
+  kept = [_thinned(len(clip.positions), max_frames) for clip in clips]
+  times, unit = _times(clips, kept)
+  ca = [
+    np.asarray(clip.positions)[index][:, :, _CA].astype(np.float64)
+    for clip, index in zip(clips, kept, strict=True)
+  ]
+  if not all(np.isfinite(x).all() for x in ca):
+    raise ValueError('positions are not finite')
+  centre, axes = _view(ca[0])
+  ca = [(x - centre) @ axes for x in ca]
+  length = len(chain_index)
+  distance = np.concatenate([np.linalg.norm(x, axis=-1).ravel() for x in ca])
+  data = {
+    'length': length,
+    # Chains end where the next one starts, or where a bond is missing.
+    'breaks': np.flatnonzero(~np.asarray(bonded[:-1], bool) | (np.diff(chain_index) != 0)).tolist(),
+    'chains': [0, *(np.flatnonzero(np.diff(chain_index)) + 1).tolist()],
+    # A few atoms that flew off shall not make the rest small.
+    'radius': round(float(np.percentile(distance, 98.0)) + 2.0, 2),
+    # The slider runs over the frames of the one that goes on the longest.
+    'times': max(times, key=lambda of_clip: (of_clip[-1], len(of_clip))),
+    'unit': unit,
+    'clips': [
+      {'label': clip.label, 'colour': colour, 'times': of_clip, 'xyz': _encoded(x)}
+      for clip, colour, of_clip, x in zip(clips, _COLOURS, times, ca, strict=False)
+    ],
+  }
+  return _figure(clips, kept, data, height)
+
+
+def _thinned(num_frames: int, max_frames: int) -> np.ndarray:
+  """Evenly spaced frames, the first and the last among them."""
+  return np.unique(np.linspace(0, num_frames - 1, min(num_frames, max_frames)).round().astype(int))
+
+
+def _times(clips: Sequence[Clip], kept: Sequence[np.ndarray]) -> tuple[list[list[float]], str]:
+  """Time, or number from 1, of every frame shown, and which of both."""
+  known = [clip.time_ns for clip in clips if clip.time_ns is not None]
+  timed = len(known) == len(clips)
+  found = [known[k][index] if timed else index + 1.0 for k, index in enumerate(kept)]
+  return [[float(f'{time:.6g}') for time in of_clip] for of_clip in found], (
+    'ns' if timed else 'frame'
+  )
+
+
+def _view(ca: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Centre [3] and axes [3, 3] of a view from the side: longest extent across, least in depth."""
+  mean = ca.mean(axis=0)
+  centre = mean.mean(axis=0)
+  axes = np.linalg.svd(mean - centre)[2].T
+  # A rotation, lest the picture be a mirror image.
+  return centre, axes * np.array([1.0, 1.0, np.linalg.det(axes)])
+
+
+def _encoded(ca: np.ndarray) -> str:
+  """int16 of 0.01 Å; what is farther out than 327 Å is drawn there."""
+  limit = np.iinfo(np.int16).max
+  whole = np.clip(np.rint(ca / _UNIT), -limit, limit).astype('<i2')
+  return base64.b64encode(whole.tobytes()).decode()
+
+
+def _figure(
+  clips: Sequence[Clip], kept: Sequence[np.ndarray], data: dict[str, Any], height: int
+) -> str:
+  several, chains = len(clips) > 1, len(data['chains']) > 1
+  colours = {'residue': 'N (blue) to C (red)'}
+  if chains:
+    colours['chain'] = 'chain'
+  if several:
+    colours['clip'] = 'trajectory'
+  choices = [_select('colour', 'colour', colours)]
+  if several:
+    choices.insert(0, _select('layout', 'show', {'side': 'side by side', 'over': 'overlaid'}))
+    choices += [
+      f'<label><input type="checkbox" checked> {html.escape(clip.label)}</label>' for clip in clips
+    ]
+  names = ', '.join(clip.label for clip in clips)
+  caption = (
+    'CA trace, frames superposed on the same structure'
+    + (f', coordinates of {_counts(clips, kept)}' if any(map(_is_thinned, clips, kept)) else '')
+    + '. Neighbours farther apart than 4.5 Å are joined by a thin line. Drag or arrow keys: '
+    'rotate; wheel (after a click) or + and -: zoom; 0: back; space: play; comma and full stop: '
+    'frame by frame.'
+  )
+  # In a script element, nothing but this could end it.
+  text = json.dumps(data, separators=(',', ':')).replace('<', '\\u003c')
+  return (
+    '<figure class="viewer" role="group" aria-label="Trajectory in 3-D">'
+    f'<script type="application/json">{text}</script>'
+    f'<canvas tabindex="0" role="img" style="height:{height}px" '
+    f'aria-label="{html.escape(f"{names}: moving CA trace. Arrow keys rotate, + and - zoom.")}">'
+    '</canvas><div class="viewer-bar">'
+    + _button('previous', '◀❘', 'previous frame')
+    + _button('play', '▶', 'play')
+    + _button('next', '❘▶', 'next frame')
+    + f'<input type="range" min="0" max="{len(data["times"]) - 1}" value="0" aria-label="frame">'
+    '<output></output>'
+    + _button('farther', '−', 'zoom out')
+    + _button('closer', '+', 'zoom in')
+    + _button('reset', '⟲', 'first view')
+    + f'</div><div class="viewer-bar">{"".join(choices)}</div>'
+    f'<figcaption>{html.escape(caption)}</figcaption>'
+    '<noscript>Needs JavaScript, which is off.</noscript></figure>'
+  )
+
+
+def _is_thinned(clip: Clip, index: np.ndarray) -> bool:
+  return len(index) < len(clip.positions)
+
+
+def _counts(clips: Sequence[Clip], kept: Sequence[np.ndarray]) -> str:
+  return ' and '.join(
+    f'{len(index)} of {len(clip.positions)} frames ({clip.label})'
+    for clip, index in zip(clips, kept, strict=True)
+  )
+
+
+def _select(name: str, label: str, options: dict[str, str]) -> str:
+  inner = ''.join(f'<option value="{value}">{text}</option>' for value, text in options.items())
+  return f'<label>{label} <select data-choose="{name}">{inner}</select></label>'
+
+
+def _button(action: str, sign: str, label: str) -> str:
+  return f'<button type="button" data-do="{action}" aria-label="{label}">{sign}</button>'

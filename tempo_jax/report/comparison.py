@@ -39,11 +39,11 @@ def curves(
       replicas=_replicas(sample, projected),
       rmsf=sample.rmsf[:, flexibility.CA],
       contacts=sample.contact_probability,
-      torsions=_torsions(sample),
+      torsions=torsion_pairs(sample),
       free_energy=surface,
-      autocorrelations={**_torsion_autocorrelation(sample), **slow[k]},
+      autocorrelations={**torsion_autocorrelation(sample), **slow[k]},
       profiles=profiles[k],
-      clip=_clip(label, sample),
+      clip=clip(label, sample),
     )
     for k, (label, sample, projected, surface) in enumerate(
       zip(('MD', 'prediction'), (reference, prediction), pcs, surfaces, strict=True)
@@ -105,7 +105,8 @@ def _profiles(
   return found
 
 
-def _torsion_autocorrelation(sample: Sample) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def torsion_autocorrelation(sample: Sample) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Lag times, ns, and autocorrelation of phi and psi; empty where there is none."""
   curve, _ = sample.torsion_autocorrelation
   if curve is None or sample.dt_ns is None:
     return {}
@@ -130,14 +131,14 @@ def _slow_autocorrelations(
   return found
 
 
-def _torsions(sample: Sample) -> np.ndarray:
+def torsion_pairs(sample: Sample) -> np.ndarray:
   """[N, 2] phi and psi, of evenly picked frames if there are many."""
   angles = sample.torsions[..., :2]
   angles = angles[:: -(-angles[..., 0].size // _MAX_TORSIONS)].reshape(-1, 2)
   return angles[~np.isnan(angles).any(axis=1)]
 
 
-def _clip(label: str, sample: Sample) -> viewer.Clip:
-  """Of the first replica."""
+def clip(label: str, sample: Sample) -> viewer.Clip:
+  """For the viewer: the first replica."""
   replica = sample.replicas[0]
   return viewer.Clip(label, sample.superposed[: replica.num_frames], replica.time_ns)

@@ -7,9 +7,12 @@ import numpy as np
 
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
+from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.sample import Sample
 from tempo_jax.metrics import flexibility, superposition, validity
-from tempo_jax.report import frame_table, page, plots
+from tempo_jax.report import comparison, frame_table, page, plots, protein_section, viewer
 
+_MAX_FRAMES = 1000
 _MAX_PAIRED_FRAMES = 500
 
 
@@ -30,8 +33,10 @@ def trajectory_page(
   """
   plots.require()
   protein = trajectory.protein
+  shown = _conformations(trajectory)
   sections = [
     page.section('In short', page.table(_numbers(trajectory, frames))),
+    page.section('The trajectory in 3-D', shown.viewer),
     page.section(
       'Motion',
       _over_time(
@@ -48,6 +53,7 @@ def trajectory_page(
       ),
       _fluctuation(trajectory),
     ),
+    page.section('Conformations', shown.pictures),
     page.section(
       'Validity',
       _over_time(
@@ -80,7 +86,36 @@ def trajectory_page(
   if said:
     sections.append(page.section('About the input', page.listing(said)))
   sections.append(page.section('Settings', page.table(settings)))
-  return page.page(f'{protein.name}: sampled trajectory', sections)
+  return page.page(f'{protein.name}: sampled trajectory', sections, head=viewer.head())
+
+
+def _conformations(trajectory: trajectory_lib.Trajectory) -> protein_section.ProteinSection:
+  """What a report on a comparison shows too, of evenly picked frames if there are many."""
+  step = -(-trajectory.num_frames // _MAX_FRAMES)
+  times = np.asarray(trajectory.time_ns)[::step]
+  sample = Sample(
+    trajectory.protein,
+    [
+      Ensemble(np.asarray(positions[::step]), times, f'replica {k + 1}')
+      for k, positions in enumerate(trajectory.positions)
+    ],
+  )
+  arrays = trajectory.protein.arrays
+  return protein_section.draw(
+    protein_section.ProteinCurves(
+      name=trajectory.protein.name,
+      chain_index=np.asarray(arrays.chain_index),
+      bonded=np.asarray(arrays.bonded),
+      reference=protein_section.EnsembleCurves(''),
+      prediction=protein_section.EnsembleCurves(
+        'sampled',
+        torsions=comparison.torsion_pairs(sample),
+        autocorrelations=comparison.torsion_autocorrelation(sample),
+        clip=comparison.clip('sampled', sample),
+      ),
+      metrics={},
+    )
+  )
 
 
 def _numbers(

@@ -11,7 +11,7 @@ from tempo_jax.evaluation.sample import Sample
 from tempo_jax.evaluation.scores import Settings, score
 from tempo_jax.evaluation.suite import Case
 from tempo_jax.evaluation.summary import KEYS, MOMENTS
-from tempo_jax.metrics import baselines
+from tempo_jax.metrics import baselines, validity
 
 PREDICTION = 'prediction'
 REPLICAS = 'MD replicas'
@@ -47,6 +47,8 @@ def read(case: Case) -> tuple[Sample, Sample]:
   """
   native = Native(case.topology, case.name)
   reference = [native.read(file, case.reference_topology) for file in case.reference]
+  for replica in reference:
+    _check_whole(replica, native)
   prediction = [native.read(file, case.prediction_topology) for file in case.prediction]
   return Sample(native.protein, reference), Sample(native.protein, prediction)
 
@@ -107,6 +109,20 @@ def _halves(replica: Ensemble) -> tuple[Ensemble, Ensemble]:
     return dataclasses.replace(replica, positions=replica.positions[part], time_ns=times)
 
   return cut(first), cut(second)
+
+
+def _check_whole(replica: Ensemble, native: Native) -> None:
+  """Predictions may break chains, and are judged for it; MD does not."""
+  bonded = np.asarray(native.protein.arrays.bonded)
+  broken = validity.is_broken(
+    *validity.ca_ca_range(replica.positions, bonded), validity.c_n_max(replica.positions, bonded)
+  )
+  if broken.any():
+    raise InputError(
+      f'{replica.source}: frame {int(np.argmax(broken))} has a broken chain ({int(broken.sum())} '
+      f'of {len(broken)} frames): make molecules whole (e.g. gmx trjconv -pbc whole), or give the '
+      f'topology that it was written with, in place of {native.path}'
+    )
 
 
 def check(case: Case) -> None:

@@ -18,6 +18,8 @@ _BLOCK_BYTES = 64 * 1024**2
 # Formats whose files say which atoms they hold.
 _WITH_TOPOLOGY = ('.pdb', '.pdb.gz', '.cif', '.h5', '.hdf5')
 _MIN_FRAMES = 2
+# Of the bonds in residues. With the atoms of another protein, one in four or five is wrong.
+_MOST_WRONG = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +71,9 @@ class Native:
       raise InputError(f'{self.path}: no such file: correct --topology')
     with _quiet():
       self._structure = trajectory_lib.load_structure(self.path, self.path)
-    self.protein, self._atom_index = protein_lib.from_mdtraj(
-      self._structure, name or self.path.name.split('.')[0]
-    )
+    # Messages are about the file.
+    found, self._atom_index = protein_lib.from_mdtraj(self._structure, str(self.path))
+    self.protein = dataclasses.replace(found, name=name or self.path.name.split('.')[0])
 
   def read(self, file: str | os.PathLike, topology: str | os.PathLike | None = None) -> Ensemble:
     """Reads an ensemble.
@@ -154,14 +156,21 @@ class Native:
     )
 
   def _check_order(self, positions: np.ndarray, path: pathlib.Path, source: pathlib.Path) -> None:
-    """Predictions may break chains here and there, but not most bonds, everywhere."""
-    ca, n = positions[:, :, 1].astype(np.float64), positions[:, :, 0]
-    bond = float(np.median(np.linalg.norm(ca - n, axis=-1)))
-    if not 1.0 < bond < 2.0:
-      what = 'its unit is probably not that of its format' if bond > 5.0 or bond < 0.3 else None
+    """Predictions may break chains here and there, but not bonds within many residues."""
+    n_ca_c = positions[:, :, :3].astype(np.float64)
+    # [L, 2], of a typical frame
+    bonds = np.median(np.linalg.norm(np.diff(n_ca_c, axis=2), axis=-1), axis=0)
+    wrong = float(np.mean((bonds < 1.0) | (bonds > 2.0)))
+    if wrong > _MOST_WRONG:
+      bond = float(np.median(bonds[:, 0]))
       raise InputError(
-        f'{path}: N-CA is {bond:.2f} Å on the whole: '
-        + (what or f'its atoms are probably in another order than those of {source}')
+        f'{path}: '
+        + (
+          f'N-CA is {bond:.2f} Å on the whole: its unit is probably not that of its format'
+          if bond > 5.0 or bond < 0.3
+          else f'{100.0 * wrong:.0f} % of bonds N-CA and CA-C have not the length of one: its '
+          f'atoms are probably others, or in another order, than those of {source}'
+        )
         + ': give what it was written with'
       )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
@@ -91,7 +92,9 @@ def _case(item: Any, path: pathlib.Path, number: int) -> Case:
     return tuple(map(resolve, names if isinstance(names, list) else [names]))
 
   temperature = item.get('temperature_K')
-  if temperature is not None and not (isinstance(temperature, int | float) and temperature > 0):
+  # In JSON, true is a number for Python.
+  is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+  if temperature is not None and not (is_number and 0.0 < temperature < math.inf):
     raise InputError(f'{where}: temperature_K is {temperature!r}: give a number above zero')
   optional = {key: resolve(item[key]) for key in _OPTIONAL[:2] if item.get(key)}
   return Case(

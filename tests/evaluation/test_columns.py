@@ -1,0 +1,150 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation import columns, scores, summary
+from tempo_jax.evaluation.ensemble import Ensemble, Native
+from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.scores import Settings
+from tests.evaluation import cases
+
+FRAMES = 44
+
+
+@pytest.fixture(scope='module')
+def case(tmp_path_factory):
+  return cases.case(tmp_path_factory.mktemp('case'), frames=FRAMES)
+
+
+@pytest.fixture(scope='module')
+def samples(case):
+  return columns.read(case)
+
+
+@pytest.fixture(scope='module')
+def found(samples):
+  return columns.columns(*samples, Settings())
+
+
+def test_reads_all_files_of_a_case(samples):
+  reference, prediction = samples
+  assert [r.num_frames for r in reference.replicas] == [FRAMES, FRAMES]
+  assert (reference.num_frames, prediction.num_frames) == (2 * FRAMES, FRAMES)
+  assert reference.native.name == 'one'
+  assert reference.dt_ns == prediction.dt_ns == pytest.approx(0.01)
+
+
+def test_prediction_and_all_baselines(samples, found):
+  assert tuple(found) == (columns.PREDICTION, *columns.BASELINES)
+  numbers, notes = scores.score(*samples, Settings())
+  assert found[columns.PREDICTION] == columns.Column(numbers, notes)
+  for column in found.values():
+    assert set(column.numbers) == {*summary.KEYS, summary.MOMENTS}
+    assert {key for key in summary.KEYS if column.numbers[key] is None} == set(column.notes)
+
+
+def test_no_baselines(samples, found):
+  alone = columns.columns(*samples, Settings(), with_baselines=False)
+  assert alone == {columns.PREDICTION: found[columns.PREDICTION]}
+
+
+def test_baselines_without_enough_data(samples):
+  reference, prediction = samples
+  one = Sample(reference.native, reference.replicas[:1])
+  expected = [name for name in columns.BASELINES if name != columns.REPLICAS]
+  assert list(columns.columns(one, prediction, Settings()))[1:] == expected
+  short = dataclasses.replace(
+    reference.replicas[0],
+    positions=reference.replicas[0].positions[:30],
+    time_ns=reference.replicas[0].time_ns[:30],
+  )
+  expected.remove(columns.HALVES)
+  only = Sample(reference.native, [short])
+  assert list(columns.columns(only, prediction, Settings()))[1:] == expected
+
+
+def test_replicas_are_judged_against_the_others(samples, found):
+  reference = samples[0]
+  a, b = (Sample(reference.native, [replica]) for replica in reference.replicas)
+  one, other = (scores.score(*pair, Settings())[0] for pair in ((b, a), (a, b)))
+  numbers = found[columns.REPLICAS].numbers
+  for key in ('root_mean_w2', 'md_pca_w2', 'pairwise_rmsd', 'ddg', 'rmsd_error'):
+    assert numbers[key] == pytest.approx((one[key] + other[key]) / 2.0)
+  moments = np.add(one[summary.MOMENTS], other[summary.MOMENTS])
+  np.testing.assert_allclose(numbers[summary.MOMENTS], moments)
+
+
+def test_halves_go_on_alike(samples):
+  """A replica that does everything twice."""
+  reference, prediction = samples
+  twice = reference.replicas[0].positions[:FRAMES // 2]  # fmt: skip
+  replica = dataclasses.replace(reference.replicas[0], positions=np.concatenate([twice, twice]))
+  again = Sample(reference.native, [replica])
+  numbers = columns.columns(again, prediction, Settings())[columns.HALVES].numbers
+  assert numbers['root_mean_w2'] == pytest.approx(0.0, abs=1e-5)
+  assert numbers['rmsd_error'] == pytest.approx(0.0, abs=1e-6)
+  assert numbers['per_target_rmsf_r'] == pytest.approx(1.0)
+
+
+def test_frozen_does_not_move(samples, found):
+  numbers = found[columns.FROZEN].numbers
+  assert numbers['rmsf'] == numbers['pairwise_rmsd'] == numbers['bond_break_percent'] == 0.0
+  assert numbers['reference_rmsf'] == found[columns.PREDICTION].numbers['reference_rmsf']
+  assert numbers['rmsd_error'] == pytest.approx(float(np.mean(samples[0].rmsd)), rel=1e-5)
+
+
+def test_baselines_are_those_of_their_seed(samples, found):
+  again, other = (columns.columns(*samples, Settings(seed=seed)) for seed in (137, 138))
+  assert again == found
+  for name in (columns.GAUSSIAN, columns.NETWORK):
+    assert other[name] != found[name]
+  for name in (columns.PREDICTION, columns.REPLICAS, columns.HALVES, columns.FROZEN):
+    assert other[name] == found[name]
+
+
+def test_several_predicted_replicas(samples):
+  reference, prediction = samples
+  replica = prediction.replicas[0]
+  both = Sample(prediction.native, [replica, replica])
+  found = columns.columns(reference, both, Settings())
+  alone = columns.columns(reference, prediction, Settings())
+  for key in ('root_mean_w2', 'rmsf', 'ddg', 'rmsd_error', 'weak_contacts_j'):
+    expected = alone[columns.PREDICTION].numbers[key]
+    assert found[columns.PREDICTION].numbers[key] == pytest.approx(expected)
+  free = found[columns.FROZEN]
+  assert free.numbers['rmsd_error'] is None or free.numbers['rmsd_error'] >= 0.0
+  assert all(free.notes.values())
+
+
+def test_a_missing_file_is_named(case, tmp_path):
+  columns.check(case)
+  for key in ('topology', 'prediction_topology'):
+    with pytest.raises(InputError, match=r'^one: .*gone.pdb: no such file'):
+      columns.check(dataclasses.replace(case, **{key: tmp_path / 'gone.pdb'}))
+  for key in ('reference', 'prediction'):
+    with pytest.raises(InputError, match=r'^one: .*gone.xtc: no such file'):
+      columns.check(dataclasses.replace(case, **{key: (tmp_path / 'gone.xtc',)}))
+
+
+def test_md_with_broken_chains_is_refused(case, tmp_path, np_rng):
+  """As if a periodic box had cut it; predictions are judged for that."""
+  native = Native(case.topology)
+  positions = cases.wander(np_rng, native.protein.arrays.positions, 30)
+  positions[7:9, 5:] += 40.0
+  path = cases.save_sampled(tmp_path, positions, case.topology)
+  with pytest.raises(InputError, match=r'frame 7 has a broken chain \(2 of 30 frames\)'):
+    columns.read(dataclasses.replace(case, reference=(path,)))
+  reference, prediction = columns.read(dataclasses.replace(case, prediction=(path,)))
+  numbers, _ = scores.score(reference, prediction, Settings())
+  assert numbers['bond_break_percent'] == pytest.approx(100.0 * 2 / 30)
+
+
+def test_clashes_are_counted_by_frame(samples):
+  reference, prediction = samples
+  positions = prediction.positions.copy()
+  positions[:11, 8, 1] = positions[:11, 0, 1] + 0.5
+  replica = Ensemble(positions, prediction.replicas[0].time_ns, 'file')
+  numbers, _ = scores.score(reference, Sample(reference.native, [replica]), Settings())
+  assert numbers['clash_ratio_percent'] == pytest.approx(100.0 * 11 / FRAMES)

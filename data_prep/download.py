@@ -14,6 +14,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import re
@@ -294,6 +295,8 @@ def _session() -> requests.Session:
     raise_on_status=False,
     backoff_factor=_BACKOFF_S,
   )
+  # It warns at every try; what comes of them is said at the end.
+  logging.getLogger('urllib3').setLevel(logging.ERROR)
   session = requests.Session()
   for scheme in ('http://', 'https://'):
     session.mount(scheme, adapters.HTTPAdapter(max_retries=retry))

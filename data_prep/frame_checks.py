@@ -154,7 +154,9 @@ def _diagnosis(ratio: float, lengths: np.ndarray, high: float) -> str:
   if not np.isfinite(lengths).all():
     return 'coordinates are not numbers: cut the trajectory before it'
   if ratio > 5.0 or ratio < 0.2:
-    return 'lengths are wrong as a whole, so its units are probably not those of its format'
+    return (
+      'lengths are wrong as a whole, so its units are probably not those of its format: convert it'
+    )
   if np.mean(lengths > high) < 0.5 and lengths.max() > 3.0 * high:
     return (
       'the molecule is probably broken over the periodic box: re-image it (e.g. gmx trjconv '

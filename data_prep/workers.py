@@ -154,7 +154,7 @@ def _by_dask(
         n_workers=num_workers,
         threads_per_worker=1,
         memory_limit=0,
-        dashboard_address=None,
+        dashboard_address='127.0.0.1:0',
         host='127.0.0.1',
       )
       client = distributed.Client(cluster)

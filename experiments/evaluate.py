@@ -22,6 +22,7 @@ command goes on after an interruption, and repeats only what has changed.
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import sys
@@ -271,12 +272,12 @@ def define_flags() -> None:
   flags.DEFINE_string(
     'reference_topology',
     None,
-    'Structure with the atoms of the reference. Default: --topology, or topology.pdb beside it.',
+    'Structure with the atoms of the reference. Default: topology.pdb beside it, or --topology.',
   )
   flags.DEFINE_string(
     'prediction_topology',
     None,
-    'Structure with the atoms of the prediction. Default: --topology, or topology.pdb beside it.',
+    'Structure with the atoms of the prediction. Default: topology.pdb beside it, or --topology.',
   )
   flags.DEFINE_string('name', None, 'Name of the protein. Default: that of --topology.')
   flags.DEFINE_string('out', None, 'Directory to write into. Required.')
@@ -302,6 +303,8 @@ def main(argv: Sequence[str]) -> None:
   values = flags.FLAGS
   if not values.out:
     raise InputError('--out is missing: --help says what it takes')
+  if not math.isfinite(values.temperature_K):
+    raise InputError(f'--temperature_K={values.temperature_K}: give a number of kelvin, e.g. 300')
   code = evaluate(
     _cases(values),
     values.out,
@@ -317,7 +320,8 @@ def main(argv: Sequence[str]) -> None:
 def _cases(values: flags.FlagValues) -> list[Case]:
   single = ('topology', 'reference', 'prediction')
   if values.suite:
-    given = next((flag for flag in single if values[flag].value), None)
+    of_one = (*single, 'reference_topology', 'prediction_topology', 'name')
+    given = next((flag for flag in of_one if values[flag].value), None)
     if given:
       raise InputError(f'--suite and --{given}: give one protein, or a suite')
     return read_suite(values.suite)

@@ -32,7 +32,7 @@ _REPLICAS = 'openmm_implicit/cln025/cln025.pdb', 'cln025_R2.xtc', 'cln025_R1.xtc
 def write_suite(data: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
   """Cuts trajectories in halves; returns the file of the suite."""
   out.mkdir(parents=True, exist_ok=True)
-  items = []
+  items: list[dict[str, object]] = []
   for name, topology, file in _HALVES:
     native = (data / topology).resolve()
     frames = mdtraj.load(str(native.with_name(file)), top=str(native))
@@ -60,9 +60,9 @@ def write_suite(data: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
       'temperature_K': 320.0,
     }
   )
-  file = out / 'suite.json'
-  file.write_text(json.dumps(items, indent=1))
-  return file
+  suite_file = out / 'suite.json'
+  suite_file.write_text(json.dumps(items, indent=1))
+  return suite_file
 
 
 def define_flags() -> None:

@@ -19,6 +19,7 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
+import itertools
 import os
 import pathlib
 import re
@@ -37,6 +38,7 @@ from tempo_jax.errors import InputError
 # a few frames far apart, does not drag in much that it does not need.
 _CHUNK_BYTES = 512 * 1024
 _READ_THREADS = 16
+_MOST_ATTEMPTS = 100
 
 
 class Store:
@@ -149,6 +151,14 @@ class StoreWriter:
     if '://' in self.path:
       raise InputError(f'{self.path}: a store is prepared on a local disk: copy it there later')
     self._root = pathlib.Path(self.path).expanduser().absolute()
+    there = next(path for path in (self._root, *self._root.parents) if path.exists())
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+      raise InputError(
+        f'{self.path}: {there} cannot be written to: choose another --store, or correct its '
+        'permissions'
+      )
+    if there != self._root and not there.is_dir():
+      raise InputError(f'{self.path}: {there} is a file: choose another --store')
     if self._root.exists():
       if not self._root.is_dir():
         raise InputError(f'{self.path}: a file, so no store can be here: choose another --store')
@@ -341,12 +351,14 @@ class StoreWriter:
     Raises:
       BlockingIOError: another has it, and we are not to wait.
     """
-    while True:
+    for attempt in itertools.count():
       try:
         directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(directory, os.O_RDONLY)
-      except FileNotFoundError:  # one that failed there has just removed it
-        continue
+      except FileNotFoundError as error:  # one that failed there has just removed it
+        if attempt < _MOST_ATTEMPTS:
+          continue
+        raise InputError(f'{directory}: cannot be made: choose another --store') from error
       try:
         try:
           fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

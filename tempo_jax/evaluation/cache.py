@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 from tempo_jax import version
+from tempo_jax.evaluation import ensemble
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case
@@ -16,7 +17,8 @@ from tempo_jax.evaluation.suite import Case
 def fingerprint(case: Case, settings: Settings, with_baselines: bool, with_page: bool) -> str:
   """Of all that a result depends on; files by their path, size and time of change."""
   files = []
-  for file in case.files():
+  beside = {ensemble.topology_beside(file) for file in (*case.reference, *case.prediction)}
+  for file in (*case.files(), *sorted(filter(None, beside))):
     status = file.stat()
     files.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
   asked = (dataclasses.astuple(settings), with_baselines, with_page, case.temperature_K)

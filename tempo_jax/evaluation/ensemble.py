@@ -79,9 +79,9 @@ class Native:
     """Reads an ensemble.
 
     Which atoms a file holds: what `topology` says, or the file itself where its format can
-    (PDB, mmCIF, HDF5). Otherwise those of the native structure, if there are as many; the N, CA, C,
-    O of its residues, if there are as many as that; or those of a `topology.pdb` in the file's
-    folder, such as `experiments.sample` writes.
+    (PDB, mmCIF, HDF5). Otherwise those of a `topology.pdb` in the file's folder, such as
+    `experiments.sample` writes, if there are as many; those of the native structure; or the N, CA,
+    C, O of its residues.
 
     Args:
       file: of any format that mdtraj reads.
@@ -127,14 +127,16 @@ class Native:
     if path.name.lower().endswith(_WITH_TOPOLOGY):
       return _structure_of(path, path)
     num_atoms = _num_atoms(path)
+    beside = topology_beside(path)
+    if beside is not None and beside.resolve() != self.path.resolve():
+      found = _structure_of(beside, path)
+      if found[0].n_atoms == num_atoms:
+        return found
     if num_atoms in (None, self._structure.n_atoms):
       return self._structure.topology, self.protein, self._atom_index, self.path
-    beside = path.with_name('topology.pdb')
     if num_atoms == 4 * self.protein.num_residues:
       index = np.arange(num_atoms).reshape(-1, 4)
       return trajectory_lib.topology(self.protein), self.protein, index, self.path
-    if beside.is_file():
-      return _structure_of(beside, path)
     raise InputError(
       f'{path}: has {num_atoms} atoms, {self.path} has {self._structure.n_atoms}: put the '
       'structure that it was written with beside it as topology.pdb, or name it in the flags'
@@ -173,6 +175,12 @@ class Native:
         )
         + ': give what it was written with'
       )
+
+
+def topology_beside(path: pathlib.Path) -> pathlib.Path | None:
+  """The `topology.pdb` in the folder of a trajectory, if there is one."""
+  beside = path.with_name('topology.pdb')
+  return beside if beside.is_file() else None
 
 
 @contextlib.contextmanager

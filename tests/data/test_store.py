@@ -426,3 +426,14 @@ def test_over_http(tmp_path, np_rng):
     finally:
       server.shutdown()
       thread.join()
+
+
+def test_places_where_no_store_can_be(tmp_path, np_rng):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match=r'file is a file: choose another --store'):
+    store_lib.StoreWriter(tmp_path / 'file' / 'store')
+  # /proc takes nobody's directories, whoever asks.
+  with pytest.raises(InputError, match=r'choose another --store'):
+    store_lib.StoreWriter('/proc/nothing/store').add(
+      synthetic.entry(), synthetic.positions(np_rng, 4)
+    )

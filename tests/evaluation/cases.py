@@ -15,9 +15,14 @@ NAMES = ('ALA', 'SER', 'TRP', 'LEU', 'LYS', 'ASP', 'VAL', 'GLU', 'PHE', 'THR', '
 DT_PS = 10.0
 
 
+def helix(length):
+  """[L, 5, 3] Å, to the digits of PDB."""
+  return peptides.helix(length).round(3)
+
+
 def write_native(path, length=10, first=1, names=NAMES):
   """A helix of N, CA, C, O, CB, and its positions [L, 5, 3] Å as they stand in the file."""
-  xyz = peptides.helix(length).round(3)
+  xyz = helix(length)
   path.write_text(peptides.peptide(names[:length], first=first, xyz=xyz) + 'TER\nEND\n')
   return xyz
 
@@ -42,6 +47,13 @@ def save(path, positions, native, time_ps=None):
   traj.time = DT_PS * np.arange(1, len(positions) + 1) if time_ps is None else time_ps
   traj.save(str(path))
   return path
+
+
+def save_uneven(path, native, frames):
+  """Writes frames that are now 10, now 30 ps apart."""
+  xyz = helix(mdtraj.load(str(native)).n_residues)
+  times = np.cumsum(np.resize([10.0, 10.0, 30.0], frames))
+  return save(path, wander(np.random.default_rng(3), xyz, frames), native, times)
 
 
 def save_sampled(folder, positions, native, suffix='.xtc'):

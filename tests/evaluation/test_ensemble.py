@@ -81,6 +81,24 @@ def test_reads_with_a_topology_beside_or_named(files, tmp_path, np_rng):
   np.testing.assert_array_equal(named.positions, beside.positions)
 
 
+def test_the_topology_beside_tells_another_protein_of_equal_length(files, tmp_path):
+  """The backbone of both has as many atoms."""
+  native, positions = files
+  other = tmp_path / 'other.pdb'
+  cases.write_native(other, LENGTH, names=cases.NAMES[::-1])
+  path = cases.save_sampled(tmp_path / 'sampled', positions, other)
+  with pytest.raises(InputError, match=r'topology.pdb: is of another sequence than .*native.pdb'):
+    ensemble.Native(native).read(path)
+
+
+def test_a_topology_beside_of_other_atoms_is_left_alone(files, tmp_path):
+  native, positions = files
+  cases.write_native(tmp_path / 'topology.pdb', 8)
+  path = cases.save(tmp_path / 'md.dcd', positions, native)
+  found = ensemble.Native(native).read(path)
+  np.testing.assert_allclose(found.positions, positions[:, :, :4], atol=1e-3)
+
+
 def test_places_a_missing_oxygen(files, tmp_path):
   native, positions = files
   path = cases.save(tmp_path / 'md.h5', positions, native)
@@ -139,8 +157,8 @@ def test_other_numbers_are_a_remark(files, tmp_path):
 
 # What is wrong, and what the one line must say.
 BAD = {
-  'other order, as many atoms': (r'P.dcd: .*in another order, than those of .*native.pdb'),
-  'other sequence': r'other.pdb: is of another sequence than .*native.pdb \(F in place of W at position 3\)',
+  'other order, as many atoms': r'P.dcd: .*in another order, than those of .*native.pdb',
+  'other sequence': r'other.pdb: is of another sequence than .* \(F in place of W at position 3\)',
   'shorter': r'other.pdb: is of another sequence than .*native.pdb \(8 residues, not 9\)',
   'one frame': r'P.dcd: 1 frames, and at least 2 are needed',
   'no file': r'P.dcd: no such file',
@@ -203,6 +221,7 @@ def test_the_atoms_of_other_residues_are_noticed(tmp_path, np_rng):
   longer = tmp_path / 'longer.pdb'
   xyz = cases.write_native(longer, 10)
   path = cases.save_sampled(tmp_path / 'sampled', cases.wander(np_rng, xyz, 5), longer)
+  (path.parent / 'topology.pdb').unlink()
   with pytest.raises(InputError, match=r'25 % of bonds .* in another order'):
     ensemble.Native(native).read(path)
 

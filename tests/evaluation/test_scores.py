@@ -3,7 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.optimize
 import scipy.stats
+from sklearn import decomposition
 
 from tempo_jax.evaluation import scores, summary
 from tempo_jax.evaluation.ensemble import Ensemble, Native
@@ -123,7 +125,9 @@ def test_numbers_against_formulas_written_anew(native):
   start = np.asarray(native.arrays.positions)
   superposed, ca = [], []
   for sample in (reference, prediction):
-    frames = [ensembles.superposed(x.reshape(-1, 3), start.reshape(-1, 3)) for x in sample.positions]
+    frames = [
+      ensembles.superposed(x.reshape(-1, 3), start.reshape(-1, 3)) for x in sample.positions
+    ]
     superposed.append(np.array(frames).reshape(len(frames), LENGTH, 4, 3))
     ca.append(np.array([ensembles.superposed(x[:, 1], start[:, 1]) for x in sample.positions]))
   rmsf = [np.sqrt(((x - x.mean(0)) ** 2).sum(-1).mean(0)) for x in superposed]
@@ -146,6 +150,13 @@ def test_numbers_against_formulas_written_anew(native):
   assert numbers['root_mean_w2'] == pytest.approx(np.sqrt(moved + spread), rel=0.02)
   assert numbers['root_mean_w2_translation'] == pytest.approx(np.sqrt(moved), rel=1e-4)
   assert numbers['root_mean_w2_variance'] == pytest.approx(np.sqrt(spread), rel=0.05)
+  # Principal components of the reference, and of both: the best pairing of frames.
+  for key, fitted in (('md_pca_w2', ca[0]), ('joint_pca_w2', np.concatenate(ca))):
+    axes = decomposition.PCA(2).fit(fitted.reshape(len(fitted), -1))
+    a, b = (axes.transform(x.reshape(len(x), -1)) for x in ca)
+    squares = ((a[:, None] - b[None]) ** 2).sum(-1)
+    pairing = scipy.optimize.linear_sum_assignment(squares)
+    assert numbers[key] == pytest.approx(np.sqrt(squares[pairing].mean() / LENGTH), rel=1e-4), key
   rmsd = [np.sqrt(((x - start[:, 1]) ** 2).sum(-1).mean(-1)) for x in ca]
   assert numbers['rmsd_error'] == pytest.approx(np.abs(rmsd[0] - rmsd[1]).mean(), rel=1e-4)
 

@@ -34,7 +34,7 @@ from absl import flags
 
 from data_prep import workers
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import cache, columns, summary
+from tempo_jax.evaluation import cache, columns, details, summary
 from tempo_jax.evaluation.columns import PREDICTION, Column
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case, check_name, read_suite
@@ -156,7 +156,9 @@ def _evaluate(task: Task, key: str) -> workers.Result:
       )
     )
     section = dataclasses.asdict(drawn)
-  cache.write(task.file, key, {'columns': found, 'remarks': remarks, 'section': section})
+  more = details.details(reference, prediction)
+  content = {'columns': found, 'remarks': remarks, 'section': section, 'details': more}
+  cache.write(task.file, key, content)
   frames = reference.num_frames + prediction.num_frames
   num_bytes = reference.positions.nbytes + prediction.positions.nbytes
   return workers.Result(task.case.name, frames=frames, num_bytes=num_bytes)
@@ -190,6 +192,7 @@ def _write(folder: pathlib.Path, done: Mapping[str, Mapping[str, Any]], settings
     },
     'settings': asked,
     'intervals': bounds[PREDICTION],
+    'details': {name: data['details'] for name, data in done.items()},
     'baselines': {
       name: {
         'summary': table[name],

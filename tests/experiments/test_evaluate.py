@@ -102,7 +102,7 @@ class TestResults:
   def test_metrics_json(self, evaluated):
     _, content = evaluated
     assert set(content) == {
-      'summary', 'proteins', 'settings', 'intervals', 'baselines'
+      'summary', 'proteins', 'settings', 'intervals', 'details', 'baselines',
     }  # fmt: skip
     # The order and the names are checked in tests/evaluation/test_summary.py.
     assert tuple(content['summary']) == summary.KEYS

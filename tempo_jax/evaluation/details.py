@@ -1,0 +1,61 @@
+"""Numbers beside the table: validity by other rules, and time scales of slow motion."""
+
+from typing import Any
+
+import numpy as np
+
+from tempo_jax.evaluation.sample import Sample
+from tempo_jax.metrics import kinetics, validity
+
+
+def details(reference: Sample, prediction: Sample) -> dict[str, Any]:
+  """What the paper's table has no row for.
+
+  Returns:
+    Of `prediction` and of `reference`, by name: shares in percent (BioEmu's filter, Ramachandran
+    outliers, residues with positive phi, cis peptide bonds); of both together: the lag of slow
+    coordinates, ns, their autocorrelation error, and implied time scales, ns, longest first. None
+    where something cannot be computed.
+  """
+  found: dict[str, Any] = {
+    name: _shares(sample) for name, sample in (('prediction', prediction), ('reference', reference))
+  }
+  grid, _ = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
+  if grid is None:
+    return found | {'slow': None}
+  features = [s.split(kinetics.ca_distances(s.positions)) for s in (prediction, reference)]
+  slow, _ = kinetics.slow_dynamics(features[0], features[1], grid)
+  if slow is None:
+    return found | {'slow': None}
+
+  def scales(pair: tuple[np.ndarray | None, np.ndarray | None]) -> dict[str, list[float] | None]:
+    ours, theirs = (None if x is None else [float(v) for v in x[:3]] for x in pair)
+    return {'prediction': ours, 'reference': theirs}
+
+  return found | {
+    'slow': {
+      'lag_ns': slow.lag_ns,
+      'autocorrelation_error': slow.autocorrelation_error,
+      'tica_time_scales_ns': scales(slow.tica_time_scales),
+      'msm_time_scales_ns': scales(slow.msm_time_scales),
+      'notes': list(slow.notes),
+    }
+  }
+
+
+def _shares(sample: Sample) -> dict[str, float | None]:
+  bonded = np.asarray(sample.native.arrays.bonded)
+  types = np.asarray(sample.native.arrays.residue_type)
+  phi, psi, omega = np.moveaxis(sample.torsions, -1, 0)
+
+  def share(judgement: tuple[np.ndarray, np.ndarray]) -> float | None:
+    mask, judged = judgement
+    return 100.0 * float(mask[:, judged].mean()) if judged.any() else None
+
+  valid = validity.passes_bioemu_filter(sample.positions, bonded)
+  return {
+    'passes_bioemu_filter_percent': 100.0 * float(np.mean(valid)),
+    'ramachandran_outliers_percent': share(validity.ramachandran_outliers(phi, psi, types)),
+    'positive_phi_percent': share(validity.positive_phi(phi, types)),
+    'cis_peptides_percent': share(validity.cis_peptides(omega)),
+  }

@@ -1,0 +1,54 @@
+import dataclasses
+import json
+
+import mdtraj
+import numpy as np
+import pytest
+
+from tempo_jax import trajectory
+from tempo_jax.evaluation import columns, details
+from tempo_jax.evaluation.sample import Sample
+from tests.evaluation import cases
+
+
+@pytest.fixture(scope='module')
+def samples(tmp_path_factory):
+  return columns.read(cases.case(tmp_path_factory.mktemp('case'), frames=60))
+
+
+def test_shares_are_those_of_mdtrajs_torsions(samples):
+  reference, prediction = samples
+  found = details.details(reference, prediction)['prediction']
+  native = prediction.native
+  traj = mdtraj.Trajectory(
+    prediction.positions.reshape(prediction.num_frames, -1, 3) / 10.0, trajectory.topology(native)
+  )
+  phi, omega = (np.rad2deg(f(traj)[1]) for f in (mdtraj.compute_phi, mdtraj.compute_omega))
+  assert found['positive_phi_percent'] == pytest.approx(100.0 * np.mean(phi > 0.0), abs=1e-4)
+  assert found['cis_peptides_percent'] == pytest.approx(100.0 * np.mean(np.abs(omega) < 90.0))
+  assert 0.0 <= found['ramachandran_outliers_percent'] <= 100.0
+  assert found['passes_bioemu_filter_percent'] == 100.0
+  torn = Sample(native, prediction.replicas)
+  torn.positions = prediction.positions.copy()
+  torn.positions[:15, 5:] += 50.0
+  share = details.details(reference, torn)['prediction']['passes_bioemu_filter_percent']
+  assert share == pytest.approx(75.0)
+
+
+def test_the_same_twice(samples):
+  reference, _ = samples
+  found = details.details(reference, reference)
+  assert found['prediction'] == found['reference']
+  slow = found['slow']
+  assert slow['autocorrelation_error'] == 0.0
+  for name in ('tica_time_scales_ns', 'msm_time_scales_ns'):
+    assert slow[name]['prediction'] == slow[name]['reference']
+    assert all(scale > 0.0 for scale in slow[name]['reference'] or ())
+  assert slow['lag_ns'] == pytest.approx(0.03)
+  json.dumps(found, allow_nan=False)
+
+
+def test_without_times(samples):
+  reference, prediction = samples
+  timeless = [dataclasses.replace(r, time_ns=None) for r in prediction.replicas]
+  assert details.details(reference, Sample(prediction.native, timeless))['slow'] is None

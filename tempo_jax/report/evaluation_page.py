@@ -4,6 +4,7 @@ import dataclasses
 import html
 import math
 from collections.abc import Mapping, Sequence
+from urllib import parse
 
 import numpy as np
 
@@ -96,7 +97,8 @@ def _number(value: float | None) -> str:
   if value is None or not math.isfinite(value):
     return '–'
   digits = 0 if abs(value) >= 1000.0 else 1 if abs(value) >= 100.0 else 2
-  return f'{value:.{digits}f}'.replace('-', '−')
+  # + 0.0: what is rounded to zero has no sign.
+  return f'{round(value, digits) + 0.0:.{digits}f}'.replace('-', '−')
 
 
 def _estimate(estimate: Estimate) -> str:
@@ -115,12 +117,13 @@ def _summary(rows: Sequence[SummaryRow]) -> str:
 
 
 def _overview(proteins: Sequence[protein_section.ProteinSection]) -> str:
-  names = list(proteins[0].metrics)[:_OVERVIEW]
+  known = [n for n in proteins[0].metrics if any(p.metrics.get(n) is not None for p in proteins)]
+  names = known[:_OVERVIEW]
   return page.grid(
     ['', 'residues', *names],
     [
       [
-        f'<a href="#{_anchor(protein)}">{html.escape(protein.name)}</a>',
+        f'<a href="#{parse.quote(_anchor(protein))}">{html.escape(protein.name)}</a>',
         str(protein.num_residues),
         *(_number(protein.metrics.get(name)) for name in names),
       ]
@@ -130,7 +133,7 @@ def _overview(proteins: Sequence[protein_section.ProteinSection]) -> str:
 
 
 def _anchor(protein: protein_section.ProteinSection) -> str:
-  return html.escape('protein-' + '-'.join(protein.name.split()))
+  return 'protein-' + '-'.join(protein.name.split())
 
 
 def _protein(
@@ -141,9 +144,9 @@ def _protein(
     page.listing(protein.notes) if protein.notes else '',
     page.subsection('The trajectory in 3-D', protein.viewer) if viewed and protein.viewer else '',
     protein.pictures if pictured else '',
-    page.subsection('Numbers', page.table(numbers)),
   ]
   title = f'{protein.name} ({protein.num_residues} residues)'
-  if count == 1:
+  if count == 1:  # its numbers are the summary
     return page.section(title, *parts)
+  parts.append(page.subsection('Numbers', page.table(numbers)))
   return page.details(title, *parts, anchor=_anchor(protein), is_open=count <= _OPEN)

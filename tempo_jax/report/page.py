@@ -20,8 +20,11 @@ table { border-collapse: collapse; font-size: 0.9rem; }
 th, td { padding: 0.2rem 1rem 0.2rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid #eee; overflow-wrap: anywhere; }
 th { font-weight: normal; color: #555; }
-.grid th, .grid td { text-align: right; white-space: nowrap; padding: 0.2rem 0.8rem; }
-.grid th:first-child { text-align: left; padding-left: 0; }
+.grid { min-width: 100%; }
+.grid th, .grid td { text-align: right; padding: 0.2rem 0 0.2rem 1rem; white-space: nowrap; }
+.grid th:first-child { text-align: left; padding-left: 0; color: inherit; white-space: normal;
+  min-width: 8rem; }
+.grid thead th { white-space: normal; overflow-wrap: normal; }
 .grid thead th { vertical-align: bottom; border-bottom: 1px solid #888; }
 .grid small { display: block; color: #666; }
 details { border-bottom: 1px solid #ddd; }

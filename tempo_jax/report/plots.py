@@ -19,6 +19,7 @@ _SIZE = (8.0, 2.6)  # inches
 _MAX_LEGEND = 8
 Extent = tuple[float, float, float, float]
 _MAX_POINTS = 400  # of a curve: more than the picture can show
+_STRETCHES = 24  # of a walk, each in its own colour
 STYLE: dict[Any, Any] = {
   # Text stays text: small, selectable, in the fonts of the page.
   'svg.fonttype': 'none',
@@ -54,6 +55,8 @@ class Panel:
     y_label: with unit.
     limits: values of y to mark by dashed lines.
     marks: values of x to mark by dotted lines.
+    whole: whether only whole numbers of x mean anything, as those of residues.
+    counts: whether y counts something, from 0.
   """
 
   curves: Sequence[Curve]
@@ -61,6 +64,8 @@ class Panel:
   y_label: str
   limits: Sequence[float] = ()
   marks: Sequence[float] = ()
+  whole: bool = False
+  counts: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +141,6 @@ def lines(
     marks: values of x to mark by dotted lines.
     x_name: how to write a whole number on the axis of x; default as numbers.
   """
-  import matplotlib
-
   colours = _colours(len(curves))
   panel = Panel(
     [
@@ -149,13 +152,11 @@ def lines(
     y_label,
     limits,
     marks,
+    whole=x_name is not None,
   )
   figure = stack([panel], height=_SIZE[1])
   if x_name is not None:
-    with matplotlib.rc_context(STYLE):
-      (axes,) = figure.axes
-      axes.locator_params(axis='x', integer=True)
-      axes.xaxis.set_major_formatter(lambda value, _: x_name(value))
+    figure.axes[0].xaxis.set_major_formatter(lambda value, _: x_name(value))
   return figure
 
 
@@ -182,12 +183,12 @@ def stack(panels: Sequence[Panel], height: float = 1.7) -> 'mpl_figure.Figure':
 
 
 def row(panels: Sequence[Panel]) -> 'mpl_figure.Figure':
-  """Panels side by side, each with its own axes; three to a row."""
+  """Panels side by side, each with its own axes; two or three to a row."""
   import matplotlib
   from matplotlib import figure as mpl_figure
 
   with matplotlib.rc_context(STYLE):
-    columns = min(len(panels), 3)
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = mpl_figure.Figure(figsize=(_SIZE[0], _SIZE[1] * rows), layout='constrained')
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -234,7 +235,7 @@ def maps(
       alike = [a for a, other in zip(grid, shown, strict=True) if other.scale == item.scale]
       if axes is alike[-1]:
         shrink = 0.9 if equal else 1.0
-        figure.colorbar(picture, ax=alike, label=item.scale.label, shrink=shrink, pad=0.02)
+        figure.colorbar(picture, ax=alike, label=item.scale.label, shrink=shrink, pad=0.03)
     grid[0].set_ylabel(y_label)
   return figure
 
@@ -246,38 +247,33 @@ def paths(
   x_label: str,
   y_label: str,
 ) -> 'mpl_figure.Figure':
-  """Walks in a plane, one panel each, coloured from their start to their end; as pixels.
+  """Walks in a plane, one panel each, coloured from their start to their end.
 
   Args:
-    walks: title -> [F, 2] of each replica.
+    walks: title -> [F, 2] of each replica; of long ones every second, third, ... frame is drawn.
     extent: of the plane, (x_min, x_max, y_min, y_max).
     x_label: with unit.
     y_label: with unit.
   """
   import matplotlib
-  from matplotlib import collections
   from matplotlib import figure as mpl_figure
 
+  colours = matplotlib.colormaps['viridis'](np.linspace(0.0, 0.95, _STRETCHES))
   with matplotlib.rc_context(STYLE):
-    figure = mpl_figure.Figure(figsize=(_SIZE[0], 4.0), layout='constrained')
+    figure = mpl_figure.Figure(figsize=(_SIZE[0], 3.6), layout='constrained')
     grid = figure.subplots(1, len(walks), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (title, replicas) in zip(grid, walks.items(), strict=True):
       for walk in replicas:
-        steps = collections.LineCollection(
-          list(np.stack([walk[:-1], walk[1:]], axis=1)),
-          cmap='viridis',
-          array=np.linspace(0.0, 1.0, len(walk) - 1),
-          linewidth=0.6,
-          alpha=0.8,
-          rasterized=True,
-        )
-        axes.add_collection(steps)
+        some = walk[:: -(-len(walk) // _MAX_POINTS)]
+        ends = np.linspace(0, len(some) - 1, _STRETCHES + 1).astype(int)
+        for first, last, colour in zip(ends[:-1], ends[1:], colours, strict=True):
+          axes.plot(*some[first : last + 1].T, color=colour, linewidth=0.6, alpha=0.85)
         axes.plot(*walk[0], 'o', color='#b00020', markersize=5)
       axes.set(xlim=extent[:2], ylim=extent[2:], xlabel=x_label)
       axes.set_title(title, fontsize=10)
     grid[0].set_ylabel(y_label)
     scale = matplotlib.cm.ScalarMappable(cmap='viridis')
-    bar = figure.colorbar(scale, ax=grid, fraction=0.05, aspect=25, pad=0.01, ticks=[0.0, 1.0])
+    bar = figure.colorbar(scale, ax=grid, pad=0.02, ticks=[0.0, 1.0])
     bar.ax.set_yticklabels(['start', 'end'])
   return figure
 
@@ -302,6 +298,11 @@ def _draw(axes: Any, panel: Panel) -> None:
   for mark in panel.marks:
     axes.axvline(mark, color='#888888', linestyle=':', linewidth=0.8)
   axes.set_ylabel(panel.y_label)
+  if panel.whole:
+    axes.locator_params(axis='x', integer=True)
+  if panel.counts:
+    axes.locator_params(axis='y', integer=True)
+    axes.set_ylim(0.0, max(axes.get_ylim()[1], 1.05))
   axes.margins(x=0.0 if max(len(curve.x) for curve in panel.curves) > 1 else 0.05)
 
 
@@ -311,7 +312,7 @@ def _legend(figure: 'mpl_figure.Figure', panels: Sequence[Panel]) -> None:
   for axes in figure.axes:
     handles.update(dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)))
   if 1 < len(handles) <= _MAX_LEGEND:
-    figure.legend(handles.values(), handles.keys(), loc='outside upper right', ncols=len(handles))
+    figure.legend(handles.values(), handles.keys(), loc='outside upper left', ncols=len(handles))
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -160,7 +160,9 @@ def _flexibility(curves: ProteinCurves) -> str:
   if not shown:
     return ''
   marks = (np.flatnonzero(np.diff(curves.chain_index)) + 1.5).tolist()
-  figure = plots.stack([plots.Panel(shown, 'residue', 'RMSF (Å)', marks=marks)], height=2.6)
+  figure = plots.stack(
+    [plots.Panel(shown, 'residue', 'RMSF (Å)', marks=marks, whole=True)], height=2.6
+  )
   return page.picture(
     plots.to_svg(figure),
     'Fluctuation of each residue about its mean position. Frames are superposed on the native '
@@ -173,6 +175,7 @@ def _timed_panel(
   values: Callable[[ReplicaCurves], Sequence[np.ndarray | None]],
   y_label: str,
   limits: Sequence[float] = (),
+  counts: bool = False,
 ) -> plots.Panel | None:
   """A panel of what `values` takes from each replica; None if there is nothing."""
   replicas = [(e, colour, r) for e, colour in _both(curves) for r in e.replicas]
@@ -188,7 +191,11 @@ def _timed_panel(
     for y in values(replica)
     if y is not None
   ]
-  return plots.Panel(shown, 'time (ns)' if timed else 'frame', y_label, limits) if shown else None
+  if not shown:
+    return None
+  return plots.Panel(
+    shown, 'time (ns)' if timed else 'frame', y_label, limits, whole=not timed, counts=counts
+  )
 
 
 def _over_time(curves: ProteinCurves) -> str:
@@ -281,13 +288,15 @@ def _contacts(curves: ProteinCurves) -> str:
     return ''
   end = len(reference) + 0.5
   extent = (0.5, end, 0.5, end)
-  scale = plots.Scale('probability', 'magma_r', 0.0, 1.0)
-  difference = plots.Scale('difference', 'RdBu_r', -1.0, 1.0)
+  scale = plots.Scale('probability', 'Blues', 0.0, 1.0)
+  change = prediction - reference
+  most = max(float(np.abs(change).max()), 0.1)
+  difference = plots.Scale('difference', 'RdBu_r', -most, most)
   figure = plots.maps(
     [
       plots.Map(curves.reference.label, reference, extent, scale),
       plots.Map(curves.prediction.label, prediction, extent, scale),
-      plots.Map('difference', prediction - reference, extent, difference),
+      plots.Map('difference', change, extent, difference),
     ],
     x_label='residue',
     y_label='residue',
@@ -359,7 +368,7 @@ def _validity(curves: ProteinCurves) -> str:
       (validity.MIN_CA_CA, validity.MAX_CA_CA),
     ),
     _timed_panel(curves, lambda r: [r.c_n_max], 'longest C-N (Å)', (validity.MAX_C_N,)),
-    _timed_panel(curves, lambda r: [r.clashes], 'clashes'),
+    _timed_panel(curves, lambda r: [r.clashes], 'clashes', counts=True),
   ]
   panels = [panel for panel in found if panel is not None]
   if not panels:

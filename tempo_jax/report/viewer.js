@@ -2,7 +2,7 @@
 'use strict';
 (() => {
   const UNIT = 0.01; // Å, of the int16 coordinates
-  const TUBE = 0.55; // Å, radius
+  const TUBE = 0.6; // Å, radius
   const STRETCHED = 4.5; // Å; longer links of neighbours are drawn thin
   const TURN = Math.PI / 18; // of one arrow key
   const FRAMES_PER_SECOND = 15;
@@ -241,27 +241,7 @@
       for (const clip of clips) this.addTube(clip, nearest(clip.times, time), box, segments, ends);
       segments.sort((a, b) => a.depth - b.depth);
       const {radius} = this.data;
-      for (const s of segments) {
-        const far = 0.62 * Math.max(0, Math.min(0.5 - s.depth / (2 * radius), 1));
-        const colour = mix(s.colour, [255, 255, 255], far);
-        const stroke = (cap, width, style, shift) => {
-          context.lineCap = cap;
-          context.lineWidth = width;
-          context.strokeStyle = css(style);
-          context.beginPath();
-          context.moveTo(s.x0 - shift, s.y0 - shift);
-          context.lineTo(s.x1 - shift, s.y1 - shift);
-          context.stroke();
-        };
-        if (s.thin) {
-          stroke('round', Math.max(1, 0.2 * s.width), colour, 0);
-          continue;
-        }
-        stroke('butt', s.width + 2, mix(colour, [255, 255, 255], 0.75), 0);
-        stroke('round', s.width, mix(colour, [0, 0, 0], 0.3), 0);
-        stroke('round', 0.66 * s.width, colour, 0.05 * s.width);
-        stroke('round', 0.22 * s.width, mix(colour, [255, 255, 255], 0.42), 0.14 * s.width);
-      }
+      for (const s of segments) this.paintSegment(context, s, radius);
       context.textAlign = 'center';
       context.textBaseline = 'middle';
       context.font = 'bold 12px sans-serif';
@@ -285,6 +265,62 @@
       });
     }
 
+    paintSegment(context, {from, to, colour, depth, thin, joint}, radius) {
+      const white = [255, 255, 255];
+      const base = mix(colour, white, 0.62 * Math.max(0, Math.min(0.5 - depth / (2 * radius), 1)));
+      if (thin) {
+        context.strokeStyle = css(base);
+        context.lineWidth = Math.max(1, 0.4 * from.half);
+        context.beginPath();
+        context.moveTo(from.x, from.y);
+        context.lineTo(to.x, to.y);
+        context.stroke();
+        return;
+      }
+      const dark = css(mix(base, [0, 0, 0], 0.42));
+      const light = css(mix(base, white, 0.55));
+      if (joint) {
+        // Round ends and sharp bends.
+        const shine = [from.x - 0.3 * from.half, from.y - 0.4 * from.half];
+        const ball = context.createRadialGradient(...shine, 0, from.x, from.y, from.half);
+        ball.addColorStop(0, light);
+        ball.addColorStop(0.5, css(base));
+        ball.addColorStop(1, dark);
+        context.fillStyle = ball;
+        context.beginPath();
+        context.arc(from.x, from.y, from.half, 0, 2 * Math.PI);
+        context.fill();
+      }
+      const strip = (margin) => {
+        const [a, b] = [from.half + margin, to.half + margin];
+        context.beginPath();
+        context.moveTo(from.x + a * from.nx, from.y + a * from.ny);
+        context.lineTo(to.x + b * to.nx, to.y + b * to.ny);
+        context.lineTo(to.x - b * to.nx, to.y - b * to.ny);
+        context.lineTo(from.x - a * from.nx, from.y - a * from.ny);
+        context.closePath();
+      };
+      // A rim of background parts what crosses.
+      strip(1.5);
+      context.fillStyle = 'rgba(255,255,255,0.9)';
+      context.fill();
+      const [x, y] = [0.5 * (from.x + to.x), 0.5 * (from.y + to.y)];
+      const [nx, ny] = [0.5 * (from.nx + to.nx) * from.half, 0.5 * (from.ny + to.ny) * from.half];
+      const round = context.createLinearGradient(x + nx, y + ny, x - nx, y - ny);
+      // The light comes from above, on the left.
+      const lit = 0.5 + 0.22 * (0.6 * from.nx + 0.8 * from.ny);
+      round.addColorStop(0, dark);
+      round.addColorStop(lit - 0.22, css(base));
+      round.addColorStop(lit, light);
+      round.addColorStop(lit + 0.22, css(base));
+      round.addColorStop(1, dark);
+      strip(0);
+      context.fillStyle = context.strokeStyle = round;
+      context.lineWidth = 0.7;
+      context.fill();
+      context.stroke();
+    }
+
     addTube(clip, frame, box, segments, ends) {
       const {length, breaks, chains, radius} = this.data;
       const scale = (0.47 * Math.min(...box) * this.zoom) / radius;
@@ -298,7 +334,7 @@
       }
       const project = ([x, y, z]) => {
         const near = scale * eye / Math.max(eye - z, 0.1 * eye);
-        return [box[0] / 2 + near * x, box[1] / 2 - near * y, z, near];
+        return {x: box[0] / 2 + near * x, y: box[1] / 2 - near * y, z, half: TUBE * near};
       };
       const colourOf = (i) => {
         if (this.colour.value === 'clip') return hex(clip.colour);
@@ -310,29 +346,43 @@
       const fine = length > 400 ? 2 : length > 150 ? 4 : 6;
       let first = 0;
       for (const last of [...breaks, length - 1]) {
-        // A residue without neighbours is a dot.
-        for (let i = first; i < Math.max(last, first + 1); i++) {
+        const run = [];
+        for (let i = first; i < last; i++) {
           const b = points[i];
-          const c = points[Math.min(i + 1, last)];
+          const c = points[i + 1];
           const a = points[Math.max(i - 1, first)];
           const d = points[Math.min(i + 2, last)];
           const thin = Math.hypot(...b.map((x, k) => c[k] - x)) > STRETCHED;
           const steps = thin ? 1 : fine;
-          let from = project(b);
-          for (let k = 1; k <= steps; k++) {
+          for (let k = 0; k < steps; k++) {
             const t = k / steps;
             // Catmull-Rom: a smooth curve through every CA.
-            const to = project(b.map((x, n) => x + 0.5 * t * (c[n] - a[n]
-              + t * (2 * a[n] - 5 * x + 4 * c[n] - d[n] + t * (3 * (x - c[n]) + d[n] - a[n])))));
-            segments.push({
-              x0: from[0], y0: from[1], x1: to[0], y1: to[1], thin,
-              depth: 0.5 * (from[2] + to[2]),
-              width: TUBE * (from[3] + to[3]),
-              colour: colourOf(i + (k - 0.5) / steps),
-            });
-            from = to;
+            const place = b.map((x, n) => x + 0.5 * t * (c[n] - a[n]
+              + t * (2 * a[n] - 5 * x + 4 * c[n] - d[n] + t * (3 * (x - c[n]) + d[n] - a[n]))));
+            run.push({...project(place), thin, colour: colourOf(i + (k + 0.5) / steps)});
           }
         }
+        run.push({...project(points[last]), thin: false, colour: colourOf(last)});
+        // The side of the tube at every point, in the picture.
+        run.forEach((point, k) => {
+          const [before, after] = [run[Math.max(k - 1, 0)], run[Math.min(k + 1, run.length - 1)]];
+          const [dx, dy] = [after.x - before.x, after.y - before.y];
+          const size = Math.hypot(dx, dy) + 1e-9;
+          [point.nx, point.ny] = [-dy / size, dx / size];
+          const bend = (point.x - before.x) * (after.x - point.x)
+            + (point.y - before.y) * (after.y - point.y);
+          const sides = Math.hypot(point.x - before.x, point.y - before.y)
+            * Math.hypot(after.x - point.x, after.y - point.y);
+          point.joint = k === 0 || before.thin || bend < 0.8 * sides;
+        });
+        run.forEach((from, k) => {
+          // The last one is the round end; a residue without neighbours is nothing else.
+          const to = run[Math.min(k + 1, run.length - 1)];
+          segments.push({
+            from, to, thin: from.thin, colour: from.colour, depth: 0.5 * (from.z + to.z),
+            joint: from.joint || to === from,
+          });
+        });
         first = last + 1;
       }
       chains.forEach((begin, k) => {
@@ -340,8 +390,8 @@
         for (const [letter, i, inner] of [['N', begin, begin + 1], ['C', end, end - 1]]) {
           if (end === begin) continue;
           const [p, q] = [project(points[i]), project(points[inner])];
-          const out = 14 / (Math.hypot(p[0] - q[0], p[1] - q[1]) + 1e-6);
-          ends.push([letter, p[0] + (p[0] - q[0]) * out, p[1] + (p[1] - q[1]) * out]);
+          const out = (8 + p.half) / (Math.hypot(p.x - q.x, p.y - q.y) + 1e-6);
+          ends.push([letter, p.x + (p.x - q.x) * out, p.y + (p.y - q.y) * out]);
         }
       });
     }

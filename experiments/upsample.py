@@ -4,8 +4,14 @@
 
 The frames must be as far apart as a time scale of the model: 0.2 ns for the bundled one. After
 each of them the model writes the frames up to the time of the next one, so that the result of
-1 x 0.2 ns at 0.01 ns is 20 frames; the coarse frames themselves are not among them. Writes into
---out what experiments.sample writes; topology.pdb is the first coarse frame.
+1 x 0.2 ns at 0.01 ns is 20 frames; the coarse frames themselves are not among them.
+
+A model with anchors (config.model.anchors = 'both') fills in what lies between the frames instead:
+two frames, 0.2 ns apart, give 20, the last of which is the second of the two. So a file of a start
+and an end structure becomes a path from one to the other. Each coarse frame is superposed on the
+one before it.
+
+Writes into --out what experiments.sample writes; topology.pdb is the first coarse frame.
 """
 
 import dataclasses
@@ -86,10 +92,11 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
   out = pathlib.Path(values.out or f'tempo_out/{name}_upsampled')
   with staging.output_directory(out, trajectory_files.FILE_NAMES, values.overwrite) as folder:
     outputs.describe(model, protein, values.topology, values.temperature_K)
+    between = model.config.anchors == 'both'
+    num_frames = (coarse.num_frames - between) * round(coarse.dt_ns / model.dt_ns)
     print(
-      f'{coarse.num_frames} coarse frames {coarse.dt_ns:g} ns apart -> '
-      f'{coarse.num_frames * round(coarse.dt_ns / model.dt_ns)} frames {model.dt_ns:g} ns apart, '
-      f'at {values.temperature_K:g} K'
+      f'{coarse.num_frames} coarse frames {coarse.dt_ns:g} ns apart -> {num_frames} frames '
+      f'{model.dt_ns:g} ns apart, at {values.temperature_K:g} K'
     )
     computed = outputs.compute(
       upsampler,

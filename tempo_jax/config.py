@@ -23,15 +23,17 @@ def level_config(dt_ns: float) -> config_dict.ConfigDict:
   The noise of the SDE is a number sigma, in units of `noise_translation` Å for the origins,
   `noise_rotation` rad for the orientations and `noise_torsion` rad for the torsion that the
   frames leave free (psi at chain ends). Training draws sigma from U(noise_min, noise_max)
-  (paper: 0.01, 0.05); sampling uses `noise_sample`.
+  (paper: 0.01, 0.05); sampling uses `noise_sample`. Where frames are drawn (`objective`), this
+  noise is no part of the process: it only shows the network windows that lie beside the data, as
+  its own will.
   `translation_std` Å and `rotation_std` rad are the spread of one step over the training data
   per component; `train` measures them, and they scale the network's output and the loss.
   """
   return config_dict.create(
     dt_ns=float(dt_ns),
-    noise_min=0.01,
-    noise_max=0.05,
-    noise_sample=0.05,
+    noise_min=0.0,
+    noise_max=0.1,
+    noise_sample=0.0,
     noise_translation=1.0,
     noise_rotation=1.0,
     noise_torsion=1.0,
@@ -51,6 +53,18 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # 'local': equivariant updates in the residues' own frames; 'global': the paper's
     # 13 raw numbers per residue.
     update_rule='local',
+    # What one step is trained to be. 'mse': the conditional mean, plus the paper's noise;
+    # 'flow_matching', 'energy_score': a sample of the next frames, drawn by a light head.
+    objective='flow_matching',
+    # Passes of that head per step; may be changed in a trained model.
+    passes=4,
+    # Projects every new frame onto chains of MD-like geometry.
+    closure=True,
+    # Whether a level below the first sees only the coarse state that its segment starts from
+    # ('start', paper) or also the one that it ends in ('both').
+    anchors='both',
+    # One set of parameters for all levels, told apart by their time step.
+    shared_levels=False,
     # Temperatures that it was trained at, K; `train` fills them in.
     temperatures_K=(),
     # Frames in and frames out of one network pass (paper: T = 2).
@@ -72,6 +86,15 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
       # Spatial neighbours per residue in the local-surroundings features; 0 switches them off.
       num_neighbours=16,
     ),
+    # The light head that turns noise into the next frames (objectives other than 'mse').
+    head=config_dict.create(
+      channels=128,
+      num_blocks=2,
+      num_heads=4,
+      ipa_scalar_channels=16,
+      ipa_query_points=4,
+      ipa_value_points=4,
+    ),
   )
 
 
@@ -79,8 +102,13 @@ def paper_model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.
   """The paper's setting of every switch, as far as its text determines one."""
   config = model_config(dt_ns)
   config.update_rule = 'global'
+  config.objective = 'mse'
+  config.closure = False
+  config.anchors = 'start'
   config.encoder.ipa_reads = 'sequence'
   config.encoder.num_neighbours = 0
+  for level in config.level.values():
+    level.update({'noise_min': 0.01, 'noise_max': 0.05, 'noise_sample': 0.05})
   return config
 
 
@@ -100,7 +128,17 @@ def check(config: Any) -> None:
   """Raises `InputError` for a model configuration that cannot work."""
   _check_choice('update_rule', config.update_rule, ('local', 'global'))
   _check_choice('encoder.ipa_reads', config.encoder.ipa_reads, ('hidden', 'sequence'))
+  _check_choice('objective', config.objective, ('mse', 'flow_matching', 'energy_score'))
+  _check_choice('anchors', config.anchors, ('start', 'both'))
+  if config.update_rule == 'global' and (config.objective, config.anchors) != ('mse', 'start'):
+    raise InputError(
+      "config.model.update_rule = 'global' goes with objective = 'mse' and anchors = 'start' only: "
+      "choose update_rule = 'local'"
+    )
   _check_least('window', config.window, 1)
+  _check_least('passes', config.passes, 1)
+  for name, value in config.head.items():
+    _check_least(f'head.{name}', value, 1)
   for name, value in config.encoder.items():
     if type(value) is int:
       # Blocks, layers and neighbours may be switched off.

@@ -28,6 +28,8 @@ from tempo_jax.samplers import ensemble, upsample
 
 CONFIG_FILE = 'config.json'
 PARAMS_FILE = 'params.npz'
+# In the file of a model whose levels share their parameters; no level's name.
+_SHARED = 'shared'
 _BUNDLED = pathlib.Path(__file__).parent / 'models'
 
 
@@ -93,7 +95,10 @@ class Model:
     temperature_K: float = 320.0,
     segment_batch_size: int | None = None,
   ) -> trajectory_lib.Trajectory:
-    """Fills in the frames after each of some coarse frames.
+    """Fills in the frames after each of some coarse frames, or between them.
+
+    A model with anchors (`config.anchors` is 'both') ends every segment in the next coarse frame:
+    of two conformations A and B, `coarse_positions=np.stack([a, b])`, it makes a path.
 
     Args:
       protein: the residues of the frames.
@@ -105,7 +110,9 @@ class Model:
       segment_batch_size: segments computed together; default all.
 
     Returns:
-      Trajectory with positions (1, S * frames per segment, residues, 4, 3) in Å.
+      Trajectory with positions (1, S * frames per segment, residues, 4, 3) in Å; of a model with
+      anchors, (1, (S - 1) * frames per segment, residues, 4, 3), each coarse frame superposed on
+      the one before.
 
     Raises:
       InputError: the model has no level with this time step above its finest.
@@ -179,7 +186,10 @@ class Model:
       InputError: it cannot be written: not empty, permission, space, ...
     """
     out = pathlib.Path(directory).resolve()
-    flat: dict[str, Any] = traverse_util.flatten_dict(dict(self.params), sep='/')
+    params = dict(self.params)
+    if self.config.get('shared_levels', False):
+      params = {_SHARED: params[self.config.levels[0]]}
+    flat: dict[str, Any] = traverse_util.flatten_dict(params, sep='/')
     arrays = {key: np.asarray(value) for key, value in flat.items()}
     partial = out.parent / f'.partial_{secrets.token_hex(4)}'
     try:
@@ -217,7 +227,10 @@ def _read_exported(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
     np.load(stored, allow_pickle=False) as arrays,
   ):
     flat = {key: jnp.asarray(arrays[key]) for key in arrays.files}
-  return config, traverse_util.unflatten_dict(flat, sep='/')
+  params = traverse_util.unflatten_dict(flat, sep='/')
+  if config.get('shared_levels', False):
+    params = dict.fromkeys(config.levels, params[_SHARED])
+  return config, params
 
 
 def _read_workdir(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
@@ -267,7 +280,8 @@ def load_model(name: str | os.PathLike[str] = 'default') -> Model:
       `fine`).
 
   Returns:
-    The model with the averaged parameters of the newest checkpoint.
+    The model with the averaged parameters of the best checkpoint, where training selected one
+    (`config.train.select_by`), else of the newest.
 
   Raises:
     InputError: there is no such model, a level of it is missing, or it is damaged.

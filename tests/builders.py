@@ -89,6 +89,7 @@ def small_config(dt_ns=None, update_rule='local', **encoder):
   """A network of one block each; steps of some 0.2 Å. Frozen."""
   config = config_lib.model_config(dt_ns or {'coarse': 0.4, 'fine': 0.1})
   config.update_rule = update_rule
+  config.update({'objective': 'mse', 'closure': False, 'anchors': 'start'})
   config.encoder.update(
     channels=16,
     num_ipa_blocks=1,
@@ -103,6 +104,24 @@ def small_config(dt_ns=None, update_rule='local', **encoder):
   config.encoder.update(encoder)
   for name in config.levels:
     config.level[name].update(translation_std=0.2, rotation_std=0.1, noise_rotation=0.3)
+    config.level[name].update(noise_min=0.01, noise_max=0.05, noise_sample=0.05)
+  return config_lib.freeze(config)
+
+
+def generative_config(dt_ns=None, **model):
+  """The same with a light head that draws the next frames. Frozen."""
+  config = config_lib.from_dict(config_lib.to_dict(small_config(dt_ns)))
+  config.head.update(
+    channels=16,
+    num_blocks=1,
+    num_heads=2,
+    ipa_scalar_channels=4,
+    ipa_query_points=2,
+    ipa_value_points=3,
+  )
+  config.update({'objective': 'flow_matching', 'passes': 3} | model)
+  for name in config.levels:
+    config.level[name].noise_sample = 0.0
   return config_lib.freeze(config)
 
 

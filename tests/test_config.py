@@ -14,7 +14,8 @@ def test_default_is_the_papers_levels_with_our_switches():
   assert config.window == 2
   assert config.update_rule == 'local'
   for name in config.levels:
-    assert (config.level[name].noise_min, config.level[name].noise_max) == (0.01, 0.05)
+    assert (config.level[name].noise_min, config.level[name].noise_sample) == (0.0, 0.0)
+  assert (config.objective, config.anchors, config.closure) == ('flow_matching', 'both', True)
 
 
 def test_paper_mode():

@@ -52,6 +52,9 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   # Levels whose windows start at multiples of their time step only: the paper's coarse level
   # takes every 20th frame of a trajectory from the native structure on.
   data.aligned_starts = ()
+  # Share of examples that run backwards in time; 0.5 for MD in equilibrium, which does not tell
+  # the two directions apart, 0 for MD that folds, unfolds or relaxes.
+  data.reversal = 0.0
   # None: no validation.
   data.validation_block = config_dict.placeholder(tuple)
   data.validation_split = 'validation'
@@ -63,12 +66,19 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   train.unroll = 3
   # Recompute each window in the backward pass: memory no longer grows with `unroll`.
   train.rematerialise = True
+  # Generative objectives. Points at which flow matching trains the head per example, or rollouts
+  # that the energy score compares, at least 2;
+  train.draws = 4
+  # residues from which the energy score looks at the others.
+  train.viewers = 64
   # Probability that the next input is the true window: linear from start to end.
   train.teacher_forcing_start = 1.0
   train.teacher_forcing_end = 0.25
   train.teacher_forcing_steps = 50_000
   # Share of examples that begin, as a sampler does, from a single frame.
   train.start_probability = 0.25
+  # Share of examples of an anchored level that have no anchor.
+  train.free_probability = 0.1
   train.clash_weight = 1.0
   train.clash_power = 2.0
   train.learning_rate = 3e-4
@@ -79,6 +89,16 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   train.log_every = 100
   train.validate_every = 2_000
   train.validation_batches = 8
+  # Rollouts of each level, which are compared with held-out MD; every 0: none.
+  train.rollout_every = 10_000
+  train.rollout_replicas = 4
+  train.rollout_proteins = 2
+  train.rollout_frames = 200
+  # Which checkpoint is the model: of the lowest validation loss ('loss'), of the rollouts whose CA
+  # distances are distributed most as MD's ('rollout'), or the newest ('last').
+  train.select_by = 'last'
+  # Validations without improvement after which training ends; 0: never.
+  train.early_stopping_patience = 0
   train.checkpoint_every = 1_000
   train.keep_checkpoints = 2
   train.keep_period = config_dict.placeholder(int)
@@ -93,3 +113,4 @@ def small_network(config: config_dict.ConfigDict, channels: int, blocks: int) ->
   encoder.num_attention_blocks = blocks
   encoder.num_gru_layers = 1
   encoder.num_heads = 4
+  config.model.head.channels = channels

@@ -21,14 +21,13 @@ def get_config(variant: str = ''):
     config_lib.model_config({'coarse': 0.2, 'fine': 0.01}), options['scale']
   )
   common.small_network(config, channels=64, blocks=2)
-  for level in config.model.level.values():
-    # Ten times the paper's noise: at these short steps residues move by about 0.5 Å.
-    level.noise_max = 0.5
-    level.noise_sample = 0.3
-  config.data.batch_size = 16
+  config.model.encoder.num_neighbours = 8
+  config.data.batch_size = 32
   config.data.train_block = (0.0, 0.8)
   config.data.validation_block = (0.8, 1.0)
   config.data.validation_split = 'train'
+  # Small proteins near equilibrium: set it to 0 for MD that folds or unfolds.
+  config.data.reversal = 0.5
   config.train.unroll = 2
   config.train.num_steps = 3_000
   config.train.teacher_forcing_steps = 1_500

@@ -30,13 +30,16 @@ class Batch:
 
   Attributes:
     protein: every field with a leading [B]; `positions` is frame 0 of the window.
-    positions: [B, T, L, 4, 3] float32 Å, N, CA, C, O, as in the store: not superposed. In
-      padding finite, with proper residues apart from each other.
+    positions: [B, T, L, 4, 3] float32 Å, N, CA, C, O, as in the store: not superposed; where
+      the source draws anchors, the last one is the anchor. In padding finite, with proper
+      residues apart from each other.
+    anchor: [B] int32, at which frame of the level, counted from the first, the anchor stands.
     temperature_K: [B] float32, K.
   """
 
   protein: ProteinArrays
   positions: Any
+  anchor: Any
   temperature_K: Any  # noqa: N815  (K is kelvin)
 
 
@@ -152,6 +155,7 @@ class Loader:
     batch = Batch(
       protein=jax.tree.map(lambda *fields: np.stack(fields), *proteins),
       positions=np.stack([pad_positions(x, length) for x in positions]),
+      anchor=np.array([window.anchor for window in drawn], np.int32),
       temperature_K=np.array([window.entry.temperature_K for window in drawn], np.float32),
     )
     return batch, tuple(window.name for window in drawn)

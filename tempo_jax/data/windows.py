@@ -17,16 +17,19 @@ class Window:
 
   Attributes:
     entry: the trajectory.
-    frames: which of its frames, with the level's stride.
+    frames: which of its frames, with the level's stride, forwards or backwards in time; where
+      the source draws anchors, the last one is the anchor.
+    anchor: at which frame of the level, counted from the first, the anchor stands.
   """
 
   entry: store_lib.Entry
-  frames: slice
+  frames: np.ndarray
+  anchor: int = 0
 
   @property
   def name(self) -> str:
     """KEY@FIRST_FRAME, for messages."""
-    return f'{self.entry.key}@{self.frames.start}'
+    return f'{self.entry.key}@{self.frames[0]}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,8 @@ class WindowSource:
     seed: int = 0,
     time_block: tuple[float, float] = (0.0, 1.0),
     start_stride_ns: float | None = None,
+    anchors: tuple[int, int] | None = None,
+    reversal: float = 0.0,
   ):
     """Finds the windows.
 
@@ -84,6 +89,11 @@ class WindowSource:
       start_stride_ns: windows start at whole multiples of this time after the beginning of
         the block, ns; None: at any frame. The paper's coarse windows (every 20th frame of the
         whole trajectory, from its beginning on) have `start_stride_ns = dt_ns`.
+      anchors: first and last frame, counted in the level's step from the window's first, at
+        which an anchor may stand; one is drawn per window and read as one more frame. None: no
+        anchors.
+      reversal: share of windows that run backwards in time. MD in equilibrium does not tell
+        the two directions apart.
 
     Raises:
       InputError: no trajectory serves, or the level is longer than a quarter of the longest
@@ -91,6 +101,7 @@ class WindowSource:
     """
     self.store, self.dt_ns, self.num_frames = store, float(dt_ns), int(num_frames)
     self._seed = seed
+    self._anchors, self._reversal = anchors, float(reversal)
     low, high = time_block
     if not 0.0 <= low < high <= 1.0:
       raise InputError(f'time block {time_block}: give two fractions, 0 <= low < high <= 1')
@@ -136,15 +147,27 @@ class WindowSource:
     ends = np.cumsum(self._counts[members])
     picks = rng.integers(ends[-1], size=batch_size)
     which = np.searchsorted(ends, picks, side='right')
+    first, last = self._anchors or (0, 0)
+    anchors = rng.integers(first, last + 1, size=batch_size)
+    backwards = rng.random(batch_size) < self._reversal
     batch = []
-    for pick, member in zip(picks, which, strict=True):
+    for pick, member, anchor, back in zip(picks, which, anchors, backwards, strict=True):
       w = self.windows[members[member]]
       start = w.first + w.step * int(pick - ends[member] + w.count)
-      batch.append(Window(w.entry, slice(start, start + self._span(w.stride), w.stride)))
+      steps = np.arange(self.num_frames)
+      if self._anchors is not None:
+        steps = np.append(steps, anchor)
+      offsets = w.stride * steps
+      if back:
+        offsets = self._span(w.stride) - 1 - offsets
+      batch.append(Window(w.entry, start + offsets, int(anchor)))
     return batch
 
   def _span(self, stride: int) -> int:
-    return (self.num_frames - 1) * stride + 1
+    last = (
+      self.num_frames - 1 if self._anchors is None else max(self.num_frames - 1, *self._anchors)
+    )
+    return last * stride + 1
 
   def _windows_of(
     self, entry: store_lib.Entry, time_block: tuple[float, float], start_stride_ns: float | None

@@ -13,11 +13,23 @@ from tempo_jax.encoder import spatiotemporal_encoder
 from tempo_jax.geometry import rigid
 
 
-def _centred(frames: rigid.Rigid, mask: jax.Array) -> rigid.Rigid:
+def centred(frames: rigid.Rigid, mask: jax.Array) -> rigid.Rigid:
   """Frames [T, L] with the newest frame's centre at the origin, where float32 is finest."""
   weight = mask.astype(frames.translation.dtype)[:, None]
   centre = jnp.sum(frames.translation[-1] * weight, axis=0) / jnp.maximum(jnp.sum(weight), 1.0)
   return rigid.Rigid(frames.rotation, frames.translation - centre[None, None, :])
+
+
+def encoder_inputs(
+  config: Any,
+  noised: state_lib.Window,
+  clean: state_lib.State,
+  protein: protein_lib.ProteinArrays,
+) -> tuple[jax.Array, rigid.Rigid, jax.Array, protein_lib.ProteinArrays]:
+  """What the spatiotemporal encoder reads of a window; arguments as those of `Drift`."""
+  seen = noised.states if config.update_rule == 'local' else clean
+  features = update.features(config, noised)
+  return features, centred(seen.frames, protein.mask), noised.known, protein
 
 
 class Drift(nn.Module):
@@ -58,16 +70,9 @@ class Drift(nn.Module):
     """
     config = self.config
     num_frames = config.window
-    seen = noised.states if config.update_rule == 'local' else clean
-    hidden = spatiotemporal_encoder.SpatiotemporalEncoder(config.encoder, name='encoder')(
-      update.features(config, noised),
-      _centred(seen.frames, protein.mask),
-      noised.known,
-      protein,
-      sigma,
-      dt_ns,
-      temperature_K,
-    )[-1]  # [L, D]
+    encoder = spatiotemporal_encoder.SpatiotemporalEncoder(config.encoder, name='encoder')
+    inputs = encoder_inputs(config, noised, clean, protein)
+    hidden = encoder(*inputs, sigma, dt_ns, temperature_K)[-1]  # [L, D]
     hidden = nn.LayerNorm(name='head_norm')(hidden)
     hidden = nn.silu(nn.Dense(config.encoder.channels, name='head_hidden')(hidden))
     # Zero at the start of training: the first prediction is 'nothing moves'.

@@ -1,8 +1,10 @@
 """One step of the SDE dX = mu(X) dt + sigma dW (paper, section 3) as a pure function.
 
-A step first adds the noise, X~ = X + sigma eps, then the learned drift: X' = X~ + f(X~). The
-network was trained on exactly such noised windows, so that it takes out of X~ what is not
-protein-like and keeps what is; the emitted frames carry no raw noise.
+A step first adds the noise, X~ = X + sigma eps. With `objective = mse` the learned drift
+follows: X' = X~ + f(X~). The network was trained on exactly such noised windows, so that it
+takes out of X~ what is not protein-like and keeps what is; the emitted frames carry no raw
+noise. With the generative objectives X' is drawn from what was learnt of p(X' | X~); the noise
+then only says how far the window may be from data. `closure` puts either onto closed chains.
 """
 
 import dataclasses
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax import protein as protein_lib
-from tempo_jax.dynamics import drift, update
+from tempo_jax.dynamics import chain_closure, drift, generator, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
@@ -50,21 +52,51 @@ def _initialiser(config: Any) -> Callable[[jax.Array], Any]:
     positions=jnp.zeros((length, 4, 3)),
   )
   state = state_lib.State(rigid.Rigid.identity((length,)), jnp.zeros((length, 3)))
-  window = state_lib.start_window(state, config.window)
+  window = state_lib.start_window(state, config.window, initial_anchor(config, state))
   scalar = jnp.ones(())
-  shapes = jax.eval_shape(lambda: (window, window.states, protein, scalar, scalar, scalar))
+  network: Any
+  inputs: Any
+  if config.objective == 'mse':
+    network = drift.Drift(config)
+    inputs = (window, window.states, protein, scalar, scalar, scalar)
+  else:
+    network = generator.Generator(config)
+    noise = jnp.zeros((config.window, length, generator.NUM_NUMBERS))
+    level = level_lib.Level.of(config, config.levels[0])
+    inputs = (window, noise, level, protein, scalar, scalar)
   # Shapes instead of arrays: initialisers are compiled, the network is not.
-  return jax.jit(lambda rng: drift.Drift(config).lazy_init(rng, *shapes)['params'])
+  shapes = jax.eval_shape(lambda: inputs)
+  return jax.jit(lambda rng: network.lazy_init(rng, *shapes)['params'])
+
+
+def initial_anchor(config: Any, state: state_lib.State) -> state_lib.Anchor | None:
+  """The anchor of a window that has none ahead, of the kind that the model expects."""
+  return state_lib.no_anchor(state) if config.anchors == 'both' else None
 
 
 def init_params(config: Any, rng: jax.Array) -> Any:
-  """Fresh parameters of one level's drift.
+  """Fresh parameters of one level's network.
 
   Args:
     config: the model's configuration, frozen.
     rng: a key.
   """
   return _initialiser(config)(rng)
+
+
+def noised_window(
+  window: state_lib.Window,
+  sigma: jax.Array,
+  level: level_lib.Level,
+  protein: protein_lib.ProteinArrays,
+  rng: jax.Array,
+) -> state_lib.Window:
+  """The window after the noise of a step (`state.perturb`), its anchor superposed."""
+  states = state_lib.perturb(window.states, sigma, level, protein.bonded, rng)
+  anchor = window.anchor
+  if anchor is not None:
+    anchor = anchor.superposed_on(states[-1], protein.mask)
+  return state_lib.Window(states, window.known, anchor)
 
 
 def make_step(config: Any, level: level_lib.Level) -> Step:
@@ -78,7 +110,7 @@ def make_step(config: Any, level: level_lib.Level) -> Step:
     step(params, window, protein, sigma, temperature_K, rng) -> Prediction, pure, for one
     protein; sigma is a scalar.
   """
-  network = drift.Drift(config)
+  mean, sampler = drift.Drift(config), generator.Generator(config)
 
   def step(
     params: Any,
@@ -89,25 +121,33 @@ def make_step(config: Any, level: level_lib.Level) -> Step:
     rng: jax.Array,
   ) -> Prediction:
     bonded = protein.bonded
-    noised = state_lib.Window(
-      state_lib.perturb(window.states, sigma, level, bonded, rng), window.known
-    )
-    output: Any = network.apply(
-      {'params': params},
-      noised,
-      window.states,
-      protein,
-      jnp.asarray(sigma, jnp.float32),
-      level.dt_ns,
-      jnp.asarray(temperature_K, jnp.float32),
-    )
-    newest = noised.states[-1]
-    if config.update_rule == 'local':
-      states = update.apply_local(newest, output, level, bonded)
-      vector = state_lib.to_vector(states)
+    sigma = jnp.asarray(sigma, jnp.float32)
+    temperature_K = jnp.asarray(temperature_K, jnp.float32)
+    vector = None
+    if config.objective == 'mse':
+      noised = noised_window(window, sigma, level, protein, rng)
+      output: Any = mean.apply(
+        {'params': params}, noised, window.states, protein, sigma, level.dt_ns, temperature_K
+      )
+      newest = noised.states[-1]
+      if config.update_rule == 'local':
+        states = update.apply_local(newest, output, level, bonded)
+      else:
+        vector = update.apply_global(newest, output)
+        states = state_lib.from_vector(vector, bonded)
     else:
-      vector = update.apply_global(newest, output)
-      states = state_lib.from_vector(vector, bonded)
-    return Prediction(state_lib.Window(states, jnp.ones_like(window.known)), vector)
+      window_rng, noise_rng = jax.random.split(rng)
+      noised = noised_window(window, sigma, level, protein, window_rng)
+      noise = generator.draw_noise(noise_rng, config.window, bonded.shape[0])
+      states = generator.draw(
+        sampler, params, noised, protein, level, sigma, temperature_K, noise, config.passes
+      )
+    if config.closure:
+      cis = chain_closure.cis_peptides(protein.positions, bonded)
+      frames = chain_closure.close_chains(states.frames, bonded, cis)
+      states = state_lib.from_frames(frames, states.psi, bonded)
+    if vector is None:
+      vector = state_lib.to_vector(states)
+    return Prediction(window.followed_by(states), vector)
 
   return step

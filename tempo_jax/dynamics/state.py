@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.geometry import backbone, quaternion, rigid, torsion
+from tempo_jax.geometry import alignment, backbone, quaternion, rigid, torsion
 
 NUM_FEATURES = 13
 
@@ -89,22 +89,65 @@ def from_vector(vector: jax.Array, bonded: jax.Array) -> State:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Anchor:
+  """The state in which a segment ends.
+
+  Attributes:
+    state: [L].
+    frames: [] float32, frames of the level from the newest frame of the window to it. Below 1
+      it lies behind, and is not looked at.
+  """
+
+  state: State
+  frames: jax.Array
+
+  @property
+  def known(self) -> jax.Array:
+    """[] bool, whether it is still ahead."""
+    return self.frames >= 0.5
+
+  def superposed_on(self, newest: State, mask: jax.Array) -> 'Anchor':
+    """The same, superposed by CA on the newest state [L]: where it lies means nothing."""
+    motion = jax.lax.stop_gradient(
+      alignment.superpose(
+        self.state.frames.translation, newest.frames.translation, mask.astype(jnp.float32)
+      )
+    )
+    return Anchor(State(motion[None] @ self.state.frames, self.state.torsions), self.frames)
+
+
+def no_anchor(state: State) -> Anchor:
+  """Stands where a level that could have an anchor has none."""
+  return Anchor(state, jnp.zeros((), state.psi.dtype))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Window:
-  """The memory of the process: T consecutive states, the newest last.
+  """The memory of the process, T consecutive states with the newest last, and its aim.
 
   Attributes:
     states: [T, L].
     known: [T] bool, False where there is no such frame and the entry is a placeholder.
+    anchor: where the segment ends; None for a model whose `anchors` is 'start'.
   """
 
   states: State
   known: jax.Array
+  anchor: Anchor | None = None
+
+  def followed_by(self, states: State) -> 'Window':
+    """The window of the next T states, [T, L]."""
+    anchor = self.anchor
+    if anchor is not None:
+      anchor = Anchor(anchor.state, anchor.frames - self.known.shape[0])
+    return Window(states, jnp.ones_like(self.known), anchor)
 
 
-def start_window(state: State, num_frames: int) -> Window:
+def start_window(state: State, num_frames: int, anchor: Anchor | None = None) -> Window:
   """Window of one known state [L] and nothing before it."""
   states = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_frames, *x.shape)), state)
-  return Window(states, jnp.arange(num_frames) == num_frames - 1)
+  return Window(states, jnp.arange(num_frames) == num_frames - 1, anchor)
 
 
 def perturb(

@@ -27,26 +27,50 @@ def num_outputs(config: Any) -> int:
   return _LOCAL_OUTPUTS if config.update_rule == 'local' else state_lib.NUM_FEATURES
 
 
+def motion_numbers(motion: rigid.Rigid) -> jax.Array:
+  """Rotation matrix and translation (Å) of motions [...]: [..., 12]."""
+  return jnp.concatenate([motion.rotation.reshape(*motion.shape, 9), motion.translation], axis=-1)
+
+
+def _anchor_features(window: state_lib.Window) -> jax.Array:
+  """[L, 21]: the motion to the anchor, its torsions, and how far in time it is."""
+  anchor, newest = window.anchor, window.states[-1]
+  assert anchor is not None
+  motion = newest.frames.inverse() @ anchor.state.frames
+  ahead = jnp.maximum(anchor.frames, 1.0)
+  # The motion that remains per frame falls as 1 / frames.
+  time = jnp.stack([jnp.ones_like(ahead), 1.0 / ahead, 0.3 * jnp.log(ahead)])
+  numbers = jnp.concatenate(
+    [
+      motion_numbers(motion),
+      torsion.to_sin_cos(anchor.state.torsions),
+      jnp.broadcast_to(time, (*motion.shape, 3)),
+    ],
+    axis=-1,
+  )
+  return jnp.where(anchor.known, numbers, 0.0)
+
+
 def features(config: Any, window: state_lib.Window) -> jax.Array:
   """The numbers per residue and frame that the network reads.
 
   Returns:
     [T, L, F], zero for unknown frames. `local`: the motion from the newest frame to each frame
-    in the residue's own frame (rotation matrix, translation in Å), and sines and cosines of
-    the torsions; `global`: the paper's 13 numbers.
+    in the residue's own frame (rotation matrix, translation in Å), sines and cosines of the
+    torsions, and the same of the anchor where the model has anchors; `global`: the paper's 13
+    numbers.
   """
   states = window.states
   if config.update_rule == 'local':
     newest = states.frames[-1]
     motion = newest[None].inverse() @ states.frames
     numbers = jnp.concatenate(
-      [
-        motion.rotation.reshape(*motion.shape, 9),
-        motion.translation,
-        torsion.to_sin_cos(states.torsions),
-      ],
-      axis=-1,
+      [motion_numbers(motion), torsion.to_sin_cos(states.torsions)], axis=-1
     )
+    if window.anchor is not None:
+      ahead = _anchor_features(window)[None]
+      ahead = jnp.broadcast_to(ahead, (*motion.shape, ahead.shape[-1]))
+      numbers = jnp.concatenate([numbers, ahead], axis=-1)
   else:
     numbers = state_lib.to_vector(states)
   return jnp.where(window.known[:, None, None], numbers, 0.0)
@@ -73,6 +97,38 @@ def apply_local(
   # Products of many float32 rotations drift from orthogonality over a long rollout.
   frames = (newest.frames[None] @ motion).orthonormalised()
   return state_lib.from_frames(frames, newest.psi[None] + turn, bonded)
+
+
+def apply_motions(
+  newest: state_lib.State, numbers: jax.Array, level: level_lib.Level, bonded: jax.Array
+) -> state_lib.State:
+  """The states that the numbers y describe: T exp(y), psi turned where it is free.
+
+  Args:
+    newest: [L] the state that they start from.
+    numbers: [T, L, 7] translation and rotation vector in units of one step's spread, and the
+      turn of psi, rad.
+    level: the level's scalars, with `translation_std` (Å) and `rotation_std` (rad).
+    bonded: [L] bool.
+
+  Returns:
+    [T, L] states.
+  """
+  motion = rigid.Rigid.exp(
+    level.translation_std * numbers[..., :3], level.rotation_std * numbers[..., 3:6]
+  )
+  # Products of many float32 rotations drift from orthogonality over a long rollout.
+  frames = (newest.frames[None] @ motion).orthonormalised()
+  return state_lib.from_frames(frames, newest.psi[None] + numbers[..., 6], bonded)
+
+
+def motions(newest: state_lib.State, states: state_lib.State, level: level_lib.Level) -> jax.Array:
+  """The numbers [T, L, 7] that lead from the newest state [L] to states [T, L]."""
+  translation, rotation = (newest.frames[None].inverse() @ states.frames).log()
+  turn = states.psi - newest.psi[None]
+  return jnp.concatenate(
+    [translation / level.translation_std, rotation / level.rotation_std, turn[..., None]], axis=-1
+  )
 
 
 def _away_from_zero(x: jax.Array) -> jax.Array:

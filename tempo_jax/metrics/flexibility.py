@@ -94,6 +94,38 @@ def pairwise_rmsd(superposed: np.ndarray, other: np.ndarray | None = None) -> fl
   return total / (len(a) * len(b)) / np.sqrt(num_residues)
 
 
+def ca_distance_spread(positions: np.ndarray) -> float:
+  """Standard deviation of CA-CA distances over the frames, mean over all pairs of residues.
+
+  Args:
+    positions: [F, L, 4, 3] Å; superposition does not matter.
+
+  Returns:
+    Å; NaN for a single residue.
+  """
+  ca = positions[:, :, CA].astype(np.float64)
+  length = ca.shape[1]
+  if length < 2:
+    return float('nan')
+  total = 0.0
+  for i in range(length - 1):  # One residue at a time: memory grows as L.
+    total += np.linalg.norm(ca[:, i + 1 :] - ca[:, i : i + 1], axis=-1).std(axis=0).sum()
+  return float(total / (length * (length - 1) / 2))
+
+
+def step_lengths(positions: np.ndarray) -> np.ndarray:
+  """CA-RMSD between successive frames, each superposed on the one before.
+
+  Args:
+    positions: [..., F, L, 4, 3] Å.
+
+  Returns:
+    [..., F - 1] float64 Å.
+  """
+  ca = positions[..., CA, :]
+  return superposition.rmsd(ca[..., 1:, :, :], ca[..., :-1, :, :])
+
+
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
   """Pearson's correlation coefficient.
 

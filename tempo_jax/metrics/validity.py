@@ -21,6 +21,10 @@ _GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO
 MAX_C_N = residue_selection.MAX_BOND
 MIN_CA_CA = 2.5
 MAX_CA_CA = 4.5
+# Å. What a chain that closes as MD's does stays within; narrower than the limits above, which
+# leave room for other people's models.
+CLOSED_CA_CA = 2.8, 4.2
+CLOSED_C_N = 1.7
 # Paper, section 9: the clash ratio counts frames with two atoms nearer than this.
 CLASH_DISTANCE = residue_selection.CLASH_DISTANCE
 # BioEmu's filter: no atoms of residues at least three apart nearer than this.

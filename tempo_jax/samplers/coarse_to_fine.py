@@ -6,7 +6,8 @@ so that they form a batch: for 400 frames at 20 and 1 ns, 10 + 10 sequential pas
 network instead of 210.
 
 Times: state 0 of the coarsest level is the input; segment k starts at coarse state k and yields
-the frames at 20 k + 1 ... 20 k + 20 ns. Coarse states are not emitted themselves.
+the frames at 20 k + 1 ... 20 k + 20 ns. Coarse states are not emitted themselves, unless the
+model's `anchors` is 'both': then segment k also sees coarse state k + 1, and ends in it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,8 @@ def refine(
   temperature_K: jax.Array,
   rng: jax.Array,
   segment_batch_size: int | None,
+  ends: state_lib.State | None = None,
+  ratio: int = 0,
 ) -> state_lib.State:
   """Rolls one level out from each of several starts.
 
@@ -60,6 +63,8 @@ def refine(
     temperature_K: [] temperature, K.
     rng: a key.
     segment_batch_size: segments computed together; None: all.
+    ends: states [S, L] that a model with anchors reaches after `ratio` frames; None: none.
+    ratio: see `ends`.
 
   Returns:
     States [S, frames_per_segment, L]. The batch size does not change them.
@@ -67,16 +72,24 @@ def refine(
   level = level_lib.Level.of(config, level_name)
   step = sde.make_step(config, level)
 
-  def one_segment(start_and_rng):
-    start, rng = start_and_rng
-    window = state_lib.start_window(start, config.window)
-    return rollout_lib.rollout(
+  def one_segment(inputs):
+    start, rng, end = inputs
+    anchor = sde.initial_anchor(config, start)
+    if end is not None:
+      anchor = state_lib.Anchor(end, jnp.float32(ratio))
+    window = state_lib.start_window(start, config.window, anchor)
+    states = rollout_lib.rollout(
       step, params, window, protein, frames_per_segment, level.noise_sample, temperature_K, rng
     )
+    if end is None or frames_per_segment < ratio:
+      return states
+    return jax.tree.map(lambda x, y: x.at[ratio - 1].set(y), states, end)
 
   num_segments = starts.psi.shape[0]
   rngs = jax.random.split(rng, num_segments)
-  return jax.lax.map(one_segment, (starts, rngs), batch_size=segment_batch_size or num_segments)
+  return jax.lax.map(
+    one_segment, (starts, rngs, ends), batch_size=segment_batch_size or num_segments
+  )
 
 
 def _in_order(states: state_lib.State, count: int) -> state_lib.State:
@@ -139,6 +152,56 @@ def descend(
   return starts
 
 
+def descend_between(
+  config: Any,
+  level_names: Sequence[str],
+  ratios: Sequence[int],
+  counts: Sequence[int],
+  params: Mapping[str, Any],
+  start: state_lib.State,
+  states: state_lib.State,
+  protein: protein_lib.ProteinArrays,
+  temperature_K: jax.Array,
+  rng: jax.Array,
+  segment_batch_size: int | None,
+) -> state_lib.State:
+  """The same for a model with anchors: each level fills in the steps of the one above.
+
+  Args:
+    config: the model's configuration.
+    level_names: the levels to go through.
+    ratios: per level, its frames per step of the level above.
+    counts: per level, its frames that are needed in all, without the start.
+    params: parameters per level name.
+    start: [L] state at time 0.
+    states: [S, L] states of the level above at its dt, 2 dt, ...
+    protein: [L] residues.
+    temperature_K: [] temperature, K.
+    rng: a key.
+    segment_batch_size: segments computed together; None: all.
+
+  Returns:
+    States [counts[-1], L] of the last level at its dt, 2 dt, ...
+  """
+  for index, (name, ratio, count) in enumerate(zip(level_names, ratios, counts, strict=True)):
+    starts = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y[:-1]]), start, states)
+    segments = refine(
+      config,
+      name,
+      params[name],
+      starts,
+      protein,
+      min(ratio, count),
+      temperature_K,
+      jax.random.fold_in(rng, index),
+      segment_batch_size,
+      ends=states,
+      ratio=ratio,
+    )
+    states = _in_order(segments, count)
+  return states
+
+
 def check_at_least_one(**numbers: int | None) -> None:
   """Raises `InputError` that names the number which is below 1; None stands for a default."""
   for name, value in numbers.items():
@@ -180,18 +243,28 @@ def sample_trajectory(
   centre = centre_of(protein.positions, protein.mask)
   start = state_lib.from_positions(protein.positions - centre[None, None, :], protein.bonded)
   counts = frame_counts(config, num_frames)
-  states = descend(
-    config,
-    config.levels,
-    (counts[0], *config_lib.frames_per_segment(config)),
-    counts,
-    params,
-    jax.tree.map(lambda x: x[None], start),
-    protein,
-    temperature_K,
-    rng,
-    segment_batch_size,
-  )
+  ratios = config_lib.frames_per_segment(config)
+  # The coarsest level is one segment without an end.
+  one_start = jax.tree.map(lambda x: x[None], start)
+  rest = (protein, temperature_K, rng, segment_batch_size)
+  if config.anchors == 'start':
+    states = descend(config, config.levels, (counts[0], *ratios), counts, params, one_start, *rest)
+  else:
+    first, *finer = config.levels
+    states = descend(config, [first], counts[:1], counts[:1], params, one_start, *rest)
+    states = descend_between(
+      config,
+      finer,
+      ratios,
+      counts[1:],
+      params,
+      start,
+      states,
+      protein,
+      temperature_K,
+      jax.random.fold_in(rng, len(counts)),
+      segment_batch_size,
+    )
   return state_lib.to_positions(states) + centre[None, None, None, :]
 
 

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
+from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import alignment
 from tempo_jax.samplers import coarse_to_fine
 
 
@@ -31,6 +33,21 @@ def level_of_spacing(config: Any, spacing_ns: float) -> int:
   )
 
 
+def _without_tumbling(
+  states: state_lib.State, protein: protein_lib.ProteinArrays
+) -> state_lib.State:
+  """Superposes each of the states [S, L] on the one before it, by CA."""
+  weights = protein.mask.astype(jnp.float32)
+
+  def one(before, state):
+    ca = state.frames.translation
+    motion = alignment.superpose(ca, before, weights)
+    frames = (motion[None] @ state.frames).orthonormalised()
+    return frames.translation, state_lib.State(frames, state.torsions)
+
+  return jax.lax.scan(one, states.frames.translation[0], states)[1]
+
+
 def make_upsampler(
   config: Any, spacing_ns: float, segment_batch_size: int | None = None
 ) -> Callable[..., jax.Array]:
@@ -44,7 +61,10 @@ def make_upsampler(
   Returns:
     upsampler(params, protein_arrays, coarse_positions [S, L, 4, 3] Å, rng,
     temperature_K=320.0) -> [S * frames per segment, L, 4, 3] Å: after each coarse frame, the
-    frames at dt, 2 dt, ... up to the time of the next.
+    frames at dt, 2 dt, ... up to the time of the next. A model with anchors fills in what lies
+    between the coarse frames, [(S - 1) * frames per segment, L, 4, 3] Å, and the last frame of
+    each segment is the coarse frame, superposed by CA on the one before: two frames are a start
+    and an end.
 
   Raises:
     InputError: no level of the model has that time step, or the batch size is below 1.
@@ -62,19 +82,23 @@ def make_upsampler(
     starts = state_lib.from_positions(
       coarse_positions - centre[None, None, None, :], protein.bonded
     )
-    counts = np.cumprod(ratios) * coarse_positions.shape[0]
-    states = coarse_to_fine.descend(
-      config,
-      config.levels[above + 1 :],
-      ratios,
-      [int(count) for count in counts],
-      params,
-      starts,
-      protein,
-      jnp.asarray(temperature_K, jnp.float32),
-      rng,
-      segment_batch_size,
-    )
+    anchored = config.anchors == 'both'
+    num_segments = coarse_positions.shape[0] - (1 if anchored else 0)
+    if num_segments < 1:
+      raise InputError(
+        'this model fills in the motion between frames: give at least two coarse frames'
+      )
+    counts = [int(count) for count in np.cumprod(ratios) * num_segments]
+    names = config.levels[above + 1 :]
+    rest = (protein, jnp.asarray(temperature_K, jnp.float32), rng, segment_batch_size)
+    if anchored:
+      starts = _without_tumbling(starts, protein)
+      first, later = starts[0], starts[1:]
+      states = coarse_to_fine.descend_between(
+        config, names, ratios, counts, params, first, later, *rest
+      )
+    else:
+      states = coarse_to_fine.descend(config, names, ratios, counts, params, starts, *rest)
     return state_lib.to_positions(states) + centre[None, None, None, :]
 
   return jax.jit(upsampler)

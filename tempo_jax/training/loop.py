@@ -28,11 +28,13 @@ from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
 from tempo_jax.training import (
   checkpoint,
+  examples,
   metric_writer,
   parallel,
+  rollout_validation,
   run_config,
+  selection,
   step_spread,
-  train_step,
 )
 from tempo_jax.training import optimizer as optimizer_lib
 
@@ -49,11 +51,13 @@ class Level:
     train: batches to learn from.
     validation: batches from held-out time blocks; None where none are configured.
     scalars: the level's numbers, for the mapped steps.
+    rollouts: compares rollouts with held-out frames; None where there are none, or not wanted.
   """
 
   train: batching.Loader
   validation: batching.Loader | None
   scalars: level_lib.Level | None = None
+  rollouts: rollout_validation.RolloutValidation | None = None
 
 
 def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
@@ -65,11 +69,13 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
     source = windows.WindowSource(
       store,
       dt_ns=dt_ns,
-      num_frames=train_step.frames_per_window(config),
+      num_frames=examples.frames_per_window(config),
       split=split,
       seed=config.seed,
       time_block=tuple(block),
       start_stride_ns=dt_ns if name in data.aligned_starts else None,
+      anchors=examples.anchor_range(config.model, name),
+      reversal=data.reversal,
     )
     for key, reason in source.left_out:
       _LOG.warning('%s level, %s: %s left out, %s', name, split, key, reason)
@@ -126,6 +132,13 @@ def _agreed(wanted: bool, ask: bool) -> bool:
   return ask and bool(np.any(multihost_utils.process_allgather(np.array(wanted))))
 
 
+def _of_first_process(value: float) -> float:
+  """A number that all processes must agree on: it decides whether they go on together."""
+  if jax.process_count() == 1:
+    return value
+  return float(multihost_utils.process_allgather(np.float32(value))[0])
+
+
 def _finite(level: str, step: int, metrics: Mapping[str, Any], names: tuple[str, ...]) -> dict:
   """Metrics as floats; a loss or gradient that is no number ends the run."""
   values = {key: float(value) for key, value in metrics.items()}
@@ -155,6 +168,43 @@ def _validate(
   return {f'{name}/validation_{key}': float(np.mean([x[key] for x in losses])) for key in losses[0]}
 
 
+def _validations(
+  config: Any,
+  levels: Mapping[str, Level],
+  evaluate: Callable[..., Any],
+  states: checkpoint.States,
+  step: int,
+) -> dict[str, float]:
+  """The validations that are due after a step, of the averaged parameters."""
+  train = config.train
+  last = step == train.num_steps
+  scalars: dict[str, float] = {}
+  for name, level in levels.items():
+    params = states[checkpoint.state_key(config, name)].ema_params
+    if level.validation is not None and (step % train.validate_every == 0 or last):
+      scalars |= _validate(config, name, level, evaluate, params)
+    if level.rollouts is not None and (step % train.rollout_every == 0 or last):
+      # One device: a rollout is no batch that could be split.
+      scores = level.rollouts(jax.tree.map(lambda x: x.addressable_data(0), params))
+      scalars |= {f'{name}/{key}': value for key, value in scores.items()}
+  return scalars
+
+
+def _log_end(config: Any, step: int, selected: selection.Selection) -> None:
+  since = 'has never been finite'
+  if selected.step is not None:
+    since = f'has not fallen below {selected.value:.4g} of step {selected.step}'
+  _LOG.info(
+    'training ends early, at step %d of %d: %s %s in %d validations; to go on, give a larger '
+    'config.train.early_stopping_patience',
+    step,
+    config.train.num_steps,
+    selection.METRICS[config.train.select_by],
+    since,
+    selected.waited,
+  )
+
+
 @contextlib.contextmanager
 def _progress(start: int, stop: int) -> Iterator[tqdm.tqdm]:
   """A bar on a terminal; elsewhere the log lines tell."""
@@ -179,7 +229,8 @@ def train(config: Any, workdir: str) -> checkpoint.States:
       `checkpoints/`.
 
   Returns:
-    The final states.
+    The final states, by `checkpoint.state_key`; `load_model(workdir)` gives those of the best step
+    where `config.train.select_by` chooses one.
 
   Raises:
     InputError: the configuration or the data cannot be used, or the loss is no longer finite.
@@ -190,6 +241,12 @@ def train(config: Any, workdir: str) -> checkpoint.States:
   parallel.check_batch_size(config.data.batch_size)
   store = store_lib.Store(config.data.store)
   levels = {name: _loaders(config, store, name) for name in config.train.levels}
+  if config.train.select_by in selection.METRICS and not any(x.validation for x in levels.values()):
+    raise InputError(
+      f'config.train.select_by = {config.train.select_by!r}: no level has held-out windows (the '
+      'warnings above say why): give a wider config.data.validation_block, longer trajectories, or '
+      "select_by = 'last'"
+    )
 
   try:
     os.makedirs(workdir, exist_ok=True)
@@ -217,9 +274,9 @@ def train(config: Any, workdir: str) -> checkpoint.States:
   checkpointer = checkpoint.Checkpointer(
     workdir, config.train.keep_checkpoints, config.train.keep_period
   )
-  start = 0
+  start, selected = 0, selection.Selection()
   if checkpointer.latest_step is not None:
-    states = checkpointer.restore(states)
+    states, selected = checkpointer.restore(states)
     start = checkpointer.latest_step
     if start > config.train.num_steps:
       raise InputError(
@@ -228,14 +285,21 @@ def train(config: Any, workdir: str) -> checkpoint.States:
       )
     _LOG.info('resumed from step %d', start)
 
-  frozen = config_lib.freeze(config)
-  optimizer = optimizer_lib.make_optimizer(config.train)
+  if start < config.train.num_steps and selected.is_over(config.train.early_stopping_patience):
+    _log_end(config, start, selected)
+    checkpointer.close()
+    return states
+
+  frozen = config_lib.freeze(run_config.in_updates(config))
+  optimizer = optimizer_lib.make_optimizer(frozen.train)
   for name, level in levels.items():
     level.scalars = parallel.replicate(level_lib.Level.of(frozen.model, name))
+    if level.validation is not None and config.train.rollout_every:
+      level.rollouts = rollout_validation.RolloutValidation(config, name, level.validation.source)
   step = parallel.map_train_step(frozen, optimizer)
   evaluate = parallel.map_evaluation_step(frozen)
   try:
-    states = _run(config, workdir, levels, step, evaluate, states, start, checkpointer)
+    states = _run(config, workdir, levels, step, evaluate, states, start, selected, checkpointer)
   finally:
     checkpointer.close()
   return states
@@ -249,10 +313,12 @@ def _run(
   evaluate: Callable[..., Any],
   states: checkpoint.States,
   start: int,
+  selected: selection.Selection,
   checkpointer: checkpoint.Checkpointer,
 ) -> checkpoint.States:
-  """Steps start + 1 ... num_steps."""
+  """Steps start + 1 ... num_steps, or until validation no longer improves."""
   num_steps = config.train.num_steps
+  validated = [name for name, level in levels.items() if level.validation is not None]
   rng = jax.random.key(config.seed)
   rngs = parallel.replicate(
     {name: jax.random.fold_in(rng, index) for index, name in enumerate(config.model.levels)}
@@ -288,8 +354,9 @@ def _run(
       # The devices worked on the last step while the batches were read; only now look at it.
       settle()
       for name, (batch, names) in batches.items():
-        states[name], metrics = mapped_step(
-          states[name], levels[name].scalars, parallel.split_batch(batch), rngs[name]
+        key = checkpoint.state_key(config, name)
+        states[key], metrics = mapped_step(
+          states[key], levels[name].scalars, parallel.split_batch(batch), rngs[name]
         )
         pending[name] = (step, metrics, names)
       bar.update()
@@ -304,19 +371,24 @@ def _run(
         # At most: the devices may have been busy meanwhile.
         scalars['data_wait_share'] = waited / seconds
         clock, clock_step, waited = now, step, 0.0
-      if step % config.train.validate_every == 0 or last:
-        for name, level in levels.items():
-          if level.validation is not None:
-            scalars |= _validate(config, name, level, evaluate, states[name].ema_params)
+      scalars |= _validations(config, levels, evaluate, states, step)
+      judged = selection.value(config.train.select_by, scalars, validated)
+      if judged is not None:
+        selected = selected.after(step, _of_first_process(judged))
       if scalars and writer is not None:
         writer.write(step, scalars)
         text = ', '.join(f'{key} {value:.4g}' for key, value in scalars.items())
         _LOG.info('step %d: %s', step, text)
         bar.set_postfix({k: f'{v:.3g}' for k, v in scalars.items() if k.endswith('/loss')})
       stopping = _agreed(stop.wanted, ask=step % config.train.log_every == 0)
-      if step % config.train.checkpoint_every == 0 or last or stopping:
+      over = selected.is_over(config.train.early_stopping_patience)
+      improved = selected.step == step
+      if step % config.train.checkpoint_every == 0 or improved or last or stopping or over:
         settle()  # Never save a state that is no longer finite.
-        checkpointer.save(step, states, config)
+        checkpointer.save(step, states, config, selected)
+      if over and not last:
+        _log_end(config, step, selected)
+        break
       if stopping and not last:
         print(
           f'stopped after step {step} of {num_steps}; the same command resumes there',

@@ -8,6 +8,7 @@ from typing import Any
 
 from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
+from tempo_jax.training import selection
 
 CONFIG_FILE = 'config.json'
 
@@ -17,6 +18,7 @@ _MAY_CHANGE = (
   'data.store',  # Stores move.
   *('train.num_steps', 'train.log_every', 'train.validate_every', 'train.validation_batches'),
   *('train.checkpoint_every', 'train.keep_checkpoints', 'train.keep_period'),
+  *('train.rollout_every', 'train.early_stopping_patience'),
 )
 # Measured by the first stretch and taken over by the next.
 _MEASURED = ('translation_std', 'rotation_std')
@@ -26,8 +28,10 @@ _AT_LEAST_ONE = {
   'train': (
     *('num_steps', 'unroll', 'teacher_forcing_steps', 'log_every', 'validate_every'),
     *('validation_batches', 'checkpoint_every', 'keep_checkpoints'),
+    *('rollout_replicas', 'rollout_proteins', 'rollout_frames'),
   ),
 }
+_AT_LEAST_ZERO = ('rollout_every', 'early_stopping_patience')
 
 
 def check(config: Any) -> None:
@@ -41,9 +45,18 @@ def check(config: Any) -> None:
     for name in names:
       if config[section][name] < 1:
         raise InputError(f'config.{section}.{name} = {config[section][name]}: at least 1 is needed')
+  for name in _AT_LEAST_ZERO:
+    if config.train[name] < 0:
+      raise InputError(f'config.train.{name} = {config.train[name]}: at least 0 is needed')
+  _check_selection(config)
   levels, known = tuple(config.train.levels), tuple(config.model.levels)
   if not levels or not set(levels) <= set(known):
     raise InputError(f'config.train.levels = {levels}: choose from config.model.levels = {known}')
+  if config.model.get('shared_levels', False) and set(levels) != set(known):
+    raise InputError(
+      f'config.train.levels = {levels}: levels that share their parameters '
+      f'(config.model.shared_levels) train together: give all of {known}'
+    )
   aligned = tuple(config.data.aligned_starts)
   if not set(aligned) <= set(known):
     raise InputError(
@@ -55,6 +68,47 @@ def check(config: Any) -> None:
       raise InputError(
         f'config.model.level.{name}: 0 <= noise_min <= noise_max and 0 <= noise_sample are needed'
       )
+
+
+def _check_selection(config: Any) -> None:
+  train = config.train
+  choices = (*selection.METRICS, 'last')
+  if train.select_by not in choices:
+    raise InputError(
+      f'config.train.select_by = {train.select_by!r}: choose one of {", ".join(choices)}'
+    )
+  if train.select_by == 'last':
+    if train.early_stopping_patience:
+      raise InputError(
+        f'config.train.early_stopping_patience = {train.early_stopping_patience} needs something '
+        'to judge by: give config.train.select_by = loss or rollout, or a patience of 0'
+      )
+    return
+  chosen = f'config.train.select_by = {train.select_by!r}'
+  if config.data.validation_block is None:
+    raise InputError(
+      f'{chosen} needs held-out data: give config.data.validation_block (fractions of every '
+      "trajectory) and config.data.validation_split, or select_by = 'last'"
+    )
+  if train.select_by == 'rollout' and not train.rollout_every:
+    raise InputError(
+      f'{chosen} needs rollouts, and config.train.rollout_every = 0 switches them off: give a '
+      "number of steps, or select_by = 'loss'"
+    )
+
+
+def in_updates(config: Any) -> Any:
+  """The configuration with its schedules counted in updates of one state.
+
+  Each step updates the state of every level once: one that all levels share, as often as there
+  are levels.
+  """
+  if not config.model.get('shared_levels', False):
+    return config
+  config = config_lib.from_dict(config_lib.to_dict(config))
+  for name in ('num_steps', 'warmup_steps', 'teacher_forcing_steps'):
+    config.train[name] *= len(config.train.levels)
+  return config
 
 
 def read(workdir: str) -> Any | None:

@@ -9,13 +9,13 @@ import numpy as np
 
 from tempo_jax.data import batching
 from tempo_jax.geometry import backbone
-from tempo_jax.training import train_step
+from tempo_jax.training import examples
 
 
 @jax.jit
 def _squares(batch: batching.Batch, first_target: jax.Array) -> tuple[jax.Array, ...]:
   def one(positions, mask):
-    frames = backbone.frames_from_atoms(train_step.without_tumbling(positions, mask))
+    frames = backbone.frames_from_atoms(examples.without_tumbling(positions, mask))
     newest = frames[first_target - 1]
     translation, rotation = (newest[None].inverse() @ frames).log()
     # Frames after the newest known one, up to as many as one pass predicts.

@@ -1,4 +1,4 @@
-"""One optimisation step of one level: unrolled windows, teacher forcing, gradient, update."""
+"""One optimisation step of one level: loss of a batch, gradient, update."""
 
 from typing import Any
 
@@ -6,39 +6,24 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.data import batching
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
-from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import alignment
-from tempo_jax.training import losses, train_state
+from tempo_jax.training import (
+  energy_score,
+  examples,
+  flow_matching,
+  losses,
+  mean_squared_error,
+  train_state,
+)
 
-
-def frames_per_window(config: Any) -> int:
-  """Frames that one training example must provide."""
-  return config.model.window * (config.train.unroll + 1)
-
-
-def without_tumbling(positions: jax.Array, mask: jax.Array) -> jax.Array:
-  """Superposes every frame on the first by CA and centres them.
-
-  Args:
-    positions: [F, L, 4, 3] Å.
-    mask: [L] bool.
-
-  Returns:
-    [F, L, 4, 3] Å.
-  """
-  weights = mask.astype(positions.dtype)
-  origin = jnp.sum(positions[0, :, 1] * weights[:, None], axis=0) / jnp.sum(weights)
-  reference = positions[0, :, 1] - origin[None, :]
-
-  def fit(frame):
-    motion = alignment.superpose(frame[:, 1], reference, weights)
-    return motion[None, None].apply(frame)
-
-  return jax.vmap(fit)(positions)
+# Each takes (config, level, params, example, protein, temperature_K, forcing, rng) and returns
+# sums over residues and, if it penalises clashes, over atom pairs.
+_OBJECTIVES = {
+  'mse': mean_squared_error.example_loss,
+  'flow_matching': flow_matching.example_loss,
+  'energy_score': energy_score.example_loss,
+}
 
 
 def teacher_forcing(config: Any, step: jax.Array) -> jax.Array:
@@ -46,65 +31,6 @@ def teacher_forcing(config: Any, step: jax.Array) -> jax.Array:
   fraction = jnp.clip(step / config.train.teacher_forcing_steps, 0.0, 1.0)
   first, last = config.train.teacher_forcing_start, config.train.teacher_forcing_end
   return first + (last - first) * fraction
-
-
-def unrolled_loss(
-  config: Any,
-  level: level_lib.Level,
-  params: Any,
-  positions: jax.Array,
-  protein: protein_lib.ProteinArrays,
-  temperature_K: jax.Array,
-  forcing: jax.Array,
-  rng: jax.Array,
-) -> dict[str, jax.Array]:
-  """Loss sums of one protein over a rollout of several windows, differentiable through it.
-
-  Args:
-    config: the experiment's configuration, frozen.
-    level: the level's scalars.
-    params: its parameters.
-    positions: [T (unroll + 1), L, 4, 3] Å, consecutive true frames of the level.
-    protein: [L] residues.
-    temperature_K: [] K.
-    forcing: [] probability of teacher forcing.
-    rng: a key.
-
-  Returns:
-    Sums as in `losses.window_loss`, averaged over the unrolled windows.
-  """
-  length = config.model.window
-  step = sde.make_step(config.model, level)
-  positions = without_tumbling(positions, protein.mask)
-  states = state_lib.from_positions(positions, protein.bonded)
-  # [U + 1, T, L]
-  windows = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), states)
-
-  start_rng, noise_rng, sigma_rng, forcing_rng = jax.random.split(rng, 4)
-  unroll = config.train.unroll
-  forced = jax.random.bernoulli(forcing_rng, forcing, (unroll,))
-  sigmas = jax.random.uniform(sigma_rng, (unroll,), minval=level.noise_min, maxval=level.noise_max)
-  # A sampler starts from one conformation: some examples do as well.
-  from_start = jax.random.bernoulli(start_rng, config.train.start_probability)
-  known = ~from_start | (jnp.arange(length) == length - 1)
-
-  def one_window(window, inputs):
-    true, forced, sigma, rng = inputs
-    prediction = step(params, window, protein, sigma, temperature_K, rng)
-    sums = losses.window_loss(
-      config.model, level, prediction, true, protein, config.train.clash_power
-    )
-    following = jax.tree.map(lambda t, p: jnp.where(forced, t, p), true, prediction.window.states)
-    return state_lib.Window(following, jnp.ones_like(window.known)), sums
-
-  first = state_lib.Window(jax.tree.map(lambda x: x[0], windows), known)
-  rest = jax.tree.map(lambda x: x[1:], windows)
-  if config.train.rematerialise:
-    one_window = jax.checkpoint(one_window)
-  _, sums = jax.lax.scan(
-    one_window, first, (rest, forced, sigmas, jax.random.split(noise_rng, unroll))
-  )
-  return jax.tree.map(jnp.mean, sums)
 
 
 def batch_loss(
@@ -130,13 +56,17 @@ def batch_loss(
   Returns:
     The share, and its terms.
   """
+  objective = _OBJECTIVES[config.model.objective]
 
-  def one_example(positions, protein, temperature_K, rng):
-    return unrolled_loss(config, level, params, positions, protein, temperature_K, forcing, rng)
+  def one_example(positions, anchor, protein, temperature_K, rng):
+    example = examples.make_example(config.model, positions, anchor, protein)
+    return objective(config, level, params, example, protein, temperature_K, forcing, rng)
 
-  sums = jax.vmap(one_example)(batch.positions, batch.protein, batch.temperature_K, rngs)
+  sums = jax.vmap(one_example)(
+    batch.positions, batch.anchor, batch.protein, batch.temperature_K, rngs
+  )
   terms = {name: jnp.sum(value) / totals[name] for name, value in sums.items()}
-  return terms['error'] + config.train.clash_weight * terms['clash'], terms
+  return terms['error'] + config.train.clash_weight * terms.get('clash', 0.0), terms
 
 
 def _all_sum(tree: Any, axis_name: str | None) -> Any:

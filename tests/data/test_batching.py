@@ -30,9 +30,9 @@ class FakeStore:
     self.fail_at: tuple[str, int] | None = None
 
   def read_async(self, entry, frames):
-    self.reads.append((entry.key, frames.start))
+    self.reads.append((entry.key, frames[0]))
     future = concurrent.futures.Future()
-    if (entry.key, frames.start) == self.fail_at:
+    if (entry.key, frames[0]) == self.fail_at:
       future.set_exception(InputError('a frame is missing'))
     else:
       future.set_result(self.data[entry.key][frames])
@@ -110,7 +110,7 @@ def test_batch_holds_the_windows_that_it_names(store):
       )
       np.testing.assert_array_equal(batch.protein.bonded[i], np.arange(length) < entry.length - 1)
       assert batch.temperature_K[i] == 300.0 + entry.length
-  assert len(jax.tree.leaves(batch)) == 8
+  assert len(jax.tree.leaves(batch)) == 9
 
 
 def test_one_bucket_per_batch_and_few_shapes(store):

@@ -19,7 +19,7 @@ def entry(num_frames, dt_ns=0.01, **kwargs):
 
 def frames_of(window):
   """The frames that reading the window touches, independently of numpy's slicing."""
-  return list(range(window.frames.start, window.frames.stop, window.frames.step))
+  return list(window.frames)
 
 
 def all_frames(source):
@@ -100,7 +100,7 @@ def test_time_blocks_share_no_frame(num_frames):
 
 def test_start_stride_gives_the_papers_coarse_windows():
   source = windows.WindowSource(fake_store(entry(400, 1.0)), 20.0, 2, start_stride_ns=20.0)
-  starts = {window.frames.start for step in range(40) for window in source.draw(step, 16)}
+  starts = {int(window.frames[0]) for step in range(40) for window in source.draw(step, 16)}
   assert starts == set(range(0, 380, 20))
   assert source.num_windows == 19
   assert all_frames(source) == {('toy/T300/R1', frame) for frame in range(0, 400, 20)}
@@ -173,3 +173,31 @@ def test_splits():
 def test_settings_out_of_range(kwargs):
   with pytest.raises(InputError):
     windows.WindowSource(fake_store(entry(100)), **{'dt_ns': 0.02, 'num_frames': 3, **kwargs})
+
+
+def test_anchor_is_one_more_frame_of_the_block():
+  source = windows.WindowSource(
+    fake_store(entry(100)), 0.02, 4, time_block=(0.5, 1.0), anchors=(2, 11)
+  )
+  drawn = [window for step in range(60) for window in source.draw(step, 8)]
+  assert {window.anchor for window in drawn} == set(range(2, 12))
+  for window in drawn:
+    first, *rest = window.frames
+    np.testing.assert_array_equal(rest[:3], first + 2 * np.arange(1, 4))
+    assert window.frames[4] == first + 2 * window.anchor
+    # There is room for the farthest anchor, whichever is drawn.
+    assert first >= 50 and first + 2 * 11 < 100
+  # An anchor within the window needs no room.
+  assert windows.WindowSource(fake_store(entry(100)), 0.02, 4, anchors=(0, 0)).num_windows == 94
+
+
+def test_reversed_windows_are_the_same_stretches_backwards():
+  source = windows.WindowSource(fake_store(entry(30)), 0.02, 4, anchors=(3, 6), reversal=0.4)
+  drawn = [window for step in range(200) for window in source.draw(step, 8)]
+  direction = np.array([np.sign(window.frames[1] - window.frames[0]) for window in drawn])
+  assert np.mean(direction < 0) == pytest.approx(0.4, abs=0.04)
+  for window, sign in zip(drawn, direction, strict=True):
+    np.testing.assert_array_equal(
+      window.frames, window.frames[0] + 2 * sign * np.array([0, 1, 2, 3, window.anchor])
+    )
+    assert min(window.frames) >= 0 and max(window.frames) < 30

@@ -1,15 +1,19 @@
 import json
+import logging
 import pathlib
+import shutil
 import signal
 
 import jax
 import numpy as np
 import pytest
 
+from tempo_jax import config as config_lib
 from tempo_jax import model as model_lib
 from tempo_jax.data import store
+from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
-from tempo_jax.training import loop, parallel
+from tempo_jax.training import checkpoint, loop, parallel, rollout_validation, run_config
 from tests.data import synthetic
 from tests.training import examples
 
@@ -21,7 +25,7 @@ def store_path(tmp_path_factory):
 
 @pytest.fixture(scope='module', autouse=True)
 def compile_once(tmp_path_factory):
-  """Runs on the same shapes share their compiled steps, as they would not from run to run."""
+  """Steps that differ in what is no part of the program share the compiled one."""
   names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
   before = [getattr(jax.config, name) for name in names]
   for name, value in zip(names, (str(tmp_path_factory.mktemp('xla')), 0.0), strict=True):
@@ -31,11 +35,46 @@ def compile_once(tmp_path_factory):
     jax.config.update(name, value)
 
 
+# Settings of `train` that no mapped step reads.
+_OUTSIDE = ('_every', 'keep_checkpoints', 'select_by', 'patience', 'rollout_frames')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def map_once():
+  """Runs of the same steps share the mapped ones: else tracing them takes most of the time."""
+
+  def shared(make):
+    made = {}
+
+    def mapped(config, *rest):
+      key = config_lib.to_dict(config)
+      key['train'] = {k: v for k, v in key['train'].items() if not k.endswith(_OUTSIDE)}
+      key = json.dumps(key, sort_keys=True)
+      if key not in made:
+        made[key] = make(config, *rest)
+      return made[key]
+
+    return mapped
+
+  with pytest.MonkeyPatch.context() as patch:
+    for name in ('map_train_step', 'map_evaluation_step'):
+      patch.setattr(parallel, name, shared(getattr(parallel, name)))
+    yield
+
+
+def experiment(store_path, variant='', **train):
+  """Small programs: one window, no features of the surroundings; no rollouts."""
+  config = examples.experiment(store_path, variant, unroll=1, rematerialise=False)
+  config.model.encoder.num_neighbours = 0
+  config.train.update({'rollout_every': 0, 'rollout_replicas': 2, 'rollout_frames': 4} | train)
+  return config
+
+
 @pytest.fixture(scope='module')
 def straight(store_path, tmp_path_factory):
   """Six steps in one go."""
   workdir = tmp_path_factory.mktemp('straight')
-  return workdir, loop.train(examples.experiment(store_path), str(workdir))
+  return workdir, loop.train(experiment(store_path, rollout_every=3), str(workdir))
 
 
 def lines(workdir):
@@ -55,7 +94,13 @@ def test_writes_what_the_interface_promises(straight):
   written = lines(workdir)
   assert [line['step'] for line in written] == [1, 2, 3, 4, 5, 6]
   assert all(np.isfinite(list(line.values())).all() for line in written)
-  assert 'fine/validation_loss' in written[2]
+  for line in written:
+    validated = line['step'] in (3, 6)
+    assert ('fine/validation_loss' in line) == validated
+    for name in ('jsd', 'spread', 'step', 'broken'):
+      assert (f'fine/rollout_{name}' in line) == validated
+    # Its held-out stretch is too short for a window.
+    assert not any(name.startswith(('coarse/validation', 'coarse/rollout')) for name in line)
   assert {int(state.step) for state in states.values()} == {6}
 
 
@@ -82,7 +127,7 @@ def test_stopped_and_resumed_equals_straight(straight, store_path, tmp_path, mon
 
     return run
 
-  config = examples.experiment(store_path, checkpoint_every=100)
+  config = experiment(store_path, checkpoint_every=100, rollout_every=3)
   with monkeypatch.context() as patch:
     patch.setattr(parallel, 'map_train_step', stop_after_three)
     with pytest.raises(SystemExit, match='130'):
@@ -111,7 +156,7 @@ def test_workdir_is_a_model(straight):
 
 def test_levels_trained_apart_are_one_model(straight, store_path, tmp_path):
   for scale in ('coarse', 'fine'):
-    loop.train(examples.experiment(store_path, f'scale={scale}'), str(tmp_path / scale))
+    loop.train(experiment(store_path, f'scale={scale}'), str(tmp_path / scale))
   with pytest.raises(InputError, match=r'holds coarse but not fine: train that level too'):
     model_lib.load_model(tmp_path / 'coarse')
   model = model_lib.load_model(tmp_path)
@@ -129,7 +174,7 @@ def test_exported_model_is_the_same(straight, tmp_path):
 
 
 def test_another_configuration_is_refused(straight, store_path):
-  config = examples.experiment(store_path)
+  config = experiment(store_path)
   config.model.encoder.channels = 32
   with pytest.raises(
     InputError, match=r'another config.model.encoder.channels: give another --workdir'
@@ -151,7 +196,7 @@ def test_nan_stops_with_step_and_batch(store_path, tmp_path, monkeypatch):
   monkeypatch.setattr(parallel, 'map_train_step', broken)
   message = r'coarse level broke down at step 2: loss .* helix10/\S+@\d'
   with pytest.raises(InputError, match=message):
-    loop.train(examples.experiment(store_path), str(tmp_path))
+    loop.train(experiment(store_path), str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -162,10 +207,34 @@ def test_nan_stops_with_step_and_batch(store_path, tmp_path, monkeypatch):
     ({'model.level.coarse.dt_ns': 1.0}, r'quarter'),
     ({'model.level.fine.dt_ns': 0.03}, r'does not divide the time step'),
     ({'data.store': '/nowhere/store'}, r'/nowhere/store'),
+    ({'train.select_by': 'best'}, r"select_by = 'best': choose one of loss, rollout, last"),
+    (
+      {'train.select_by': 'loss', 'data.validation_block': None},
+      r"select_by = 'loss' needs held-out data: give config.data.validation_block",
+    ),
+    (
+      {'train.select_by': 'rollout', 'data.validation_block': None},
+      r"select_by = 'rollout' needs held-out data",
+    ),
+    (
+      {'train.select_by': 'rollout', 'train.rollout_every': 0},
+      r'needs rollouts, and config.train.rollout_every = 0 switches them off',
+    ),
+    (
+      {'train.select_by': 'loss', 'data.validation_block': (0.99, 1.0)},
+      r'no level has held-out windows',
+    ),
+    ({'train.early_stopping_patience': 3}, r'early_stopping_patience = 3 needs something'),
+    ({'train.early_stopping_patience': -1}, r'early_stopping_patience = -1: at least 0'),
+    ({'train.rollout_frames': 0}, r'rollout_frames = 0: at least 1'),
+    (
+      {'train.levels': ('fine',), 'model.shared_levels': True},
+      r'levels that share their parameters .* train together: give all of',
+    ),
   ],
 )
 def test_unusable_settings_are_refused(store_path, tmp_path, change, message):
-  config = examples.experiment(store_path)
+  config = experiment(store_path)
   with config.unlocked():
     config.update_from_flattened_dict(change)
   with pytest.raises(InputError, match=message):
@@ -179,3 +248,147 @@ def test_store_entry_with_a_hole_names_it(tmp_path):
   positions[50, 3, 1, 0] = np.nan
   with pytest.raises(InputError, match='toy'), store.StoreWriter(path) as writer:
     writer.add(synthetic.entry(), positions)
+
+
+@pytest.fixture(scope='module')
+def half_way(straight, tmp_path_factory):
+  """The straight run as if it had been killed after step 3."""
+  workdir = tmp_path_factory.mktemp('half') / 'run'
+  shutil.copytree(straight[0], workdir)
+  shutil.rmtree(workdir / 'checkpoints' / '6')
+  return checkpoint.load_params(str(workdir))
+
+
+def judged_as(monkeypatch, values):
+  """Validation losses of the fine level, by step; returns the steps that were asked for."""
+  asked = []
+
+  def validations(config, levels, evaluate, states, step):
+    asked.append(step)
+    return {'fine/validation_loss': values[step - 1]}
+
+  monkeypatch.setattr(loop, '_validations', validations)
+  return asked
+
+
+def steps_kept(workdir):
+  return sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
+
+
+_SELECTING = {'select_by': 'loss', 'checkpoint_every': 100, 'keep_checkpoints': 1}
+
+
+def test_best_step_is_kept_and_is_the_model(
+  straight, half_way, store_path, tmp_path, monkeypatch, caplog
+):
+  asked = judged_as(monkeypatch, [5.0, 4.0, 3.0, 3.5, 3.0, 2.0])
+  config = experiment(store_path, early_stopping_patience=2, **_SELECTING)
+  with caplog.at_level(logging.INFO, 'tempo_jax'):
+    states = loop.train(config, str(tmp_path))
+  assert asked == [1, 2, 3, 4, 5]
+  assert steps_kept(tmp_path) == [3, 5]
+  assert int(states['fine'].step) == 5
+  (line,) = [x for x in caplog.messages if 'ends early' in x]
+  assert line.startswith(
+    'training ends early, at step 5 of 6: validation_loss has not fallen below 3 of step 3 in 2 '
+    'validations'
+  )
+  _, expected, _ = half_way
+  model = model_lib.load_model(tmp_path)
+  for level in ('coarse', 'fine'):
+    assert_same_bits(model.params[level], expected[level])
+
+  # The same command finds it ended, and leaves everything as it is.
+  again = loop.train(config, str(tmp_path))
+  assert asked == [1, 2, 3, 4, 5]
+  assert_same_bits(again, states)
+  # With more patience it goes on from the newest step, not from the best one.
+  config.train.early_stopping_patience = 3
+  states = loop.train(config, str(tmp_path))
+  assert asked == [1, 2, 3, 4, 5, 6]
+  assert_same_bits(states, straight[1])
+  assert steps_kept(tmp_path) == [6]  # Which is the best one now.
+  assert checkpoint.load_params(str(tmp_path))[2] == 6
+
+
+def test_resumed_run_remembers_its_best(store_path, tmp_path, monkeypatch):
+  values = [3.0, 5.0, 4.0, 4.5, 3.5, 1.0]
+  asked = judged_as(monkeypatch, values)
+  config = experiment(store_path, early_stopping_patience=4, **_SELECTING)
+
+  def interrupt(config, levels, evaluate, states, step):
+    if step == 3:
+      signal.raise_signal(signal.SIGTERM)
+    return judge(config, levels, evaluate, states, step)
+
+  judge = loop._validations
+  with monkeypatch.context() as patch:
+    patch.setattr(loop, '_validations', interrupt)
+    with pytest.raises(SystemExit, match='130'):
+      loop.train(config, str(tmp_path))
+  assert steps_kept(tmp_path) == [1, 3]
+  # Two of four validations in vain before the interruption, two after it.
+  loop.train(config, str(tmp_path))
+  assert asked == [1, 2, 3, 4, 5]
+  assert steps_kept(tmp_path) == [1, 5]
+  assert checkpoint.load_params(str(tmp_path))[2] == 1
+  # If somebody deletes the best one, the newest is the model.
+  shutil.rmtree(tmp_path / 'checkpoints' / '1')
+  assert checkpoint.load_params(str(tmp_path))[2] == 5
+
+
+def test_rollouts_that_run_off_are_never_the_best(store_path, tmp_path, monkeypatch):
+  def run_off(config, level_name, num_frames, params, starts, *_):
+    shape = (len(starts), num_frames, *starts.shape[1:])
+    return np.full(shape, 1e20, np.float32)
+
+  monkeypatch.setattr(rollout_validation, '_rollouts', run_off)
+  config = experiment(
+    store_path, select_by='rollout', rollout_every=2, early_stopping_patience=2, validate_every=100
+  )
+  states = loop.train(config, str(tmp_path))
+  assert {int(state.step) for state in states.values()} == {4}
+  written = lines(tmp_path)
+  assert [line.get('fine/rollout_jsd') for line in written] == [None, np.inf, None, np.inf]
+  assert written[1]['fine/rollout_broken'] == 1.0
+  assert checkpoint.load_params(str(tmp_path))[2] == 4
+
+
+def test_model_shared_by_all_levels(store_path, tmp_path):
+  config = experiment(store_path, num_steps=2, select_by='loss')
+  config.model.shared_levels = True
+  workdir = tmp_path / 'run'
+  states = loop.train(config, str(workdir))
+  assert set(states) == {'shared'}
+
+  # The same by hand: one state, the coarse batch before the fine one.
+  trained = run_config.read(str(workdir))
+  frozen = config_lib.freeze(run_config.in_updates(trained))
+  assert frozen.train.num_steps == 4
+  step = parallel.map_train_step(frozen, None)  # The one that was mapped before.
+  state = parallel.replicate(checkpoint.initial_states(trained))['shared']
+  loaders = {
+    name: loop._loaders(trained, store.Store(store_path), name) for name in trained.model.levels
+  }
+  for index in range(2):
+    for number, name in enumerate(('coarse', 'fine')):
+      rng = jax.random.fold_in(jax.random.key(config.seed), number)
+      state, _ = step(
+        state,
+        parallel.replicate(level_lib.Level.of(frozen.model, name)),
+        parallel.split_batch(loaders[name].train.batch(index)[0]),
+        parallel.replicate(rng),
+      )
+  assert_same_bits(states['shared'], state)
+  assert int(state.step) == 4
+
+  model = model_lib.load_model(workdir)
+  assert set(model.params) == {'coarse', 'fine'}
+  assert model.params['coarse'] is model.params['fine']
+  assert_same_bits(model.params['fine'], state.ema_params)
+  model.save(tmp_path / 'exported')
+  with np.load(tmp_path / 'exported' / 'params.npz') as stored:
+    assert len(stored.files) == len(jax.tree.leaves(state.params))
+  again = model_lib.load_model(tmp_path / 'exported')
+  assert again.params['coarse'] is again.params['fine']
+  assert_same_bits(again.params['fine'], state.ema_params)

@@ -16,6 +16,7 @@ from tempo_jax.data import batching
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.training import examples as examples_lib
 from tempo_jax.training import step_spread, train_state, train_step
 from tests import builders
 from tests.training import examples
@@ -34,6 +35,7 @@ def window():
   batch = batching.Batch(
     protein.arrays,
     trajectory.backbone_positions(traj, protein, atom_index),
+    np.int32(0),
     np.float32(320.0),
   )
   return jax.tree.map(lambda x: np.asarray(x)[None], batch)
@@ -44,6 +46,7 @@ def config(window):
   config = examples.experiment(
     'nowhere', unroll=1, start_probability=0.0, rematerialise=False, ema_decay=0.0
   )
+  config.model.update({'objective': 'mse', 'closure': False, 'anchors': 'start'})
   config.model.encoder.update(channels=32, num_heads=2, num_neighbours=6)
   fine = config.model.level.fine
   fine.update(noise_min=0.0, noise_max=0.0)
@@ -59,7 +62,7 @@ def distances(config, window):
 
   @builders.numpy_jit
   def predict(params):
-    still = train_step.without_tumbling(positions, protein.mask)
+    still = examples_lib.without_tumbling(positions, protein.mask)
     states = state_lib.from_positions(still[:2], protein.bonded)
     known = state_lib.Window(states, jnp.ones(2, bool))
     step = sde.make_step(config.model, level)

@@ -10,7 +10,8 @@ from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
-from tempo_jax.training import parallel, train_step
+from tempo_jax.training import examples as examples_lib
+from tempo_jax.training import mean_squared_error, parallel, train_step
 from tests import builders
 from tests.training import examples
 
@@ -24,10 +25,10 @@ def test_without_tumbling_leaves_only_internal_motion(np_rng):
     rotation, shift = builders.random_motion(t, 40.0)
     tumbling.append(inner[t] @ rotation.T + shift)
   mask = np.arange(length) < 6
-  found = train_step.without_tumbling(
+  found = examples_lib.without_tumbling(
     jnp.asarray(np.stack(tumbling), jnp.float32), jnp.asarray(mask)
   )
-  reference = train_step.without_tumbling(jnp.asarray(inner, jnp.float32), jnp.asarray(mask))
+  reference = examples_lib.without_tumbling(jnp.asarray(inner, jnp.float32), jnp.asarray(mask))
 
   # The same trajectory, up to the motion of its first frame, which both have at the origin.
   def distances(x):
@@ -72,13 +73,16 @@ def pushing_step(monkeypatch):
 
 def test_gradient_flows_through_the_unrolled_windows(pushing_step):
   config = examples.experiment('nowhere', unroll=2)
+  config.model.update({'objective': 'mse', 'anchors': 'start'})
   level = level_lib.Level.of(config.model, 'fine')
   protein = builders.helix(40)
-  still = jnp.stack([jnp.asarray(protein.positions)] * train_step.frames_per_window(config))
+  still = jnp.stack([jnp.asarray(protein.positions)] * examples_lib.frames_per_window(config))
+
+  example = examples_lib.make_example(config.model, still, jnp.int32(0), protein)
 
   def loss(push, forcing):
-    return train_step.unrolled_loss(
-      config, level, push, still, protein, jnp.float32(300), jnp.float32(forcing),
+    return mean_squared_error.example_loss(
+      config, level, push, example, protein, jnp.float32(300), jnp.float32(forcing),
       jax.random.key(0),
     )['error']  # fmt: skip
 

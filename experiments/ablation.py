@@ -1,0 +1,761 @@
+r"""Trains several settings alike, and prints one table of how well each moves as MD does.
+
+    python -m experiments.ablation --config=experiments/configs/quickstart.py \
+        --config.data.store=STORE --workdir=DIR --setting=ours --setting=paper \
+        --setting='open:model.closure=False,train.unroll=3'
+
+A setting is the configuration with some values changed, NAME:PATH=VALUE,PATH=VALUE,...; values
+are written as in --config.PATH=VALUE. Predefined: `ours`, the configuration as it is, and
+`paper`, the paper's objective without closure, anchors, shared levels and surroundings features,
+with the paper's noise; its `model.update_rule = global` is not part of it and can be given.
+`NAME:paper,PATH=VALUE` begins with those changes.
+
+Every setting is trained on the same data with the same steps and seed into DIR/NAME; run again,
+training resumes, and what is finished is not repeated. Rollouts from held-out MD are measured by
+`tempo_jax.evaluation.calibration`. Writes DIR/ablation.md and DIR/ablation.json.
+"""
+
+import copy
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_dict, config_flags
+
+from tempo_jax import config as config_lib
+from tempo_jax import errors, version
+from tempo_jax.data import store as store_lib
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation import calibration
+from tempo_jax.metrics import kinetics
+from tempo_jax.report import provenance
+from tempo_jax.samplers import coarse_to_fine, upsample
+from tempo_jax.training import checkpoint, loop, metric_writer, run_config
+
+_LOG = logging.getLogger('tempo_jax')
+PREDEFINED = ('paper', 'ours')
+_TIMED_FRAMES = 400
+_TIMED_CALLS = 5
+_STARTS = ('heldout', 'train', 'first')
+_FLOOR, _HALVES = 'MD (train against held-out)', 'MD (halves of held-out)'
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """What is sampled, and what MD it is compared with.
+
+  Attributes:
+    how: 'hierarchy', all levels; 'fine', the finest one alone; 'upsample', the levels between
+      held-out coarse frames; or the name of a level, which is rolled out alone.
+    frames: per rollout; 'upsample' has as many as MD.
+    replicas: rollouts per protein.
+    start: where rollouts start: 'heldout' or 'train', frames evenly spread over that MD; 'first',
+      the first frame of each held-out trajectory in turn.
+    heldout_block: stretch of held-out trajectories, as fractions; None: the configuration's
+      validation_block.
+    heldout_split: of the held-out trajectories; None: the configuration's validation_split.
+    training_block: stretch of training trajectories for the floor; None: its train_block.
+    lag_ns: of TICA, ns.
+    seed: of the rollouts.
+    segment_batch_size: segments computed together; None: all.
+  """
+
+  how: str = 'hierarchy'
+  frames: int = 3000
+  replicas: int = 1
+  start: str = 'heldout'
+  heldout_block: tuple[float, float] | None = None
+  heldout_split: str | None = None
+  training_block: tuple[float, float] | None = None
+  lag_ns: float = 0.2
+  seed: int = 0
+  segment_batch_size: int | None = None
+
+
+# Settings.
+
+
+def as_paper(config: Any) -> None:
+  """Makes a configuration's switches those of the paper, but for `update_rule`."""
+  model = config.model
+  paper = config_lib.paper_model_config()
+  for name in ('objective', 'anchors', 'closure', 'shared_levels'):
+    model[name] = paper[name]
+  for name in ('ipa_reads', 'num_neighbours'):
+    model.encoder[name] = paper.encoder[name]
+  for level in model.level.values():
+    for name in ('noise_min', 'noise_max', 'noise_sample'):
+      level[name] = paper.level.fine[name]
+
+
+def changed(config: Any, changes: Sequence[str], where: str) -> Any:
+  """A copy of a configuration with changes: `paper`, or PATH=VALUE as in --config.PATH=VALUE.
+
+  Raises:
+    InputError: a path that is not there, or a value that does not fit.
+  """
+  config = copy.deepcopy(config)
+  for change in changes:
+    path, equals, _ = change.partition('=')
+    if path in PREDEFINED and not equals:
+      if path == 'paper':
+        as_paper(config)
+      continue
+    if not equals:
+      raise InputError(f'{where}: {change!r}: write PATH=VALUE, e.g. model.closure=False')
+    argument = f'--config.{change}'
+    values = flags.FlagValues()
+    try:
+      config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=['', argument])
+      values(['', argument])
+    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
+      reason = ' '.join(str(error).split())[:200]
+      raise InputError(
+        f'{where}: {change!r} does not fit the configuration: correct the path or the value '
+        f'({reason})'
+      ) from error
+    config = values.config
+  return config
+
+
+def split_changes(text: str) -> list[str]:
+  """Cuts 'a=1,b=(2,3)' at the commas outside of brackets."""
+  parts, depth = [''], 0
+  for letter in text:
+    depth += (letter in '([{') - (letter in ')]}')
+    if letter == ',' and not depth:
+      parts.append('')
+    else:
+      parts[-1] += letter
+  return [part.strip() for part in parts if part.strip()]
+
+
+def settings(
+  config: Any, texts: Sequence[str], seeds: Sequence[int] = ()
+) -> dict[str, config_dict.ConfigDict]:
+  """The configuration of every setting.
+
+  Args:
+    config: the configuration that they change.
+    texts: NAME or NAME:PATH=VALUE,... each.
+    seeds: train each with each of these seeds, as NAME_seed0, ...; none: with the configuration's.
+
+  Raises:
+    InputError: a setting cannot be understood, or trained.
+  """
+  found: dict[str, config_dict.ConfigDict] = {}
+  for text in texts:
+    name, colon, changes = text.partition(':')
+    where = f'--setting={text}'
+    if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_.+-]*', name):
+      raise InputError(f'{where}: its name becomes a folder: use letters, digits and _ . + -')
+    if not colon and name not in PREDEFINED:
+      raise InputError(f'{where}: say what changes, {name}:PATH=VALUE, or give paper or ours')
+    one = changed(config, [*([name] if name in PREDEFINED else []), *split_changes(changes)], where)
+    for seed in seeds or (None,):
+      each = copy.deepcopy(one)
+      label = name if seed is None else f'{name}_seed{seed}'
+      if seed is not None:
+        each.seed = seed
+      if label in found:
+        raise InputError(f'{where}: the name {label} is given twice: choose another')
+      try:
+        run_config.check(each)
+      except InputError as error:
+        raise InputError(f'{where}: {error}') from error
+      found[label] = each
+  if not found:
+    raise InputError('--setting is missing: give paper, ours or NAME:PATH=VALUE, several times')
+  return found
+
+
+# MD.
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+  """MD of one protein at one temperature, all with the spacing of what is sampled.
+
+  Attributes:
+    entry: one of its trajectories, which says what protein it is.
+    reference: [F, L, 4, 3] Å per held-out trajectory.
+    training: the same of trajectories that were trained on; may be none.
+  """
+
+  entry: store_lib.Entry
+  reference: list[np.ndarray]
+  training: list[np.ndarray]
+
+  @property
+  def count(self) -> int:
+    """Frames for divergences, so that prediction and floor are of equally many."""
+    reference = sum(map(len, self.reference))
+    return min(reference, sum(map(len, self.training))) if self.training else reference // 2
+
+  def starts(self, start: str, replicas: int) -> np.ndarray:
+    """[R, L, 4, 3] Å, where rollouts begin; see `Sampling`."""
+    if start == 'first':
+      return np.stack([self.reference[r % len(self.reference)][0] for r in range(replicas)])
+    if start == 'train' and not self.training:
+      raise InputError(
+        f'--start=train: there is no training MD of {self.entry.name} at '
+        f'{self.entry.temperature_K:g} K: give --start=heldout'
+      )
+    frames = np.concatenate(self.training if start == 'train' else self.reference)
+    if len(frames) < replicas:
+      raise InputError(
+        f'--rollout_replicas={replicas}: there are {len(frames)} frames to start from: give fewer'
+      )
+    return calibration.evenly(frames, replicas)
+
+
+def held_out(config: Any, sampling: Sampling, dt_ns: float) -> list[HeldOut]:
+  """The MD to compare with, per protein and temperature.
+
+  Raises:
+    InputError: nothing is held out, or nothing of this spacing.
+  """
+  data = config.data
+  block = sampling.heldout_block or data.validation_block
+  split = sampling.heldout_split or data.validation_split
+  if block is None:
+    raise InputError(
+      'no held-out MD to compare with: give --heldout_block=LOW,HIGH (fractions of every '
+      'trajectory) and --heldout_split, or config.data.validation_block'
+    )
+  store = store_lib.Store(data.store)
+
+  def series(split: str, block: Sequence[float]) -> dict[tuple[str, float], list[Any]]:
+    found: dict[tuple[str, float], list[Any]] = {}
+    for entry in store.entries:
+      grid, _ = kinetics.time_grid(dt_ns, entry.dt_ns)
+      if entry.split != split or grid is None or grid.prediction_stride > 1:
+        continue
+      # The same rounding at either end, as for windows: neighbouring blocks do not overlap.
+      first, end = (round(fraction * entry.num_frames) for fraction in block)
+      frames = store.read(entry, slice(first, end, grid.reference_stride))
+      if len(frames) > 1:
+        found.setdefault((entry.name, entry.temperature_K), []).append((entry, frames))
+    return found
+
+  training = series('train', sampling.training_block or data.train_block)
+  found = [
+    HeldOut(
+      entry=pairs[0][0],
+      reference=[frames for _, frames in pairs],
+      training=[frames for _, frames in training.get(key, [])],
+    )
+    for key, pairs in series(split, block).items()
+  ]
+  if not found:
+    raise InputError(
+      f'{data.store}: no two held-out frames {dt_ns:g} ns apart (split {split!r}, block '
+      f'{tuple(block)}): correct --heldout_split or --heldout_block, or the time step'
+    )
+  return found
+
+
+def _floor(held: HeldOut, sampling: Sampling, dt_ns: float, ratio: int | None) -> Any:
+  """The numbers of MD in the prediction's place."""
+  predicted, reference = held.training, held.reference
+  if not predicted:
+    predicted = [x[: len(x) // 2] for x in held.reference]
+    reference = [x[len(x) // 2 :] for x in held.reference]
+  return calibration.measure(
+    [x for x in predicted if len(x) > 1],
+    reference,
+    np.asarray(held.entry.bonded),
+    held.reference[0][0],
+    dt_ns,
+    lag_ns=sampling.lag_ns,
+    ratio=ratio,
+    count=held.count,
+  )
+
+
+# Sampling.
+
+
+def sampled_config(config: Any, how: str) -> Any:
+  """The configuration of the levels that are sampled, frozen.
+
+  Raises:
+    InputError: it has no such level.
+  """
+  levels = tuple(config.levels)
+  if how in ('hierarchy', 'upsample'):
+    if how == 'upsample' and len(levels) < 2:
+      raise InputError('--sampling=upsample: this model has a single level: give --sampling=fine')
+    return config_lib.freeze(config)
+  name = levels[-1] if how == 'fine' else how
+  if name not in levels:
+    raise InputError(
+      f'--sampling={how}: choose hierarchy, upsample, fine or a level: {", ".join(levels)}'
+    )
+  config = config_lib.from_dict(config_lib.to_dict(config))
+  config.levels = (name,)
+  return config_lib.freeze(config)
+
+
+def _dt_ns(config: Any) -> float:
+  return config.level[config.levels[-1]].dt_ns
+
+
+def _ratio(config: Any) -> int | None:
+  """Frames per segment of what is sampled; None where there are no segments."""
+  ratios = config_lib.frames_per_segment(config)
+  return ratios[-1] if ratios else None
+
+
+def _rollouts(
+  config: Any, params: Any, held: HeldOut, sampling: Sampling
+) -> tuple[list[np.ndarray], np.ndarray]:
+  """Samples one protein.
+
+  Returns:
+    [1 + F, L, 4, 3] Å per rollout, its start first; and the conformation [L, 4, 3] Å to refer to.
+  """
+  rng = jax.random.key(sampling.seed)
+  temperature = np.float32(held.entry.temperature_K)
+  if sampling.how == 'upsample':
+    spacing = config.level[config.levels[-2]].dt_ns
+    upsampler = upsample.make_upsampler(config, spacing, sampling.segment_batch_size)
+    ratio = _ratio(config)
+    rollouts = []
+    for index, frames in enumerate(held.reference):
+      coarse = frames[::ratio]
+      protein = held.entry.arrays(coarse[0])
+      key = jax.random.fold_in(rng, index)
+      finer = upsampler(params, protein, coarse, key, temperature)
+      rollouts.append(np.concatenate([coarse[:1], np.asarray(finer)]))
+    return rollouts, held.reference[0][0]
+  sampler = coarse_to_fine.make_sampler(config, sampling.frames, sampling.segment_batch_size)
+  starts = held.starts(sampling.start, sampling.replicas)
+  protein = held.entry.arrays(starts[0])
+
+  def one(params, start, key):
+    return sampler(params, dataclasses.replace(protein, positions=start), key, temperature)
+
+  keys = jax.random.split(rng, sampling.replicas)
+  found = np.asarray(jax.jit(jax.vmap(one, (None, 0, 0)))(params, starts, keys))
+  return list(np.concatenate([starts[:, None], found], axis=1)), starts[0]
+
+
+def _finished(function: Callable[..., Any], *arguments: Any) -> Any:
+  return jax.block_until_ready(function(*arguments))
+
+
+def _seconds(
+  trained: Mapping[str, '_Trained'], held: HeldOut, segment_batch_size: int | None
+) -> dict[str, float]:
+  """Seconds per 400 frames of every setting: they take turns, since machines throttle."""
+  start = held.reference[0][0]
+  calls: dict[str, Callable[[], Any]] = {}
+  for name, each in trained.items():
+    sampler = coarse_to_fine.make_sampler(each.sampled, _TIMED_FRAMES, segment_batch_size)
+    temperature = np.float32(held.entry.temperature_K)
+    arguments = each.params, held.entry.arrays(start), jax.random.key(0), temperature
+    calls[name] = functools.partial(_finished, sampler, *arguments)
+    _LOG.info('%s: compiling the sampler of %d frames', name, _TIMED_FRAMES)
+    calls[name]()
+  seconds: dict[str, list[float]] = {name: [] for name in calls}
+  for _ in range(_TIMED_CALLS):
+    for name, call in calls.items():
+      begin = time.perf_counter()
+      call()
+      seconds[name].append(time.perf_counter() - begin)
+  return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+# Trained settings, and what is known of them.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+  """A trained setting: where, its parameters per level, the selected step, what is sampled."""
+
+  workdir: pathlib.Path
+  config: Any
+  params: Mapping[str, Any]
+  step: int
+  sampled: Any
+
+  def facts(self) -> dict[str, float | None]:
+    """What training cost, and what it made."""
+    steps, seconds, before = 0, 0.0, 0
+    with open(self.workdir / metric_writer.METRICS_FILE) as file:
+      for values in map(json.loads, file):
+        steps = values['step']
+        if 'steps_per_s' in values:
+          seconds += (steps - before) / values['steps_per_s']
+          before = steps
+    # Levels may share their parameters.
+    different = {id(tree): tree for tree in self.params.values()}
+    sizes = [x.size for tree in different.values() for x in jax.tree.leaves(tree)]
+    return {
+      'training_steps': steps,
+      'training_seconds': seconds,
+      'parameters': sum(sizes),
+      'selected_step': self.step,
+    }
+
+  def fingerprint(self, held: Sequence[HeldOut], sampling: Sampling) -> str:
+    """Of all that its measurement depends on."""
+    content = (
+      version.__version__,
+      config_lib.to_dict(self.config.model),
+      provenance.params_sha256(self.params),
+      dataclasses.asdict(sampling),
+      [(each.entry.key, _sha256(each.reference), _sha256(each.training)) for each in held],
+    )
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(arrays: Sequence[np.ndarray]) -> str:
+  digest = hashlib.sha256()
+  for array in arrays:
+    digest.update(repr(array.shape).encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+  """What `_write_json` wrote; nothing where it is not there, or damaged."""
+  try:
+    values = json.loads(path.read_text())
+  except (OSError, ValueError):
+    return {}
+  return values if isinstance(values, dict) else {}
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole or not at all.
+
+  Raises:
+    InputError: it cannot be written.
+  """
+  aside = path.with_name(f'.{path.name}.{os.getpid()}')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside.write_text(text, encoding='utf-8')
+    os.replace(aside, path)
+  except OSError as error:
+    raise InputError(f'cannot write {path}: {error.strerror}: give another --workdir') from error
+
+
+def _write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
+  write_whole(path, json.dumps(values, indent=1, allow_nan=False) + '\n')
+
+
+def _measure(
+  name: str, trained: _Trained, held: Sequence[HeldOut], sampling: Sampling, remeasure: bool
+) -> dict[str, Any]:
+  """Calibration per protein, from DIR/NAME/measured.json where it is known already."""
+  path = trained.workdir / 'measured.json'
+  known = _read_json(path)
+  key = trained.fingerprint(held, sampling)
+  if key in known and not remeasure:
+    _LOG.info('%s: measured already', name)
+    return known[key]
+  found = {}
+  for each in held:
+    _LOG.info('%s: sampling %s', name, each.entry.key)
+    begin = time.monotonic()
+    predicted, native = _rollouts(trained.sampled, trained.params, each, sampling)
+    seconds = time.monotonic() - begin
+    measured = calibration.measure(
+      predicted,
+      each.reference,
+      np.asarray(each.entry.bonded),
+      native,
+      _dt_ns(trained.sampled),
+      lag_ns=sampling.lag_ns,
+      ratio=_ratio(trained.sampled),
+      count=each.count,
+    )
+    _LOG.info('%s: %d frames of %s in %.1f s', name, measured.num_frames, each.entry.key, seconds)
+    # One protein at several temperatures is several.
+    found[f'{each.entry.name}/T{each.entry.temperature_K:g}'] = dataclasses.asdict(measured)
+  _write_json(path, _read_json(path) | {key: found})
+  return found
+
+
+def run(
+  configs: Mapping[str, Any],
+  workdir: str | os.PathLike,
+  sampling: Sampling,
+  *,
+  timing: bool = True,
+  remeasure: bool = False,
+  out: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+  """Trains, samples and measures every setting, and writes the table.
+
+  Args:
+    configs: configuration per setting.
+    workdir: each is trained into WORKDIR/NAME.
+    sampling: what is sampled, and what it is compared with.
+    timing: also time every sampler; not for 'upsample'.
+    remeasure: sample again what was measured before.
+    out: directory of ablation.md and ablation.json; None: `workdir`.
+
+  Returns:
+    The content of ablation.json: 'settings' and 'floor', per row of the table its numbers
+    (`calibration.Calibration`, means over proteins; 'proteins', each of them).
+
+  Raises:
+    InputError: a setting cannot be trained or sampled, or there is no MD to compare with.
+  """
+  workdir = pathlib.Path(workdir).absolute()
+  out = workdir if out is None else pathlib.Path(out)
+  sampled = {name: sampled_config(each.model, sampling.how) for name, each in configs.items()}
+  steps = {name: _dt_ns(each) for name, each in sampled.items()}
+  if len(set(steps.values())) > 1:
+    text = ', '.join(f'{name} {dt:g} ns' for name, dt in steps.items())
+    raise InputError(f'the settings sample at different time steps ({text}): make them the same')
+  first = next(iter(configs))
+  dt_ns, ratio = steps[first], _ratio(sampled[first])
+  held = held_out(configs[first], sampling, dt_ns)
+  for each in held:  # What cannot be started from is found before training.
+    each.starts(sampling.start, sampling.replicas)
+
+  trained: dict[str, _Trained] = {}
+  rows: dict[str, dict[str, Any]] = {}
+  for index, (name, config) in enumerate(configs.items()):
+    _LOG.info('setting %s (%d of %d): training', name, index + 1, len(configs))
+    loop.train(config, str(workdir / name))
+    found, params, step = checkpoint.load_params(str(workdir / name))
+    # What training measured belongs to the model.
+    made = _Trained(workdir / name, found, params, step, sampled_config(found.model, sampling.how))
+    untrained = set(made.sampled.levels) - set(params)
+    if untrained:
+      raise InputError(
+        f'setting {name}: --sampling={sampling.how} needs the levels {sorted(untrained)}, which '
+        'config.train.levels leaves out: train them too, or sample another level'
+      )
+    trained[name] = made
+    rows[name] = _row(_measure(name, made, held, sampling, remeasure)) | made.facts()
+
+  if timing and sampling.how != 'upsample':
+    keys = {name: made.fingerprint(held, sampling) for name, made in trained.items()}
+    path = out / 'seconds.json'
+    known = _read_json(path)
+    if known.get('settings') != keys or remeasure:
+      known = {'settings': keys, 'seconds': _seconds(trained, held[0], sampling.segment_batch_size)}
+      _write_json(path, known)
+    for name, seconds in known['seconds'].items():
+      rows[name]['seconds'] = seconds
+      if 'paper' in known['seconds']:
+        rows[name]['seconds_ratio'] = seconds / known['seconds']['paper']
+
+  label = _FLOOR if any(each.training for each in held) else _HALVES
+  floor = {
+    f'{each.entry.name}/T{each.entry.temperature_K:g}': dataclasses.asdict(
+      _floor(each, sampling, dt_ns, ratio)
+    )
+    for each in held
+  }
+  result = {
+    'sampling': dataclasses.asdict(sampling),
+    'versions': provenance.versions(),
+    'device': provenance.device(),
+    'settings': rows,
+    'floor': _row(floor) | {'label': label},
+  }
+  # Through JSON, so that what was read and what was made are the same.
+  result = json.loads(json.dumps(result, allow_nan=False))
+  _write_json(out / 'ablation.json', result)
+  write_whole(out / 'ablation.md', table(result))
+  return result
+
+
+def _row(proteins: Mapping[str, Any]) -> dict[str, Any]:
+  average = calibration.mean([calibration.Calibration(**x) for x in proteins.values()])
+  return {**dataclasses.asdict(average), 'proteins': dict(proteins)}
+
+
+# The table: heading, key of a row, format.
+_COLUMNS = (
+  ('JSD of CA distances', 'ca_jsd', '.3f'),
+  ('spread ratio', 'spread_ratio', '.2f'),
+  ('step ratio', 'step_ratio', '.2f'),
+  ('CA-CA min (Å)', 'min_ca_ca', '.2f'),
+  ('CA-CA max (Å)', 'max_ca_ca', '.2f'),
+  ('frames outside 2.8-4.2 Å (%)', 'outside_ca_ca', '.2%'),
+  ('C-N max (Å)', 'max_c_n', '.2f'),
+  ('frames with C-N > 1.7 Å (%)', 'outside_c_n', '.2%'),
+  ('Ramachandran JSD', 'ramachandran_jsd', '.3f'),
+  ('TICA time scale (ns)', 'tica_ns', '.3g'),
+  ('TICA ratio', 'tica_ratio', '.2f'),
+  ('RMSF r', 'rmsf_r', '.2f'),
+  ('RMSF ratio', 'rmsf_ratio', '.2f'),
+  ('pairwise RMSD ratio', 'pairwise_rmsd_ratio', '.2f'),
+  ('RMSD error (Å)', 'rmsd_error', '.2f'),
+  ('jump, reaching an end', 'jump_reach', '.2f'),
+  ('jump, leaving it', 'jump_leave', '.2f'),
+  ('s per 400 frames', 'seconds', '.3g'),
+  ('ratio to paper', 'seconds_ratio', '.2f'),
+  ('training steps', 'training_steps', 'd'),
+  ('training (s)', 'training_seconds', '.0f'),
+  ('parameters', 'parameters', ',d'),
+  ('selected step', 'selected_step', 'd'),
+)
+
+
+def text_of(value: float | None, style: str) -> str:
+  """A number of the table; nothing where there is none."""
+  if value is None:
+    return ''
+  return format(value, style).removesuffix('%')
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """A table."""
+  lines = [header, ['---'] * len(header), *rows]
+  return ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
+
+
+def table(result: Mapping[str, Any]) -> str:
+  """Markdown of what `run` gave: settings as rows, then the floor."""
+  rows = {**result['settings'], result['floor']['label']: result['floor']}
+  return markdown(
+    ['setting', *(heading for heading, _, _ in _COLUMNS)],
+    [
+      [name, *(text_of(row.get(key), style) for _, key, style in _COLUMNS)]
+      for name, row in rows.items()
+    ],
+  )
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Called by the binary only: others have flags of the same names."""
+  config_flags.DEFINE_config_file(
+    'config', None, 'Experiment file, with an optional :variant.', flag_values=values
+  )
+  flags.DEFINE_string(
+    'workdir', None, 'Directory of the settings and the table.', flag_values=values
+  )
+  flags.DEFINE_multi_string(
+    'setting', [], 'ours, paper, or NAME:PATH=VALUE,...; once per setting.', flag_values=values
+  )
+  flags.DEFINE_integer(
+    'rollout_frames', 3000, 'Frames per rollout.', lower_bound=2, flag_values=values
+  )
+  flags.DEFINE_integer(
+    'rollout_replicas', 1, 'Rollouts per protein.', lower_bound=1, flag_values=values
+  )
+  flags.DEFINE_string(
+    'sampling',
+    'hierarchy',
+    'hierarchy: all levels; fine: the finest alone; upsample: between held-out coarse frames; or a '
+    'level, alone.',
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'start',
+    'heldout',
+    _STARTS,
+    'Where rollouts start: frames spread over the held-out or training MD, or the first held-out.',
+    flag_values=values,
+  )
+  flags.DEFINE_list('seeds', [], 'Train each setting with each of these seeds.', flag_values=values)
+  flags.DEFINE_list(
+    'heldout_block',
+    None,
+    'LOW,HIGH: held-out stretch of trajectories, fractions. Default: config.data.validation_block.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'heldout_split',
+    None,
+    'Split of held-out trajectories. Default: config.data.validation_split.',
+    flag_values=values,
+  )
+  flags.DEFINE_float('lag_ns', 0.2, 'Lag of TICA, ns.', flag_values=values)
+  flags.DEFINE_integer(
+    'segment_batch_size', None, 'Segments computed together.', lower_bound=1, flag_values=values
+  )
+  flags.DEFINE_bool('timing', True, 'Time the samplers.', flag_values=values)
+  flags.DEFINE_bool('remeasure', False, 'Sample again what was measured.', flag_values=values)
+
+
+def _block(texts: Sequence[str] | None) -> tuple[float, float] | None:
+  if texts is None:
+    return None
+  try:
+    low, high = map(float, texts)
+  except ValueError:
+    low, high = 1.0, 0.0
+  if not 0.0 <= low < high <= 1.0:
+    raise InputError(f'--heldout_block={",".join(texts)}: give two fractions, 0 <= LOW < HIGH <= 1')
+  return low, high
+
+
+def ablate(values: flags.FlagValues) -> dict[str, Any]:
+  """Does what the flags say; returns what `run` does.
+
+  Raises:
+    InputError: something that the user gave is wrong.
+  """
+  if values.config is None or not values.workdir:
+    raise InputError('--config and --workdir are required; see --help')
+  try:
+    seeds = [int(seed) for seed in values.seeds]
+  except ValueError as error:
+    raise InputError(f'--seeds={",".join(values.seeds)}: give whole numbers') from error
+  configs = settings(values.config, values.setting, seeds)
+  sampling = Sampling(
+    how=values.sampling,
+    frames=values.rollout_frames,
+    replicas=values.rollout_replicas,
+    start=values.start,
+    heldout_block=_block(values.heldout_block),
+    heldout_split=values.heldout_split,
+    lag_ns=values.lag_ns,
+    segment_batch_size=values.segment_batch_size,
+  )
+  _warn_of_selection(configs, sampling)
+  result = run(configs, values.workdir, sampling, timing=values.timing, remeasure=values.remeasure)
+  print(table(result))
+  print(f'written to {values.workdir}/ablation.md and ablation.json')
+  return result
+
+
+def _warn_of_selection(configs: Mapping[str, Any], sampling: Sampling) -> None:
+  """The MD that chose a checkpoint flatters it."""
+  for name, config in configs.items():
+    data = config.data
+    if config.train.select_by == 'last' or data.validation_block is None:
+      continue
+    low, high = sampling.heldout_block or data.validation_block
+    same = (sampling.heldout_split or data.validation_split) == data.validation_split
+    if same and low < data.validation_block[1] and data.validation_block[0] < high:
+      _LOG.warning(
+        '%s: config.train.select_by = %s chooses the checkpoint by the same held-out MD that it is '
+        'measured on: give --heldout_block or --heldout_split of other MD',
+        name,
+        config.train.select_by,
+      )
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to `ablate`."""
+  del argv
+  ablate(flags.FLAGS)
+
+
+if __name__ == '__main__':
+  define_flags(flags.FLAGS)
+  errors.run(main)

@@ -1,0 +1,324 @@
+"""A generative transition: noise becomes a sample of the next T frames.
+
+One step is described by the numbers y, per next frame and residue the translation and rotation
+vector of T_newest^-1 T_next in units of one step's spread (`update.motions`), and the turn of a
+free psi. Noise z_0 is carried to y along the straight line z_tau = (1 - tau) z_0 + tau y (flow
+matching: Lipman et al. 2023; on frames: FrameFlow, FoldFlow). The spatiotemporal encoder runs
+once; a light head, which sees the partly noised frames, then says where the line ends, K times.
+All of it is expressed in the residues' own frames: equivariant by construction.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from tempo_jax import protein as protein_lib
+from tempo_jax.dynamics import drift, update
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.encoder import invariant_point_attention, spatiotemporal_encoder
+from tempo_jax.geometry import backbone, rigid, torsion
+
+NUM_NUMBERS = 7
+# Å: relative positions of neighbours in the chain become numbers of order one.
+_LENGTH_UNIT = 4.0
+_OCTAVES = 4
+# Å, over a trans peptide bond: C-N, CA-N, C-CA, CA-CA.
+_BOND_DISTANCES = (1.33, 2.43, 2.43, 3.80)
+
+
+def _chain_neighbours(frames: rigid.Rigid, bonded: jax.Array) -> jax.Array:
+  """[T, L] frames -> [T, L, 24]: the next and the previous residue, seen from each."""
+
+  def seen(other, there):
+    motion = frames.inverse() @ other
+    motion = rigid.Rigid(motion.rotation, motion.translation / _LENGTH_UNIT)
+    return jnp.where(there[None, :, None], update.motion_numbers(motion), 0.0)
+
+  def rolled(shift):
+    return jax.tree.map(lambda x: jnp.roll(x, shift, axis=1), frames)
+
+  before = jnp.roll(bonded, 1).at[0].set(False)
+  return jnp.concatenate([seen(rolled(-1), bonded), seen(rolled(1), before)], axis=-1)
+
+
+def _bond_strain(frames: rigid.Rigid, bonded: jax.Array, unit: jax.Array) -> jax.Array:
+  """How far the peptide bonds are from closed, as vectors in the residues' own frames.
+
+  Near the end of a line the noise is small against every feature but this one: what tells it from
+  the protein is that bonds, whose geometry is known, are strained.
+
+  Args:
+    frames: [T, L].
+    bonded: [L] bool.
+    unit: [] Å, the strain to be expected.
+
+  Returns:
+    [T, L, 24]: of four distances over the next bond and over the previous one, the vector by
+    which the other end is too far, on a scale that is logarithmic for large strains.
+  """
+  n, ca, c = backbone.n_ca_c_from_frames(frames)
+  here = jnp.stack([c, ca, c, ca], axis=2)  # [T, L, 4, 3]
+  there = jnp.roll(jnp.stack([n, n, ca, ca], axis=2), -1, axis=1)
+  vector = there - here
+  length = jnp.sqrt(jnp.sum(vector**2, axis=-1, keepdims=True) + 1e-6)
+  ideal = jnp.asarray(_BOND_DISTANCES, vector.dtype).reshape(1, 1, 4, 1)
+  strain = jnp.where(bonded[None, :, None, None], (1.0 - ideal / length) * vector, 0.0)
+  both = jnp.stack([strain, jnp.roll(strain, 1, axis=1)], axis=2)  # [T, L, 2, 4, 3]
+  rotation = frames.rotation[:, :, None, None]
+  local = jnp.sum(rotation * both[..., :, None], axis=-2)
+  return jnp.arcsinh(local.reshape(*frames.shape, 24) / unit)
+
+
+class HeadBlock(nn.Module):
+  """IPA, exchange along the chain and between the T frames, and a transition; all residual."""
+
+  config: Any
+
+  @nn.compact
+  def __call__(
+    self, hidden: jax.Array, frames: rigid.Rigid, protein: protein_lib.ProteinArrays
+  ) -> tuple[jax.Array, None]:
+    """Hidden [T, L, D], frames [T, L] -> ([T, L, D], None)."""
+    config = self.config
+    attention = invariant_point_attention.InvariantPointAttention(
+      num_heads=config.num_heads,
+      scalar_channels=config.ipa_scalar_channels,
+      query_points=config.ipa_query_points,
+      value_points=config.ipa_value_points,
+      name='ipa',
+    )
+    hidden = hidden + attention(nn.LayerNorm(name='norm')(hidden), frames, protein.mask)
+    normed = nn.LayerNorm(name='exchange_norm')(hidden)
+    after = protein.bonded[None, :, None]
+    before = jnp.roll(protein.bonded, 1).at[0].set(False)[None, :, None]
+    others = [
+      jnp.where(after, jnp.roll(normed, -1, axis=1), 0.0),
+      jnp.where(before, jnp.roll(normed, 1, axis=1), 0.0),
+      # Every order of frames and of T: the other frames one after the other.
+      *(jnp.roll(normed, shift, axis=0) for shift in range(1, hidden.shape[0])),
+    ]
+    exchange = nn.Dense(config.channels, name='exchange')
+    hidden = hidden + exchange(jnp.concatenate(others, axis=-1))
+    return spatiotemporal_encoder.Transition(name='transition')(hidden), None
+
+
+class Head(nn.Module):
+  """Reads the window's features and partly noised next frames.
+
+  Attributes:
+    config: the `head` section of the model's configuration.
+  """
+
+  config: Any
+
+  @nn.compact
+  def __call__(
+    self,
+    hidden: jax.Array,
+    states: state_lib.State,
+    numbers: jax.Array,
+    anchor: state_lib.Anchor | None,
+    tau: jax.Array,
+    translation_std: jax.Array,
+    protein: protein_lib.ProteinArrays,
+  ) -> jax.Array:
+    """Args are for one protein.
+
+    Args:
+      hidden: [L, D] from the encoder.
+      states: [T, L] partly noised next states.
+      numbers: [T, L, 7] the same as numbers z.
+      anchor: where the segment ends, superposed on the newest state; or None.
+      tau: [] in [0, 1), how much of the noise is gone.
+      translation_std: [] Å, of the level.
+      protein: [L] residues.
+
+    Returns:
+      [T, L, 7].
+    """
+    config = self.config
+    num_frames, length = numbers.shape[:2]
+    # psi is an angle: it is seen among the torsions, not as a number.
+    motions = numbers[..., :6]
+    turned = jnp.moveaxis(motions, 0, 1).reshape(length, -1)
+    features = [
+      motions,
+      jnp.broadcast_to(turned[None], (num_frames, *turned.shape)),
+      torsion.to_sin_cos(states.torsions),
+      _chain_neighbours(states.frames, protein.bonded),
+      _bond_strain(states.frames, protein.bonded, 0.05 + (1.0 - tau) * translation_std),
+    ]
+    if anchor is not None:
+      ahead = update.motion_numbers(states.frames.inverse() @ anchor.state.frames[None])
+      features.append(jnp.where(anchor.known, ahead, 0.0))
+    phase = np.pi * np.float32(2.0) ** np.arange(-1, _OCTAVES - 1, dtype=np.float32) * tau
+    time = nn.Dense(config.channels, name='tau')(jnp.concatenate([jnp.sin(phase), jnp.cos(phase)]))
+    context = nn.Dense(config.channels, name='context')(nn.LayerNorm(name='context_norm')(hidden))
+    order = self.param('order', nn.initializers.normal(0.1), (num_frames, config.channels))
+    x = nn.Dense(config.channels, name='noised')(jnp.concatenate(features, axis=-1))
+    x = x + context[None] + order[:, None] + time[None, None]
+    frames = drift.centred(states.frames, protein.mask)
+    for index in range(config.num_blocks):
+      x, _ = HeadBlock(config, name=f'block_{index}')(x, frames, protein)
+    x = nn.LayerNorm(name='out_norm')(x)
+    # Zero at the start of training: the best guess of Gaussian numbers that knows nothing.
+    return nn.Dense(NUM_NUMBERS, kernel_init=nn.initializers.zeros, name='out')(x)
+
+
+class Generator(nn.Module):
+  """Encoder and light head of one level.
+
+  Attributes:
+    config: the model's configuration (`tempo_jax.config.model_config`), frozen.
+  """
+
+  config: Any
+
+  def setup(self):
+    """Names the parts, which two methods share."""
+    self.encoder = spatiotemporal_encoder.SpatiotemporalEncoder(self.config.encoder)
+    self.head = Head(self.config.head)
+
+  def encode(
+    self,
+    noised: state_lib.Window,
+    protein: protein_lib.ProteinArrays,
+    sigma: jax.Array,
+    dt_ns: jax.Array,
+    temperature_K: jax.Array,
+  ) -> jax.Array:
+    """[L, D] features of a window; arguments as those of `drift.Drift`."""
+    inputs = drift.encoder_inputs(self.config, noised, noised.states, protein)
+    return self.encoder(*inputs, sigma, dt_ns, temperature_K)[-1]
+
+  def end(
+    self,
+    hidden: jax.Array,
+    noised: state_lib.Window,
+    numbers: jax.Array,
+    tau: jax.Array,
+    level: level_lib.Level,
+    protein: protein_lib.ProteinArrays,
+  ) -> jax.Array:
+    """Where the line through z_tau ends: the mean of y given z_tau.
+
+    Args:
+      hidden: [L, D] from `encode`.
+      noised: the window that was encoded.
+      numbers: [T, L, 7] z_tau.
+      tau: [] in [0, 1).
+      level: the level's scalars.
+      protein: [L] residues.
+
+    Returns:
+      [T, L, 7].
+    """
+    states = update.apply_motions(noised.states[-1], numbers, level, protein.bonded)
+    out = self.head(hidden, states, numbers, noised.anchor, tau, level.translation_std, protein)
+    keep, scale = preconditioning(tau)
+    motions = keep * numbers[..., :6] + scale * out[..., :6]
+    return jnp.concatenate([motions, numbers[..., 6:] + (1.0 - tau) * out[..., 6:]], axis=-1)
+
+  def __call__(
+    self,
+    noised: state_lib.Window,
+    numbers: jax.Array,
+    level: level_lib.Level,
+    protein: protein_lib.ProteinArrays,
+    sigma: jax.Array,
+    temperature_K: jax.Array,
+  ) -> jax.Array:
+    """Both parts once, for the shapes of the parameters."""
+    hidden = self.encode(noised, protein, sigma, level.dt_ns, temperature_K)
+    return self.end(hidden, noised, numbers, sigma, level, protein)
+
+
+def preconditioning(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Factors of z_tau and of the network in the mean of y, for y and z_0 of unit variance.
+
+  With them the network's target has unit variance at every tau (Karras et al. 2022, Appendix
+  B.6, for a straight line): E[y | z] of a Gaussian is `keep` z, and what it leaves open has the
+  standard deviation `scale`.
+  """
+  square = tau**2 + (1.0 - tau) ** 2
+  return tau / square, (1.0 - tau) * jax.lax.rsqrt(square)
+
+
+def draw_noise(rng: jax.Array, num_frames: int, length: int) -> jax.Array:
+  """z_0 [T, L, 7]: normal motions and a uniform angle, residue by residue.
+
+  So drawn, padding does not change it.
+  """
+  motion_rng, angle_rng = jax.random.split(rng)
+  motions = jax.random.normal(motion_rng, (length, num_frames, 6))
+  angle = jax.random.uniform(angle_rng, (length, num_frames, 1), minval=-np.pi, maxval=np.pi)
+  return jnp.moveaxis(jnp.concatenate([motions, angle], axis=-1), 0, 1)
+
+
+def follow(
+  end: Callable[[jax.Array, jax.Array], jax.Array], noise: jax.Array, passes: int
+) -> jax.Array:
+  """Carries noise to a sample in K steps of second order.
+
+  Between tau and tau' the mean of y is taken to go on changing as it did in the step before, and
+  its value half-way is aimed at (Adams-Bashforth). Plain Euler steps contract: of a unit
+  Gaussian, eight of them return a standard deviation of 0.85; these 1.02.
+
+  Args:
+    end: of z_tau and tau, the mean of y given z_tau.
+    noise: z_0, of any shape.
+    passes: K; with one, `end` maps the noise to a sample at once.
+  """
+
+  def one_pass(carry, index):
+    numbers, before = carry
+    mean = end(numbers, index / passes)
+    aim = mean + jnp.where(index > 0, 0.5 * (mean - before), 0.0)
+    # dz/dtau = (aim - z) / (1 - tau); the last step therefore ends in the aim itself.
+    return (numbers + (aim - numbers) / (passes - index), mean), None
+
+  index = jnp.arange(passes, dtype=noise.dtype)
+  return jax.lax.scan(one_pass, (noise, noise), index)[0][0]
+
+
+def draw(
+  network: Generator,
+  params: Any,
+  noised: state_lib.Window,
+  protein: protein_lib.ProteinArrays,
+  level: level_lib.Level,
+  sigma: jax.Array,
+  temperature_K: jax.Array,
+  noise: jax.Array,
+  passes: int,
+) -> state_lib.State:
+  """A sample of the next T states, [T, L]: K Euler steps from the noise.
+
+  With one pass the head maps noise to a sample at once.
+
+  Args:
+    network: the level's network.
+    params: its parameters.
+    noised: the window.
+    protein: [L] residues.
+    level: the level's scalars.
+    sigma: [] noise that is already in the window.
+    temperature_K: [] K.
+    noise: [T, L, 7] from `draw_noise`.
+    passes: K.
+  """
+  variables = {'params': params}
+  hidden = network.apply(
+    variables, noised, protein, sigma, level.dt_ns, temperature_K, method='encode'
+  )
+
+  def end(numbers: jax.Array, tau: jax.Array) -> Any:
+    return network.apply(variables, hidden, noised, numbers, tau, level, protein, method='end')
+
+  numbers = follow(end, noise, passes)
+  return update.apply_motions(noised.states[-1], numbers, level, protein.bonded)

@@ -1,0 +1,396 @@
+"""Are a model's fluctuations and motions of MD's size? Rollouts beside held-out MD.
+
+One function per number, and `measure` for all of them. Plain numpy; series are lists of
+replicas, each [F, L, 4, 3] Å (N, CA, C, O), of one protein and with frames equally far apart in
+prediction and MD; lengths may differ. Every number of a prediction has its floor: the same for
+other MD of the protein in the prediction's place.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tempo_jax.metrics import distribution, flexibility, kinetics, torsions, validity
+from tempo_jax.metrics.superposition import CA, superpose_points
+
+Series = Sequence[np.ndarray]
+
+# Å from the origin of its own start. A rollout beyond that ran off; squares of such numbers
+# overflow.
+_RAN_OFF = 1e5
+# Degrees: the helical box of Best and Hummer, J. Phys. Chem. B 113, 9004 (2009);
+_HELIX_PHI, _HELIX_PSI = (-100.0, -30.0), (-67.0, -7.0)
+# and how many residues in a row make a turn of helix.
+HELIX_IN_A_ROW = 4
+
+
+def evenly(frames: np.ndarray, count: int) -> np.ndarray:
+  """`count` of the frames [F, ...], evenly from the first to the last; all where there are fewer.
+
+  Histograms of few frames differ more: only ensembles of equally many can be compared.
+  """
+  if count >= len(frames):
+    return frames
+  return frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
+
+
+def ca_distance_jsd(predicted: np.ndarray, reference: np.ndarray, count: int) -> float:
+  """`distribution.ca_distance_jsd` of equally many frames of either.
+
+  Args:
+    predicted: [F, L, 4, 3] Å.
+    reference: [G, L, 4, 3] Å.
+    count: frames to compare, at most; the smaller of F and G if that is less.
+
+  Returns:
+    0 to 1, bits.
+  """
+  count = min(count, len(predicted), len(reference))
+  return distribution.ca_distance_jsd(evenly(predicted, count), evenly(reference, count))
+
+
+def spread_ratio(predicted: np.ndarray, reference: np.ndarray) -> float:
+  """`flexibility.ca_distance_spread` of [F, L, 4, 3], as a ratio to that of [G, L, 4, 3]."""
+  return _ratio(*map(flexibility.ca_distance_spread, (predicted, reference)))
+
+
+def step_ratio(predicted: Series, reference: Series) -> float:
+  """Mean CA-RMSD between successive frames after superposition, as a ratio to MD's."""
+  return _ratio(*(_mean_step(series) for series in (predicted, reference)))
+
+
+def _mean_step(series: Series) -> float:
+  return _mean(np.concatenate([flexibility.step_lengths(x) for x in series]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+  """How well the peptide bonds of a set of frames hold; extremes over bonds and frames, Å.
+
+  Attributes:
+    min_ca_ca: CA-CA of bonded neighbours.
+    max_ca_ca: the same.
+    max_c_n: C-N of bonded neighbours.
+    outside_ca_ca: share of frames with a CA-CA outside 2.8 to 4.2 Å, or that is not a number.
+    outside_c_n: share of frames with a C-N above 1.7 Å, or that is not a number.
+  """
+
+  min_ca_ca: float
+  max_ca_ca: float
+  max_c_n: float
+  outside_ca_ca: float
+  outside_c_n: float
+
+
+def chain(positions: np.ndarray, bonded: np.ndarray) -> Chain:
+  """Looks at the peptide bonds of frames [F, L, 4, 3] Å; bonded [L] bool."""
+  with np.errstate(invalid='ignore', over='ignore'):
+    low, high = validity.ca_ca_range(positions, bonded)
+    c_n = validity.c_n_max(positions, bonded)
+  least, greatest = validity.CLOSED_CA_CA
+  return Chain(
+    min_ca_ca=float(low.min()),
+    max_ca_ca=float(high.max()),
+    max_c_n=float(c_n.max()),
+    # Not a number compares as False.
+    outside_ca_ca=_mean(~((low >= least) & (high <= greatest))),
+    outside_c_n=_mean(~(c_n <= validity.CLOSED_C_N)),
+  )
+
+
+def phi_psi(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+  """[F, L, 2] radians of positions [F, L, 4, 3] Å; NaN where a residue has no such torsion."""
+  phi, psi, _ = torsions.backbone_torsions(positions, bonded)
+  return np.stack([phi, psi], axis=-1)
+
+
+def ramachandran_jsd(
+  predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray, count: int
+) -> float:
+  """Divergence of (phi, psi), 36 x 36 bins, mean over the residues that have both.
+
+  Args:
+    predicted: [F, L, 4, 3] Å.
+    reference: [G, L, 4, 3] Å.
+    bonded: [L] bool.
+    count: see `ca_distance_jsd`.
+
+  Returns:
+    0 to 1, bits; NaN where no residue has both.
+  """
+  count = min(count, len(predicted), len(reference))
+  angles = (phi_psi(evenly(x, count), bonded) for x in (predicted, reference))
+  return distribution.ramachandran_jsd(*angles)
+
+
+def slowest_time_scale(
+  series: Series, bonded: np.ndarray, dt_ns: float, lag_ns: float
+) -> float | None:
+  """The longest implied time scale of TICA on sines and cosines of phi and psi.
+
+  Each ensemble finds its own slow coordinates, as `kinetics.slow_coordinates` does: of at most 20
+  principal components, lest long chains find slow processes in noise.
+
+  Args:
+    series: [F, L, 4, 3] Å per replica.
+    bonded: [L] bool.
+    dt_ns: between frames, ns.
+    lag_ns: of TICA, ns.
+
+  Returns:
+    ns; None where there are too few frames, or nothing decays.
+  """
+  lag = round(lag_ns / dt_ns)
+  if lag < 1:
+    return None
+  features = []
+  for frames in series:
+    angles = phi_psi(frames, bonded)
+    angles = angles[:, ~np.isnan(angles[0]).any(axis=-1)].reshape(len(frames), -1)
+    features.append(np.concatenate([np.sin(angles), np.cos(angles)], axis=1))
+  if not features[0].shape[1]:
+    return None
+  slow, _ = kinetics.slow_coordinates(features, lag)
+  if slow is None:
+    return None
+  scales, _ = kinetics.tica_time_scales([slow.transform(x) for x in features], lag)
+  return None if scales is None else float(scales[0] * dt_ns)
+
+
+def jump_ratios(series: Series, ratio: int) -> tuple[float, float]:
+  """Displacement at the ends of segments, as a ratio to that inside segments.
+
+  Segment k of a hierarchical sampler holds the frames k * ratio + 1 ... (k + 1) * ratio.
+
+  Args:
+    series: [1 + F, L, 4, 3] Å per replica, the first frame at time 0.
+    ratio: frames per segment.
+
+  Returns:
+    Mean CA-RMSD of the steps that reach the end of a segment (k * ratio - 1 to k * ratio), and of
+    those that leave it (k * ratio to k * ratio + 1), each over the mean of all other steps. The
+    first step, out of the start, is none of them. NaN where there are no such steps.
+  """
+  steps, place = [], []
+  for frames in series:
+    steps.append(flexibility.step_lengths(frames)[1:])
+    place.append(np.arange(1, len(frames) - 1) % ratio)
+  lengths, at = np.concatenate(steps), np.concatenate(place)
+  inside = _mean(lengths[(at != 0) & (at != ratio - 1)])
+  return _ratio(_mean(lengths[at == ratio - 1]), inside), _ratio(_mean(lengths[at == 0]), inside)
+
+
+def is_helical(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+  """Which residues are in a right-handed helix: four or more in a row in its box of phi and psi.
+
+  Args:
+    positions: [F, L, 4, 3] Å.
+    bonded: [L] bool.
+
+  Returns:
+    [F, L] bool.
+  """
+  angles = np.rad2deg(phi_psi(positions, bonded))
+  inside = np.ones(angles.shape[:-1], bool)
+  for k, (low, high) in enumerate((_HELIX_PHI, _HELIX_PSI)):
+    inside &= (angles[..., k] >= low) & (angles[..., k] <= high)  # False for NaN.
+  helical = np.zeros_like(inside)
+  length = inside.shape[1]
+  for first in range(length - HELIX_IN_A_ROW + 1):
+    run = slice(first, first + HELIX_IN_A_ROW)
+    # A chain break has no psi before it and no phi behind it, so no run crosses one.
+    helical[:, run] |= inside[:, run].all(axis=1, keepdims=True)
+  return helical
+
+
+def helix_over_time(
+  series: Series, bonded: np.ndarray, dt_ns: float, num_points: int = 10
+) -> list[tuple[float, float]]:
+  """Share of helical residues in equal stretches of time, mean over replicas.
+
+  Args:
+    series: [F, L, 4, 3] Å per replica; the first frame is at time 0.
+    bonded: [L] bool.
+    dt_ns: between frames, ns.
+    num_points: stretches, of the shortest replica's length in all; fewer where it has fewer
+      frames.
+
+  Returns:
+    (mid-time in ns, share of the residues that have phi and psi) per stretch.
+  """
+  num_frames = min(map(len, series))
+  judged = ~np.isnan(phi_psi(series[0][:1], bonded)[0]).any(axis=-1)
+  if not judged.any() or not num_frames:
+    return []
+  shares = [is_helical(x[:num_frames], bonded)[:, judged].mean(axis=1) for x in series]
+  share = np.mean(shares, axis=0)
+  edges = np.linspace(0, num_frames, min(num_points, num_frames) + 1).round().astype(int)
+  return [
+    (float(0.5 * (a + b - 1) * dt_ns), float(share[a:b].mean()))
+    for a, b in itertools.pairwise(edges)
+  ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+  """Everything about one held-out protein; None is what cannot be computed.
+
+  "Ratio" is predicted over MD.
+
+  Attributes:
+    num_frames: predicted, without the starts.
+    num_reference: frames of MD.
+    num_compared: frames of either in the divergences, evenly picked.
+    ca_jsd: divergence of CA-CA distances, bits.
+    spread_ratio: standard deviation of CA-CA distances, mean over pairs.
+    step_ratio: CA-RMSD between successive frames.
+    min_ca_ca: and the next four: see `Chain`.
+    max_ca_ca: Å.
+    max_c_n: Å.
+    outside_ca_ca: share of frames.
+    outside_c_n: share of frames.
+    ramachandran_jsd: divergence of (phi, psi), bits.
+    tica_ns: slowest time scale of the prediction, ns.
+    tica_ratio: over MD's.
+    rmsf_r: Pearson correlation of the fluctuations per CA.
+    rmsf_ratio: of their means.
+    pairwise_rmsd_ratio: of the mean CA-RMSD of two frames.
+    rmsd_error: mean over time of |RMSD(t) - RMSD of MD(t)| to the start, Å.
+    jump_reach: see `jump_ratios`.
+    jump_leave: see there.
+    helix: share over time (ns, share).
+    helix_reference: the same of MD.
+    ran_off: share of frames that are not finite, or far away; if any, only the chain is judged.
+  """
+
+  num_frames: int
+  num_reference: int
+  num_compared: int
+  ca_jsd: float | None = None
+  spread_ratio: float | None = None
+  step_ratio: float | None = None
+  min_ca_ca: float | None = None
+  max_ca_ca: float | None = None
+  max_c_n: float | None = None
+  outside_ca_ca: float | None = None
+  outside_c_n: float | None = None
+  ramachandran_jsd: float | None = None
+  tica_ns: float | None = None
+  tica_ratio: float | None = None
+  rmsf_r: float | None = None
+  rmsf_ratio: float | None = None
+  pairwise_rmsd_ratio: float | None = None
+  rmsd_error: float | None = None
+  jump_reach: float | None = None
+  jump_leave: float | None = None
+  helix: tuple[tuple[float, float], ...] = ()
+  helix_reference: tuple[tuple[float, float], ...] = ()
+  ran_off: float = 0.0
+
+
+def measure(
+  predicted: Series,
+  reference: Series,
+  bonded: np.ndarray,
+  native: np.ndarray,
+  dt_ns: float,
+  *,
+  lag_ns: float = 0.2,
+  ratio: int | None = None,
+  count: int | None = None,
+) -> Calibration:
+  """Everything about a prediction of one protein.
+
+  Args:
+    predicted: [1 + F, L, 4, 3] Å per replica, the start and the frames at dt, 2 dt, ... The
+      starts count in what is about time, not among the frames.
+    reference: [G, L, 4, 3] Å per replica of held-out MD.
+    bonded: [L] bool.
+    native: [L, 4, 3] Å, the conformation that RMSD and fluctuations refer to.
+    dt_ns: between frames, ns.
+    lag_ns: of TICA, ns.
+    ratio: frames per segment of the sampler; None: it has no segments.
+    count: frames to compare in the divergences, at most.
+  """
+  frames = np.concatenate([x[1:] for x in predicted]).astype(np.float64)
+  truth = np.concatenate(reference).astype(np.float64)
+  compared = min(len(frames), len(truth), count or len(truth))
+  with np.errstate(invalid='ignore'):
+    sound = (np.abs(frames) < _RAN_OFF).all(axis=(1, 2, 3))  # False for what is not a number.
+  found: dict[str, float | None] = {}
+  if sound.all():
+    ca = [superpose_points(x[:, :, CA], native[:, CA]) for x in (frames, truth)]
+    rmsf, true_rmsf = map(flexibility.rmsf, ca)
+    tica, true_tica = (slowest_time_scale(x, bonded, dt_ns, lag_ns) for x in (predicted, reference))
+    rmsd = ([flexibility.ca_rmsd(x, native) for x in series] for series in (predicted, reference))
+    error, _ = kinetics.rmsd_error(next(rmsd), next(rmsd), kinetics.TimeGrid(dt_ns))
+    found = {
+      'ca_jsd': ca_distance_jsd(frames, truth, compared),
+      'spread_ratio': spread_ratio(frames, truth),
+      'step_ratio': step_ratio(predicted, reference),
+      'ramachandran_jsd': ramachandran_jsd(frames, truth, bonded, compared),
+      'tica_ns': tica,
+      'tica_ratio': None if tica is None or true_tica is None else tica / true_tica,
+      'rmsf_r': flexibility.pearson(rmsf, true_rmsf),
+      'rmsf_ratio': _ratio(_mean(rmsf), _mean(true_rmsf)),
+      'pairwise_rmsd_ratio': _ratio(*(flexibility.pairwise_rmsd(x) for x in ca)),
+      'rmsd_error': error,
+    }
+    if ratio is not None and ratio > 1:
+      found['jump_reach'], found['jump_leave'] = jump_ratios(predicted, ratio)
+  found |= dataclasses.asdict(chain(frames, bonded))
+  both = predicted if sound.all() else [], reference
+  helix = [tuple(helix_over_time(x, bonded, dt_ns)) if x else () for x in both]
+  return Calibration(
+    num_frames=len(frames),
+    num_reference=len(truth),
+    num_compared=compared,
+    helix=helix[0],
+    helix_reference=helix[1],
+    ran_off=1.0 - float(np.mean(sound)),
+    **{name: _known(value) for name, value in found.items()},
+  )
+
+
+def _known(value: float | None) -> float | None:
+  return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(np.mean(values)) if len(values) else math.nan
+
+
+def _ratio(value: float, reference: float) -> float:
+  return value / reference if reference > 0.0 else math.nan
+
+
+def mean(found: Sequence[Calibration]) -> Calibration:
+  """Over several proteins: the mean of each number, over those that have it.
+
+  Extremes of the chain are the worst, counts of frames sums; the helix over time is of the first.
+  """
+  if len(found) == 1:
+    return found[0]
+  values = {}
+  for field in dataclasses.fields(Calibration):
+    column = [getattr(x, field.name) for x in found]
+    if field.name.startswith('helix'):
+      values[field.name] = column[0]
+      continue
+    known = [x for x in column if x is not None]
+    combine: Callable[..., float] = _COMBINE.get(field.name, lambda x: float(np.mean(x)))
+    values[field.name] = combine(known) if known else None
+  return Calibration(**values)
+
+
+_COMBINE: dict[str, Callable[..., float]] = {
+  'num_frames': sum,
+  'num_reference': sum,
+  'num_compared': sum,
+  'min_ca_ca': min,
+  'max_ca_ca': max,
+  'max_c_n': max,
+}

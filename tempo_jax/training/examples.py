@@ -1,0 +1,124 @@
+"""One training example: true frames without tumbling, as windows, and how a rollout begins."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tempo_jax import config as config_lib
+from tempo_jax import protein as protein_lib
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import alignment
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """True states of one protein.
+
+  Attributes:
+    windows: [U + 1, T, L] consecutive states of the level.
+    anchor: where the segment ends, seen from the last state of the first window; None for a
+      model without anchors.
+  """
+
+  windows: state_lib.State
+  anchor: state_lib.Anchor | None
+
+
+def frames_per_window(config: Any) -> int:
+  """Frames that one training example must provide, besides an anchor."""
+  # Flow matching looks one window ahead and unrolls nothing.
+  unroll = 1 if config.model.objective == 'flow_matching' else config.train.unroll
+  return config.model.window * (unroll + 1)
+
+
+def anchor_range(config: Any, level: str) -> tuple[int, int] | None:
+  """At which frames of an example of a level its anchor may stand.
+
+  Args:
+    config: the model's configuration.
+    level: name of the level.
+
+  Returns:
+    First and last frame, counted from the first of the example; (0, 0), which stands for no
+    anchor, for the coarsest level; None for a model without anchors.
+  """
+  if config.anchors == 'start':
+    return None
+  index = config.levels.index(level)
+  if index == 0:
+    return 0, 0
+  # A segment is that many frames long, and its frames are predicted a window at a time.
+  newest = config.window - 1
+  return newest + 1, newest + config_lib.frames_per_segment(config)[index - 1]
+
+
+def without_tumbling(positions: jax.Array, mask: jax.Array) -> jax.Array:
+  """Superposes every frame on the first by CA and centres them.
+
+  Args:
+    positions: [F, L, 4, 3] Å.
+    mask: [L] bool.
+
+  Returns:
+    [F, L, 4, 3] Å.
+  """
+  weights = mask.astype(positions.dtype)
+  origin = jnp.sum(positions[0, :, 1] * weights[:, None], axis=0) / jnp.sum(weights)
+  reference = positions[0, :, 1] - origin[None, :]
+
+  def fit(frame):
+    motion = alignment.superpose(frame[:, 1], reference, weights)
+    return motion[None, None].apply(frame)
+
+  return jax.vmap(fit)(positions)
+
+
+def make_example(
+  config: Any,
+  positions: jax.Array,
+  anchor: jax.Array,
+  protein: protein_lib.ProteinArrays,
+) -> Example:
+  """States of the frames that a batch holds for one protein.
+
+  Args:
+    config: the model's configuration, frozen.
+    positions: [F, L, 4, 3] Å; of a model with anchors, the last frame is the anchor.
+    anchor: [] int32, at which frame, counted from the first, the anchor stands; within the
+      first window: there is none.
+    protein: [L] residues.
+  """
+  positions = without_tumbling(positions, protein.mask)
+  states = state_lib.from_positions(positions, protein.bonded)
+  aim = None
+  if config.anchors == 'both':
+    ahead = (anchor - (config.window - 1)).astype(jnp.float32)
+    aim = state_lib.Anchor(states[-1], ahead)
+    states = states[:-1]
+  windows = jax.tree.map(lambda x: x.reshape(-1, config.window, *x.shape[1:]), states)
+  return Example(windows, aim)
+
+
+def first_window(config: Any, example: Example, rng: jax.Array) -> state_lib.Window:
+  """The window that a rollout begins with.
+
+  A sampler starts from one conformation and, without a coarser level, has no anchor: some
+  examples do as well.
+
+  Args:
+    config: the experiment's configuration, frozen.
+    example: true states.
+    rng: a key.
+  """
+  length = config.model.window
+  start_rng, anchor_rng = jax.random.split(rng)
+  from_start = jax.random.bernoulli(start_rng, config.train.start_probability)
+  known = ~from_start | (jnp.arange(length) == length - 1)
+  anchor = example.anchor
+  if anchor is not None:
+    free = jax.random.bernoulli(anchor_rng, config.train.free_probability)
+    anchor = dataclasses.replace(anchor, frames=jnp.where(free, 0.0, anchor.frames))
+  return state_lib.Window(jax.tree.map(lambda x: x[0], example.windows), known, anchor)

@@ -1,0 +1,167 @@
+"""Validation by rollouts: does a level, left to itself, move as held-out MD does?
+
+A low loss of single windows does not say so: small errors of each pass add up over hundreds.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from tempo_jax import config as config_lib
+from tempo_jax import protein as protein_lib
+from tempo_jax.data import batching, entry, windows
+from tempo_jax.data import store as store_lib
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.metrics import distribution, flexibility, validity
+from tempo_jax.samplers import coarse_to_fine
+
+# Å from the start. A rollout beyond that ran off; squares of such numbers overflow.
+_RAN_OFF = 1e5
+
+
+def _rollouts(
+  config: Any,
+  level_name: str,
+  num_frames: int,
+  params: Any,
+  starts: jax.Array,
+  protein: protein_lib.ProteinArrays,
+  temperature_K: jax.Array,
+  rng: jax.Array,
+) -> jax.Array:
+  """Rolls one level out from each of several conformations [R, L, 4, 3] Å of one protein.
+
+  Returns:
+    [R, num_frames, L, 4, 3] Å, without the starts.
+  """
+  states = coarse_to_fine.refine(
+    config,
+    level_name,
+    params,
+    state_lib.from_positions(starts, protein.bonded),
+    protein,
+    num_frames,
+    temperature_K,
+    rng,
+    None,
+  )
+  return state_lib.to_positions(states)
+
+
+def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) -> dict[str, float]:
+  """Rollouts beside MD of the same protein and spacing.
+
+  Args:
+    predicted: [R, 1 + F, L, 4, 3] Å, the start conformation of each rollout and its frames.
+    reference: [G, L, 4, 3] Å, successive frames, G at least 2.
+    bonded: [L] bool.
+
+  Returns:
+    'rollout_jsd': Jensen-Shannon divergence of CA-CA distances (`metrics.distribution`);
+    'rollout_spread': standard deviation of CA-CA distances, mean over pairs, as a ratio to MD's;
+    'rollout_step': CA-RMSD between successive frames, as a ratio to MD's;
+    'rollout_broken': share of frames with CA-CA of neighbours outside 2.8 to 4.2 Å or C-N above
+    1.7 Å. Where a rollout runs off, the first three are infinite.
+  """
+  frames = predicted[:, 1:].reshape(-1, *predicted.shape[2:])
+  # Not a number compares as False.
+  sound = (np.abs(frames) < _RAN_OFF).all(axis=(1, 2, 3))
+  low, high = validity.ca_ca_range(frames[sound], bonded)
+  c_n = validity.c_n_max(frames[sound], bonded)
+  least, greatest = validity.CLOSED_CA_CA
+  whole = (low >= least) & (high <= greatest) & (c_n <= validity.CLOSED_C_N)
+  scores = {'jsd': math.inf, 'spread': math.inf, 'step': math.inf}
+  if sound.all():
+    scores['jsd'] = distribution.ca_distance_jsd(frames, reference)
+    scores['spread'] = flexibility.ca_distance_spread(frames)
+    scores['spread'] /= flexibility.ca_distance_spread(reference)
+    scores['step'] = flexibility.step_lengths(predicted).mean()
+    scores['step'] /= flexibility.step_lengths(reference).mean()
+  scores['broken'] = 1.0 - np.count_nonzero(whole) / len(frames)
+  return {f'rollout_{name}': float(score) for name, score in scores.items()}
+
+
+def _evenly(count: int, size: int) -> np.ndarray:
+  """`count` of the indices 0 ... size - 1, from the first to the last."""
+  return np.linspace(0, size - 1, count).round().astype(int)
+
+
+def choose_entries(found: tuple[windows.EntryWindows, ...], count: int) -> list[int]:
+  """Which trajectories to judge: one per protein and temperature, spread over those there are."""
+  first: dict[tuple[str, float], int] = {}
+  for index, each in enumerate(found):
+    first.setdefault((each.entry.name, each.entry.temperature_K), index)
+  candidates = list(first.values())
+  return [candidates[i] for i in _evenly(min(count, len(candidates)), len(candidates))]
+
+
+@dataclasses.dataclass(frozen=True)
+class _HeldOut:
+  """One trajectory to compare with: its frames [G, L, 4, 3] Å, and rollouts' starts, padded."""
+
+  entry: entry.Entry
+  frames: np.ndarray
+  starts: np.ndarray
+  protein: protein_lib.ProteinArrays
+
+
+class RolloutValidation:
+  """Judges a level by rollouts that begin at held-out frames; always the same, with equal noise."""
+
+  def __init__(self, config: Any, level_name: str, source: windows.WindowSource):
+    """Reads the held-out frames.
+
+    Args:
+      config: the experiment's configuration, with what was measured.
+      level_name: the level.
+      source: its held-out windows.
+    """
+    train = config.train
+    self._held_out = [
+      self._read(config, source.store, source.windows[index])
+      for index in choose_entries(source.windows, train.rollout_proteins)
+    ]
+    self._rng = jax.random.key(config.seed)
+    # Compiled once per padded length.
+    self._rollouts = jax.jit(
+      functools.partial(
+        _rollouts, config_lib.freeze(config.model), level_name, train.rollout_frames
+      )
+    )
+
+  @staticmethod
+  def _read(config: Any, store: store_lib.Store, found: windows.EntryWindows) -> _HeldOut:
+    # Rounded as `windows` does: windows with anchors need not reach the end.
+    end = round(config.data.validation_block[1] * found.entry.num_frames)
+    frames = store.read(found.entry, slice(found.first, end, found.stride))
+    starts = frames[_evenly(config.train.rollout_replicas, len(frames))]
+    # float32 is finest near the origin.
+    starts = starts - starts.mean(axis=(1, 2), keepdims=True)
+    length = batching.bucket(found.entry.length, config.data.buckets)
+    protein = batching.pad(found.entry.arrays(starts[0]), length)
+    return _HeldOut(found.entry, frames, batching.pad_positions(starts, length), protein)
+
+  def __call__(self, params: Any) -> dict[str, float]:
+    """The scores of `compare`, means over the proteins.
+
+    Args:
+      params: of the level, on the device that is to work.
+    """
+    scores = []
+    for index, each in enumerate(self._held_out):
+      predicted = self._rollouts(
+        params,
+        each.starts,
+        each.protein,
+        np.float32(each.entry.temperature_K),
+        jax.random.fold_in(self._rng, index),
+      )
+      rollouts = np.concatenate([each.starts[:, None], np.asarray(predicted)], axis=1)
+      scores.append(
+        compare(rollouts[:, :, : each.entry.length], each.frames, np.asarray(each.entry.bonded))
+      )
+    return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}

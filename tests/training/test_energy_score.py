@@ -1,0 +1,159 @@
+"""The energy score: its value on samples computed by hand, and what it teaches a toy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tempo_jax.dynamics import generator, update
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import rigid
+from tempo_jax.training import energy_score
+from tests import builders
+from tests.training import toy_network
+
+LEVEL = level_lib.Level.of(builders.small_config(), 'fine')
+LENGTH = 5
+
+
+def random_states(seed, shape):
+  rng = np.random.default_rng(seed)
+  helix = builders.helix(LENGTH).positions
+  positions = helix + 0.3 * rng.normal(size=(*shape, LENGTH, 4, 3))
+  bonded = jnp.arange(LENGTH) < LENGTH - 1
+  return builders.numpy_jit(lambda x: state_lib.from_positions(x, bonded))(
+    positions.astype(np.float32)
+  )
+
+
+def by_hand(samples, true, viewers, mask):
+  """Float64, pair by pair."""
+
+  def seen(states):  # [T, L] -> [V, 4 L, 3 T]
+    atoms = np.asarray(builders.numpy_jit(state_lib.to_positions)(states), np.float64)
+    rotation = np.asarray(states.frames.rotation, np.float64)
+    origin = np.asarray(states.frames.translation, np.float64)
+    out = []
+    for i in viewers:
+      local = np.einsum(
+        'txy,tlax->tlay', rotation[:, i], atoms - origin[:, None, None, i]
+      )  # R^T (x - t)
+      out.append(np.concatenate(list(local.reshape(len(local), -1, 3)), axis=-1))
+    return np.stack(out)
+
+  parts = [seen(jax.tree.map(lambda x, m=m: x[m], samples)) for m in range(len(samples.psi))]
+  truth = seen(true)
+  miss = np.mean([np.linalg.norm(p - truth, axis=-1) for p in parts], axis=0)
+  pairs = [np.linalg.norm(p - q, axis=-1) for i, p in enumerate(parts) for q in parts[i + 1 :]]
+  score = miss - 0.5 * np.mean(pairs, axis=0)
+  reach = np.linalg.norm(seen(jax.tree.map(lambda x: x[:1], true)), axis=-1)
+  unit = np.sqrt(6.0 * 0.2**2 + 3.0 * (0.1 * reach) ** 2)
+  return (score / unit)[:, np.repeat(mask, 4)].mean(axis=1)
+
+
+@pytest.mark.parametrize('number', [2, 3])
+def test_score_is_that_of_the_definition(number):
+  samples, true = random_states(0, (number, 2)), random_states(1, (2,))
+  mask = np.array([True, True, True, True, False])
+  viewers = np.array([0, 3])
+  found = builders.numpy_jit(
+    lambda s, t: energy_score.window_score(
+      s, t, viewers, energy_score.pair_units(t[0], viewers, LEVEL), jnp.asarray(mask)
+    )
+  )(samples, true)
+  np.testing.assert_allclose(found, by_hand(samples, true, viewers, mask), rtol=1e-4)
+
+
+def test_score_ignores_where_the_protein_is():
+  samples, true = random_states(0, (2, 2)), random_states(1, (2,))
+  rotation, shift = builders.random_motion(3, translation=20.0)
+  motion = rigid.Rigid(np.float32(rotation)[None, None], np.float32(shift)[None, None])
+  moved = state_lib.State(motion @ true.frames, true.torsions)
+  score = builders.numpy_jit(
+    lambda s, t: energy_score.window_score(
+      s, t, np.arange(3), np.ones((3, 4 * LENGTH)), np.ones(LENGTH, bool)
+    )
+  )
+  np.testing.assert_allclose(score(samples, moved), score(samples, true), rtol=1e-4)
+
+
+def test_equal_samples_have_a_finite_gradient():
+  true = random_states(1, (2,))
+  samples = jax.tree.map(lambda x: np.stack([x, x]), true)
+
+  def score(shift):
+    frames = rigid.Rigid(samples.frames.rotation, samples.frames.translation + shift)
+    moved = state_lib.State(frames, samples.torsions)
+    viewers = jnp.arange(LENGTH)
+    units = np.ones((LENGTH, 4 * LENGTH), np.float32)
+    return jnp.sum(energy_score.window_score(moved, true, viewers, units, np.ones(LENGTH, bool)))
+
+  assert np.isfinite(jax.grad(score)(jnp.float32(0.0)))
+
+
+# Two free residues: what the score sees of them is where they are to each other.
+
+SHAPE = (1, 2, 7)
+STEPS, SAMPLES = 1_500, 20_000
+FREE = np.zeros(2, bool)
+UNITS = np.full((1, 8), 0.3)
+
+
+def relative(numbers):
+  """[1, 2, 7] numbers -> [1, 2] state, residue 1 starting 3 Å beside residue 0."""
+  origins = jnp.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+  still = rigid.Rigid(jnp.broadcast_to(jnp.eye(3), (2, 3, 3)), origins)
+  newest = state_lib.from_frames(still, jnp.zeros(2), FREE)
+  return update.apply_motions(newest, numbers, LEVEL, FREE)
+
+
+def trained(network, draw_true, batch=128):
+  """CA of residue 1 in the frame of residue 0, in units of the spread, from a trained toy."""
+
+  def loss(end, rng):
+    def one(rng):
+      true_rng, *sample_rngs = jax.random.split(rng, 3)
+      samples = [
+        relative(generator.follow(end, generator.draw_noise(r, 1, 2), 1)) for r in sample_rngs
+      ]
+      samples = jax.tree.map(lambda *x: jnp.stack(x), *samples)
+      numbers = jnp.zeros(SHAPE).at[0, 1, :3].set(draw_true(true_rng))
+      return jnp.mean(
+        energy_score.window_score(
+          samples, relative(numbers), np.array([0]), UNITS, np.ones(2, bool)
+        )
+      )
+
+    return jnp.mean(jax.vmap(one)(jax.random.split(rng, batch)))
+
+  params = toy_network.train(network, loss, SHAPE, STEPS)
+  numbers = toy_network.sample(network, params, SHAPE, 1, SAMPLES)
+  states = builders.numpy_jit(jax.vmap(relative))(numbers)
+  origin = states.frames.translation[:, 0]
+  axes = states.frames.rotation[:, 0, 0]
+  seen = np.einsum('nxy,nx->ny', axes, origin[:, 1] - origin[:, 0])
+  return (seen - [3.0, 0.0, 0.0]) / float(LEVEL.translation_std)
+
+
+def test_correlated_gaussian_gets_its_mean_and_covariance():
+  mean = np.float32([0.5, -0.3, 0.0])
+  mix = np.float32([[0.8, 0.0, 0.0], [0.5, 0.6, 0.0], [-0.4, 0.3, 0.7]])
+  found = trained(
+    toy_network.Linear(), lambda rng: mean + mix @ jax.random.normal(rng, (3,)), batch=1_024
+  )
+  covariance = mix @ mix.T
+  scale = np.sqrt(np.diag(covariance))
+  np.testing.assert_allclose(found.mean(0) / scale, mean / scale, atol=0.05)
+  assert np.abs((np.cov(found.T) - covariance) / np.outer(scale, scale)).max() < 0.05
+
+
+def test_both_wells_are_populated():
+  def draw_true(rng):
+    well_rng, width_rng = jax.random.split(rng)
+    well = jnp.where(jax.random.bernoulli(well_rng, 0.7), 1.0, -1.0)
+    return jnp.array([1.0, 0.0, 0.0]) * well + 0.15 * jax.random.normal(width_rng, (3,))
+
+  found = trained(toy_network.Perceptron(), draw_true)[:, 0]
+  assert np.mean(found > 0) == pytest.approx(0.7, rel=0.05)
+  assert np.mean(np.abs(np.abs(found) - 1.0) < 0.5) > 0.75

@@ -1,0 +1,79 @@
+"""A perceptron in the place of the light head, for transitions with a known answer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from tempo_jax.dynamics import generator
+
+WIDTH = 64
+
+
+class Perceptron(nn.Module):
+  """Maps z_tau [T, L, 7] and tau [] to [T, L, 7]."""
+
+  @nn.compact
+  def __call__(self, numbers, tau):
+    phase = np.pi * tau * np.array([0.5, 1.0, 2.0], np.float32)
+    angle = numbers[..., 6]
+    features = jnp.concatenate(
+      [numbers[..., :6].ravel(), jnp.sin(angle).ravel(), jnp.cos(angle).ravel(), jnp.cos(phase)]
+    )
+    for _ in range(2):
+      features = nn.silu(nn.Dense(WIDTH)(features))
+    return nn.Dense(numbers.size)(features).reshape(numbers.shape)
+
+
+class Linear(nn.Module):
+  """Maps z_tau [T, L, 7] to [T, L, 7] by a matrix."""
+
+  @nn.compact
+  def __call__(self, numbers, tau):
+    return nn.Dense(numbers.size)(numbers.ravel()).reshape(numbers.shape)
+
+
+def make_end(network, params):
+  """The mean of y given z_tau, with the factors of the real head."""
+
+  def end(numbers, tau):
+    out = network.apply({'params': params}, numbers, tau)
+    keep, scale = generator.preconditioning(tau)
+    motions = keep * numbers[..., :6] + scale * out[..., :6]
+    return jnp.concatenate([motions, numbers[..., 6:] + (1.0 - tau) * out[..., 6:]], axis=-1)
+
+  return end
+
+
+def train(network, loss, shape, num_steps, learning_rate=5e-3, seed=0):
+  """Minimises loss(end, rng) over the network's parameters."""
+  params = network.init(jax.random.key(seed), jnp.zeros(shape), jnp.zeros(()))['params']
+  optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+
+  def one_step(carry, rng):
+    params, state = carry
+    gradient = jax.grad(lambda p: loss(make_end(network, p), rng))(params)
+    updates, state = optimizer.update(gradient, state)
+    return (optax.apply_updates(params, updates), state), None
+
+  @jax.jit
+  def run(params):
+    keys = jax.random.split(jax.random.key(seed + 1), num_steps)
+    return jax.lax.scan(one_step, (params, optimizer.init(params)), keys)[0][0]
+
+  return run(params)
+
+
+def sample(network, params, shape, passes, num_samples, seed=2):
+  """Numbers [num_samples, *shape]."""
+
+  @jax.jit
+  def run(keys):
+    def one(rng):
+      noise = generator.draw_noise(rng, *shape[:2])
+      return generator.follow(make_end(network, params), noise, passes)
+
+    return jax.vmap(one)(keys)
+
+  return np.asarray(run(jax.random.split(jax.random.key(seed), num_samples)))

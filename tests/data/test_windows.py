@@ -186,7 +186,8 @@ def test_anchor_is_one_more_frame_of_the_block():
     np.testing.assert_array_equal(rest[:3], first + 2 * np.arange(1, 4))
     assert window.frames[4] == first + 2 * window.anchor
     # There is room for the farthest anchor, whichever is drawn.
-    assert first >= 50 and first + 2 * 11 < 100
+    assert first >= 50
+    assert first + 2 * 11 < 100
   # An anchor within the window needs no room.
   assert windows.WindowSource(fake_store(entry(100)), 0.02, 4, anchors=(0, 0)).num_windows == 94
 
@@ -200,4 +201,5 @@ def test_reversed_windows_are_the_same_stretches_backwards():
     np.testing.assert_array_equal(
       window.frames, window.frames[0] + 2 * sign * np.array([0, 1, 2, 3, window.anchor])
     )
-    assert min(window.frames) >= 0 and max(window.frames) < 30
+    assert min(window.frames) >= 0
+    assert max(window.frames) < 30

@@ -26,7 +26,7 @@ def clock(config, level):
     states = state_lib.start_window(newest, len(times)).states
     frames = rigid.Rigid(states.frames.rotation, states.frames.translation + shift)
     states = state_lib.State(frames, states.torsions)
-    window = state_lib.Window(states, jnp.ones_like(window.known))
+    window = window.followed_by(states)
     return sde.Prediction(window, state_lib.to_vector(window.states))
 
   return step
@@ -38,10 +38,11 @@ def diffusion(config, level):
 
   def step(params, window, protein, sigma, temperature_K, rng):
     window = tick(params, window, protein, sigma, temperature_K, rng).window
+    anchor = window.anchor
     frames, torsions = window.states.frames, window.states.torsions
     kicks = jnp.cumsum(jax.random.normal(rng, (len(torsions), 3)), axis=0)
     frames = rigid.Rigid(frames.rotation, frames.translation + kicks[:, None, :])
-    window = state_lib.Window(state_lib.State(frames, torsions), window.known)
+    window = state_lib.Window(state_lib.State(frames, torsions), window.known, anchor)
     return sde.Prediction(window, state_lib.to_vector(window.states))
 
   return step

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.samplers import coarse_to_fine
@@ -14,6 +15,12 @@ LENGTH = 12
 SINGLE = builders.small_config({'only': 1.0})
 TWO = builders.small_config({'coarse': 20.0, 'fine': 1.0})
 THREE = builders.small_config({'coarse': 20.0, 'middle': 4.0, 'fine': 1.0})
+
+
+def anchored(config):
+  config = config_lib.from_dict(config_lib.to_dict(config))
+  config.anchors = 'both'
+  return config_lib.freeze(config)
 
 
 @pytest.fixture(scope='module')
@@ -53,10 +60,12 @@ def test_frame_counts(config, num_frames, counts):
 
 
 @pytest.mark.parametrize('num_frames', [1, 7, 20, 21, 400])
+@pytest.mark.parametrize('anchors', ['start', 'both'])
 @pytest.mark.parametrize('config', [SINGLE, TWO, THREE], ids=['1', '2', '3'])
-def test_frame_n_stands_at_n_dt(monkeypatch, config, num_frames):
+def test_frame_n_stands_at_n_dt(monkeypatch, config, anchors, num_frames):
   """Residues move by 1 Å per ns at every level, whichever makes them move."""
   fake_step.install(monkeypatch, fake_step.clock)
+  config = anchored(config) if anchors == 'both' else config
   protein = builders.helix(2)
   positions = sampler_of(config, num_frames)(fake_step.params(config), protein, jax.random.key(0))
   assert positions.shape == (num_frames, 2, 4, 3)
@@ -83,6 +92,37 @@ def test_no_more_states_are_computed_than_needed(monkeypatch, protein):
   passes.clear()
   jax.eval_shape(coarse_to_fine.make_sampler(THREE, 7), params, protein, jax.random.key(0))
   assert passes == [1, 4]
+
+
+@pytest.mark.parametrize('config', [TWO, THREE], ids=['2', '3'])
+def test_anchored_segments_end_in_the_state_above(monkeypatch, config):
+  """Only the coarsest level moves; the others are told where to go, and when."""
+
+  def make_step(config, level):
+    tick = fake_step.clock(config, level)
+
+    def step(params, window, *args):
+      if params['dt_ns'] == config.level[config.levels[0]].dt_ns:
+        return tick(params, window, *args)
+      jax.debug.callback(lambda left: frames_left.add(float(left)), window.anchor.frames)
+      states = state_lib.start_window(window.states[-1], 2).states
+      return sde.Prediction(window.followed_by(states), state_lib.to_vector(states))
+
+    return step
+
+  frames_left = set()
+  fake_step.install(monkeypatch, make_step)
+  protein = builders.helix(2)
+  sampler = coarse_to_fine.make_sampler(anchored(config), 45).__wrapped__
+  # Plain numbers, closed over, so that the fake can tell the levels apart.
+  params = {name: {'dt_ns': config.level[name].dt_ns} for name in config.levels}
+  positions = builders.numpy_jit(lambda rng: sampler(params, protein, rng))(jax.random.key(0))
+  moved = (positions - protein.positions[:, 1:2])[:, 0, 1, 0]
+  # Standing still but for frames 20 and 40, in which a coarse state is reached.
+  expected = 20.0 * (np.arange(1, 46) // 20)
+  np.testing.assert_allclose(moved, expected, atol=1e-3)
+  ratios = config_lib.frames_per_segment(config)
+  assert frames_left == {float(n) for ratio in ratios for n in range(ratio, 0, -2)}
 
 
 def test_every_step_has_its_own_key(monkeypatch):

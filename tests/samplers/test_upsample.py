@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tempo_jax.errors import InputError
 from tempo_jax.samplers import upsample
@@ -74,3 +75,43 @@ def test_lowers_for_accelerators(np_rng):
     params, protein, coarse_trajectory(np_rng, protein, 3), jax.random.key(0)
   )
   assert exported.out_avals[0].shape == (12, 6, 4, 3)
+
+
+ANCHORED = builders.generative_config({'coarse': 20.0, 'middle': 4.0, 'fine': 1.0}, anchors='both')
+
+
+@pytest.fixture(scope='module')
+def between():
+  params = {name: builders.params(ANCHORED, i) for i, name in enumerate(ANCHORED.levels)}
+  upsampler = upsample.make_upsampler(ANCHORED, 20.0).__wrapped__
+  return builders.numpy_jit(lambda *args: upsampler(params, *args))
+
+
+def test_a_start_and_an_end_become_a_path(between, np_rng):
+  """The end lies elsewhere in space: only its shape counts."""
+  protein = builders.helix(6)
+  end = protein.positions + 0.3 * np_rng.normal(size=(6, 1, 3))
+  rotation, shift = builders.random_motion(4, translation=30.0)
+  path = between(
+    protein,
+    np.stack([protein.positions, end @ rotation.T + shift]).astype(np.float32),
+    jax.random.key(0),
+  )
+  assert path.shape == (20, 6, 4, 3)
+
+  def rmsd(a, b):
+    aligned, _ = Rotation.align_vectors(a - a.mean(0), b - b.mean(0))
+    return np.sqrt(np.mean(np.sum((a - a.mean(0) - aligned.apply(b - b.mean(0))) ** 2, -1)))
+
+  assert rmsd(path[-1, :, 1], end[:, 1]) < 1e-3
+  # Superposed on the start, where the path began.
+  assert np.abs(path[-1, :, 1].mean(0) - protein.positions[:, 1].mean(0)).max() < 1e-3
+  # An untrained head wanders; but the end is seen by every frame on the way.
+  other = between(protein, np.stack([protein.positions] * 2), jax.random.key(0))
+  assert (np.abs(other - path).max(axis=(1, 2, 3)) > 1e-3).all()
+
+
+def test_one_frame_has_nothing_after_it(between):
+  protein = builders.helix(6)
+  with pytest.raises(InputError, match='at least two coarse frames'):
+    between(protein, protein.positions[None], jax.random.key(0))

@@ -26,19 +26,11 @@ class Perceptron(nn.Module):
     return nn.Dense(numbers.size)(features).reshape(numbers.shape)
 
 
-class Linear(nn.Module):
-  """Maps z_tau [T, L, 7] to [T, L, 7] by a matrix."""
-
-  @nn.compact
-  def __call__(self, numbers, tau):
-    return nn.Dense(numbers.size)(numbers.ravel()).reshape(numbers.shape)
-
-
-def make_end(network, params):
+def make_end(params):
   """The mean of y given z_tau, with the factors of the real head."""
 
   def end(numbers, tau):
-    out = network.apply({'params': params}, numbers, tau)
+    out = Perceptron().apply({'params': params}, numbers, tau)
     keep, scale = generator.preconditioning(tau)
     motions = keep * numbers[..., :6] + scale * out[..., :6]
     return jnp.concatenate([motions, numbers[..., 6:] + (1.0 - tau) * out[..., 6:]], axis=-1)
@@ -46,14 +38,14 @@ def make_end(network, params):
   return end
 
 
-def train(network, loss, shape, num_steps, learning_rate=5e-3, seed=0):
-  """Minimises loss(end, rng) over the network's parameters."""
-  params = network.init(jax.random.key(seed), jnp.zeros(shape), jnp.zeros(()))['params']
+def train(loss, shape, num_steps, learning_rate=5e-3, seed=0):
+  """Minimises loss(end, rng) over the perceptron's parameters."""
+  params = Perceptron().init(jax.random.key(seed), jnp.zeros(shape), jnp.zeros(()))['params']
   optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
   def one_step(carry, rng):
     params, state = carry
-    gradient = jax.grad(lambda p: loss(make_end(network, p), rng))(params)
+    gradient = jax.grad(lambda p: loss(make_end(p), rng))(params)
     updates, state = optimizer.update(gradient, state)
     return (optax.apply_updates(params, updates), state), None
 
@@ -65,14 +57,14 @@ def train(network, loss, shape, num_steps, learning_rate=5e-3, seed=0):
   return run(params)
 
 
-def sample(network, params, shape, passes, num_samples, seed=2):
+def sample(params, shape, passes, num_samples, seed=2):
   """Numbers [num_samples, *shape]."""
 
   @jax.jit
   def run(keys):
     def one(rng):
       noise = generator.draw_noise(rng, *shape[:2])
-      return generator.follow(make_end(network, params), noise, passes)
+      return generator.follow(make_end(params), noise, passes)
 
     return jax.vmap(one)(keys)
 

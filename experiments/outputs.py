@@ -66,6 +66,20 @@ def define_flags(values: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=values,
   )
+  flags.DEFINE_integer(
+    'passes',
+    None,
+    'Passes of the head that draws the frames, per step: more are more exact, and slower. Default: '
+    'those of the model.',
+    lower_bound=1,
+    flag_values=values,
+  )
+
+
+def load_model(values: flags.FlagValues) -> model_lib.Model:
+  """The model of --model, with the --passes that were asked for."""
+  model = model_lib.load_model(values.model)
+  return model if values.passes is None else model.with_passes(values.passes)
 
 
 def check_flags(values: flags.FlagValues) -> None:

@@ -16,14 +16,13 @@ from absl import flags
 import tempo_jax
 from experiments import outputs
 from tempo_jax import errors
-from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax.report import staging, trajectory_files
 
 _BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/trp_cage.pdb'
 _FLAGS = (
   *('structure', 'model', 'num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed'),
-  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size'),
+  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size', 'passes'),
 )
 
 
@@ -70,7 +69,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
   started = time.monotonic()
   outputs.check_flags(values)
   protein = protein_lib.load_protein(values.structure, values.chains or None)
-  model = model_lib.load_model(values.model)
+  model = outputs.load_model(values)
   out = pathlib.Path(values.out or f'tempo_out/{protein.name}')
   with staging.output_directory(out, trajectory_files.FILE_NAMES, values.overwrite) as folder:
     outputs.describe(model, protein, values.structure, values.temperature_K)

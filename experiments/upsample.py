@@ -27,7 +27,6 @@ from absl import flags
 
 from experiments import outputs
 from tempo_jax import errors
-from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.errors import InputError
@@ -36,7 +35,7 @@ from tempo_jax.report import staging, trajectory_files
 
 _FLAGS = (
   *('topology', 'coarse_trajectory', 'dt_ns', 'stride', 'model', 'temperature_K', 'seed'),
-  *('out', 'format', 'report', 'overwrite', 'segment_batch_size'),
+  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'passes'),
 )
 
 
@@ -86,7 +85,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
     raise InputError(f'--dt_ns={values.dt_ns}: give a number above zero')
   coarse = read_coarse(values.topology, values.coarse_trajectory, values.dt_ns, values.stride)
   protein = coarse.protein
-  model = model_lib.load_model(values.model)
+  model = outputs.load_model(values)
   upsampler = model.upsampler(coarse.dt_ns, values.segment_batch_size)
   name = pathlib.Path(values.coarse_trajectory).stem
   out = pathlib.Path(values.out or f'tempo_out/{name}_upsampled')

@@ -52,6 +52,22 @@ class Model:
     """Time between two frames of a sampled trajectory, ns."""
     return self.config.level[self.config.levels[-1]].dt_ns
 
+  def with_passes(self, passes: int) -> 'Model':
+    """The same model with another number of passes of its head per step.
+
+    Raises:
+      InputError: the model has no such head (its `objective` is 'mse'), or it is below 1.
+    """
+    if self.config.objective == 'mse':
+      raise InputError(
+        f'the model {self.name} predicts means and has no head that could pass {passes} times: '
+        'leave the number of passes out, or take a model with a generative objective'
+      )
+    config = config_lib.from_dict(config_lib.to_dict(self.config))
+    config.passes = passes
+    config_lib.check(config)
+    return dataclasses.replace(self, config=config_lib.freeze(config))
+
   def sample(
     self,
     protein: protein_lib.Protein,

@@ -119,3 +119,17 @@ def test_saving_leaves_nothing_half_written(model, saved, tmp_path, monkeypatch)
     model.save(tmp_path / 'other')
   assert list(tmp_path.iterdir()) == [saved]
   assert {p: p.read_bytes() for p in saved.iterdir()} == before
+
+
+def test_passes_can_be_chosen_when_sampling():
+  config = builders.generative_config(passes=3)
+  trained = model_lib.Model(
+    'toy', config, {name: builders.params(config) for name in config.levels}
+  )
+  quick = trained.with_passes(1)
+  assert (trained.config.passes, quick.config.passes) == (3, 1)
+  assert quick.params is trained.params
+  with pytest.raises(InputError, match='passes = 0: at least 1'):
+    trained.with_passes(0)
+  with pytest.raises(InputError, match='predicts means and has no head'):
+    model_lib.load_model('default').with_passes(2)

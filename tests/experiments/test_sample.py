@@ -129,6 +129,7 @@ def test_metadata_tells_how_it_came_about(run, model_dir, structure, tmp_path):
     'format': 'xtc',
     'report': False,
     'overwrite': False,
+    'passes': None,
     'segment_batch_size': None,
     'replica_batch_size': None,
   }

@@ -36,7 +36,7 @@ def levels_of_scale(config: config_dict.ConfigDict, scale: str) -> tuple[str, ..
 
 
 def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dict.ConfigDict:
-  """An experiment with the paper's objective (section 5) and our choices where it is open."""
+  """An experiment on a model; what the paper leaves open (section 5) is our choice."""
   config = config_dict.ConfigDict()
   config.seed = 0
   config.model = model
@@ -79,6 +79,7 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   train.start_probability = 0.25
   # Share of examples of an anchored level that have no anchor.
   train.free_probability = 0.1
+  # Only `mse` has the penalty on clashes.
   train.clash_weight = 1.0
   train.clash_power = 2.0
   train.learning_rate = 3e-4

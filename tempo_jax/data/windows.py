@@ -205,7 +205,7 @@ class WindowSource:
   def _nothing_serves(
     self, split: str, entries: list[store_lib.Entry], left_out: list[tuple[str, str]]
   ) -> str:
-    where = f'{self.store.path}: no windows of {self.num_frames} frames, {self.dt_ns:g} ns apart'
+    where = f'{self.store.path}: no windows of {self._span(1)} frames, {self.dt_ns:g} ns apart'
     if not entries:
       splits = ', '.join(sorted({repr(entry.split) for entry in self.store.entries})) or 'none'
       return f'{where}: no trajectory is of split {split!r} (there are: {splits}): see --split'
@@ -217,7 +217,7 @@ class WindowSource:
       return f'{where}: choose a time step that is a multiple of {steps} ns'
     longest = max(dividing, key=_length_ns)
     return (
-      f'{where}: choose {_at_most(longest, _length_ns(longest) / max(self.num_frames, 4))}, fewer '
+      f'{where}: choose {_at_most(longest, _length_ns(longest) / max(self._span(1), 4))}, fewer '
       'frames per window, a wider time block or longer trajectories'
     )
 

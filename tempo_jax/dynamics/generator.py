@@ -297,7 +297,7 @@ def draw(
   noise: jax.Array,
   passes: int,
 ) -> state_lib.State:
-  """A sample of the next T states, [T, L]: K Euler steps from the noise.
+  """A sample of the next T states, [T, L], from noise in K passes (`follow`).
 
   With one pass the head maps noise to a sample at once.
 

@@ -10,6 +10,7 @@ the frames at 20 k + 1 ... 20 k + 20 ns. Coarse states are not emitted themselve
 model's `anchors` is 'both': then segment k also sees coarse state k + 1, and ends in it.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -78,8 +79,10 @@ def refine(
     if end is not None:
       anchor = state_lib.Anchor(end, jnp.float32(ratio))
     window = state_lib.start_window(start, config.window, anchor)
+    # Which peptides are cis may differ from segment to segment of what was given.
+    here = dataclasses.replace(protein, positions=state_lib.to_positions(start))
     states = rollout_lib.rollout(
-      step, params, window, protein, frames_per_segment, level.noise_sample, temperature_K, rng
+      step, params, window, here, frames_per_segment, level.noise_sample, temperature_K, rng
     )
     if end is None or frames_per_segment < ratio:
       return states

@@ -119,7 +119,7 @@ def example_loss(
   step = sde.make_step(config.model, level)
   start_rng, sigma_rng, view_rng, draw_rng = jax.random.split(rng, 4)
   window = examples.first_window(config, example, start_rng)
-  sigma = jax.random.uniform(sigma_rng, minval=level.noise_min, maxval=level.noise_max)
+  sigma = examples.draw_sigma(level, sigma_rng)
   unroll = config.train.unroll
 
   def one_pass(window, rng):

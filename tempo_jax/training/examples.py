@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tempo_jax import config as config_lib
 from tempo_jax import protein as protein_lib
+from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
 
@@ -100,6 +101,17 @@ def make_example(
     states = states[:-1]
   windows = jax.tree.map(lambda x: x.reshape(-1, config.window, *x.shape[1:]), states)
   return Example(windows, aim)
+
+
+# Share of examples whose window has the noise that windows have in sampling.
+_AS_SAMPLED = 0.25
+
+
+def draw_sigma(level: level_lib.Level, rng: jax.Array) -> jax.Array:
+  """[] noise of a generative objective's window: that of sampling, or any that is trained."""
+  share_rng, sigma_rng = jax.random.split(rng)
+  sigma = jax.random.uniform(sigma_rng, minval=level.noise_min, maxval=level.noise_max)
+  return jnp.where(jax.random.bernoulli(share_rng, _AS_SAMPLED), level.noise_sample, sigma)
 
 
 def first_window(config: Any, example: Example, rng: jax.Array) -> state_lib.Window:

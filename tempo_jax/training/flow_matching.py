@@ -98,7 +98,7 @@ def example_loss(
   network: Any = generator.Generator(config.model)
   start_rng, sigma_rng, noise_rng, line_rng = jax.random.split(rng, 4)
   window = examples.first_window(config, example, start_rng)
-  sigma = jax.random.uniform(sigma_rng, minval=level.noise_min, maxval=level.noise_max)
+  sigma = examples.draw_sigma(level, sigma_rng)
   noised = sde.noised_window(window, sigma, level, protein, noise_rng)
   newest = noised.states[-1]
   following = jax.tree.map(lambda x: x[1], example.windows)

@@ -26,6 +26,7 @@ _MEASURED = ('translation_std', 'rotation_std')
 _AT_LEAST_ONE = {
   'data': ('batch_size',),
   'train': (
+    *('draws', 'viewers'),
     *('num_steps', 'unroll', 'teacher_forcing_steps', 'log_every', 'validate_every'),
     *('validation_batches', 'checkpoint_every', 'keep_checkpoints'),
     *('rollout_replicas', 'rollout_proteins', 'rollout_frames'),
@@ -49,6 +50,15 @@ def check(config: Any) -> None:
     if config.train[name] < 0:
       raise InputError(f'config.train.{name} = {config.train[name]}: at least 0 is needed')
   _check_selection(config)
+  if config.model.objective == 'energy_score' and config.train.draws < 2:
+    raise InputError(
+      f'config.train.draws = {config.train.draws}: the energy score compares samples: at least 2 '
+      'are needed'
+    )
+  shares = (('train', 'start_probability'), ('train', 'free_probability'), ('data', 'reversal'))
+  for section, name in shares:
+    if not 0.0 <= config[section][name] <= 1.0:
+      raise InputError(f'config.{section}.{name} = {config[section][name]}: a share, 0 to 1')
   levels, known = tuple(config.train.levels), tuple(config.model.levels)
   if not levels or not set(levels) <= set(known):
     raise InputError(f'config.train.levels = {levels}: choose from config.model.levels = {known}')

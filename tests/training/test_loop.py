@@ -392,3 +392,22 @@ def test_model_shared_by_all_levels(store_path, tmp_path):
   again = model_lib.load_model(tmp_path / 'exported')
   assert again.params['coarse'] is again.params['fine']
   assert_same_bits(again.params['fine'], state.ema_params)
+
+
+@pytest.mark.parametrize(
+  ('edit', 'message'),
+  [
+    (lambda c: c.train.update(draws=0), r'config\.train\.draws = 0: at least 1'),
+    (lambda c: c.train.update(viewers=0), r'config\.train\.viewers = 0: at least 1'),
+    (lambda c: c.data.update(reversal=1.5), r'config\.data\.reversal = 1\.5: a share, 0 to 1'),
+    (
+      lambda c: (c.train.update(draws=1), c.model.update({'objective': 'energy_score'})),
+      r'config\.train\.draws = 1: the energy score compares samples: at least 2',
+    ),
+  ],
+)
+def test_settings_of_the_objectives(edit, message):
+  config = examples.experiment('store')
+  edit(config)
+  with pytest.raises(InputError, match=message):
+    run_config.check(config)

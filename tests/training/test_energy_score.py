@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tempo_jax import config as config_lib
 from tempo_jax.dynamics import generator, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
-from tempo_jax.training import energy_score
+from tempo_jax.training import energy_score, examples
 from tests import builders
 from tests.training import toy_network
 
@@ -183,3 +184,44 @@ def test_both_wells_are_populated():
   found = trained(draw_true)[:, 0]
   assert np.mean(found > 0) == pytest.approx(0.7, rel=0.05)
   assert np.mean(np.abs(np.abs(found) - 1.0) < 0.5) > 0.75
+
+
+def test_gradient_is_finite_over_four_steps_of_256_residues():
+  """Through sampler, closure and anchor; and every parameter has a part in it."""
+  model = builders.generative_config(anchors='both', closure=True, objective='energy_score')
+  config = config_lib.freeze(
+    {
+      'model': config_lib.to_dict(model) | {'passes': 2},
+      'train': {
+        'unroll': 4,
+        'draws': 2,
+        'viewers': 8,
+        'rematerialise': True,
+        'start_probability': 0.5,
+        'free_probability': 0.0,
+      },
+    }
+  )
+  level = level_lib.Level.of(config.model, 'fine')
+  helix = builders.helix(256, chains=2)
+  protein = jax.tree.map(jnp.asarray, helix)
+  kicks = np.random.default_rng(0).normal(size=(11, 256, 1, 3))
+  positions = (helix.positions + 0.2 * kicks).astype(np.float32)
+
+  @builders.numpy_jit
+  def gradient(params):
+    def loss(params):
+      example = examples.make_example(config.model, positions, jnp.int32(11), protein)
+      return energy_score.example_loss(
+        config, level, params, example, protein, jnp.float32(300.0), 0.0, jax.random.key(0)
+      )['error']
+
+    return jax.value_and_grad(loss)(params)
+
+  loss, found = gradient(builders.params(config.model))
+  assert np.isfinite(loss)
+  assert loss > 0
+  for path, leaf in jax.tree_util.tree_leaves_with_path(found):
+    assert np.isfinite(leaf).all(), path
+  moving = [np.any(leaf != 0) for leaf in jax.tree.leaves(found)]
+  assert np.mean(moving) > 0.9

@@ -15,371 +15,33 @@ training resumes, and what is finished is not repeated. Rollouts from held-out M
 `tempo_jax.evaluation.calibration`. Writes DIR/ablation.md and DIR/ablation.json.
 """
 
-import copy
 import dataclasses
-import functools
 import hashlib
 import json
 import logging
 import os
 import pathlib
-import re
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
-from ml_collections import config_dict, config_flags
+from ml_collections import config_flags
 
+from experiments import ablation_rollouts as rollouts
+from experiments import ablation_settings
+from experiments.ablation_rollouts import HeldOut, Sampling
 from tempo_jax import config as config_lib
-from tempo_jax import errors, version
-from tempo_jax.data import store as store_lib
+from tempo_jax import errors, version, whole_file
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration
-from tempo_jax.metrics import kinetics
 from tempo_jax.report import provenance
-from tempo_jax.samplers import coarse_to_fine, upsample
-from tempo_jax.training import checkpoint, loop, metric_writer, run_config
+from tempo_jax.training import checkpoint, loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
-PREDEFINED = ('paper', 'ours')
-_TIMED_FRAMES = 400
-_TIMED_CALLS = 5
-_STARTS = ('heldout', 'train', 'first')
 _FLOOR, _HALVES = 'MD (train against held-out)', 'MD (halves of held-out)'
-
-
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-  """What is sampled, and what MD it is compared with.
-
-  Attributes:
-    how: 'hierarchy', all levels; 'fine', the finest one alone; 'upsample', the levels between
-      held-out coarse frames; or the name of a level, which is rolled out alone.
-    frames: per rollout; 'upsample' has as many as MD.
-    replicas: rollouts per protein.
-    start: where rollouts start: 'heldout' or 'train', frames evenly spread over that MD; 'first',
-      the first frame of each held-out trajectory in turn.
-    heldout_block: stretch of held-out trajectories, as fractions; None: the configuration's
-      validation_block.
-    heldout_split: of the held-out trajectories; None: the configuration's validation_split.
-    training_block: stretch of training trajectories for the floor; None: its train_block.
-    lag_ns: of TICA, ns.
-    seed: of the rollouts.
-    segment_batch_size: segments computed together; None: all.
-  """
-
-  how: str = 'hierarchy'
-  frames: int = 3000
-  replicas: int = 1
-  start: str = 'heldout'
-  heldout_block: tuple[float, float] | None = None
-  heldout_split: str | None = None
-  training_block: tuple[float, float] | None = None
-  lag_ns: float = 0.2
-  seed: int = 0
-  segment_batch_size: int | None = None
-
-
-# Settings.
-
-
-def as_paper(config: Any) -> None:
-  """Makes a configuration's switches those of the paper, but for `update_rule`."""
-  model = config.model
-  paper = config_lib.paper_model_config()
-  for name in ('objective', 'anchors', 'closure', 'shared_levels'):
-    model[name] = paper[name]
-  for name in ('ipa_reads', 'num_neighbours'):
-    model.encoder[name] = paper.encoder[name]
-  for level in model.level.values():
-    for name in ('noise_min', 'noise_max', 'noise_sample'):
-      level[name] = paper.level.fine[name]
-
-
-def changed(config: Any, changes: Sequence[str], where: str) -> Any:
-  """A copy of a configuration with changes: `paper`, or PATH=VALUE as in --config.PATH=VALUE.
-
-  Raises:
-    InputError: a path that is not there, or a value that does not fit.
-  """
-  config = copy.deepcopy(config)
-  for change in changes:
-    path, equals, _ = change.partition('=')
-    if path in PREDEFINED and not equals:
-      if path == 'paper':
-        as_paper(config)
-      continue
-    if not equals:
-      raise InputError(f'{where}: {change!r}: write PATH=VALUE, e.g. model.closure=False')
-    argument = f'--config.{change}'
-    values = flags.FlagValues()
-    try:
-      config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=['', argument])
-      values(['', argument])
-    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
-      reason = ' '.join(str(error).split())[:200]
-      raise InputError(
-        f'{where}: {change!r} does not fit the configuration: correct the path or the value '
-        f'({reason})'
-      ) from error
-    config = values.config
-  return config
-
-
-def split_changes(text: str) -> list[str]:
-  """Cuts 'a=1,b=(2,3)' at the commas outside of brackets."""
-  parts, depth = [''], 0
-  for letter in text:
-    depth += (letter in '([{') - (letter in ')]}')
-    if letter == ',' and not depth:
-      parts.append('')
-    else:
-      parts[-1] += letter
-  return [part.strip() for part in parts if part.strip()]
-
-
-def settings(
-  config: Any, texts: Sequence[str], seeds: Sequence[int] = ()
-) -> dict[str, config_dict.ConfigDict]:
-  """The configuration of every setting.
-
-  Args:
-    config: the configuration that they change.
-    texts: NAME or NAME:PATH=VALUE,... each.
-    seeds: train each with each of these seeds, as NAME_seed0, ...; none: with the configuration's.
-
-  Raises:
-    InputError: a setting cannot be understood, or trained.
-  """
-  found: dict[str, config_dict.ConfigDict] = {}
-  for text in texts:
-    name, colon, changes = text.partition(':')
-    where = f'--setting={text}'
-    if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_.+-]*', name):
-      raise InputError(f'{where}: its name becomes a folder: use letters, digits and _ . + -')
-    if not colon and name not in PREDEFINED:
-      raise InputError(f'{where}: say what changes, {name}:PATH=VALUE, or give paper or ours')
-    one = changed(config, [*([name] if name in PREDEFINED else []), *split_changes(changes)], where)
-    for seed in seeds or (None,):
-      each = copy.deepcopy(one)
-      label = name if seed is None else f'{name}_seed{seed}'
-      if seed is not None:
-        each.seed = seed
-      if label in found:
-        raise InputError(f'{where}: the name {label} is given twice: choose another')
-      try:
-        run_config.check(each)
-      except InputError as error:
-        raise InputError(f'{where}: {error}') from error
-      found[label] = each
-  if not found:
-    raise InputError('--setting is missing: give paper, ours or NAME:PATH=VALUE, several times')
-  return found
-
-
-# MD.
-
-
-@dataclasses.dataclass(frozen=True)
-class HeldOut:
-  """MD of one protein at one temperature, all with the spacing of what is sampled.
-
-  Attributes:
-    entry: one of its trajectories, which says what protein it is.
-    reference: [F, L, 4, 3] Å per held-out trajectory.
-    training: the same of trajectories that were trained on; may be none.
-  """
-
-  entry: store_lib.Entry
-  reference: list[np.ndarray]
-  training: list[np.ndarray]
-
-  @property
-  def count(self) -> int:
-    """Frames for divergences, so that prediction and floor are of equally many."""
-    reference = sum(map(len, self.reference))
-    return min(reference, sum(map(len, self.training))) if self.training else reference // 2
-
-  def starts(self, start: str, replicas: int) -> np.ndarray:
-    """[R, L, 4, 3] Å, where rollouts begin; see `Sampling`."""
-    if start == 'first':
-      return np.stack([self.reference[r % len(self.reference)][0] for r in range(replicas)])
-    if start == 'train' and not self.training:
-      raise InputError(
-        f'--start=train: there is no training MD of {self.entry.name} at '
-        f'{self.entry.temperature_K:g} K: give --start=heldout'
-      )
-    frames = np.concatenate(self.training if start == 'train' else self.reference)
-    if len(frames) < replicas:
-      raise InputError(
-        f'--rollout_replicas={replicas}: there are {len(frames)} frames to start from: give fewer'
-      )
-    return calibration.evenly(frames, replicas)
-
-
-def held_out(config: Any, sampling: Sampling, dt_ns: float) -> list[HeldOut]:
-  """The MD to compare with, per protein and temperature.
-
-  Raises:
-    InputError: nothing is held out, or nothing of this spacing.
-  """
-  data = config.data
-  block = sampling.heldout_block or data.validation_block
-  split = sampling.heldout_split or data.validation_split
-  if block is None:
-    raise InputError(
-      'no held-out MD to compare with: give --heldout_block=LOW,HIGH (fractions of every '
-      'trajectory) and --heldout_split, or config.data.validation_block'
-    )
-  store = store_lib.Store(data.store)
-
-  def series(split: str, block: Sequence[float]) -> dict[tuple[str, float], list[Any]]:
-    found: dict[tuple[str, float], list[Any]] = {}
-    for entry in store.entries:
-      grid, _ = kinetics.time_grid(dt_ns, entry.dt_ns)
-      if entry.split != split or grid is None or grid.prediction_stride > 1:
-        continue
-      # The same rounding at either end, as for windows: neighbouring blocks do not overlap.
-      first, end = (round(fraction * entry.num_frames) for fraction in block)
-      frames = store.read(entry, slice(first, end, grid.reference_stride))
-      if len(frames) > 1:
-        found.setdefault((entry.name, entry.temperature_K), []).append((entry, frames))
-    return found
-
-  training = series('train', sampling.training_block or data.train_block)
-  found = [
-    HeldOut(
-      entry=pairs[0][0],
-      reference=[frames for _, frames in pairs],
-      training=[frames for _, frames in training.get(key, [])],
-    )
-    for key, pairs in series(split, block).items()
-  ]
-  if not found:
-    raise InputError(
-      f'{data.store}: no two held-out frames {dt_ns:g} ns apart (split {split!r}, block '
-      f'{tuple(block)}): correct --heldout_split or --heldout_block, or the time step'
-    )
-  return found
-
-
-def _floor(held: HeldOut, sampling: Sampling, dt_ns: float, ratio: int | None) -> Any:
-  """The numbers of MD in the prediction's place."""
-  predicted, reference = held.training, held.reference
-  if not predicted:
-    predicted = [x[: len(x) // 2] for x in held.reference]
-    reference = [x[len(x) // 2 :] for x in held.reference]
-  return calibration.measure(
-    [x for x in predicted if len(x) > 1],
-    reference,
-    np.asarray(held.entry.bonded),
-    held.reference[0][0],
-    dt_ns,
-    lag_ns=sampling.lag_ns,
-    ratio=ratio,
-    count=held.count,
-  )
-
-
-# Sampling.
-
-
-def sampled_config(config: Any, how: str) -> Any:
-  """The configuration of the levels that are sampled, frozen.
-
-  Raises:
-    InputError: it has no such level.
-  """
-  levels = tuple(config.levels)
-  if how in ('hierarchy', 'upsample'):
-    if how == 'upsample' and len(levels) < 2:
-      raise InputError('--sampling=upsample: this model has a single level: give --sampling=fine')
-    return config_lib.freeze(config)
-  name = levels[-1] if how == 'fine' else how
-  if name not in levels:
-    raise InputError(
-      f'--sampling={how}: choose hierarchy, upsample, fine or a level: {", ".join(levels)}'
-    )
-  config = config_lib.from_dict(config_lib.to_dict(config))
-  config.levels = (name,)
-  return config_lib.freeze(config)
-
-
-def _dt_ns(config: Any) -> float:
-  return config.level[config.levels[-1]].dt_ns
-
-
-def _ratio(config: Any) -> int | None:
-  """Frames per segment of what is sampled; None where there are no segments."""
-  ratios = config_lib.frames_per_segment(config)
-  return ratios[-1] if ratios else None
-
-
-def _rollouts(
-  config: Any, params: Any, held: HeldOut, sampling: Sampling
-) -> tuple[list[np.ndarray], np.ndarray]:
-  """Samples one protein.
-
-  Returns:
-    [1 + F, L, 4, 3] Å per rollout, its start first; and the conformation [L, 4, 3] Å to refer to.
-  """
-  rng = jax.random.key(sampling.seed)
-  temperature = np.float32(held.entry.temperature_K)
-  if sampling.how == 'upsample':
-    spacing = config.level[config.levels[-2]].dt_ns
-    upsampler = upsample.make_upsampler(config, spacing, sampling.segment_batch_size)
-    ratio = _ratio(config)
-    rollouts = []
-    for index, frames in enumerate(held.reference):
-      coarse = frames[::ratio]
-      protein = held.entry.arrays(coarse[0])
-      key = jax.random.fold_in(rng, index)
-      finer = upsampler(params, protein, coarse, key, temperature)
-      rollouts.append(np.concatenate([coarse[:1], np.asarray(finer)]))
-    return rollouts, held.reference[0][0]
-  sampler = coarse_to_fine.make_sampler(config, sampling.frames, sampling.segment_batch_size)
-  starts = held.starts(sampling.start, sampling.replicas)
-  protein = held.entry.arrays(starts[0])
-
-  def one(params, start, key):
-    return sampler(params, dataclasses.replace(protein, positions=start), key, temperature)
-
-  keys = jax.random.split(rng, sampling.replicas)
-  found = np.asarray(jax.jit(jax.vmap(one, (None, 0, 0)))(params, starts, keys))
-  return list(np.concatenate([starts[:, None], found], axis=1)), starts[0]
-
-
-def _finished(function: Callable[..., Any], *arguments: Any) -> Any:
-  return jax.block_until_ready(function(*arguments))
-
-
-def _seconds(
-  trained: Mapping[str, '_Trained'], held: HeldOut, segment_batch_size: int | None
-) -> dict[str, float]:
-  """Seconds per 400 frames of every setting: they take turns, since machines throttle."""
-  start = held.reference[0][0]
-  calls: dict[str, Callable[[], Any]] = {}
-  for name, each in trained.items():
-    sampler = coarse_to_fine.make_sampler(each.sampled, _TIMED_FRAMES, segment_batch_size)
-    temperature = np.float32(held.entry.temperature_K)
-    arguments = each.params, held.entry.arrays(start), jax.random.key(0), temperature
-    calls[name] = functools.partial(_finished, sampler, *arguments)
-    _LOG.info('%s: compiling the sampler of %d frames', name, _TIMED_FRAMES)
-    calls[name]()
-  seconds: dict[str, list[float]] = {name: [] for name in calls}
-  for _ in range(_TIMED_CALLS):
-    for name, call in calls.items():
-      begin = time.perf_counter()
-      call()
-      seconds[name].append(time.perf_counter() - begin)
-  return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-# Trained settings, and what is known of them.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -446,11 +108,8 @@ def write_whole(path: pathlib.Path, text: str) -> None:
   Raises:
     InputError: it cannot be written.
   """
-  aside = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside.write_text(text, encoding='utf-8')
-    os.replace(aside, path)
+    whole_file.write_text(path, text)
   except OSError as error:
     raise InputError(f'cannot write {path}: {error.strerror}: give another --workdir') from error
 
@@ -473,16 +132,16 @@ def _measure(
   for each in held:
     _LOG.info('%s: sampling %s', name, each.entry.key)
     begin = time.monotonic()
-    predicted, native = _rollouts(trained.sampled, trained.params, each, sampling)
+    predicted, native = rollouts.sample_rollouts(trained.sampled, trained.params, each, sampling)
     seconds = time.monotonic() - begin
     measured = calibration.measure(
       predicted,
       each.reference,
       np.asarray(each.entry.bonded),
       native,
-      _dt_ns(trained.sampled),
+      rollouts.time_step_ns(trained.sampled),
       lag_ns=sampling.lag_ns,
-      ratio=_ratio(trained.sampled),
+      ratio=rollouts.frames_per_segment(trained.sampled),
       count=each.count,
     )
     _LOG.info('%s: %d frames of %s in %.1f s', name, measured.num_frames, each.entry.key, seconds)
@@ -520,14 +179,16 @@ def run(
   """
   workdir = pathlib.Path(workdir).absolute()
   out = workdir if out is None else pathlib.Path(out)
-  sampled = {name: sampled_config(each.model, sampling.how) for name, each in configs.items()}
-  steps = {name: _dt_ns(each) for name, each in sampled.items()}
+  sampled = {
+    name: rollouts.sampled_config(each.model, sampling.how) for name, each in configs.items()
+  }
+  steps = {name: rollouts.time_step_ns(each) for name, each in sampled.items()}
   if len(set(steps.values())) > 1:
     text = ', '.join(f'{name} {dt:g} ns' for name, dt in steps.items())
     raise InputError(f'the settings sample at different time steps ({text}): make them the same')
   first = next(iter(configs))
-  dt_ns, ratio = steps[first], _ratio(sampled[first])
-  held = held_out(configs[first], sampling, dt_ns)
+  dt_ns, ratio = steps[first], rollouts.frames_per_segment(sampled[first])
+  held = rollouts.held_out(configs[first], sampling, dt_ns)
   for each in held:  # What cannot be started from is found before training.
     each.starts(sampling.start, sampling.replicas)
 
@@ -538,7 +199,9 @@ def run(
     loop.train(config, str(workdir / name))
     found, params, step = checkpoint.load_params(str(workdir / name))
     # What training measured belongs to the model.
-    made = _Trained(workdir / name, found, params, step, sampled_config(found.model, sampling.how))
+    made = _Trained(
+      workdir / name, found, params, step, rollouts.sampled_config(found.model, sampling.how)
+    )
     untrained = set(made.sampled.levels) - set(params)
     if untrained:
       raise InputError(
@@ -550,10 +213,14 @@ def run(
 
   if timing and sampling.how != 'upsample':
     keys = {name: made.fingerprint(held, sampling) for name, made in trained.items()}
+    samplers = {name: (made.sampled, made.params) for name, made in trained.items()}
     path = out / 'seconds.json'
     known = _read_json(path)
     if known.get('settings') != keys or remeasure:
-      known = {'settings': keys, 'seconds': _seconds(trained, held[0], sampling.segment_batch_size)}
+      known = {
+        'settings': keys,
+        'seconds': rollouts.time_samplers(samplers, held[0], sampling.segment_batch_size),
+      }
       _write_json(path, known)
     for name, seconds in known['seconds'].items():
       rows[name]['seconds'] = seconds
@@ -563,7 +230,7 @@ def run(
   label = _FLOOR if any(each.training for each in held) else _HALVES
   floor = {
     f'{each.entry.name}/T{each.entry.temperature_K:g}': dataclasses.asdict(
-      _floor(each, sampling, dt_ns, ratio)
+      rollouts.floor(each, sampling, dt_ns, ratio)
     )
     for each in held
   }
@@ -666,7 +333,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_enum(
     'start',
     'heldout',
-    _STARTS,
+    rollouts.STARTS,
     'Where rollouts start: frames spread over the held-out or training MD, or the first held-out.',
     flag_values=values,
   )
@@ -715,7 +382,7 @@ def ablate(values: flags.FlagValues) -> dict[str, Any]:
     seeds = [int(seed) for seed in values.seeds]
   except ValueError as error:
     raise InputError(f'--seeds={",".join(values.seeds)}: give whole numbers') from error
-  configs = settings(values.config, values.setting, seeds)
+  configs = ablation_settings.settings(values.config, values.setting, seeds)
   sampling = Sampling(
     how=values.sampling,
     frames=values.rollout_frames,

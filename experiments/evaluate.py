@@ -33,6 +33,7 @@ import threadpoolctl
 from absl import flags
 
 from data_prep import workers
+from tempo_jax import whole_file
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import cache, columns, details, summary
 from tempo_jax.evaluation.columns import PREDICTION, Column
@@ -178,10 +179,10 @@ def _write(folder: pathlib.Path, done: Mapping[str, Mapping[str, Any]], settings
     'bootstrap_samples': summary.NUM_BOOTSTRAP,
     'versions': provenance.versions(),
   }
-  _replace(folder / 'metrics.md', _markdown(table, bounds, numbers))
+  whole_file.write_text(folder / 'metrics.md', _markdown(table, bounds, numbers))
   if all(data['section'] for data in done.values()):
     page = _page(done, table, bounds, asked)
-    _replace(folder / 'report.html', page)
+    whole_file.write_text(folder / 'report.html', page)
   # Last: whoever finds it finds the others too.
   content = {
     'summary': table[PREDICTION],
@@ -207,7 +208,9 @@ def _write(folder: pathlib.Path, done: Mapping[str, Mapping[str, Any]], settings
       if name != PREDICTION
     },
   }
-  _replace(folder / 'metrics.json', json.dumps(content, indent=1, allow_nan=False) + '\n')
+  whole_file.write_text(
+    folder / 'metrics.json', json.dumps(content, indent=1, allow_nan=False) + '\n'
+  )
 
 
 def _markdown(
@@ -254,12 +257,6 @@ def _page(
     'MD halves: the first half of MD against the second. The definitions are in the docstrings of '
     'tempo_jax.metrics.',
   )
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-  aside = path.with_name(f'.{path.name}')
-  aside.write_text(text)
-  os.replace(aside, path)
 
 
 def define_flags() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import ablation
+from experiments import ablation, ablation_settings
 from experiments.benchmarks.calibration_cases import CASES, Case, Row
 from tempo_jax import errors
 from tempo_jax.errors import InputError
@@ -66,13 +66,13 @@ def base_config(
 def configs_of(
   config: Any, case: Case, store: str, steps: int, ours: str, paper: str
 ) -> dict[str, Any]:
-  """The configuration of every setting of a case; see `ablation.settings`."""
+  """The configuration of every setting of a case; see `ablation_settings.settings`."""
   found: dict[str, Any] = {}
   for kind, levels in case.levels.items():
     base = base_config(config, case, levels, store, steps)
     end = f'_{kind}' if kind else ''
     texts = [f'paper{end}:paper,{paper}', f'ours{end}:{ours}']
-    found |= ablation.settings(base, texts)
+    found |= ablation_settings.settings(base, texts)
   return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import mdtraj
 
 from data_prep import trajectories
-from experiments.ablation import Sampling
+from experiments.ablation_rollouts import Sampling
 from tempo_jax.errors import InputError
 
 FINE = {'fine': 0.01}

@@ -3,11 +3,10 @@
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
-from tempo_jax import version
+from tempo_jax import version, whole_file
 from tempo_jax.evaluation import ensemble
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.scores import Settings
@@ -42,7 +41,4 @@ def write(path: pathlib.Path, key: str, data: dict[str, Any]) -> None:
   """Writes a result with its columns, whole or not at all."""
   columns = {name: dataclasses.asdict(column) for name, column in data['columns'].items()}
   content = json.dumps({**data, 'fingerprint': key, 'columns': columns}, allow_nan=False)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  aside = path.with_name(f'.{path.name}.{os.getpid()}')
-  aside.write_text(content)
-  os.replace(aside, path)
+  whole_file.write_text(path, content)

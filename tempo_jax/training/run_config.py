@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tempo_jax import config as config_lib
+from tempo_jax import whole_file
 from tempo_jax.errors import InputError
 from tempo_jax.training import selection
 
@@ -140,10 +141,7 @@ def read(workdir: str) -> Any | None:
 def write(workdir: str, config: Any) -> None:
   """Writes `config.json` of a workdir, whole or not at all."""
   path = os.path.join(workdir, CONFIG_FILE)
-  with open(path + '.tmp', 'w') as file:
-    json.dump(config_lib.to_dict(config), file, indent=2)
-    file.write('\n')
-  os.replace(path + '.tmp', path)
+  whole_file.write_text(path, json.dumps(config_lib.to_dict(config), indent=2) + '\n')
 
 
 def _leaves(values: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import ablation
+from experiments import ablation, ablation_rollouts, ablation_settings
 from experiments.benchmarks import calibrated_dynamics
 from experiments.benchmarks.calibration_cases import CASES, Row
 from tempo_jax import config as config_lib
@@ -35,7 +35,7 @@ def configuration(store, **model):
   return config
 
 
-SAMPLING = ablation.Sampling(
+SAMPLING = ablation_rollouts.Sampling(
   frames=12, replicas=2, lag_ns=0.01, heldout_block=(0.8, 1.0), heldout_split='train'
 )
 
@@ -58,7 +58,7 @@ def compile_little():
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(loop.parallel, 'map_train_step', lambda *_: mapped_step)
     patch.setattr(checkpoint.sde, 'init_params', filled)
-    patch.setattr(ablation.coarse_to_fine, 'make_sampler', wandering)
+    patch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', wandering)
     yield
 
 
@@ -75,10 +75,14 @@ def wandering(config, num_frames, segment_batch_size=None):
 @pytest.fixture(scope='module')
 def first_run(store, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('ablation')
-  configs = ablation.settings(configuration(store), ['ours:train.clash_weight=2.0', 'paper'])
+  configs = ablation_settings.settings(
+    configuration(store), ['ours:train.clash_weight=2.0', 'paper']
+  )
   with pytest.MonkeyPatch.context() as patch:
     # It would compile two more programs.
-    patch.setattr(ablation, '_seconds', lambda trained, *_: dict.fromkeys(trained, 0.25))
+    patch.setattr(
+      ablation_rollouts, 'time_samplers', lambda trained, *_: dict.fromkeys(trained, 0.25)
+    )
     result = ablation.run(configs, workdir, SAMPLING)
   return configs, workdir, result
 
@@ -130,7 +134,7 @@ def test_nothing_is_repeated(first_run, monkeypatch):
   def refuse(*arguments, **named):
     raise AssertionError('once is enough')
 
-  monkeypatch.setattr(ablation.coarse_to_fine, 'make_sampler', refuse)
+  monkeypatch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', refuse)
   monkeypatch.setattr(loop.parallel, 'split_batch', refuse)  # A step of training.
   assert ablation.run(configs, workdir, SAMPLING) == result
   with pytest.raises(AssertionError, match='once is enough'):
@@ -146,7 +150,7 @@ def test_training_goes_on_and_is_measured_again(first_run, store, tmp_path, monk
   before = json.loads(measured.read_text())
   config = configuration(store)
   config.train.num_steps = 3
-  configs = ablation.settings(config, ['ours:train.clash_weight=2.0'])
+  configs = ablation_settings.settings(config, ['ours:train.clash_weight=2.0'])
 
   def stand_still(config, num_frames, segment_batch_size=None):
     def sample(params, protein, rng, temperature_K):
@@ -155,7 +159,7 @@ def test_training_goes_on_and_is_measured_again(first_run, store, tmp_path, monk
 
     return sample
 
-  monkeypatch.setattr(ablation.coarse_to_fine, 'make_sampler', stand_still)
+  monkeypatch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', stand_still)
   found = ablation.run(configs, workdir, SAMPLING, timing=False, out=tmp_path)
   row = found['settings']['ours']
   assert row['training_steps'] == 3
@@ -171,7 +175,7 @@ def test_training_goes_on_and_is_measured_again(first_run, store, tmp_path, monk
 
 def test_samplers_take_turns(store, monkeypatch):
   config = configuration(store)
-  (held,) = ablation.held_out(config, SAMPLING, 0.01)
+  (held,) = ablation_rollouts.held_out(config, SAMPLING, 0.01)
   calls, now = [], [0.0]
 
   def make_sampler(config, num_frames, segment_batch_size):
@@ -184,20 +188,17 @@ def test_samplers_take_turns(store, monkeypatch):
 
     return sample
 
-  monkeypatch.setattr(ablation.coarse_to_fine, 'make_sampler', make_sampler)
-  monkeypatch.setattr(ablation.time, 'perf_counter', lambda: now[0])
-  trained = {
-    name: ablation._Trained(None, config, params, 2, config.model)
-    for name, params in (('a', 1.0), ('b', 2.0))
-  }
+  monkeypatch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', make_sampler)
+  monkeypatch.setattr(ablation_rollouts.time, 'perf_counter', lambda: now[0])
+  trained = {name: (config.model, params) for name, params in (('a', 1.0), ('b', 2.0))}
   # Calls 2 to 6: the fourth is in the middle.
-  assert ablation._seconds(trained, held, 7) == {'a': 4.0, 'b': 8.0}
+  assert ablation_rollouts.time_samplers(trained, held, 7) == {'a': 4.0, 'b': 8.0}
   assert calls == [1.0, 2.0] * 6
 
 
 def test_starts_and_md(store):
   config = configuration(store)
-  (held,) = ablation.held_out(config, SAMPLING, 0.02)
+  (held,) = ablation_rollouts.held_out(config, SAMPLING, 0.02)
   opened = store_lib.Store(store)
   frames = opened.read(opened.entries[0], slice(240, 300, 2))
   np.testing.assert_array_equal(held.reference, [frames])
@@ -206,9 +207,9 @@ def test_starts_and_md(store):
   np.testing.assert_array_equal(held.starts('first', 2), frames[[0, 0]])
   np.testing.assert_array_equal(held.starts('train', 1), held.training[0][:1])
   # At another temperature there is no training MD of its own: MD against itself, in halves.
-  halves = ablation.HeldOut(held.entry, held.reference, [])
+  halves = ablation_rollouts.HeldOut(held.entry, held.reference, [])
   assert halves.count == 15
-  floor = ablation._floor(halves, SAMPLING, 0.02, None)
+  floor = ablation_rollouts.floor(halves, SAMPLING, 0.02, None)
   assert (floor.num_frames, floor.num_reference) == (14, 15)
   with pytest.raises(InputError, match=r'--start=train.*no training MD of helix10'):
     halves.starts('train', 1)
@@ -219,11 +220,16 @@ def test_starts_and_md(store):
 def test_rollouts_of_levels_and_between_frames(store, monkeypatch):
   """Which program each way of sampling asks for, and what it makes of the frames."""
   config = examples.experiment(store)
-  (held,) = ablation.held_out(config, SAMPLING, 0.01)
-  assert ablation.sampled_config(config.model, 'fine').levels == ('fine',)
-  assert ablation.sampled_config(config.model, 'coarse').levels == ('coarse',)
-  assert ablation.sampled_config(config.model, 'hierarchy').levels == ('coarse', 'fine')
-  assert ablation._ratio(ablation.sampled_config(config.model, 'hierarchy')) == 20
+  (held,) = ablation_rollouts.held_out(config, SAMPLING, 0.01)
+  assert ablation_rollouts.sampled_config(config.model, 'fine').levels == ('fine',)
+  assert ablation_rollouts.sampled_config(config.model, 'coarse').levels == ('coarse',)
+  assert ablation_rollouts.sampled_config(config.model, 'hierarchy').levels == ('coarse', 'fine')
+  assert (
+    ablation_rollouts.frames_per_segment(
+      ablation_rollouts.sampled_config(config.model, 'hierarchy')
+    )
+    == 20
+  )
   asked = []
 
   def make_upsampler(config, spacing_ns, segment_batch_size):
@@ -234,25 +240,27 @@ def test_rollouts_of_levels_and_between_frames(store, monkeypatch):
 
     return upsampler
 
-  monkeypatch.setattr(ablation.upsample, 'make_upsampler', make_upsampler)
-  model = ablation.sampled_config(config.model, 'upsample')
-  ((rollout,), native) = ablation._rollouts(model, {}, held, ablation.Sampling('upsample'))
+  monkeypatch.setattr(ablation_rollouts.upsample, 'make_upsampler', make_upsampler)
+  model = ablation_rollouts.sampled_config(config.model, 'upsample')
+  ((rollout,), native) = ablation_rollouts.sample_rollouts(
+    model, {}, held, ablation_rollouts.Sampling('upsample')
+  )
   assert asked == [0.2]
   np.testing.assert_array_equal(rollout[[0, 1, 20, 21, 40]], held.reference[0][[0, 0, 0, 20, 20]])
   np.testing.assert_array_equal(native, held.reference[0][0])
 
 
-_make_sampler = ablation.coarse_to_fine.make_sampler
+_make_sampler = ablation_rollouts.coarse_to_fine.make_sampler
 
 
 def test_rollouts_of_the_network(store, monkeypatch):
   """Each from its own start, at the temperature of the MD, as the sampler makes it."""
-  monkeypatch.setattr(ablation.coarse_to_fine, 'make_sampler', _make_sampler)
+  monkeypatch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', _make_sampler)
   config = builders.small_config({'fine': 0.01})
   params = {'fine': builders.params(config)}
-  (held,) = ablation.held_out(configuration(store), SAMPLING, 0.01)
+  (held,) = ablation_rollouts.held_out(configuration(store), SAMPLING, 0.01)
   sampling = dataclasses.replace(SAMPLING, frames=3)
-  rollouts, native = ablation._rollouts(config, params, held, sampling)
+  rollouts, native = ablation_rollouts.sample_rollouts(config, params, held, sampling)
   starts = held.reference[0][[0, -1]]
   np.testing.assert_array_equal(native, starts[0])
   np.testing.assert_array_equal([x[0] for x in rollouts], starts)
@@ -267,7 +275,7 @@ def test_rollouts_of_the_network(store, monkeypatch):
 
 def test_changes(store):
   config = configuration(store)
-  found = ablation.settings(
+  found = ablation_settings.settings(
     config,
     [
       'ours',
@@ -292,7 +300,7 @@ def test_changes(store):
   level = paper.model.level.fine
   assert (level.noise_min, level.noise_max, level.noise_sample) == (0.01, 0.05, 0.25)
   # Without the change, the update stays what it is.
-  kept = ablation.settings(config, ['paper'])['paper']
+  kept = ablation_settings.settings(config, ['paper'])['paper']
   assert kept.model.update_rule == config.model.update_rule == 'local'
 
 
@@ -311,27 +319,27 @@ def test_changes(store):
 )
 def test_bad_settings(store, setting, what):
   with pytest.raises(InputError, match=what) as error:
-    ablation.settings(configuration(store), [setting])
+    ablation_settings.settings(configuration(store), [setting])
   assert f'--setting={setting}' in str(error.value)
 
 
 def test_settings_that_do_not_go_together(store, tmp_path):
   config = configuration(store)
   with pytest.raises(InputError, match='the name ours is given twice'):
-    ablation.settings(config, ['ours', 'ours:train.unroll=1'])
+    ablation_settings.settings(config, ['ours', 'ours:train.unroll=1'])
   with pytest.raises(InputError, match='--setting is missing'):
-    ablation.settings(config, [])
-  configs = ablation.settings(config, ['ours', 'slow:model.level.fine.dt_ns=0.02'])
+    ablation_settings.settings(config, [])
+  configs = ablation_settings.settings(config, ['ours', 'slow:model.level.fine.dt_ns=0.02'])
   with pytest.raises(InputError, match=r'different time steps \(ours 0.01 ns, slow 0.02 ns\)'):
     ablation.run(configs, tmp_path, SAMPLING)
   with pytest.raises(InputError, match=r'--sampling=middle: choose .* fine'):
-    ablation.run({'ours': config}, tmp_path, ablation.Sampling('middle'))
+    ablation.run({'ours': config}, tmp_path, ablation_rollouts.Sampling('middle'))
   with pytest.raises(InputError, match='a single level'):
-    ablation.run({'ours': config}, tmp_path, ablation.Sampling('upsample'))
+    ablation.run({'ours': config}, tmp_path, ablation_rollouts.Sampling('upsample'))
   with pytest.raises(InputError, match='correct --heldout_split'):
     ablation.run({'ours': config}, tmp_path, dataclasses.replace(SAMPLING, heldout_split='test'))
   with pytest.raises(InputError, match='no held-out MD'):
-    ablation.run({'ours': config}, tmp_path, ablation.Sampling())
+    ablation.run({'ours': config}, tmp_path, ablation_rollouts.Sampling())
   assert not list(tmp_path.iterdir())
 
 
@@ -365,7 +373,7 @@ def test_flags_reach_the_run(store, tmp_path, monkeypatch, capsys, caplog):
   assert list(configs) == ['ours', 'paper']
   assert configs['ours'].data.store == store
   assert workdir == str(tmp_path)
-  assert sampling == ablation.Sampling('fine', 50, 3, 'first', heldout_block=(0.5, 1.0))
+  assert sampling == ablation_rollouts.Sampling('fine', 50, 3, 'first', heldout_block=(0.5, 1.0))
   assert options == {'timing': False, 'remeasure': False}
   assert '| ours | 0.500 |' in capsys.readouterr().out
   assert 'chooses the checkpoint by the same held-out MD' in caplog.text

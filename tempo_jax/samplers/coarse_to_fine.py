@@ -23,6 +23,7 @@ from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import alignment, rigid
 from tempo_jax.samplers import rollout as rollout_lib
 
 
@@ -155,6 +156,37 @@ def descend(
   return starts
 
 
+def join_segments(
+  segments: state_lib.State, starts: state_lib.State, protein: protein_lib.ProteinArrays
+) -> state_lib.State:
+  """Moves segments as wholes, so that none ends in a jump of the protein as a whole.
+
+  Frames follow one another superposed; the state that a segment ends in stands where the level
+  above had it.
+
+  Args:
+    segments: [S, F, L], each from its start to its end.
+    starts: [S, L]; each but the first is the end of the segment before.
+    protein: [L] residues.
+
+  Returns:
+    [S, F, L]: each end superposed by CA on the frame before it, and what follows moved with it.
+  """
+  weights = protein.mask.astype(jnp.float32)
+  ends = segments[:, -1].frames
+  before = segments[:, -2] if segments.psi.shape[1] > 1 else starts
+  onto = jax.vmap(alignment.superpose, in_axes=(0, 0, None))(
+    ends.translation, before.frames.translation, weights
+  )
+  # The end of segment k moves by onto[k], and all that ends before it did: onto[0] @ ... @ onto[k].
+  carried = jax.lax.associative_scan(lambda earlier, later: earlier @ later, onto)
+  none = rigid.Rigid.identity((1,))
+  earlier = jax.tree.map(lambda x, y: jnp.concatenate([x, y[:-1]]), none, carried)
+  frames = earlier[:, None, None] @ segments.frames
+  frames = jax.tree.map(lambda x, y: x.at[:, -1].set(y), frames, carried[:, None] @ ends)
+  return state_lib.State(frames.orthonormalised(), segments.torsions)
+
+
 def descend_between(
   config: Any,
   level_names: Sequence[str],
@@ -201,6 +233,8 @@ def descend_between(
       ends=states,
       ratio=ratio,
     )
+    if count >= ratio:
+      segments = join_segments(segments, starts, protein)
     states = _in_order(segments, count)
   return states
 

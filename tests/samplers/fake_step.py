@@ -7,6 +7,7 @@ import numpy as np
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
+from tempo_jax.samplers import coarse_to_fine
 
 
 def params(config):
@@ -49,7 +50,10 @@ def diffusion(config, level):
 
 
 def install(monkeypatch, make_step):
-  """Puts a transition in place of the SDE's, and takes all atoms to be at the CA."""
+  """Puts a transition in place of the SDE's, and takes all atoms to be at the CA.
+
+  Proteins that move as wholes tell the time, so that segments stay where they are.
+  """
 
   def from_positions(positions, bonded):
     origins = positions[..., 1, :]
@@ -63,3 +67,4 @@ def install(monkeypatch, make_step):
   monkeypatch.setattr(sde, 'make_step', make_step)
   monkeypatch.setattr(state_lib, 'from_positions', from_positions)
   monkeypatch.setattr(state_lib, 'to_positions', to_positions)
+  monkeypatch.setattr(coarse_to_fine, 'join_segments', lambda segments, *_: segments)

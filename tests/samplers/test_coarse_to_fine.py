@@ -1,7 +1,10 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import sde
@@ -123,6 +126,44 @@ def test_anchored_segments_end_in_the_state_above(monkeypatch, config):
   np.testing.assert_allclose(moved, expected, atol=1e-3)
   ratios = config_lib.frames_per_segment(config)
   assert frames_left == {float(n) for ratio in ratios for n in range(ratio, 0, -2)}
+
+
+def test_joined_segments_do_not_jump(np_rng):
+  """Only the motion of the whole protein into the last frame of each segment changes."""
+  segments, frames, length = 4, 5, 6
+  bonded = jnp.arange(length) < length - 1
+  arrays = dataclasses.replace(builders.helix(length), mask=jnp.arange(length) < length - 1)
+  positions = builders.helix(length).positions + np_rng.normal(
+    scale=0.5, size=(segments, frames, length, 4, 3)
+  )
+  for segment in positions:
+    rotation, shift = builders.random_motion(int(np_rng.integers(99)), translation=9.0)
+    segment[-1] = segment[-1] @ rotation.T + shift
+  states = state_lib.from_positions(jnp.asarray(positions, jnp.float32), bonded)
+  starts = jax.tree.map(lambda x: jnp.concatenate([x[:1, 0], x[:-1, -1]]), states)
+  joined = builders.numpy_jit(lambda *args: coarse_to_fine.join_segments(*args).frames)(
+    states, starts, arrays
+  )
+  joined, original = (np.asarray(x.translation, float) for x in (joined, states.frames))
+
+  def motion(mobile, target):
+    """Best rotation and shift of CA, by scipy; the padded residue does not count."""
+    mobile, target = mobile[:-1], target[:-1]
+    turn, _ = Rotation.align_vectors(target - target.mean(0), mobile - mobile.mean(0))
+    return turn, target.mean(0) - turn.apply(mobile.mean(0))
+
+  for k in range(segments):
+    turn, shift = motion(joined[k, -1], joined[k, -2])
+    assert turn.magnitude() < 1e-3
+    np.testing.assert_allclose(shift, 0.0, atol=1e-3)
+    # As wholes, all frames but the last were moved alike, with the end that they set out from.
+    turn, shift = motion(original[k, 0], joined[k, 0])
+    for frame in range(frames - 1):
+      moved = turn.apply(original[k, frame]) + shift
+      np.testing.assert_allclose(joined[k, frame], moved, atol=2e-3)
+    if k:
+      moved = turn.apply(original[k - 1, -1]) + shift
+      np.testing.assert_allclose(joined[k - 1, -1], moved, atol=2e-3)
 
 
 def test_every_step_has_its_own_key(monkeypatch):

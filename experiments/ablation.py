@@ -37,6 +37,7 @@ from tempo_jax import config as config_lib
 from tempo_jax import errors, version, whole_file
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration
+from tempo_jax.model import load_model
 from tempo_jax.report import provenance
 from tempo_jax.training import checkpoint, loop, metric_writer
 
@@ -196,7 +197,7 @@ def run(
   rows: dict[str, dict[str, Any]] = {}
   for index, (name, config) in enumerate(configs.items()):
     _LOG.info('setting %s (%d of %d): training', name, index + 1, len(configs))
-    loop.train(config, str(workdir / name))
+    loop.train(config, str(workdir / name), load_model)
     found, params, step = checkpoint.load_params(str(workdir / name))
     # What training measured belongs to the model.
     made = _Trained(

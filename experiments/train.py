@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from tempo_jax import errors
+from tempo_jax.model import load_model
 from tempo_jax.training import loop
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
   if '://' in workdir:
     raise errors.InputError(f'--workdir={workdir}: give a local or mounted folder, not a URL')
   workdir = os.path.abspath(workdir)
-  loop.train(_CONFIG.value, workdir)
+  loop.train(_CONFIG.value, workdir, load_model)
   if jax.process_index() == 0:
     print(f'trained into {workdir}; sample: python -m experiments.sample --model={workdir}')
 

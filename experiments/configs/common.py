@@ -61,6 +61,8 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
 
   config.train = train = config_dict.ConfigDict()
   train.levels = levels_of_scale(config, scale)
+  # Model that training goes on from: a directory, or default; empty: random parameters.
+  train.init_from = ''
   train.num_steps = 100_000
   # Windows predicted one after the other per example, with the gradient through all of them.
   train.unroll = 3

@@ -47,6 +47,15 @@ class _Preservation:
     ]
 
 
+def _manager(workdir: str, **options: Any) -> ocp.CheckpointManager:
+  handlers = {'state': ocp.StandardCheckpointHandler(), 'config': ocp.JsonCheckpointHandler()}
+  return ocp.CheckpointManager(
+    directory(workdir),
+    item_handlers=handlers,
+    options=ocp.CheckpointManagerOptions(**options),
+  )
+
+
 def _selection_at(manager: ocp.CheckpointManager, step: int) -> selection.Selection:
   return selection.Selection.from_json(manager.metadata(step).custom_metadata)
 
@@ -62,11 +71,7 @@ class Checkpointer:
 
   def __init__(self, workdir: str, max_to_keep: int = 2, keep_period: int | None = None):
     self._preservation = _Preservation(max_to_keep, keep_period)
-    self._manager = ocp.CheckpointManager(
-      directory(workdir),
-      item_names=('state', 'config'),
-      options=ocp.CheckpointManagerOptions(preservation_policy=self._preservation, create=True),
-    )
+    self._manager = _manager(workdir, preservation_policy=self._preservation, create=True)
 
   @property
   def latest_step(self) -> int | None:
@@ -116,19 +121,26 @@ def state_key(config: Any, level: str) -> str:
   return SHARED if config.model.get('shared_levels', False) else level
 
 
-def initial_states(config: Any) -> States:
-  """Fresh states of the levels that an experiment trains, by `state_key`."""
+def initial_states(config: Any, params: Mapping[str, Any] | None = None) -> States:
+  """Fresh states of the levels that an experiment trains, by `state_key`.
+
+  Args:
+    config: the experiment's configuration.
+    params: parameters per level to begin with; None: random ones.
+  """
   frozen = config_lib.freeze(config.model)
   rng = jax.random.key(config.seed)
   optimizer = optimizer_lib.make_optimizer(run_config.in_updates(config).train)
-  indices: dict[str, int] = {}
+  states: States = {}
   for index, name in enumerate(config.model.levels):
-    if name in config.train.levels:
-      indices.setdefault(state_key(config, name), index)
-  return {
-    key: train_state.create(sde.init_params(frozen, jax.random.fold_in(rng, index)), optimizer)
-    for key, index in indices.items()
-  }
+    key = state_key(config, name)
+    if name in config.train.levels and key not in states:
+      if params is None:
+        begin = sde.init_params(frozen, jax.random.fold_in(rng, index))
+      else:
+        begin = params[name]
+      states[key] = train_state.create(begin, optimizer)
+  return states
 
 
 def load_params(workdir: str) -> tuple[config_dict.ConfigDict, Mapping[str, Any], int]:
@@ -145,7 +157,7 @@ def load_params(workdir: str) -> tuple[config_dict.ConfigDict, Mapping[str, Any]
   """
   if not os.path.isdir(directory(workdir)):
     raise InputError(f'{workdir} holds no checkpoints: train into it first')
-  with ocp.CheckpointManager(directory(workdir), item_names=('state', 'config')) as manager:
+  with _manager(workdir) as manager:
     newest = manager.latest_step()
     if newest is None:
       raise InputError(

@@ -29,6 +29,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.training import (
   checkpoint,
   examples,
+  initial_model,
   metric_writer,
   parallel,
   rollout_validation,
@@ -220,13 +221,17 @@ def _temperatures(levels: Mapping[str, Level]) -> tuple[float, ...]:
   return tuple(sorted({float(w.entry.temperature_K) for s in sources for w in s.windows}))
 
 
-def train(config: Any, workdir: str) -> checkpoint.States:
+def train(
+  config: Any, workdir: str, load_model: Callable[[str], Any] | None = None
+) -> checkpoint.States:
   """Trains the levels of `config.train.levels`; run again, it resumes.
 
   Args:
     config: an experiment's configuration (experiments/configs/).
     workdir: directory for `config.json`, `metrics.jsonl`, TensorBoard events and
       `checkpoints/`.
+    load_model: `tempo_jax.load_model`, which reads the model that `config.train.init_from` names;
+      needed where it names one.
 
   Returns:
     The final states, by `checkpoint.state_key`; `load_model(workdir)` gives those of the best step
@@ -255,11 +260,21 @@ def train(config: Any, workdir: str) -> checkpoint.States:
       f'{workdir} cannot be made ({error.strerror}): give another --workdir'
     ) from error
   earlier = run_config.read(workdir)
+  initial = None
   if earlier is not None:
     run_config.adopt(config, earlier, workdir)
   else:
     config.model.temperatures_K = _temperatures(levels)
+    taken: tuple[str, ...] = ()
+    if config.train.init_from:
+      if load_model is None:
+        raise ValueError('config.train.init_from needs the argument load_model')
+      model = load_model(config.train.init_from)
+      taken = initial_model.adopt(config, model)
+      initial = initial_model.params_of(config, model)
     for name, level in levels.items():
+      if name in taken:
+        continue
       # Whole batches, not this process's slices: every process must find the same numbers.
       data = config.data
       whole = batching.Loader(level.train.source, data.batch_size, buckets=data.buckets)
@@ -270,7 +285,7 @@ def train(config: Any, workdir: str) -> checkpoint.States:
   if jax.process_index() == 0:
     run_config.write(workdir, config)
 
-  states = parallel.replicate(checkpoint.initial_states(config))
+  states = parallel.replicate(checkpoint.initial_states(config, initial))
   checkpointer = checkpoint.Checkpointer(
     workdir, config.train.keep_checkpoints, config.train.keep_period
   )

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 import pathlib
@@ -13,7 +14,14 @@ from tempo_jax import model as model_lib
 from tempo_jax.data import store
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
-from tempo_jax.training import checkpoint, loop, parallel, rollout_validation, run_config
+from tempo_jax.training import (
+  checkpoint,
+  initial_model,
+  loop,
+  parallel,
+  rollout_validation,
+  run_config,
+)
 from tests.data import synthetic
 from tests.training import examples
 
@@ -36,7 +44,7 @@ def compile_once(tmp_path_factory):
 
 
 # Settings of `train` that no mapped step reads.
-_OUTSIDE = ('_every', 'keep_checkpoints', 'select_by', 'patience', 'rollout_frames')
+_OUTSIDE = ('init_from', '_every', 'keep_checkpoints', 'select_by', 'patience', 'rollout_frames')
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -411,3 +419,51 @@ def test_settings_of_the_objectives(edit, message):
   edit(config)
   with pytest.raises(InputError, match=message):
     run_config.check(config)
+
+
+def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatch):
+  """Parameters and scales are those of the model; the temperatures those of both."""
+  workdir, states = straight
+  monkeypatch.setattr(parallel, 'map_train_step', lambda *_: lambda state, *rest: (state, {}))
+
+  def load_model(name):
+    assert name == 'there'
+    model = model_lib.load_model(str(workdir))
+    config = config_lib.from_dict(config_lib.to_dict(model.config))
+    config.temperatures_K = (290.0,)
+    config.level.coarse.dt_ns = 123.0  # Another time step: another scale.
+    config.level.coarse.translation_std = config.level.fine.translation_std = 0.5
+    return dataclasses.replace(model, config=config)
+
+  config = experiment(store_path, num_steps=1, init_from='there')
+  started = loop.train(config, str(tmp_path), load_model)
+  for name, state in started.items():
+    assert_same_bits(state.params, states[name].ema_params)
+    assert_same_bits(state.ema_params, states[name].ema_params)
+    assert int(state.step) == 0
+  made = run_config.read(str(tmp_path))
+  assert made.model.level.fine.translation_std == 0.5
+  assert made.model.level.coarse.translation_std != 0.5
+  assert min(made.model.temperatures_K) == 290.0 < max(made.model.temperatures_K)
+  # Resumed, it needs that model no more.
+  monkeypatch.undo()
+  config.train.num_steps = 2
+  assert {int(x.step) for x in loop.train(config, str(tmp_path), None).values()} == {1}
+
+
+def test_a_model_that_does_not_fit_is_refused(straight, store_path, tmp_path):
+  config = experiment(store_path, init_from=str(straight[0]))
+  config.model.head.channels *= 2
+  config.model.encoder.num_ipa_blocks += 1
+  with pytest.raises(
+    InputError, match=r'init_from.*differs.*config.model.encoder, config.model.head: train'
+  ):
+    loop.train(config, str(tmp_path / 'a'), model_lib.load_model)
+  config = experiment(store_path, init_from=str(straight[0]))
+  config.model.levels = config.train.levels = ('fine', 'finer')
+  config.model.level.finer = config.model.level.coarse
+  config.model.level.finer.dt_ns = 1.0
+  with pytest.raises(InputError, match='has the levels coarse, fine but not finer'):
+    initial_model.adopt(config, model_lib.load_model(str(straight[0])))
+  with pytest.raises(ValueError, match='load_model'):
+    loop.train(experiment(store_path, init_from='x'), str(tmp_path / 'b'))

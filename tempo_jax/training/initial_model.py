@@ -1,0 +1,64 @@
+"""Training that goes on from a trained model: what it takes over, and what must fit."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tempo_jax import config as config_lib
+from tempo_jax.errors import InputError
+
+# What shapes the network or the meaning of its input. Scales, noise, closure and the number of
+# passes may be chosen anew, and the generative objectives train the same network.
+_SAME = ('update_rule', 'anchors', 'window', 'encoder', 'head')
+_SCALES = ('translation_std', 'rotation_std')
+
+
+def _mismatch(config: Any, model: Any) -> list[str]:
+  ours, theirs = config_lib.to_dict(config), config_lib.to_dict(model)
+  found = [key for key in _SAME if ours[key] != theirs.get(key)]
+  if (ours['objective'] == 'mse') != (theirs.get('objective') == 'mse'):
+    found.append('objective')
+  return found
+
+
+def adopt(config: Any, model: Any) -> tuple[str, ...]:
+  """Takes over the scales and temperatures of a model that training goes on from.
+
+  Args:
+    config: the experiment's configuration, changed in place.
+    model: a `tempo_jax.model.Model`.
+
+  Returns:
+    The levels whose scales were taken over: those of the same time step. The others are to be
+    measured.
+
+  Raises:
+    InputError: the model has another network, or lacks a level.
+  """
+  where = f'config.train.init_from = {config.train.init_from!r}'
+  wrong = ', '.join(f'config.model.{key}' for key in _mismatch(config.model, model.config))
+  if wrong:
+    raise InputError(
+      f'{where}: its network differs from the configuration in {wrong}: '
+      'train with the settings of that model (its config.json), or leave init_from empty'
+    )
+  missing = [name for name in config.train.levels if name not in model.params]
+  if missing:
+    raise InputError(
+      f'{where} has the levels {", ".join(model.params)} but not {", ".join(missing)}: name the '
+      'levels of the configuration as it does'
+    )
+  taken = []
+  for name in config.train.levels:
+    own, known = config.model.level[name], model.config.level[name]
+    if math.isclose(own.dt_ns, known.dt_ns, rel_tol=1e-3):
+      own.update({key: known[key] for key in _SCALES})
+      taken.append(name)
+  both = {*config.model.temperatures_K, *model.config.temperatures_K}
+  config.model.temperatures_K = tuple(sorted(both))
+  return tuple(taken)
+
+
+def params_of(config: Any, model: Any) -> Mapping[str, Any]:
+  """Parameters per level that training begins with."""
+  return {name: model.params[name] for name in config.train.levels}

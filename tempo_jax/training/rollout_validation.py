@@ -1,6 +1,7 @@
 """Validation by rollouts: does a level, left to itself, move as held-out MD does?
 
-A low loss of single windows does not say so: small errors of each pass add up over hundreds.
+A low loss of single windows does not say so: small errors of each pass add up over hundreds. A
+level whose segments end in states of the level above is judged by such segments of held-out MD.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ def _rollouts(
   num_frames: int,
   params: Any,
   starts: jax.Array,
+  ends: jax.Array | None,
   protein: protein_lib.ProteinArrays,
   temperature_K: jax.Array,
   rng: jax.Array,
@@ -36,7 +38,8 @@ def _rollouts(
   """Rolls one level out from each of several conformations [R, L, 4, 3] Å of one protein.
 
   Returns:
-    [R, num_frames, L, 4, 3] Å, without the starts.
+    [R, num_frames, L, 4, 3] Å, without the starts; where ends of the same shape are given, each
+    rollout arrives there.
   """
   states = coarse_to_fine.refine(
     config,
@@ -48,6 +51,8 @@ def _rollouts(
     temperature_K,
     rng,
     None,
+    ends=None if ends is None else state_lib.from_positions(ends, protein.bonded),
+    ratio=num_frames,
   )
   return state_lib.to_positions(states)
 
@@ -57,7 +62,7 @@ def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) ->
 
   Args:
     predicted: [R, 1 + F, L, 4, 3] Å, the start conformation of each rollout and its frames.
-    reference: [G, L, 4, 3] Å, successive frames, G at least 2.
+    reference: [S, 1 + G, L, 4, 3] Å, stretches of successive frames, G at least 1.
     bonded: [L] bool.
 
   Returns:
@@ -67,7 +72,7 @@ def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) ->
     'rollout_broken': share of frames with CA-CA of neighbours outside 2.8 to 4.2 Å or C-N above
     1.7 Å. Where a rollout runs off, the first three are infinite.
   """
-  frames = predicted[:, 1:].reshape(-1, *predicted.shape[2:])
+  frames, md = (x[:, 1:].reshape(-1, *x.shape[2:]) for x in (predicted, reference))
   # Not a number compares as False.
   sound = (np.abs(frames) < _RAN_OFF).all(axis=(1, 2, 3))
   low, high = validity.ca_ca_range(frames[sound], bonded)
@@ -76,9 +81,9 @@ def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) ->
   whole = (low >= least) & (high <= greatest) & (c_n <= validity.CLOSED_C_N)
   scores = {'jsd': math.inf, 'spread': math.inf, 'step': math.inf}
   if sound.all():
-    scores['jsd'] = distribution.ca_distance_jsd(frames, reference)
+    scores['jsd'] = distribution.ca_distance_jsd(frames, md)
     scores['spread'] = flexibility.ca_distance_spread(frames)
-    scores['spread'] /= flexibility.ca_distance_spread(reference)
+    scores['spread'] /= flexibility.ca_distance_spread(md)
     scores['step'] = flexibility.step_lengths(predicted).mean()
     scores['step'] /= flexibility.step_lengths(reference).mean()
   scores['broken'] = 1.0 - np.count_nonzero(whole) / len(frames)
@@ -101,11 +106,20 @@ def choose_entries(found: tuple[windows.EntryWindows, ...], count: int) -> list[
 
 @dataclasses.dataclass(frozen=True)
 class _HeldOut:
-  """One trajectory to compare with: its frames [G, L, 4, 3] Å, and rollouts' starts, padded."""
+  """One trajectory to compare with.
+
+  Attributes:
+    entry: whose it is.
+    reference: [S, 1 + G, L, 4, 3] Å, see `compare`.
+    starts: [R, L', 4, 3] Å, padded.
+    ends: the same, or None.
+    protein: [L'] residues.
+  """
 
   entry: entry.Entry
-  frames: np.ndarray
+  reference: np.ndarray
   starts: np.ndarray
+  ends: np.ndarray | None
   protein: protein_lib.ProteinArrays
 
 
@@ -120,30 +134,47 @@ class RolloutValidation:
       level_name: the level.
       source: its held-out windows.
     """
-    train = config.train
+    train, model = config.train, config.model
+    above = model.levels.index(level_name) - 1
+    segment = 0
+    if above >= 0 and model.anchors == 'both':
+      segment = config_lib.frames_per_segment(model)[above]
     self._held_out = [
-      self._read(config, source.store, source.windows[index])
+      self._read(config, source.store, source.windows[index], segment)
       for index in choose_entries(source.windows, train.rollout_proteins)
     ]
     self._rng = jax.random.key(config.seed)
     # Compiled once per padded length.
     self._rollouts = jax.jit(
       functools.partial(
-        _rollouts, config_lib.freeze(config.model), level_name, train.rollout_frames
+        _rollouts, config_lib.freeze(model), level_name, segment or train.rollout_frames
       )
     )
 
   @staticmethod
-  def _read(config: Any, store: store_lib.Store, found: windows.EntryWindows) -> _HeldOut:
+  def _read(
+    config: Any, store: store_lib.Store, found: windows.EntryWindows, segment: int
+  ) -> _HeldOut:
     # Rounded as `windows` does: windows with anchors need not reach the end.
     end = round(config.data.validation_block[1] * found.entry.num_frames)
     frames = store.read(found.entry, slice(found.first, end, found.stride))
-    starts = frames[_evenly(config.train.rollout_replicas, len(frames))]
+    # A window reaches as far as its anchor may, so that there is room for a segment.
+    begins = _evenly(config.train.rollout_replicas, len(frames) - segment)
+    reference = frames[None]
+    if segment:
+      reference = frames[begins[:, None] + np.arange(segment + 1)[None]]
     # float32 is finest near the origin.
-    starts = starts - starts.mean(axis=(1, 2), keepdims=True)
+    starts, ends = (
+      x - x.mean(axis=(1, 2), keepdims=True) for x in (frames[begins], frames[begins + segment])
+    )
     length = batching.bucket(found.entry.length, config.data.buckets)
-    protein = batching.pad(found.entry.arrays(starts[0]), length)
-    return _HeldOut(found.entry, frames, batching.pad_positions(starts, length), protein)
+    return _HeldOut(
+      found.entry,
+      reference,
+      batching.pad_positions(starts, length),
+      batching.pad_positions(ends, length) if segment else None,
+      batching.pad(found.entry.arrays(starts[0]), length),
+    )
 
   def __call__(self, params: Any) -> dict[str, float]:
     """The scores of `compare`, means over the proteins.
@@ -156,12 +187,13 @@ class RolloutValidation:
       predicted = self._rollouts(
         params,
         each.starts,
+        each.ends,
         each.protein,
         np.float32(each.entry.temperature_K),
         jax.random.fold_in(self._rng, index),
       )
       rollouts = np.concatenate([each.starts[:, None], np.asarray(predicted)], axis=1)
       scores.append(
-        compare(rollouts[:, :, : each.entry.length], each.frames, np.asarray(each.entry.bonded))
+        compare(rollouts[:, :, : each.entry.length], each.reference, np.asarray(each.entry.bonded))
       )
     return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}

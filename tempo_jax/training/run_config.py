@@ -79,6 +79,11 @@ def check(config: Any) -> None:
       raise InputError(
         f'config.model.level.{name}: 0 <= noise_min <= noise_max and 0 <= noise_sample are needed'
       )
+    if config.model.objective == 'mse' and not level.noise_sample:
+      raise InputError(
+        "config.model.objective = 'mse' predicts means; without noise nothing fluctuates: give "
+        f'config.model.level.{name}.noise_min, noise_max and noise_sample (paper: 0.01, 0.05, 0.05)'
+      )
 
 
 def _check_selection(config: Any) -> None:

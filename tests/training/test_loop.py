@@ -239,6 +239,10 @@ def test_nan_stops_with_step_and_batch(store_path, tmp_path, monkeypatch):
       {'train.levels': ('fine',), 'model.shared_levels': True},
       r'levels that share their parameters .* train together: give all of',
     ),
+    (
+      {'model.objective': 'mse', 'model.level.fine.noise_sample': 0.0},
+      r'without noise nothing fluctuates: give config.model.level.fine.noise_min',
+    ),
   ],
 )
 def test_unusable_settings_are_refused(store_path, tmp_path, change, message):

@@ -52,10 +52,10 @@ def mean_step(rollout):
 
 def test_md_beside_itself():
   frames = md(50)
-  scores = rollout_validation.compare(frames[None], frames[1:], bonded())
+  scores = rollout_validation.compare(frames[None], frames[None], bonded())
   assert scores['rollout_jsd'] == pytest.approx(0.0, abs=1e-12)
   assert scores['rollout_spread'] == pytest.approx(1.0, rel=1e-9)
-  assert scores['rollout_step'] == pytest.approx(1.0, rel=0.05)  # One step more.
+  assert scores['rollout_step'] == pytest.approx(1.0, rel=1e-9)
 
 
 def test_scores_are_those_of_scipy():
@@ -64,12 +64,12 @@ def test_scores_are_those_of_scipy():
   frames = predicted[:, 1:].reshape(-1, LENGTH, 4, 3)
   scores = rollout_validation.compare(
     np.stack([tumbling(x, seed) for seed, x in enumerate(predicted)]),
-    tumbling(reference, seed=9),
+    tumbling(reference, seed=9)[None],
     bonded(),
   )
-  jsd = distribution.ca_distance_jsd(frames, reference)
+  jsd = distribution.ca_distance_jsd(frames, reference[1:])
   assert scores['rollout_jsd'] == pytest.approx(jsd, abs=2e-3)
-  spread = sd_of_distances(frames) / sd_of_distances(reference)
+  spread = sd_of_distances(frames) / sd_of_distances(reference[1:])
   assert scores['rollout_spread'] == pytest.approx(spread, rel=1e-9)
   # A rollout's own steps only, the first of which leaves its start.
   step = np.mean([mean_step(x) for x in predicted]) / mean_step(reference)
@@ -109,10 +109,10 @@ def test_broken_frames(atom, next_atom, distance_now, limits):
         frames[:, 4, 0] = frames[:, 3, 1] + 0.6 * (frames[:, 4, 1] - frames[:, 3, 1])
       predicted = np.concatenate([still(1), frames])[None]
       reference = md(20)
-      scores = rollout_validation.compare(predicted, reference, bonded())
+      scores = rollout_validation.compare(predicted, reference[None], bonded())
       assert scores['rollout_broken'] == pytest.approx(share)
       apart = bonded() & (np.arange(LENGTH) != 3)
-      scores = rollout_validation.compare(predicted, reference, apart)
+      scores = rollout_validation.compare(predicted, reference[None], apart)
       assert scores['rollout_broken'] == 0.0
 
 
@@ -120,7 +120,7 @@ def test_broken_frames(atom, next_atom, distance_now, limits):
 def test_a_rollout_that_runs_off_is_infinitely_bad(bad):
   predicted = np.stack([still(6), still(6)]).astype(np.float32)
   predicted[1, 4:, 3, 1, 0] = bad
-  scores = rollout_validation.compare(predicted, md(20).astype(np.float32), bonded())
+  scores = rollout_validation.compare(predicted, md(20)[None].astype(np.float32), bonded())
   assert scores == {
     'rollout_jsd': math.inf,
     'rollout_spread': math.inf,
@@ -170,7 +170,10 @@ def test_starts_and_reference_are_held_out_frames(experiment, monkeypatch):
   """With rollouts that stand still, the scores are those of the starts against the rest."""
   lengths = []
 
-  def stand_still(config, level_name, num_frames, params, starts, protein, temperature_K, rng):
+  def stand_still(
+    config, level_name, num_frames, params, starts, ends, protein, temperature_K, rng
+  ):
+    assert ends is None
     assert (level_name, num_frames) == ('coarse', 4)
     assert config.level.coarse.dt_ns == 0.02
     assert protein.bonded.shape == protein.mask.shape == starts.shape[1:2]
@@ -192,11 +195,35 @@ def test_starts_and_reference_are_held_out_frames(experiment, monkeypatch):
     frames = opened.read(entry, slice(70, 95, 2))
     starts = frames[[0, 6, 12]]
     rollouts = np.repeat((starts - starts.mean(axis=(1, 2), keepdims=True))[:, None], 5, axis=1)
-    expected.append(rollout_validation.compare(rollouts, frames, entry.bonded))
+    expected.append(rollout_validation.compare(rollouts, frames[None], entry.bonded))
   for name, score in scores.items():
     assert score == pytest.approx(np.mean([e[name] for e in expected]), rel=1e-5, abs=1e-9)
   assert scores['rollout_step'] < 1e-3
   assert 0.0 < scores['rollout_jsd'] < 1.0
+
+
+def test_anchored_segments_are_compared_with_those_of_the_md(experiment, monkeypatch):
+  """The fine level gets the start and the end of held-out segments, and is judged by them."""
+  config = experiment.copy_and_resolve_references()
+  config.model.anchors = 'both'
+  config.model.level.coarse.dt_ns = 0.05
+  config.train.rollout_proteins = 1
+
+  def straight(config, level_name, num_frames, params, starts, ends, *_):
+    assert (level_name, num_frames) == ('fine', 5)
+    way = jnp.arange(1, num_frames + 1).reshape(1, -1, 1, 1, 1) / num_frames
+    return starts[:, None] + way * (ends - starts)[:, None]
+
+  monkeypatch.setattr(rollout_validation, '_rollouts', straight)
+  scores = rollout_validation.RolloutValidation(config, 'fine', source(config, 'fine'))(None)
+  opened = store.Store(config.data.store)
+  frames = opened.read(opened.entries[0], slice(70, 95))
+  md = np.stack([frames[begin : begin + 6] for begin in (0, 10, 19)])
+  centred = md - md.mean(axis=(2, 3), keepdims=True)
+  way = np.arange(6).reshape(1, -1, 1, 1, 1) / 5
+  predicted = centred[:, :1] + way * (centred[:, -1:] - centred[:, :1])
+  expected = rollout_validation.compare(predicted, md, opened.entries[0].bonded)
+  assert scores == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_rolls_out_the_parameters(experiment):

@@ -241,7 +241,7 @@ def test_nan_stops_with_step_and_batch(store_path, tmp_path, monkeypatch):
     ),
     (
       {'model.objective': 'mse', 'model.level.fine.noise_sample': 0.0},
-      r'without noise nothing fluctuates: give config.model.level.fine.noise_min',
+      r'without noise nothing fluctuates: give config.model.level.coarse.noise_min',
     ),
   ],
 )

@@ -8,7 +8,7 @@ Prepare: python -m data_prep.atlas --raw_dir=RAW --store=STORE --stride_ns=0.2
 Launch:  python -m experiments.train --config=experiments/configs/atlas.py:scale=coarse \
            --workdir=RUN/coarse --config.data.store=STORE
          and again with scale=fine and RUN/fine; sample with --model=RUN --temperature_K=300.
-Variants: scale=coarse|fine|both, dynamics=paper|ours.
+Variants: scale=coarse|fine|both, dynamics=ours|paper.
 Cost: 3.2 GiB for the compiled step at 256 residues and 5.4 million parameters (dynamics=paper;
 ours, flow matching with a head of 0.35 million more, has not been measured).
 Expect: not known; trained on small synthetic stores only, never on the full dataset.
@@ -20,7 +20,7 @@ from tempo_jax import config as config_lib
 
 def get_config(variant: str = ''):
   """Returns the configuration."""
-  options = common.parse_variant(variant, {'scale': 'both', 'dynamics': 'paper'})
+  options = common.parse_variant(variant, {'scale': 'both', 'dynamics': 'ours'})
   model = config_lib.model_config_of(options['dynamics'], {'coarse': 4.0, 'fine': 0.2})
   config = common.experiment(model, options['scale'])
   config.data.batch_size = 16

@@ -85,13 +85,7 @@ class HeadBlock(nn.Module):
   ) -> tuple[jax.Array, None]:
     """Hidden [T, L, D], frames [T, L] -> ([T, L, D], None)."""
     config = self.config
-    attention = invariant_point_attention.InvariantPointAttention(
-      num_heads=config.num_heads,
-      scalar_channels=config.ipa_scalar_channels,
-      query_points=config.ipa_query_points,
-      value_points=config.ipa_value_points,
-      name='ipa',
-    )
+    attention = invariant_point_attention.from_config(config)
     hidden = hidden + attention(nn.LayerNorm(name='norm')(hidden), frames, protein.mask)
     normed = nn.LayerNorm(name='exchange_norm')(hidden)
     after = protein.bonded[None, :, None]

@@ -1,5 +1,7 @@
 """Invariant point attention (AlphaFold 2, Suppl. Alg. 22)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,3 +125,14 @@ class InvariantPointAttention(nn.Module):
       outputs.append(jnp.einsum('...hqk,qkc->...qhc', attention, pair, precision=highest))
     outputs = [x.reshape(*x.shape[:-2], -1) for x in outputs]
     return nn.Dense(single.shape[-1], name='out')(jnp.concatenate(outputs, axis=-1))
+
+
+def from_config(config: Any) -> InvariantPointAttention:
+  """The attention that a section (`encoder`, `head`) of the model's configuration describes."""
+  return InvariantPointAttention(
+    num_heads=config.num_heads,
+    scalar_channels=config.ipa_scalar_channels,
+    query_points=config.ipa_query_points,
+    value_points=config.ipa_value_points,
+    name='ipa',
+  )

@@ -60,13 +60,7 @@ class IPABlock(nn.Module):
     read = hidden
     if config.ipa_reads == 'sequence':
       read = jnp.broadcast_to(context[None, :, :], hidden.shape)
-    attention = invariant_point_attention.InvariantPointAttention(
-      num_heads=config.num_heads,
-      scalar_channels=config.ipa_scalar_channels,
-      query_points=config.ipa_query_points,
-      value_points=config.ipa_value_points,
-      name='ipa',
-    )
+    attention = invariant_point_attention.from_config(config)
     hidden = hidden + attention(nn.LayerNorm(name='norm')(read), frames, mask)
     return Transition(name='transition')(hidden), None
 

@@ -33,8 +33,8 @@ from ml_collections import config_flags
 from experiments import ablation_rollouts as rollouts
 from experiments import ablation_settings
 from experiments.ablation_rollouts import HeldOut, Sampling
+from tempo_jax import compilation_cache, errors, version, whole_file
 from tempo_jax import config as config_lib
-from tempo_jax import errors, version, whole_file
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration
 from tempo_jax.model import load_model
@@ -357,6 +357,7 @@ def define_flags(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_bool('timing', True, 'Time the samplers.', flag_values=values)
   flags.DEFINE_bool('remeasure', False, 'Sample again what was measured.', flag_values=values)
+  compilation_cache.define_flag(values)
 
 
 def _block(texts: Sequence[str] | None) -> tuple[float, float] | None:
@@ -421,6 +422,7 @@ def _warn_of_selection(configs: Mapping[str, Any], sampling: Sampling) -> None:
 def main(argv: Sequence[str]) -> None:
   """From the flags to `ablate`."""
   del argv
+  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
   ablate(flags.FLAGS)
 
 

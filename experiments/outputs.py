@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from tempo_jax import compilation_cache
 from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
@@ -74,6 +75,7 @@ def define_flags(values: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=values,
   )
+  compilation_cache.define_flag(values)
 
 
 def load_model(values: flags.FlagValues) -> model_lib.Model:

@@ -15,7 +15,7 @@ from absl import flags
 
 import tempo_jax
 from experiments import outputs
-from tempo_jax import errors
+from tempo_jax import compilation_cache, errors
 from tempo_jax import protein as protein_lib
 from tempo_jax.report import staging, trajectory_files
 
@@ -100,6 +100,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
 def main(argv: Sequence[str]) -> None:
   """From the flags to `sample`."""
   del argv
+  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
   sample(flags.FLAGS)
 
 

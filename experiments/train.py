@@ -13,7 +13,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from tempo_jax import errors
+from tempo_jax import compilation_cache, errors
 from tempo_jax.model import load_model
 from tempo_jax.training import loop
 
@@ -30,6 +30,7 @@ _COORDINATOR = flags.DEFINE_string(
   'TPU pods). Default: one process.',
 )
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Processes that train together.')
+compilation_cache.define_flag(flags.FLAGS)
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.')
 
 
@@ -54,6 +55,7 @@ def main(argv: Sequence[str]) -> None:
   workdir = _WORKDIR.value
   if _CONFIG.value is None or workdir is None:
     raise errors.InputError('--config and --workdir are required; see --help')
+  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
   _join_processes()
   devices = jax.devices()
   logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)

@@ -26,7 +26,7 @@ import numpy as np
 from absl import flags
 
 from experiments import outputs
-from tempo_jax import errors
+from tempo_jax import compilation_cache, errors
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.errors import InputError
@@ -190,6 +190,7 @@ def _check_whole(
 def main(argv: Sequence[str]) -> None:
   """From the flags to `upsample`."""
   del argv
+  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
   upsample(flags.FLAGS)
 
 

@@ -23,13 +23,69 @@ import jax.numpy as jnp
 from jax.extend import core
 
 _ELEMENTWISE = frozenset(
-  'abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma div erf '
-  'erf_inv erfc exp exp2 expm1 floor integer_pow lgamma log log1p logistic max min mul neg pow rem '
-  'round rsqrt sign sin sinh sqrt square sub tan tanh'.split()
+  [
+    'abs',
+    'acos',
+    'acosh',
+    'add',
+    'add_any',
+    'asin',
+    'asinh',
+    'atan',
+    'atan2',
+    'atanh',
+    'cbrt',
+    'ceil',
+    'clamp',
+    'cos',
+    'cosh',
+    'digamma',
+    'div',
+    'erf',
+    'erf_inv',
+    'erfc',
+    'exp',
+    'exp2',
+    'expm1',
+    'floor',
+    'integer_pow',
+    'lgamma',
+    'log',
+    'log1p',
+    'logistic',
+    'max',
+    'min',
+    'mul',
+    'neg',
+    'pow',
+    'rem',
+    'round',
+    'rsqrt',
+    'sign',
+    'sin',
+    'sinh',
+    'sqrt',
+    'square',
+    'sub',
+    'tan',
+    'tanh',
+  ]
 )
 _REDUCTIONS = frozenset(
-  'reduce_sum reduce_max reduce_min reduce_prod cumsum cumprod cummax cummin cumlogsumexp '
-  'psum pmax pmin'.split()
+  [
+    'reduce_sum',
+    'reduce_max',
+    'reduce_min',
+    'reduce_prod',
+    'cumsum',
+    'cumprod',
+    'cummax',
+    'cummin',
+    'cumlogsumexp',
+    'psum',
+    'pmax',
+    'pmin',
+  ]
 )
 _SCATTERS = frozenset(('scatter-add', 'scatter_add', 'scatter-mul', 'scatter_mul'))
 

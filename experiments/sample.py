@@ -16,6 +16,7 @@ from absl import flags
 import tempo_jax
 from experiments import outputs
 from tempo_jax import compilation_cache, errors
+from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax.report import staging, trajectory_files
 
@@ -85,7 +86,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
         values.replica_batch_size,
       ),
       model.params,
-      protein.arrays,
+      model_lib.padded(protein),
       jax.random.key(values.seed),
       values.temperature_K,
       batch_flags='--replica_batch_size or --segment_batch_size',

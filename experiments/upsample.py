@@ -27,6 +27,7 @@ from absl import flags
 
 from experiments import outputs
 from tempo_jax import compilation_cache, errors
+from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.errors import InputError
@@ -100,8 +101,8 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
     computed = outputs.compute(
       upsampler,
       model.params,
-      protein.arrays,
-      coarse.positions[0],
+      model_lib.padded(protein),
+      model_lib.padded_positions(coarse.positions[0]),
       jax.random.key(values.seed),
       values.temperature_K,
     )

@@ -21,6 +21,7 @@ from ml_collections import config_dict
 from tempo_jax import config as config_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
+from tempo_jax.data import padding
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.errors import InputError
@@ -28,6 +29,15 @@ from tempo_jax.samplers import ensemble, upsample
 
 CONFIG_FILE = 'config.json'
 PARAMS_FILE = 'params.npz'
+# Residues are padded to one of these numbers, so that proteins of similar length share a compiled
+# program; at most an eighth of 64 residues and more is padding.
+LENGTHS = (
+  *range(16, 64, 8),
+  *range(64, 256, 16),
+  *range(256, 512, 32),
+  *range(512, 1024, 64),
+  *range(1024, 4097, 128),
+)
 # In the file of a model whose levels share their parameters; no level's name.
 _SHARED = 'shared'
 _BUNDLED = pathlib.Path(__file__).parent / 'models'
@@ -99,7 +109,7 @@ class Model:
     sampler = self.sampler(num_frames, num_replicas, segment_batch_size, replica_batch_size)
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
-    return self.trajectory(protein, sampler(self.params, protein.arrays, rng, temperature_K))
+    return self.trajectory(protein, sampler(self.params, padded(protein), rng, temperature_K))
 
   def upsample(
     self,
@@ -137,7 +147,8 @@ class Model:
     upsampler = self.upsampler(spacing_ns, segment_batch_size)
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
-    positions = upsampler(self.params, protein.arrays, coarse_positions, rng, temperature_K)
+    coarse_positions = padded_positions(coarse_positions)
+    positions = upsampler(self.params, padded(protein), coarse_positions, rng, temperature_K)
     return self.trajectory(protein, positions[None], start_ns + self.dt_ns)
 
   def sampler(
@@ -174,12 +185,13 @@ class Model:
 
     Args:
       protein: that was sampled.
-      positions: (replicas, frames, residues, 4, 3) Å.
+      positions: (replicas, frames, residues, 4, 3) Å; padding behind the residues is cut off.
       start_ns: time of the first frame, ns; default `dt_ns`.
 
     Raises:
       FloatingPointError: the positions are not finite.
     """
+    positions = positions[:, :, : protein.num_residues]
     finite = np.asarray(jnp.all(jnp.isfinite(positions), axis=(0, 2, 3, 4)))
     if not finite.all():
       raise FloatingPointError(
@@ -227,6 +239,17 @@ def check_temperature(temperature_K: float) -> None:
   """Raises `InputError` unless it is a positive number of kelvin."""
   if not 0.0 < temperature_K < math.inf:
     raise InputError(f'temperature_K = {temperature_K}: a positive number of kelvin is needed')
+
+
+def padded(protein: protein_lib.Protein) -> protein_lib.ProteinArrays:
+  """The protein's arrays, padded to the next of `LENGTHS`."""
+  return padding.pad(protein.arrays, padding.bucket(protein.num_residues, LENGTHS))
+
+
+def padded_positions(positions: jax.Array | np.ndarray) -> np.ndarray:
+  """Positions [..., L, 4, 3] Å, padded as `padded` does."""
+  length = padding.bucket(positions.shape[-3], LENGTHS)
+  return padding.pad_positions(np.asarray(positions), length)
 
 
 # Compiled once per process and setting; `Model` itself holds arrays and cannot be hashed.

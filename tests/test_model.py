@@ -1,11 +1,15 @@
 import errno
+import itertools
 import json
 import os
+import pathlib
 
+import jax
 import numpy as np
 import pytest
 
 from tempo_jax import model as model_lib
+from tempo_jax import protein as protein_lib
 from tempo_jax.errors import InputError
 from tests import builders
 
@@ -133,3 +137,22 @@ def test_passes_can_be_chosen_when_sampling():
     trained.with_passes(0)
   with pytest.raises(InputError, match='predicts means and has no head'):
     model_lib.load_model('default').with_passes(2)
+
+
+def test_lengths_are_padded_so_that_programs_are_shared():
+  """Padding is exact, is cut off, and is at most an eighth of longer proteins."""
+  assert all(a < b <= 1.26 * a for a, b in itertools.pairwise(model_lib.LENGTHS[6:]))
+  config = builders.generative_config({'only': 0.01}, closure=False)
+  model = model_lib.Model('toy', config, {'only': builders.params(config)})
+  structure = pathlib.Path(model_lib.__file__).parent / 'models/default/trp_cage.pdb'
+  protein = protein_lib.load_protein(structure)
+  assert protein.num_residues == 20
+  rng = jax.random.key(3)
+  padded = model.sample(protein, num_frames=2, rng=rng).positions
+  exact = model.sampler(2)(model.params, protein.arrays, rng, 320.0)
+  assert padded.shape == exact.shape == (1, 2, 20, 4, 3)
+  np.testing.assert_allclose(padded, exact, atol=1e-3)
+  assert np.abs(exact[0, 0] - protein.arrays.positions).max() > 0.1
+  coarse = np.stack([protein.arrays.positions] * 2)
+  np.testing.assert_array_equal(model_lib.padded_positions(coarse)[:, :20], coarse)
+  assert model_lib.padded_positions(coarse).shape[1] == len(model_lib.padded(protein).mask) == 24

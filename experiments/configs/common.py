@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ml_collections import config_dict
 
-from tempo_jax.data import batching
+from tempo_jax.data import padding
 from tempo_jax.errors import InputError
 
 
@@ -46,7 +46,7 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   data.store = ''
   data.batch_size = 16
   # Padded lengths, residues; each one that occurs is compiled apart.
-  data.buckets = batching.BUCKETS
+  data.buckets = padding.BUCKETS
   # Stretches of every trajectory, as fractions of its length, that examples are drawn from.
   data.train_block = (0.0, 1.0)
   # Levels whose windows start at multiples of their time step only: the paper's coarse level

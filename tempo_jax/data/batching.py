@@ -9,18 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from tempo_jax.data import padding
 from tempo_jax.data import windows as windows_lib
 from tempo_jax.protein import ProteinArrays
-
-BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-"""Padded lengths, in residues.
-
-A step is by a third or a half: of more than 16 residues at most a third is padding, and a run
-compiles at most thirteen times. All are multiples of 8, the tile of an accelerator.
-"""
-
-# Between CA atoms of neighbours in the chain: padding looks like one more residue.
-_SPACING = 3.8
 
 
 @jax.tree_util.register_dataclass
@@ -43,53 +34,6 @@ class Batch:
   temperature_K: Any  # noqa: N815  (K is kelvin)
 
 
-def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
-  """The padded length of a protein: the least bucket that holds it.
-
-  Beyond the last bucket, the next multiple of half of it.
-  """
-  for size in buckets:
-    if length <= size:
-      return size
-  half = buckets[-1] // 2
-  return -(-length // half) * half
-
-
-def pad_positions(positions: np.ndarray, length: int) -> np.ndarray:
-  """Pads [..., L, 4, 3] Å to [..., length, 4, 3].
-
-  Padding repeats the last residue, each time 3.8 Å further along x: frames, torsions and
-  distances of it are finite, and so are their gradients.
-  """
-  extra = length - positions.shape[-3]
-  shift = np.zeros((extra, 1, 3), positions.dtype)
-  shift[:, 0, 0] = _SPACING * np.arange(1, extra + 1)
-  return np.concatenate([positions, positions[..., -1:, :, :] + shift], axis=-3)
-
-
-def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
-  """Pads a protein of L residues to `length`; in padding `mask` and `bonded` are False.
-
-  Raises:
-    ValueError: the protein is longer than that.
-  """
-  extra = length - len(arrays.mask)
-  if extra < 0:
-    raise ValueError(f'{len(arrays.mask)} residues do not fit into {length}')
-
-  def with_zeros(field: jax.Array | np.ndarray) -> np.ndarray:
-    return np.pad(np.asarray(field), (0, extra))
-
-  return ProteinArrays(
-    residue_type=with_zeros(arrays.residue_type),
-    residue_index=with_zeros(arrays.residue_index),
-    chain_index=with_zeros(arrays.chain_index),
-    bonded=with_zeros(arrays.bonded),
-    mask=with_zeros(arrays.mask),
-    positions=pad_positions(np.asarray(arrays.positions), length),
-  )
-
-
 class Loader:
   """Reads the batch of any training step, on this host's part of it.
 
@@ -104,7 +48,7 @@ class Loader:
     *,
     shard_index: int = 0,
     num_shards: int = 1,
-    buckets: Sequence[int] = BUCKETS,
+    buckets: Sequence[int] = padding.BUCKETS,
     prefetch: int = 4,
   ):
     """Prepares to read.
@@ -127,7 +71,7 @@ class Loader:
       shard_index * batch_size // num_shards, (shard_index + 1) * batch_size // num_shards
     )
     self._buckets, self._prefetch = tuple(buckets), prefetch
-    self._lengths = np.array([bucket(w.entry.length, buckets) for w in source.windows])
+    self._lengths = np.array([padding.bucket(w.entry.length, buckets) for w in source.windows])
 
   @property
   def lengths(self) -> tuple[int, ...]:
@@ -145,16 +89,17 @@ class Loader:
     """
     drawn = self.source.draw(step, self.batch_size, self._lengths)
     # The length is one for the whole draw, so for all hosts.
-    length = bucket(drawn[0].entry.length, self._buckets)
+    length = padding.bucket(drawn[0].entry.length, self._buckets)
     drawn = drawn[self._slice]
     reads = [self.source.store.read_async(window.entry, window.frames) for window in drawn]
     positions = [read.result() for read in reads]
     proteins = [
-      pad(window.entry.arrays(x[0]), length) for window, x in zip(drawn, positions, strict=True)
+      padding.pad(window.entry.arrays(x[0]), length)
+      for window, x in zip(drawn, positions, strict=True)
     ]
     batch = Batch(
       protein=jax.tree.map(lambda *fields: np.stack(fields), *proteins),
-      positions=np.stack([pad_positions(x, length) for x in positions]),
+      positions=np.stack([padding.pad_positions(x, length) for x in positions]),
       anchor=np.array([window.anchor for window in drawn], np.int32),
       temperature_K=np.array([window.entry.temperature_K for window in drawn], np.float32),
     )

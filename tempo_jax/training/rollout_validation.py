@@ -14,7 +14,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax import protein as protein_lib
-from tempo_jax.data import batching, entry, windows
+from tempo_jax.data import entry, padding, windows
 from tempo_jax.data import store as store_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.metrics import distribution, flexibility, validity
@@ -167,13 +167,13 @@ class RolloutValidation:
     starts, ends = (
       x - x.mean(axis=(1, 2), keepdims=True) for x in (frames[begins], frames[begins + segment])
     )
-    length = batching.bucket(found.entry.length, config.data.buckets)
+    length = padding.bucket(found.entry.length, config.data.buckets)
     return _HeldOut(
       found.entry,
       reference,
-      batching.pad_positions(starts, length),
-      batching.pad_positions(ends, length) if segment else None,
-      batching.pad(found.entry.arrays(starts[0]), length),
+      padding.pad_positions(starts, length),
+      padding.pad_positions(ends, length) if segment else None,
+      padding.pad(found.entry.arrays(starts[0]), length),
     )
 
   def __call__(self, params: Any) -> dict[str, float]:

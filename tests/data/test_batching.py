@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tempo_jax.data import batching, windows
+from tempo_jax.data import batching, padding, windows
 from tempo_jax.data import store as store_lib
 from tempo_jax.errors import InputError
 from tests.data import synthetic
@@ -55,28 +55,28 @@ def assert_batches_equal(a, b):
 
 def test_bucket():
   for length in range(1, 3000):
-    size = batching.bucket(length)
+    size = padding.bucket(length)
     assert size >= length
     assert size % 8 == 0
     assert length <= 16 or size <= 1.5 * length
-    assert batching.bucket(size) == size
-  assert batching.bucket(1025) == 1536
-  assert batching.bucket(7, (5, 9)) == 9
+    assert padding.bucket(size) == size
+  assert padding.bucket(1025) == 1536
+  assert padding.bucket(7, (5, 9)) == 9
 
 
 def test_padding_keeps_the_protein_and_is_harmless(np_rng):
   entry = synthetic.entry(length=10)
   x = synthetic.positions(np_rng, 6)
   arrays = entry.arrays(x[0])
-  padded = batching.pad(arrays, 16)
+  padded = padding.pad(arrays, 16)
   jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[:10]), arrays, padded)
   jax.tree.map(lambda a, b: b.dtype == a.dtype or pytest.fail(str(b.dtype)), arrays, padded)
   assert not padded.mask[10:].any()
   assert not padded.bonded[10:].any()
   assert padded.positions.shape == (16, 4, 3)
-  np.testing.assert_array_equal(batching.pad_positions(x, 16)[0], padded.positions)
+  np.testing.assert_array_equal(padding.pad_positions(x, 16)[0], padded.positions)
   with pytest.raises(ValueError, match='10 residues do not fit into 8'):
-    batching.pad(arrays, 8)
+    padding.pad(arrays, 8)
 
   # Geometry of padding has values and gradients.
   def energy(x):
@@ -120,7 +120,7 @@ def test_one_bucket_per_batch_and_few_shapes(store):
   for step in range(60):
     batch, names = loader.batch(step)
     longest = {LENGTHS[name.split('/')[0]] for name in names}
-    assert {batching.bucket(length) for length in longest} == {batch.positions.shape[2]}
+    assert {padding.bucket(length) for length in longest} == {batch.positions.shape[2]}
     seen.add((batch.positions.shape[2], len(longest)))
   assert {length for length, _ in seen} == {16, 24}
   assert (16, 2) in seen

@@ -7,7 +7,7 @@ import pytest
 from experiments import sample
 from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
-from tempo_jax.data import batching
+from tempo_jax.data import padding
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tests.experiments import commands
@@ -66,7 +66,7 @@ def sample_padded(tmp_path_factory):
   sampler = model.sampler(NUM_FRAMES)
 
   def run(protein):
-    arrays = batching.pad(protein.arrays, batching.bucket(protein.num_residues, (32, 256)))
+    arrays = padding.pad(protein.arrays, padding.bucket(protein.num_residues, (32, 256)))
     (positions,) = np.asarray(sampler(model.params, arrays, jax.random.key(0), 320.0))
     return positions[:, : protein.num_residues]
 

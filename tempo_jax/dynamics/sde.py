@@ -144,7 +144,7 @@ def make_step(config: Any, level: level_lib.Level) -> Step:
       )
     if config.closure:
       cis = chain_closure.cis_peptides(protein.positions, bonded)
-      frames = chain_closure.close_chains(states.frames, bonded, cis)
+      frames = chain_closure.closed_by_constants(states.frames, bonded, cis)
       states = state_lib.from_frames(frames, states.psi, bonded)
     if vector is None:
       vector = state_lib.to_vector(states)

@@ -326,6 +326,31 @@ def test_gradients_stay_finite_over_repeated_use():
   assert np.abs(result[0, 0]).mean() > 0.01
 
 
+def test_corrections_may_be_constants():
+  """The same frames; the derivative is that of a residue with its correction nailed to it."""
+  frames, cis = cis_chain(6)
+  frames = jax.tree.map(lambda x: np.float32(x[0]), perturbed(frames, 0.3, 0.3))
+  expected = close(frames, bonds(6), cis)
+  assert np.abs(expected.translation - frames.translation).max() > 0.05
+
+  def moved(motion):
+    """All residues turned and shifted as one."""
+    shift, turn = (jnp.broadcast_to(x, (6, 3)) for x in (motion[:3], motion[3:]))
+    there = Rigid.exp(shift, turn) @ frames
+    return chain_closure.closed_by_constants(there, bonds(6), cis)
+
+  value, derivative = builders.numpy_jit(lambda x: (moved(x), jax.jacrev(moved)(x)))(
+    np.zeros(6, np.float32)
+  )
+  np.testing.assert_allclose(value.translation, expected.translation, atol=1e-5)
+  np.testing.assert_allclose(value.rotation, expected.rotation, atol=1e-5)
+  # d(x + turn x r) at zero: the result moves along with the protein.
+  shifted = np.broadcast_to(np.eye(3), (6, 3, 3))
+  turned = -np.cross(expected.translation[:, None], np.eye(3)[None]).swapaxes(-1, -2)
+  np.testing.assert_allclose(derivative.translation[..., :3], shifted, atol=1e-4)
+  np.testing.assert_allclose(derivative.translation[..., 3:], turned, atol=1e-3)
+
+
 def degenerate(kind, length):
   frames = jax.tree.map(np.asarray, Rigid.identity((length,)))
   if kind == 'C on N':

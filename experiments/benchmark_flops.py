@@ -23,69 +23,19 @@ import jax.numpy as jnp
 from jax.extend import core
 
 _ELEMENTWISE = frozenset(
-  [
-    'abs',
-    'acos',
-    'acosh',
-    'add',
-    'add_any',
-    'asin',
-    'asinh',
-    'atan',
-    'atan2',
-    'atanh',
-    'cbrt',
-    'ceil',
-    'clamp',
-    'cos',
-    'cosh',
-    'digamma',
-    'div',
-    'erf',
-    'erf_inv',
-    'erfc',
-    'exp',
-    'exp2',
-    'expm1',
-    'floor',
-    'integer_pow',
-    'lgamma',
-    'log',
-    'log1p',
-    'logistic',
-    'max',
-    'min',
-    'mul',
-    'neg',
-    'pow',
-    'rem',
-    'round',
-    'rsqrt',
-    'sign',
-    'sin',
-    'sinh',
-    'sqrt',
-    'square',
-    'sub',
-    'tan',
+  (
+    *('abs', 'acos', 'acosh', 'add', 'add_any', 'asin', 'asinh', 'atan', 'atan2', 'atanh', 'cbrt'),
+    *('ceil', 'clamp', 'cos', 'cosh', 'digamma', 'div', 'erf', 'erf_inv', 'erfc', 'exp', 'exp2'),
+    *('expm1', 'floor', 'integer_pow', 'lgamma', 'log', 'log1p', 'logistic', 'max', 'min', 'mul'),
+    *('neg', 'pow', 'rem', 'round', 'rsqrt', 'sign', 'sin', 'sinh', 'sqrt', 'square', 'sub', 'tan'),
     'tanh',
-  ]
+  )
 )
 _REDUCTIONS = frozenset(
-  [
-    'reduce_sum',
-    'reduce_max',
-    'reduce_min',
-    'reduce_prod',
-    'cumsum',
-    'cumprod',
-    'cummax',
-    'cummin',
-    'cumlogsumexp',
-    'psum',
-    'pmax',
-    'pmin',
-  ]
+  (
+    *('reduce_sum', 'reduce_max', 'reduce_min', 'reduce_prod', 'psum', 'pmax', 'pmin'),
+    *('cumsum', 'cumprod', 'cummax', 'cummin', 'cumlogsumexp'),
+  )
 )
 _SCATTERS = frozenset(('scatter-add', 'scatter_add', 'scatter-mul', 'scatter_mul'))
 
@@ -109,13 +59,13 @@ def _of_jaxpr(jaxpr: core.Jaxpr) -> int:
 
 def _of_equation(equation: core.JaxprEqn) -> int:
   name, params = equation.primitive.name, equation.params
-  outputs = [variable.aval for variable in equation.outvars]
+  outputs: list[Any] = [variable.aval for variable in equation.outvars]
   if name == 'dot_general':
     (contracted, _), _ = params['dimension_numbers']
-    left = equation.invars[0].aval.shape
+    left = _shape(equation.invars[0])
     return 2 * _size(outputs[0]) * math.prod(left[axis] for axis in contracted)
   if name == 'conv_general_dilated':
-    kernel = equation.invars[1].aval.shape
+    kernel = _shape(equation.invars[1])
     _, inputs, *space = params['dimension_numbers'].rhs_spec
     return 2 * _size(outputs[0]) * math.prod(kernel[axis] for axis in (inputs, *space))
   if name == 'while':
@@ -150,6 +100,10 @@ def _inside(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
 
 def _size(aval: Any) -> int:
   return math.prod(aval.shape)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+  return variable.aval.shape
 
 
 def _is_float(aval: Any) -> bool:

@@ -6,8 +6,8 @@ Launch:  python -m experiments.train --config=experiments/configs/mdcath.py:scal
          and again with scale=fine and RUN/fine; sample with --model=RUN.
 Variants: scale=coarse|fine|both, dynamics=ours|paper (flow matching, closed chains and anchored
 segments, exactly equivariant; or the paper's objective and global update).
-Cost: 3.2 GiB for the compiled step at 256 residues and 5.4 million parameters (dynamics=paper;
-ours, flow matching with a head of 0.35 million more, has not been measured).
+Cost: the compiled step at 256 residues and 5.4 million parameters (ours: 0.35 million more)
+needs 4.6 GiB (dynamics=ours) or 3.2 GiB (paper).
 Expect: not known; trained on small synthetic stores only, never on the full dataset.
 """
 

@@ -25,8 +25,9 @@ from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.encoder import invariant_point_attention
-from tempo_jax.geometry import backbone
+from tempo_jax.geometry import backbone, rigid
 from tempo_jax.samplers import coarse_to_fine
+from tempo_jax.samplers import segments as segments_lib
 
 PAPER_SIZE = 'paper_size'
 # Time steps of the bundled model, ns.
@@ -210,6 +211,7 @@ def with_dense_attention(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 Segments = list[list[state_lib.State]]
+_AS_IT_STANDS = rigid.Rigid.identity((1,))
 
 
 class StepByStep:
@@ -225,8 +227,8 @@ class StepByStep:
     wrap = with_dense_attention if dense else (lambda function: function)
     self._steps = {name: jax.jit(wrap(self._step(name))) for name in config.levels}
     self._begin = jax.jit(self._window)
-    self._join = jax.jit(coarse_to_fine.join_segments)
-    self._keys = jax.jit(_keys, static_argnums=(1, 2))
+    self._join = jax.jit(segments_lib.join)
+    self._keys = jax.jit(_keys, static_argnums=(1, 2, 3))
     self._centred = jax.jit(_centred)
     self._atoms = jax.jit(lambda states, centre: state_lib.to_positions(states) + centre)
 
@@ -263,24 +265,23 @@ class StepByStep:
         # A level that seeds another starts its segments with their seeds.
         seeds = name != config.levels[-1]
         frames = min(ratio, counts[index]) - seeds
-        later = run(name, states, frames, jax.random.fold_in(rng, index))
+        later = run(name, states, frames, jax.random.fold_in(rng, index), first=not index)
         seeded = [[state] * seeds + x for state, x in zip(states, later, strict=True)]
         states = list(itertools.chain(*seeded))[: counts[index]]
     else:
       first, *finer = config.levels
-      (states,) = run(first, [start], counts[0], jax.random.fold_in(rng, 0))
-      rng = jax.random.fold_in(rng, len(counts))
+      (states,) = run(first, [start], counts[0], jax.random.fold_in(rng, 0), first=True)
       for index, (name, ratio) in enumerate(zip(finer, ratios, strict=True)):
         count = counts[index + 1]
         starts = [start, *states[:-1]]
         frames = min(ratio, count)
-        key = jax.random.fold_in(rng, index)
+        key = jax.random.fold_in(rng, index + 1)
         segments = run(name, starts, frames, key, states, ratio)
         if count >= ratio:
           for segment, end in zip(segments, states, strict=True):
             segment[-1] = end
-          joined = self._join(_stacked(map(_stacked, segments)), _stacked(starts), protein)
-          joined = jax.device_get(joined)
+          stacked = _stacked(map(_stacked, segments)), _stacked(starts)
+          joined, _ = jax.device_get(self._join(*stacked, _AS_IT_STANDS, protein))
           segments = [[joined[s, f] for f in range(frames)] for s in range(len(starts))]
         states = list(itertools.chain(*segments))[:count]
     return self._atoms(_stacked(states), centre)
@@ -295,11 +296,12 @@ class StepByStep:
     rng: jax.Array,
     ends: Sequence[state_lib.State] | None = None,
     ratio: int = 0,
+    first: bool = False,
   ) -> Segments:
-    """As `coarse_to_fine.refine`, but that ends are put in by the caller."""
+    """As `segments.refine`, but that ends are put in by the caller; `first`: the coarsest level."""
     window_frames = self._config.window
     passes = -(-frames // window_frames)
-    keys = np.asarray(self._keys(rng, len(starts), passes))
+    keys = np.asarray(self._keys(rng, len(starts), passes, first))
     temperature_K = np.float32(320.0)
     segments = []
     for index, start in enumerate(starts):
@@ -313,10 +315,11 @@ class StepByStep:
     return segments
 
 
-def _keys(rng: jax.Array, num_segments: int, passes: int) -> jax.Array:
+def _keys(rng: jax.Array, num_segments: int, passes: int, first: bool) -> jax.Array:
   """[S, passes] keys as numbers, those that the samplers draw."""
-  keys = jax.vmap(lambda key: jax.random.split(key, passes))(jax.random.split(rng, num_segments))
-  return jax.random.key_data(keys)
+  numbered = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+  keys = rng[None] if first else numbered(rng, jnp.arange(num_segments))
+  return jax.random.key_data(jax.vmap(lambda key: numbered(key, jnp.arange(passes)))(keys))
 
 
 def _centred(protein: protein_lib.ProteinArrays) -> tuple[state_lib.State, jax.Array]:

@@ -1,34 +1,26 @@
 """A trained model: load it, sample trajectories with it, write it to a directory."""
 
-import contextlib
 import dataclasses
 import functools
-import json
 import math
 import os
 import pathlib
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
+from tempo_jax import model_directory
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.data import padding
-from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.errors import InputError
-from tempo_jax.samplers import ensemble, upsample
+from tempo_jax.samplers import coarse_to_fine, ensemble, stream, upsample
 
-CONFIG_FILE = 'config.json'
-PARAMS_FILE = 'params.npz'
 # Residues are padded to one of these numbers, so that proteins of similar length share a compiled
 # program; at most an eighth of 64 residues and more is padding.
 LENGTHS = (
@@ -38,8 +30,6 @@ LENGTHS = (
   *range(512, 1024, 64),
   *range(1024, 4097, 128),
 )
-# In the file of a model whose levels share their parameters; no level's name.
-_SHARED = 'shared'
 _BUNDLED = pathlib.Path(__file__).parent / 'models'
 
 
@@ -73,8 +63,21 @@ class Model:
         f'the model {self.name} predicts means and has no head that could pass {passes} times: '
         'leave the number of passes out, or take a model with a generative objective'
       )
+    return self._with(passes=passes)
+
+  def with_precision(self, precision: str) -> 'Model':
+    """The same model whose network computes in 'float32' or 'bfloat16'.
+
+    Geometry and what the network returns stay float32.
+
+    Raises:
+      InputError: it is neither.
+    """
+    return self._with(precision=precision)
+
+  def _with(self, **settings: Any) -> 'Model':
     config = config_lib.from_dict(config_lib.to_dict(self.config))
-    config.passes = passes
+    config.update(settings)
     config_lib.check(config)
     return dataclasses.replace(self, config=config_lib.freeze(config))
 
@@ -110,6 +113,105 @@ class Model:
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
     return self.trajectory(protein, sampler(self.params, padded(protein), rng, temperature_K))
+
+  def sample_many(
+    self,
+    proteins: Sequence[protein_lib.Protein],
+    num_frames: int = 400,
+    num_replicas: int = 1,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+    segment_batch_size: int | None = None,
+    replica_batch_size: int | None = None,
+  ) -> list[trajectory_lib.Trajectory]:
+    """Samples trajectories of several proteins; those of similar length are computed together.
+
+    Args:
+      proteins: from `tempo_jax.load_protein`, of any lengths.
+      num_frames: see `sample`; so are the others.
+      num_replicas: independent trajectories of each protein.
+      rng: a key; replica k of each protein draws from it by k.
+      temperature_K: temperature, K.
+      segment_batch_size: fine segments computed together.
+      replica_batch_size: trajectories computed together on a device.
+
+    Returns:
+      Per protein, what `sample` would give, on the host.
+
+    Raises:
+      InputError: a number is out of range.
+      FloatingPointError: the model ran off to infinity.
+    """
+    found = [
+      np.empty((num_replicas, num_frames, protein.num_residues, 4, 3), np.float32)
+      for protein in proteins
+    ]
+    blocks = self.stream(
+      proteins,
+      num_frames,
+      num_replicas,
+      rng,
+      temperature_K,
+      segment_batch_size,
+      replica_batch_size,
+    )
+    for job, positions, first in blocks:
+      found[job.protein][job.replica, first : first + len(positions)] = positions
+    return [
+      self.trajectory(protein, positions)
+      for protein, positions in zip(proteins, found, strict=True)
+    ]
+
+  def stream(
+    self,
+    proteins: Sequence[protein_lib.Protein],
+    num_frames: int = 400,
+    num_replicas: int = 1,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+    segment_batch_size: int | None = None,
+    replica_batch_size: int | None = None,
+    jobs: Sequence[stream.Job] | None = None,
+  ) -> stream.Stream:
+    """The same block by block, for trajectories of any length in little memory.
+
+    Args:
+      proteins: see `sample_many`; so are the others.
+      num_frames: frames of each trajectory.
+      num_replicas: independent trajectories of each protein.
+      rng: a key.
+      temperature_K: temperature, K.
+      segment_batch_size: fine segments computed together.
+      replica_batch_size: trajectories computed together on a device.
+      jobs: compute these trajectories only, e.g. this host's share; default all.
+
+    Returns:
+      To be iterated over, `stream.Stream`.
+
+    Raises:
+      InputError: a number is out of range.
+    """
+    coarse_to_fine.check_at_least_one(
+      num_frames=num_frames,
+      num_replicas=num_replicas,
+      segment_batch_size=segment_batch_size,
+      replica_batch_size=replica_batch_size,
+    )
+    check_temperature(temperature_K)
+    if jobs is None:
+      jobs = [stream.Job(i, k) for i in range(len(proteins)) for k in range(num_replicas)]
+    return stream.Stream(
+      self.config,
+      self.params,
+      [padded(protein) for protein in proteins],
+      [protein.num_residues for protein in proteins],
+      jobs,
+      num_frames,
+      jax.random.key(0) if rng is None else rng,
+      temperature_K,
+      segment_batch_size,
+      replica_batch_size,
+    )
 
   def upsample(
     self,
@@ -178,7 +280,7 @@ class Model:
   def trajectory(
     self,
     protein: protein_lib.Protein,
-    positions: jax.Array,
+    positions: jax.Array | np.ndarray,
     start_ns: float | None = None,
   ) -> trajectory_lib.Trajectory:
     """What a sampler of this model gave, as a trajectory.
@@ -213,26 +315,7 @@ class Model:
     Raises:
       InputError: it cannot be written: not empty, permission, space, ...
     """
-    out = pathlib.Path(directory).resolve()
-    params = dict(self.params)
-    if self.config.get('shared_levels', False):
-      params = {_SHARED: params[self.config.levels[0]]}
-    flat: dict[str, Any] = traverse_util.flatten_dict(params, sep='/')
-    arrays = {key: np.asarray(value) for key, value in flat.items()}
-    partial = out.parent / f'.partial_{secrets.token_hex(4)}'
-    try:
-      partial.mkdir(parents=True)
-      with open(partial / PARAMS_FILE, 'wb') as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-      config = json.dumps({'model': config_lib.to_dict(self.config)}, indent=2)
-      (partial / CONFIG_FILE).write_text(f'{config}\n')
-      partial.rename(out)
-    except OSError as error:
-      raise InputError(
-        f'cannot write {out}: {error.strerror or error}: give a new or empty directory, with space'
-      ) from error
-    finally:
-      shutil.rmtree(partial, ignore_errors=True)
+    model_directory.save(directory, self.config, self.params)
 
 
 def check_temperature(temperature_K: float) -> None:
@@ -257,59 +340,6 @@ _ensemble_sampler = functools.lru_cache(maxsize=16)(ensemble.make_ensemble_sampl
 _upsampler = functools.lru_cache(maxsize=16)(upsample.make_upsampler)
 
 
-def _read_exported(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
-  with open(directory / CONFIG_FILE) as file:
-    config = config_lib.from_dict(json.load(file)['model'])
-  # Opened here, since np.load leaves a damaged file open.
-  with (
-    open(directory / PARAMS_FILE, 'rb') as stored,
-    np.load(stored, allow_pickle=False) as arrays,
-  ):
-    flat = {key: jnp.asarray(arrays[key]) for key in arrays.files}
-  params = traverse_util.unflatten_dict(flat, sep='/')
-  if config.get('shared_levels', False):
-    params = dict.fromkeys(config.levels, params[_SHARED])
-  return config, params
-
-
-def _read_workdir(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
-  # Orbax is only needed for directories that training wrote.
-  from tempo_jax.training import checkpoint
-
-  config, params, _ = checkpoint.load_params(str(directory))
-  return config.model, dict(params)
-
-
-def _read(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
-  with _damage_is_one_line(directory):
-    return (_read_exported if (directory / PARAMS_FILE).exists() else _read_workdir)(directory)
-
-
-@contextlib.contextmanager
-def _damage_is_one_line(directory: pathlib.Path) -> Iterator[None]:
-  try:
-    yield
-  except (InputError, ImportError, MemoryError, jax.errors.JaxRuntimeError):
-    raise
-  except Exception as error:  # Readers raise whatever they come upon in a damaged file.
-    what = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
-    raise InputError(f'{directory} is damaged: {what}: copy or train it again') from error
-
-
-def _check_params(config: config_dict.FrozenConfigDict, params: Mapping[str, Any]) -> None:
-  """Raises `ValueError` where parameters are not those of the network; compiles nothing."""
-  shapes = jax.eval_shape(functools.partial(sde.init_params, config), jax.random.key(0))
-  expected = traverse_util.flatten_dict(shapes, sep='/')
-  for level in config.levels:
-    level_lib.Level.of(config, level)
-    found = traverse_util.flatten_dict(params[level], sep='/')
-    for name in sorted(expected.keys() ^ found.keys()):
-      raise ValueError(f'{level}/{name} is {"missing" if name in expected else "unknown"}')
-    for name, array in found.items():
-      if array.shape != expected[name].shape:
-        raise ValueError(f'{level}/{name} has shape {array.shape}, not {expected[name].shape}')
-
-
 def load_model(name: str | os.PathLike[str] = 'default') -> Model:
   """Loads a model.
 
@@ -326,49 +356,5 @@ def load_model(name: str | os.PathLike[str] = 'default') -> Model:
     InputError: there is no such model, a level of it is missing, or it is damaged.
   """
   directory = _BUNDLED / 'default' if name == 'default' else pathlib.Path(name)
-  if not directory.is_dir():
-    raise InputError(
-      f'no model at {directory}: give a directory that experiments.train wrote, or default'
-    )
-  if (directory / CONFIG_FILE).exists():
-    config, params = _read(directory)
-  else:
-    parts = sorted(path.parent for path in directory.glob(f'*/{CONFIG_FILE}'))
-    if not parts:
-      raise InputError(
-        f'{directory} is no model directory: neither it nor a folder in it holds {CONFIG_FILE}'
-      )
-    read = [(part, *_read(part)) for part in parts]
-    with _damage_is_one_line(directory):
-      config, params = _merge(read)
-  with _damage_is_one_line(directory):
-    missing = [level for level in config.levels if level not in params]
-    if missing:
-      raise InputError(
-        f'{directory} holds {", ".join(params)} but not {", ".join(missing)}: train that level '
-        'too, and give a directory with one folder per level'
-      )
-    config_lib.check(config)
-    config = config_lib.freeze(config)
-    _check_params(config, params)
+  config, params = model_directory.load(directory)
   return Model(str(name), config, params)
-
-
-def _merge(parts: list[tuple[pathlib.Path, Any, dict[str, Any]]]) -> tuple[Any, dict[str, Any]]:
-  """One model from several runs that trained different levels of it."""
-  path, config, params = parts[0]
-  config = config_lib.from_dict(config_lib.to_dict(config))
-  params = dict(params)
-  for other, other_config, other_params in parts[1:]:
-    for level in other_params:
-      if level in params:
-        raise InputError(f'{path} and {other} both hold the level {level}: keep one of them')
-      config.level[level] = other_config.level[level]
-    same = {k: v for k, v in config_lib.to_dict(config).items() if k != 'level'}
-    theirs = {k: v for k, v in config_lib.to_dict(other_config).items() if k != 'level'}
-    if same != theirs:
-      raise InputError(
-        f'{path} and {other} hold levels of different models: train them from one configuration'
-      )
-    params |= other_params
-  return config, params

@@ -8,10 +8,14 @@ network instead of 210.
 Times: state 0 of the coarsest level is the input; segment k starts at coarse state k and yields
 the frames at 20 k + 1 ... 20 k + 20 ns. Coarse states are not emitted themselves, unless the
 model's `anchors` is 'both': then segment k also sees coarse state k + 1, and ends in it.
+
+Long trajectories are computed in blocks of whole coarse steps, each from where the last one
+stopped; neither the blocks nor the batches of segments change the result.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,12 +23,10 @@ import jax.numpy as jnp
 
 from tempo_jax import config as config_lib
 from tempo_jax import protein as protein_lib
-from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
-from tempo_jax.geometry import alignment, rigid
-from tempo_jax.samplers import rollout as rollout_lib
+from tempo_jax.samplers import segments
 
 
 def frame_counts(config: Any, num_frames: int) -> tuple[int, ...]:
@@ -40,205 +42,6 @@ def frame_counts(config: Any, num_frames: int) -> tuple[int, ...]:
   return tuple(reversed(counts))
 
 
-def refine(
-  config: Any,
-  level_name: str,
-  params: Any,
-  starts: state_lib.State,
-  protein: protein_lib.ProteinArrays,
-  frames_per_segment: int,
-  temperature_K: jax.Array,
-  rng: jax.Array,
-  segment_batch_size: int | None,
-  ends: state_lib.State | None = None,
-  ratio: int = 0,
-) -> state_lib.State:
-  """Rolls one level out from each of several starts.
-
-  Args:
-    config: the model's configuration.
-    level_name: the level.
-    params: parameters of that level.
-    starts: [S, L] states.
-    protein: [L] residues.
-    frames_per_segment: frames to yield per start.
-    temperature_K: [] temperature, K.
-    rng: a key.
-    segment_batch_size: segments computed together; None: all.
-    ends: states [S, L] that a model with anchors reaches after `ratio` frames; None: none.
-    ratio: see `ends`.
-
-  Returns:
-    States [S, frames_per_segment, L]. The batch size does not change them.
-  """
-  level = level_lib.Level.of(config, level_name)
-  step = sde.make_step(config, level)
-
-  def one_segment(inputs):
-    start, rng, end = inputs
-    anchor = sde.initial_anchor(config, start)
-    if end is not None:
-      anchor = state_lib.Anchor(end, jnp.float32(ratio))
-    window = state_lib.start_window(start, config.window, anchor)
-    # Which peptides are cis may differ from segment to segment of what was given.
-    here = dataclasses.replace(protein, positions=state_lib.to_positions(start))
-    states = rollout_lib.rollout(
-      step, params, window, here, frames_per_segment, level.noise_sample, temperature_K, rng
-    )
-    if end is None or frames_per_segment < ratio:
-      return states
-    return jax.tree.map(lambda x, y: x.at[ratio - 1].set(y), states, end)
-
-  num_segments = starts.psi.shape[0]
-  rngs = jax.random.split(rng, num_segments)
-  return jax.lax.map(
-    one_segment, (starts, rngs, ends), batch_size=segment_batch_size or num_segments
-  )
-
-
-def _in_order(states: state_lib.State, count: int) -> state_lib.State:
-  """Segments [S, F, L] one after the other: the first [count, L] states."""
-  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], states)
-
-
-def descend(
-  config: Any,
-  level_names: Sequence[str],
-  ratios: Sequence[int],
-  counts: Sequence[int],
-  params: Mapping[str, Any],
-  starts: state_lib.State,
-  protein: protein_lib.ProteinArrays,
-  temperature_K: jax.Array,
-  rng: jax.Array,
-  segment_batch_size: int | None,
-) -> state_lib.State:
-  """Folds over levels, coarse to fine: the states of one are the starts of the next.
-
-  Args:
-    config: the model's configuration.
-    level_names: the levels to go through.
-    ratios: per level, its frames per state of the level above.
-    counts: per level, its frames that are needed in all.
-    params: parameters per level name.
-    starts: [S, L] states that seed the first of these levels.
-    protein: [L] residues.
-    temperature_K: [] temperature, K.
-    rng: a key.
-    segment_batch_size: segments computed together; None: all.
-
-  Returns:
-    States [counts[-1], L] of the last level, in order of time.
-  """
-  for index, (name, ratio, count) in enumerate(zip(level_names, ratios, counts, strict=True)):
-    last = index == len(level_names) - 1
-    # The start stands for frame 0 of its segment, and frame `ratio` is the next start: a level
-    # that only seeds another need not compute it.
-    frames = min(ratio, count) - (0 if last else 1)
-    segments = jax.tree.map(lambda x: x[:, None], starts)  # [S, 1, L]
-    if frames:
-      later = refine(
-        config,
-        name,
-        params[name],
-        starts,
-        protein,
-        frames,
-        temperature_K,
-        jax.random.fold_in(rng, index),
-        segment_batch_size,
-      )
-      if last:
-        segments = later
-      else:
-        segments = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), segments, later)
-    starts = _in_order(segments, count)
-  return starts
-
-
-def join_segments(
-  segments: state_lib.State, starts: state_lib.State, protein: protein_lib.ProteinArrays
-) -> state_lib.State:
-  """Moves segments as wholes, so that none ends in a jump of the protein as a whole.
-
-  Frames follow one another superposed; the state that a segment ends in stands where the level
-  above had it.
-
-  Args:
-    segments: [S, F, L], each from its start to its end.
-    starts: [S, L]; each but the first is the end of the segment before.
-    protein: [L] residues.
-
-  Returns:
-    [S, F, L]: each end superposed by CA on the frame before it, and what follows moved with it.
-  """
-  weights = protein.mask.astype(jnp.float32)
-  ends = segments[:, -1].frames
-  before = segments[:, -2] if segments.psi.shape[1] > 1 else starts
-  onto = jax.vmap(alignment.superpose, in_axes=(0, 0, None))(
-    ends.translation, before.frames.translation, weights
-  )
-  # The end of segment k moves by onto[k], and all that ends before it did: onto[0] @ ... @ onto[k].
-  carried = jax.lax.associative_scan(lambda earlier, later: earlier @ later, onto)
-  none = rigid.Rigid.identity((1,))
-  earlier = jax.tree.map(lambda x, y: jnp.concatenate([x, y[:-1]]), none, carried)
-  frames = earlier[:, None, None] @ segments.frames
-  frames = jax.tree.map(lambda x, y: x.at[:, -1].set(y), frames, carried[:, None] @ ends)
-  return state_lib.State(frames.orthonormalised(), segments.torsions)
-
-
-def descend_between(
-  config: Any,
-  level_names: Sequence[str],
-  ratios: Sequence[int],
-  counts: Sequence[int],
-  params: Mapping[str, Any],
-  start: state_lib.State,
-  states: state_lib.State,
-  protein: protein_lib.ProteinArrays,
-  temperature_K: jax.Array,
-  rng: jax.Array,
-  segment_batch_size: int | None,
-) -> state_lib.State:
-  """The same for a model with anchors: each level fills in the steps of the one above.
-
-  Args:
-    config: the model's configuration.
-    level_names: the levels to go through.
-    ratios: per level, its frames per step of the level above.
-    counts: per level, its frames that are needed in all, without the start.
-    params: parameters per level name.
-    start: [L] state at time 0.
-    states: [S, L] states of the level above at its dt, 2 dt, ...
-    protein: [L] residues.
-    temperature_K: [] temperature, K.
-    rng: a key.
-    segment_batch_size: segments computed together; None: all.
-
-  Returns:
-    States [counts[-1], L] of the last level at its dt, 2 dt, ...
-  """
-  for index, (name, ratio, count) in enumerate(zip(level_names, ratios, counts, strict=True)):
-    starts = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y[:-1]]), start, states)
-    segments = refine(
-      config,
-      name,
-      params[name],
-      starts,
-      protein,
-      min(ratio, count),
-      temperature_K,
-      jax.random.fold_in(rng, index),
-      segment_batch_size,
-      ends=states,
-      ratio=ratio,
-    )
-    if count >= ratio:
-      segments = join_segments(segments, starts, protein)
-    states = _in_order(segments, count)
-  return states
-
-
 def check_at_least_one(**numbers: int | None) -> None:
   """Raises `InputError` that names the number which is below 1; None stands for a default."""
   for name, value in numbers.items():
@@ -250,6 +53,95 @@ def centre_of(positions: jax.Array, mask: jax.Array) -> jax.Array:
   """Mean [3] of the atoms [L, 4, 3] of the residues in the mask [L]; 0 where there are none."""
   weight = mask.astype(positions.dtype)[:, None, None]
   return jnp.sum(positions * weight, axis=(0, 1)) / jnp.maximum(4 * jnp.sum(weight), 1)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """How far a trajectory has come.
+
+  Attributes:
+    block: [] int32, blocks done.
+    start: [L] the conformation that it started from.
+    window: of the coarsest level.
+    newest: [L] the newest state of the coarsest level.
+    seams: of a model with anchors, per finer level, where it goes on from.
+  """
+
+  block: jax.Array
+  start: state_lib.State
+  window: state_lib.Window
+  newest: state_lib.State
+  seams: tuple[segments.Seam, ...]
+
+
+def begin(config: Any, protein: protein_lib.ProteinArrays) -> Progress:
+  """At time 0, in the conformation of the protein, which is moved to the origin."""
+  # float32 is finest near the origin.
+  centre = centre_of(protein.positions, protein.mask)
+  start = state_lib.from_positions(protein.positions - centre[None, None, :], protein.bonded)
+  window = state_lib.start_window(start, config.window, sde.initial_anchor(config, start))
+  finer = config.levels[1:] if config.anchors == 'both' else ()
+  seams = tuple(segments.first_seam(start) for _ in finer)
+  return Progress(jnp.zeros((), jnp.int32), start, window, start, seams)
+
+
+def sample_block(
+  config: Any,
+  params: Mapping[str, Any],
+  protein: protein_lib.ProteinArrays,
+  rng: jax.Array,
+  temperature_K: jax.Array,
+  progress: Progress,
+  num_frames: int,
+  segment_batch_size: int | None = None,
+) -> tuple[jax.Array, Progress]:
+  """The next frames of a trajectory; pure, to be jitted and vmapped.
+
+  Args:
+    config: the model's configuration, frozen.
+    params: parameters per level name.
+    protein: [L] residues and the start conformation.
+    rng: a key, the same for all blocks.
+    temperature_K: [] temperature, K.
+    progress: from `begin` or the block before.
+    num_frames: frames wanted, the same for all blocks; a multiple of `frames_per_block` unless
+      this is the only one.
+    segment_batch_size: segments computed together; None: all.
+
+  Returns:
+    [num_frames, L, 4, 3] N, CA, C, O positions in Å in the coordinate frame of the start
+    conformation, and the progress.
+  """
+  run = segments.Run(
+    config, params, protein, temperature_K, rng, segment_batch_size, progress.block
+  )
+  counts = frame_counts(config, num_frames)
+  ratios = config_lib.frames_per_segment(config)
+  first, *finer = config.levels
+  # Where coarse states only seed segments, the last of them seeds those of the next block.
+  only = num_frames % frames_per_block(config) != 0
+  needed = counts[0] - (only and config.anchors == 'start' and bool(finer))
+  states, window = jax.tree.map(lambda x: x[None][:0], progress.newest), progress.window
+  if needed:
+    first_pass = progress.block * -(-needed // config.window)
+    states, window = segments.roll(
+      run, first, window, progress.start, needed, run.rng_of(first), first_pass
+    )
+  newest, seams = (states[-1] if needed else progress.newest), progress.seams
+  if config.anchors == 'both':
+    states, seams = segments.fill(run, finer, ratios, counts[1:], seams, states)
+  elif finer:
+    starts = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), progress.newest, states)
+    states = segments.descend(run, finer, ratios, counts[1:], starts[: counts[0]])
+  centre = centre_of(protein.positions, protein.mask)
+  positions = state_lib.to_positions(states) + centre[None, None, None, :]
+  return positions, Progress(progress.block + 1, progress.start, window, newest, seams)
+
+
+def frames_per_block(config: Any) -> int:
+  """Frames of the finest level that one pass of the coarsest covers."""
+  return config.window * math.prod(config_lib.frames_per_segment(config))
 
 
 def sample_trajectory(
@@ -276,33 +168,10 @@ def sample_trajectory(
     [num_frames, L, 4, 3] N, CA, C, O positions in Å at dt, 2 dt, ... of the finest level, in
     the coordinate frame of the start conformation.
   """
-  # float32 is finest near the origin.
-  centre = centre_of(protein.positions, protein.mask)
-  start = state_lib.from_positions(protein.positions - centre[None, None, :], protein.bonded)
-  counts = frame_counts(config, num_frames)
-  ratios = config_lib.frames_per_segment(config)
-  # The coarsest level is one segment without an end.
-  one_start = jax.tree.map(lambda x: x[None], start)
-  rest = (protein, temperature_K, rng, segment_batch_size)
-  if config.anchors == 'start':
-    states = descend(config, config.levels, (counts[0], *ratios), counts, params, one_start, *rest)
-  else:
-    first, *finer = config.levels
-    states = descend(config, [first], counts[:1], counts[:1], params, one_start, *rest)
-    states = descend_between(
-      config,
-      finer,
-      ratios,
-      counts[1:],
-      params,
-      start,
-      states,
-      protein,
-      temperature_K,
-      jax.random.fold_in(rng, len(counts)),
-      segment_batch_size,
-    )
-  return state_lib.to_positions(states) + centre[None, None, None, :]
+  progress = begin(config, protein)
+  return sample_block(
+    config, params, protein, rng, temperature_K, progress, num_frames, segment_batch_size
+  )[0]
 
 
 def make_sampler(

@@ -1,13 +1,64 @@
-"""Many trajectories at once: replicas of one protein."""
+"""Many trajectories at once: replicas, and proteins of one padded length, over all local devices.
+
+A job is one trajectory of one protein. Jobs know nothing of each other: each device computes its
+share of them, a batch at a time.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tempo_jax import config as config_lib
+from tempo_jax import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine
+
+_AXIS = 'jobs'
+
+
+def _mesh(count: int) -> jax.sharding.Mesh:
+  """The local devices that so many jobs are spread over."""
+  # No device gets more than the others must do anyway.
+  each = -(-count // jax.local_device_count())
+  return jax.sharding.Mesh(np.array(jax.local_devices()[: -(-count // each)]), (_AXIS,))
+
+
+def fill(count: int) -> np.ndarray:
+  """Indices of the jobs so that their number divides over the devices: the last is repeated."""
+  devices = _mesh(count).size
+  return np.minimum(np.arange(-(-count // devices) * devices), count - 1)
+
+
+def spread(jobs: Any) -> Any:
+  """Puts arrays [J, ...], J as `fill` has made it, where the sampler wants them."""
+  mesh = _mesh(jax.tree.leaves(jobs)[0].shape[0])
+  return jax.device_put(jobs, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(_AXIS)))
+
+
+def _over_devices(function: Callable[..., Any], batch_size: int | None) -> Callable[..., Any]:
+  """Maps function(shared, job) over jobs [J, ...], J as `fill` has made it."""
+
+  def share(shared, jobs):
+    size = jax.tree.leaves(jobs)[0].shape[0]
+    return jax.lax.map(lambda job: function(shared, job), jobs, batch_size=batch_size or size)
+
+  def mapped(shared, jobs):
+    mesh = _mesh(jax.tree.leaves(jobs)[0].shape[0])
+    if mesh.size == 1:
+      return share(shared, jobs)
+    every, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(_AXIS)
+    return jax.shard_map(
+      share, mesh=mesh, in_specs=(every, split), out_specs=split, check_vma=False
+    )(shared, jobs)
+
+  return mapped
+
+
+def replica_rngs(rng: jax.Array, replicas: jax.Array) -> jax.Array:
+  """One key per number of a replica; how many there are does not matter."""
+  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, replicas)
 
 
 def make_ensemble_sampler(
@@ -24,8 +75,8 @@ def make_ensemble_sampler(
     num_frames: frames wanted per replica.
     num_replicas: trajectories wanted.
     segment_batch_size: segments computed together; None: all.
-    replica_batch_size: replicas computed together; None: all. Neither batch size changes the
-      result.
+    replica_batch_size: replicas computed together on a device; None: all. Neither batch size
+      changes the result, nor does the number of devices.
 
   Returns:
     sampler(params, protein_arrays, rng, temperature_K=320.0) -> [R, num_frames, L, 4, 3] Å.
@@ -43,23 +94,56 @@ def make_ensemble_sampler(
   )
   config = config_lib.freeze(config)
 
+  def one_replica(shared, rng):
+    params, protein, temperature = shared
+    return coarse_to_fine.sample_trajectory(
+      config, params, protein, rng, temperature, num_frames, segment_batch_size
+    )
+
   def sampler(params, protein, rng, temperature_K=320.0):
     protein = jax.tree.map(jnp.asarray, protein)
-    temperature = jnp.asarray(temperature_K, jnp.float32)
+    shared = params, protein, jnp.asarray(temperature_K, jnp.float32)
+    # What is missing to a whole number for each device is computed, and thrown away.
+    rngs = replica_rngs(rng, jnp.asarray(fill(num_replicas)))
+    return _over_devices(one_replica, replica_batch_size)(shared, rngs)[:num_replicas]
 
-    def one_replica(replica):
-      return coarse_to_fine.sample_trajectory(
-        config,
-        params,
-        protein,
-        jax.random.fold_in(rng, replica),
-        temperature,
-        num_frames,
-        segment_batch_size,
-      )
+  return jax.jit(sampler)
 
-    return jax.lax.map(
-      one_replica, jnp.arange(num_replicas), batch_size=replica_batch_size or num_replicas
+
+@jax.jit(static_argnums=0)
+def begin(config: Any, proteins: protein_lib.ProteinArrays) -> coarse_to_fine.Progress:
+  """`coarse_to_fine.begin` of each of the proteins [J, L]."""
+  return jax.vmap(lambda protein: coarse_to_fine.begin(config, protein))(proteins)
+
+
+def make_block_sampler(
+  config: Any,
+  num_frames: int,
+  segment_batch_size: int | None = None,
+  job_batch_size: int | None = None,
+) -> Callable[..., Any]:
+  """The jitted function that continues several trajectories, of any proteins, by a block.
+
+  Args:
+    config: the model's configuration, frozen.
+    num_frames: frames of a block; see `coarse_to_fine.sample_block`.
+    segment_batch_size: segments computed together; None: all.
+    job_batch_size: trajectories computed together on a device; None: all.
+
+  Returns:
+    sampler(params, proteins [J, L], rngs [J], temperature_K, progress [J]) ->
+    ([J, num_frames, L, 4, 3] Å, progress [J]); J as `fill` has made it, all `spread`.
+  """
+
+  def one_job(shared, job):
+    params, temperature = shared
+    protein, rng, progress = job
+    return coarse_to_fine.sample_block(
+      config, params, protein, rng, temperature, progress, num_frames, segment_batch_size
     )
+
+  def sampler(params, proteins, rngs, temperature_K, progress):
+    shared = params, jnp.asarray(temperature_K, jnp.float32)
+    return _over_devices(one_job, job_batch_size)(shared, (proteins, rngs, progress))
 
   return jax.jit(sampler)

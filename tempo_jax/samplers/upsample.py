@@ -12,7 +12,7 @@ from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import alignment
-from tempo_jax.samplers import coarse_to_fine
+from tempo_jax.samplers import coarse_to_fine, segments
 
 
 def level_of_spacing(config: Any, spacing_ns: float) -> int:
@@ -90,15 +90,15 @@ def make_upsampler(
       )
     counts = [int(count) for count in np.cumprod(ratios) * num_segments]
     names = config.levels[above + 1 :]
-    rest = (protein, jnp.asarray(temperature_K, jnp.float32), rng, segment_batch_size)
+    temperature = jnp.asarray(temperature_K, jnp.float32)
+    run = segments.Run(config, params, protein, temperature, rng, segment_batch_size)
     if anchored:
       starts = _without_tumbling(starts, protein)
-      first, later = starts[0], starts[1:]
-      states = coarse_to_fine.descend_between(
-        config, names, ratios, counts, params, first, later, *rest
-      )
+      # Each level goes on from the start of the first segment.
+      seams = [segments.first_seam(starts[0])] * len(names)
+      states, _ = segments.fill(run, names, ratios, counts, seams, starts[1:])
     else:
-      states = coarse_to_fine.descend(config, names, ratios, counts, params, starts, *rest)
+      states = segments.descend(run, names, ratios, counts, starts)
     return state_lib.to_positions(states) + centre[None, None, None, :]
 
   return jax.jit(upsampler)

@@ -18,7 +18,7 @@ from tempo_jax.data import entry, padding, windows
 from tempo_jax.data import store as store_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.metrics import distribution, flexibility, validity
-from tempo_jax.samplers import coarse_to_fine
+from tempo_jax.samplers import segments
 
 # Å from the start. A rollout beyond that ran off; squares of such numbers overflow.
 _RAN_OFF = 1e5
@@ -41,16 +41,12 @@ def _rollouts(
     [R, num_frames, L, 4, 3] Å, without the starts; where ends of the same shape are given, each
     rollout arrives there.
   """
-  states = coarse_to_fine.refine(
-    config,
+  run = segments.Run(config, {level_name: params}, protein, temperature_K, rng)
+  states = segments.refine(
+    run,
     level_name,
-    params,
     state_lib.from_positions(starts, protein.bonded),
-    protein,
     num_frames,
-    temperature_K,
-    rng,
-    None,
     ends=None if ends is None else state_lib.from_positions(ends, protein.bonded),
     ratio=num_frames,
   )

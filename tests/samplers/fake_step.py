@@ -7,7 +7,7 @@ import numpy as np
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
-from tempo_jax.samplers import coarse_to_fine
+from tempo_jax.samplers import segments
 
 
 def params(config):
@@ -67,4 +67,4 @@ def install(monkeypatch, make_step):
   monkeypatch.setattr(sde, 'make_step', make_step)
   monkeypatch.setattr(state_lib, 'from_positions', from_positions)
   monkeypatch.setattr(state_lib, 'to_positions', to_positions)
-  monkeypatch.setattr(coarse_to_fine, 'join_segments', lambda segments, *_: segments)
+  monkeypatch.setattr(segments, 'join', lambda states, starts, carried, _: (states, carried))

@@ -10,7 +10,9 @@ from tempo_jax import config as config_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import rigid
 from tempo_jax.samplers import coarse_to_fine
+from tempo_jax.samplers import segments as segments_lib
 from tests import builders
 from tests.samplers import fake_step
 
@@ -82,13 +84,13 @@ def test_no_more_states_are_computed_than_needed(monkeypatch, protein):
   """21 frames at (20, 4, 1) ns: one coarse state after the start, then 2 x 4, then 6 x 4."""
   passes = []
   fake_step.install(monkeypatch, fake_step.clock)
-  rollout = coarse_to_fine.rollout_lib.rollout
+  rollout = segments_lib.rollout_lib.rollout
 
   def counted(step, params, window, protein, num_frames, *args):
     passes.append(num_frames)
     return rollout(step, params, window, protein, num_frames, *args)
 
-  monkeypatch.setattr(coarse_to_fine.rollout_lib, 'rollout', counted)
+  monkeypatch.setattr(segments_lib.rollout_lib, 'rollout', counted)
   sampler, params = coarse_to_fine.make_sampler(THREE, 21), fake_step.params(THREE)
   jax.eval_shape(sampler, params, protein, jax.random.key(0))
   assert passes == [1, 4, 4]
@@ -141,8 +143,8 @@ def test_joined_segments_do_not_jump(np_rng):
     segment[-1] = segment[-1] @ rotation.T + shift
   states = state_lib.from_positions(jnp.asarray(positions, jnp.float32), bonded)
   starts = jax.tree.map(lambda x: jnp.concatenate([x[:1, 0], x[:-1, -1]]), states)
-  joined = builders.numpy_jit(lambda *args: coarse_to_fine.join_segments(*args).frames)(
-    states, starts, arrays
+  joined = builders.numpy_jit(lambda *args: segments_lib.join(*args)[0].frames)(
+    states, starts, rigid.Rigid.identity((1,)), arrays
   )
   joined, original = (np.asarray(x.translation, float) for x in (joined, states.frames))
 

@@ -28,7 +28,7 @@ def window(protein):
 @builders.numpy_jit
 def seven_frames(params, window, protein, sigma, rng):
   step = builders.make_step(CONFIG, 'only')
-  return rollout.rollout(step, params, window, protein, 7, sigma, TEMPERATURE, rng)
+  return rollout.rollout(step, params, window, protein, 7, sigma, TEMPERATURE, rng)[0]
 
 
 def test_untrained_model_without_noise_stands_still(protein, window):
@@ -46,7 +46,7 @@ def test_equals_a_loop_over_steps(protein, window):
   states = seven_frames(params, window, protein, SIGMA, rng)
   run = builders.numpy_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng).window)
   current, expected = window, []
-  for key in jax.random.split(rng, 4):
+  for key in jax.vmap(lambda k: jax.random.fold_in(rng, k))(np.arange(4)):
     current = run(current, key)
     expected += [current.states[t] for t in range(2)]
   assert states.psi.shape == (7, LENGTH)
@@ -67,7 +67,7 @@ def test_number_and_times_of_frames(window, protein, frames_per_pass, num_frames
   states = builders.numpy_jit(
     lambda w: rollout.rollout(
       step, params, w, protein, num_frames, SIGMA, TEMPERATURE, jax.random.key(0)
-    )
+    )[0]
   )(window)
   moved = states.frames.translation - np.asarray(window.states.frames.translation[-1])
   np.testing.assert_allclose(
@@ -84,7 +84,7 @@ def test_gradient_through_four_passes_of_256_residues_is_finite():
 
   def total(params, positions):
     state = state_lib.from_positions(positions, protein.bonded)
-    states = rollout.rollout(
+    states, _ = rollout.rollout(
       step,
       params,
       state_lib.start_window(state, 2),

@@ -1,0 +1,253 @@
+"""Segments: each state of a level seeds a stretch of the next finer one, all in one batch."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tempo_jax import protein as protein_lib
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import sde
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import alignment, rigid
+from tempo_jax.samplers import rollout as rollout_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What stays the same from level to level and from segment to segment.
+
+  Attributes:
+    config: the model's configuration.
+    params: parameters per level name.
+    protein: [L] residues.
+    temperature_K: [] temperature, K.
+    rng: a key; every level, segment and pass draws from it by its number.
+    segment_batch_size: segments computed together; None: all.
+    block: [] int32, how many blocks of as many frames came before this one.
+  """
+
+  config: Any
+  params: Mapping[str, Any]
+  protein: protein_lib.ProteinArrays
+  temperature_K: jax.Array  # noqa: N815
+  rng: jax.Array
+  segment_batch_size: int | None = None
+  block: int | jax.Array = 0
+
+  def rng_of(self, level_name: str) -> jax.Array:
+    """The key of a level."""
+    return jax.random.fold_in(self.rng, self.config.levels.index(level_name))
+
+
+def roll(
+  run: Run,
+  level_name: str,
+  window: state_lib.Window,
+  start: state_lib.State,
+  num_frames: int,
+  rng: jax.Array,
+  first_pass: int | jax.Array = 0,
+) -> tuple[state_lib.State, state_lib.Window]:
+  """`rollout.rollout` of one level.
+
+  Args:
+    run: see `Run`.
+    level_name: the level.
+    window: the T states to go on from.
+    start: [L]; tells which peptides are cis.
+    num_frames: frames wanted.
+    rng: a key.
+    first_pass: number of the first pass.
+  """
+  level = level_lib.Level.of(run.config, level_name)
+  step = sde.make_step(run.config, level)
+  protein = dataclasses.replace(run.protein, positions=state_lib.to_positions(start))
+  params = run.params[level_name]
+  return rollout_lib.rollout(
+    step,
+    params,
+    window,
+    protein,
+    num_frames,
+    level.noise_sample,
+    run.temperature_K,
+    rng,
+    first_pass,
+  )
+
+
+def refine(
+  run: Run,
+  level_name: str,
+  starts: state_lib.State,
+  num_frames: int,
+  ends: state_lib.State | None = None,
+  ratio: int = 0,
+) -> state_lib.State:
+  """Rolls one level out from each of several starts.
+
+  Args:
+    run: see `Run`.
+    level_name: the level.
+    starts: [S, L] states.
+    num_frames: frames to yield per start.
+    ends: states [S, L] that a model with anchors reaches after `ratio` frames; None: none.
+    ratio: see `ends`.
+
+  Returns:
+    States [S, num_frames, L]. The batch size does not change them.
+  """
+  config = run.config
+  num_segments = starts.psi.shape[0]
+
+  def one_segment(inputs):
+    start, number, end = inputs
+    anchor = sde.initial_anchor(config, start)
+    if end is not None:
+      anchor = state_lib.Anchor(end, jnp.float32(ratio))
+    window = state_lib.start_window(start, config.window, anchor)
+    rng = jax.random.fold_in(run.rng_of(level_name), number)
+    # Which peptides are cis may differ from segment to segment of what was given.
+    states, _ = roll(run, level_name, window, start, num_frames, rng)
+    if end is None or num_frames < ratio:
+      return states
+    return jax.tree.map(lambda x, y: x.at[ratio - 1].set(y), states, end)
+
+  numbers = run.block * num_segments + jnp.arange(num_segments)
+  return jax.lax.map(
+    one_segment, (starts, numbers, ends), batch_size=run.segment_batch_size or num_segments
+  )
+
+
+def _in_order(states: state_lib.State, count: int) -> state_lib.State:
+  """Segments [S, F, L] one after the other: the first [count, L] states."""
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], states)
+
+
+def descend(
+  run: Run,
+  level_names: Sequence[str],
+  ratios: Sequence[int],
+  counts: Sequence[int],
+  starts: state_lib.State,
+) -> state_lib.State:
+  """Folds over levels, coarse to fine: the states of one are the starts of the next.
+
+  Args:
+    run: see `Run`.
+    level_names: the levels to go through.
+    ratios: per level, its frames per state of the level above.
+    counts: per level, its frames that are needed in all.
+    starts: [S, L] states that seed the first of these levels.
+
+  Returns:
+    States [counts[-1], L] of the last level, in order of time.
+  """
+  for index, (name, ratio, count) in enumerate(zip(level_names, ratios, counts, strict=True)):
+    last = index == len(level_names) - 1
+    # The start stands for frame 0 of its segment, and frame `ratio` is the next start: a level
+    # that only seeds another need not compute it.
+    frames = min(ratio, count) - (0 if last else 1)
+    segments = jax.tree.map(lambda x: x[:, None], starts)  # [S, 1, L]
+    if frames:
+      later = refine(run, name, starts, frames)
+      if last:
+        segments = later
+      else:
+        segments = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), segments, later)
+    starts = _in_order(segments, count)
+  return starts
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Seam:
+  """Where the segments of one level stand, for those that follow.
+
+  Attributes:
+    start: [L] the state of the level above that comes next.
+    carried: [1] the motion by which its segments were moved so far (`join`).
+  """
+
+  start: state_lib.State
+  carried: rigid.Rigid
+
+
+def first_seam(start: state_lib.State) -> Seam:
+  """Before the first segment, which sets out from `start` [L]."""
+  return Seam(start, rigid.Rigid.identity((1,)))
+
+
+def join(
+  segments: state_lib.State,
+  starts: state_lib.State,
+  carried: rigid.Rigid,
+  protein: protein_lib.ProteinArrays,
+) -> tuple[state_lib.State, rigid.Rigid]:
+  """Moves segments as wholes, so that none ends in a jump of the protein as a whole.
+
+  Frames follow one another superposed; the state that a segment ends in stands where the level
+  above had it.
+
+  Args:
+    segments: [S, F, L], each from its start to its end.
+    starts: [S, L]; each but the first is the end of the segment before.
+    carried: [1], the motion of the first segment.
+    protein: [L] residues.
+
+  Returns:
+    [S, F, L]: each end superposed by CA on the frame before it, and what follows moved with it;
+    and the motion of the segment that comes next.
+  """
+  weights = protein.mask.astype(jnp.float32)
+  ends = segments[:, -1].frames
+  before = segments[:, -2] if segments.psi.shape[1] > 1 else starts
+  onto = jax.vmap(alignment.superpose, in_axes=(0, 0, None))(
+    ends.translation, before.frames.translation, weights
+  )
+  # The end of segment k moves by onto[k], and all that ends before it did.
+  motions = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), carried, onto)
+  motions = jax.lax.associative_scan(lambda earlier, later: earlier @ later, motions)
+  motions = motions.orthonormalised()
+  frames = motions[:-1, None, None] @ segments.frames
+  moved_ends = motions[1:, None] @ ends
+  frames = jax.tree.map(lambda x, y: x.at[:, -1].set(y), frames, moved_ends)
+  return state_lib.State(frames.orthonormalised(), segments.torsions), motions[-1:]
+
+
+def fill(
+  run: Run,
+  level_names: Sequence[str],
+  ratios: Sequence[int],
+  counts: Sequence[int],
+  seams: Sequence[Seam],
+  states: state_lib.State,
+) -> tuple[state_lib.State, tuple[Seam, ...]]:
+  """As `descend`, of a model with anchors: each level fills in the steps of the one above.
+
+  Args:
+    run: see `Run`.
+    level_names: the levels to go through.
+    ratios: per level, its frames per step of the level above.
+    counts: per level, its frames that are needed in all, without the start.
+    seams: per level, where it goes on from.
+    states: [S, L] states of the level above at its dt, 2 dt, ...
+
+  Returns:
+    States [counts[-1], L] of the last level at its dt, 2 dt, ..., and the seams to go on from
+    if all segments were whole.
+  """
+  later = []
+  for name, ratio, count, seam in zip(level_names, ratios, counts, seams, strict=True):
+    starts = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y[:-1]]), seam.start, states)
+    newest = states[-1]
+    segments = refine(run, name, starts, min(ratio, count), ends=states, ratio=ratio)
+    carried = seam.carried
+    if count >= ratio:
+      segments, carried = join(segments, starts, carried, run.protein)
+    states = _in_order(segments, count)
+    later.append(Seam(newest, carried))
+  return states, tuple(later)

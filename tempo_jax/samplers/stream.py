@@ -1,0 +1,119 @@
+"""Trajectories of any number and length, block by block: memory does not grow with the frames."""
+
+import collections
+import dataclasses
+import functools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tempo_jax import protein as protein_lib
+from tempo_jax.samplers import coarse_to_fine, ensemble
+
+_BLOCK_BYTES = 1 << 26
+"""Of the positions of a block: enough frames to keep a device busy, and few enough to hold twice,
+since one block is computed while another is written."""
+_FRAME_BYTES = 4 * 4 * 3
+"""Per residue: four atoms, float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One trajectory.
+
+  Attributes:
+    protein: which one, from 0.
+    replica: its number among those of the protein, from 0. The random numbers belong to it.
+  """
+
+  protein: int
+  replica: int
+
+
+def block_frames(config: Any, num_frames: int, num_jobs: int, length: int) -> int:
+  """Frames of each block: all, or parts of equal size that fit into `_BLOCK_BYTES`.
+
+  Args:
+    config: the model's configuration.
+    num_frames: frames wanted in all.
+    num_jobs: trajectories that are computed together.
+    length: padded residues.
+  """
+  whole = coarse_to_fine.frames_per_block(config)
+  most = max(1, _BLOCK_BYTES // (num_jobs * length * _FRAME_BYTES * whole))
+  units = -(-num_frames // whole)
+  if units <= most:
+    return num_frames
+  return whole * -(-units // -(-units // most))
+
+
+@dataclasses.dataclass
+class Stream:
+  """An iterator over blocks of frames.
+
+  Iterating yields (job, positions [F, L, 4, 3] Å on the device, L without padding, first frame
+  from 0); the blocks of a job come in order. Jobs of proteins of one padded length are computed
+  together, and one length after the other. While a block is used, the next is computed.
+
+  Attributes:
+    config: the model's configuration, frozen.
+    params: parameters per level name.
+    proteins: padded, [L] each.
+    lengths: residues of each without padding.
+    jobs: the trajectories wanted.
+    num_frames: of each.
+    rng: a key.
+    temperature_K: temperature, K.
+    segment_batch_size: segments computed together; None: all.
+    job_batch_size: trajectories computed together on a device; None: all.
+    compile_seconds: what compiling took so far, s.
+  """
+
+  config: Any
+  params: Mapping[str, Any]
+  proteins: Sequence[protein_lib.ProteinArrays]
+  lengths: Sequence[int]
+  jobs: Sequence[Job]
+  num_frames: int
+  rng: jax.Array
+  temperature_K: float  # noqa: N815
+  segment_batch_size: int | None = None
+  job_batch_size: int | None = None
+  compile_seconds: float = 0.0
+
+  def __iter__(self) -> Iterator[tuple[Job, jax.Array, int]]:
+    """See above."""
+    groups: dict[int, list[Job]] = collections.defaultdict(list)
+    for job in self.jobs:
+      groups[len(self.proteins[job.protein].mask)].append(job)
+    for jobs in groups.values():
+      yield from self._together(jobs)
+
+  def _together(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, jax.Array, int]]:
+    """The same, of jobs of one padded length."""
+    filled = [jobs[i] for i in ensemble.fill(len(jobs))]
+    proteins = jax.tree.map(lambda *x: np.stack(x), *(self.proteins[job.protein] for job in filled))
+    size = block_frames(self.config, self.num_frames, len(jobs), proteins.mask.shape[1])
+    rngs = ensemble.replica_rngs(self.rng, jnp.array([job.replica for job in filled]))
+    started = time.monotonic()
+    proteins, rngs, progress = ensemble.spread(
+      (proteins, rngs, ensemble.begin(self.config, proteins))
+    )
+    sampler = _block_sampler(self.config, size, self.segment_batch_size, self.job_batch_size)
+    rest = self.params, proteins, rngs, np.float32(self.temperature_K)
+    compiled = sampler.lower(*rest, progress).compile()  # type: ignore[attr-defined]
+    self.compile_seconds += time.monotonic() - started
+    positions, progress = compiled(*rest, progress)
+    for first in range(0, self.num_frames, size):
+      done = positions
+      if first + size < self.num_frames:
+        positions, progress = compiled(*rest, progress)
+      for job, frames in zip(jobs, done, strict=False):  # The rest is filling.
+        yield job, frames[: self.num_frames - first, : self.lengths[job.protein]], first
+
+
+_block_sampler = functools.lru_cache(maxsize=16)(ensemble.make_block_sampler)

@@ -1,0 +1,103 @@
+import jax
+import numpy as np
+import pytest
+
+from tempo_jax import config as config_lib
+from tempo_jax.samplers import coarse_to_fine, ensemble, stream
+from tests import builders
+from tests.samplers import fake_step
+
+LENGTH = 8
+DT_NS = {'coarse': 8.0, 'middle': 4.0, 'fine': 1.0}
+START = builders.small_config(DT_NS)
+BOTH = config_lib.from_dict(config_lib.to_dict(START))
+BOTH.anchors = 'both'
+BOTH = config_lib.freeze(BOTH)
+WHOLE = 16  # frames of the finest level in one pass of the coarsest
+
+
+def blocks(monkeypatch, config, params, proteins, num_frames, jobs, units, **kwargs):
+  """Frames of every job, from blocks of so many coarse passes."""
+  size = units * WHOLE
+  monkeypatch.setattr(stream, 'block_frames', lambda *_: min(size, num_frames))
+  found = {job: [] for job in jobs}
+  lengths = [int(protein.mask.sum()) for protein in proteins]
+  rng = jax.random.key(5)
+  for job, positions, first in stream.Stream(
+    config, params, proteins, lengths, jobs, num_frames, rng, 320.0, **kwargs
+  ):
+    assert first == sum(map(len, found[job]))
+    found[job].append(np.asarray(positions))
+  return {job: np.concatenate(parts) for job, parts in found.items()}
+
+
+def check_blocks(monkeypatch, config, params, sizes):
+  """In one piece, and in blocks of so many coarse passes; the last is cut."""
+  num_frames, jobs = 3 * WHOLE - 3, [stream.Job(0, 4)]
+  whole, *cut = (
+    blocks(monkeypatch, config, params, [builders.helix(LENGTH)], num_frames, jobs, units)[jobs[0]]
+    for units in (3, *sizes)
+  )
+  assert whole.shape == (num_frames, LENGTH, 4, 3)
+  assert np.abs(np.diff(whole, axis=0)).max(axis=(1, 2, 3)).min() > 0.05
+  for frames in cut:
+    np.testing.assert_allclose(frames, whole, atol=2e-3)
+
+
+@pytest.mark.parametrize('config', [START, BOTH], ids=['start', 'both'])
+def test_blocks_are_the_trajectory(monkeypatch, config):
+  fake_step.install(monkeypatch, fake_step.diffusion)
+  check_blocks(monkeypatch, config, fake_step.params(config), (1, 2))
+
+
+def test_blocks_of_a_network_join_without_a_jump(monkeypatch):
+  """Segments that were moved to their place carry the motion into the next block."""
+  check_blocks(monkeypatch, BOTH, {name: builders.params(BOTH) for name in BOTH.levels}, (1,))
+
+
+def test_jobs_are_those_of_the_samplers(monkeypatch):
+  """Proteins of two padded lengths, some of their replicas, on eight devices or one by one."""
+  fake_step.install(monkeypatch, fake_step.diffusion)
+  params = fake_step.params(START)
+  proteins = [builders.helix(3, seed=1), builders.pad(builders.helix(2), 4), builders.helix(3)]
+  jobs = [stream.Job(*pair) for pair in [(0, 0), (0, 1), (1, 2), (2, 0), (2, 7), (0, 9)]]
+  together = blocks(monkeypatch, START, params, proteins, 20, jobs, 1)
+  one_by_one = blocks(monkeypatch, START, params, proteins, 20, jobs, 2, job_batch_size=1)
+  sampler = coarse_to_fine.make_sampler(START, 20)
+  for job in jobs:
+    key = ensemble.replica_rngs(jax.random.key(5), np.array([job.replica]))[0]
+    expected = sampler(params, proteins[job.protein], key)
+    expected = expected[:, : int(proteins[job.protein].mask.sum())]
+    np.testing.assert_allclose(together[job], expected, atol=1e-4)
+    np.testing.assert_allclose(one_by_one[job], expected, atol=1e-4)
+
+
+def test_work_is_split_over_the_devices(monkeypatch):
+  """Eleven replicas: no device computes more than two; the operations of each fall so."""
+  fake_step.install(monkeypatch, fake_step.diffusion)
+  params, protein = fake_step.params(START), builders.helix(2)
+  sampler = ensemble.make_ensemble_sampler(START, 8, 11)
+  found = sampler(params, protein, jax.random.key(0))
+  assert found.shape == (11, 8, 2, 4, 3)
+  assert len(found.sharding.device_set) > 1
+
+  def flops(devices):
+    monkeypatch.setattr(jax, 'local_device_count', lambda: devices)
+    sampler = ensemble.make_ensemble_sampler(START, 8, 16, replica_batch_size=16)
+    compiled = sampler.lower(params, protein, jax.random.key(0)).compile()
+    return compiled.cost_analysis()['flops']
+
+  assert flops(8) < flops(1) / 6
+
+
+@pytest.mark.parametrize(
+  ('num_frames', 'num_jobs', 'length', 'count'),
+  [(400, 1, 64, 1), (7, 64, 64, 1), (100_000, 1, 256, 19), (50, 10_000, 4096, 4)],
+)
+def test_blocks_are_alike_and_fit(num_frames, num_jobs, length, count):
+  size = stream.block_frames(START, num_frames, num_jobs, length)
+  assert size == num_frames or size % WHOLE == 0
+  # What the last computes too much is less than a coarse pass per block.
+  assert count == -(-num_frames // size)
+  assert size * count - num_frames < WHOLE * count
+  assert size == WHOLE or size * num_jobs * length * 48 <= 2**26

@@ -16,7 +16,8 @@ what an interrupted benchmark has measured is kept. Columns of a row:
     peak_rss_mib            memory of the whole process, compilation included
     flop, flop_per_s        operations that the model asks for (experiments/benchmark_flops.py)
     peak_flop_per_s, peak_share         those of a large float32 matrix product, and the share of it
-    passes, segment_batch_size, model, batch_size, device_memory_mib, tokens_per_s, windows_per_s
+    passes, precision, segment_batch_size, model, batch_size, device_memory_mib, tokens_per_s,
+    windows_per_s
     device, versions
 
 --compare sets the paper's way to sample against ours on the same work, in one process:
@@ -25,6 +26,7 @@ compare/batched_segments, /jitted_rollout, /ipa, /all, each with the `ratio` of 
 """
 
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -43,6 +45,7 @@ from absl import flags
 from experiments import benchmark_cases, benchmark_measure
 from experiments.benchmark_cases import PAPER_SIZE, Case
 from experiments.benchmark_measure import Row
+from tempo_jax import config as config_lib
 from tempo_jax import errors, whole_file
 from tempo_jax.errors import InputError
 from tempo_jax.report import plots
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger('tempo_jax')
 _ROOT = pathlib.Path(__file__).parents[1]
-MODES = ('sample', 'train', 'data', 'evaluate')
+MODES = ('sample', 'stream', 'train', 'data', 'evaluate')
 _NUMBER_LISTS = ('lengths', 'num_replicas', 'passes', 'segment_batch_size')
 _LEAST_FRAMES = {'data': benchmark_measure.WINDOW_FRAMES, 'evaluate': 2}
 
@@ -78,6 +81,12 @@ def define_flags(values: flags.FlagValues) -> None:
     [],
     "Segments of a time scale that are computed together. Default: the sampler's default.",
   )
+  flags.DEFINE_list(
+    'precision',
+    [],
+    "What the network computes in, of float32, bfloat16. Default: the model's own.",
+    flag_values=values,
+  )
   number('num_frames', 400, 'Frames per trajectory; 10 ps apart in the models named below.')
   number('batch_size', 4, 'Windows of a training step (over all devices), or of a batch read.')
   number('repeats', 5, 'How often each row is timed, after a first run that does not count.')
@@ -92,8 +101,9 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'modes',
     ['sample'],
-    f'What to measure, of {", ".join(MODES)}: trajectories; a training step; reading windows from '
-    'a store; the metrics of num_frames frames against three times as many.',
+    f'What to measure, of {", ".join(MODES)}: trajectories; the same block by block, in constant '
+    'memory; a training step; reading windows from a store; the metrics of num_frames frames '
+    'against three times as many.',
     flag_values=values,
   )
   flags.DEFINE_bool(
@@ -139,6 +149,9 @@ def cases(values: flags.FlagValues) -> list[Case]:
   for name in ('lengths', 'num_replicas', 'models'):
     if not values[name].value:
       raise InputError(f'--{name} is empty: give at least one')
+  for precision in values.precision:
+    if precision not in config_lib.PRECISIONS:
+      raise InputError(f'--precision: {precision!r} is none of {", ".join(config_lib.PRECISIONS)}')
   unknown = [mode for mode in values.modes if mode not in MODES]
   if unknown:
     raise InputError(f'--modes: {unknown[0]!r} is none of {", ".join(MODES)}')
@@ -166,32 +179,37 @@ def cases(values: flags.FlagValues) -> list[Case]:
           batch_size=values.batch_size,
           repeats=values.repeats,
         )
-        found.extend(_variants(case, config, numbers))
+        found.extend(_variants(case, config, values))
   return found
 
 
-def _variants(case: Case, config: Any, numbers: dict[str, list[int]]) -> Iterator[Case]:
+def _variants(case: Case, config: Any, values: flags.FlagValues) -> Iterator[Case]:
   """The cases of one mode, model and length."""
   names = {'data': 'data/windows', 'evaluate': 'evaluate/metrics', 'compare': 'compare'}
-  sizes: list[int | None] = [*numbers['segment_batch_size']] or [None]
-  if case.mode == 'compare':
-    yield dataclasses.replace(case, name=names['compare'], segment_batch_size=sizes[0])
-  elif case.mode != 'sample':
-    yield dataclasses.replace(case, name=names.get(case.mode, case.name))
-  else:
-    passes: list[int | None] = [None]
-    if config.objective != 'mse':
-      asked = numbers['passes'] or [config.passes, 1]
-      passes = list(dict.fromkeys(None if count == config.passes else count for count in asked))
-    for replicas in numbers['num_replicas']:
-      for count in passes:
-        for size in sizes:
-          name = (
-            case.name + (f'/passes{count}' if count else '') + (f'/segments{size}' if size else '')
-          )
-          yield dataclasses.replace(
-            case, name=name, num_replicas=replicas, passes=count, segment_batch_size=size
-          )
+  if case.mode in ('data', 'evaluate'):
+    yield dataclasses.replace(case, name=names[case.mode])
+    return
+  samples = case.mode in ('sample', 'stream')
+  passes: list[int | None] = [None]
+  if samples and config.objective != 'mse':
+    asked = _positive(values, 'passes') or [config.passes, 1]
+    passes = list(dict.fromkeys(None if count == config.passes else count for count in asked))
+  replicas = _positive(values, 'num_replicas') if samples else [1]
+  sizes: list[int | None] = [*_positive(values, 'segment_batch_size')] or [None]
+  several = sizes if samples else sizes[: case.mode == 'compare'] or [None]
+  for number, count, precision, size in itertools.product(
+    replicas, passes, values.precision or [None], several
+  ):
+    labels = [f'passes{count}' if count else '', precision, f'segments{size}' if size else '']
+    name = [names.get(case.mode, case.name), *filter(None, labels if samples else [precision])]
+    yield dataclasses.replace(
+      case,
+      name='/'.join(name),
+      num_replicas=number,
+      passes=count,
+      precision=precision,
+      segment_batch_size=size,
+    )
 
 
 class MeasurementError(Exception):

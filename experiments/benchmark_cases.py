@@ -41,12 +41,13 @@ class Case:
 
   Attributes:
     name: of its row.
-    mode: 'sample', 'train', 'data', 'evaluate' or 'compare'.
+    mode: 'sample', 'stream', 'train', 'data', 'evaluate' or 'compare'.
     length: residues.
     num_frames: of a trajectory.
     num_replicas: trajectories.
     model: 'default', `PAPER_SIZE` or a directory; None where no network is asked.
     passes: of the head per step; None: the model's own.
+    precision: of the network; None: the model's own.
     segment_batch_size: segments computed together; None: the sampler's default.
     batch_size: windows of a training step, or of a batch that is read.
     repeats: how often it is timed.
@@ -59,6 +60,7 @@ class Case:
   num_replicas: int = 1
   model: str | None = None
   passes: int | None = None
+  precision: str | None = None
   segment_batch_size: int | None = None
   batch_size: int = 4
   repeats: int = 5
@@ -164,30 +166,27 @@ def _dense_attention(
   params = module.variables['params']
   highest = jax.lax.Precision.HIGHEST
   unit = 10.0  # Å
-
-  def scalars(name):
-    return jnp.einsum('...ld,dhc->...lhc', single, params[name]['kernel'])
-
-  def points(name):
-    layer = params[name]
-    local = jnp.einsum('...ld,dhpx->...lhpx', single, layer['kernel'], precision=highest)
-    bias = jnp.broadcast_to(layer['bias'], local.shape)
-    return frames[..., None, None].apply((local + bias) * unit) / unit
-
-  q_points, k_points, v_points = points('q_points'), points('k_points'), points('v_points')
+  kernel = params['scalars']['kernel']
+  q, k, v = (jnp.einsum('...ld,dhc->...lhc', single, kernel[:, i]) for i in range(3))
+  layer = params['points']
+  local = jnp.einsum('...ld,dxhp->...lhpx', single, layer['kernel'], precision=highest)
+  local = local + jnp.broadcast_to(jnp.moveaxis(layer['bias'], 0, -1), local.shape)
+  points = frames[..., None, None].apply(local * unit) / unit
+  split = [module.query_points, 2 * module.query_points]
+  q_points, k_points, v_points = jnp.split(points, split, axis=-2)
   difference = q_points[..., :, None, :, :, :] - k_points[..., None, :, :, :, :]
   squared = jnp.moveaxis(jnp.sum(difference**2, axis=(-2, -1)), -1, -3)  # [..., H, L, L]
   weight = jnp.sqrt(2.0 / (9.0 * module.query_points)) * nn.softplus(params['point_weight'])
-  scalar = jnp.einsum('...qhc,...khc->...hqk', scalars('q'), scalars('k'), precision=highest)
+  scalar = jnp.einsum('...qhc,...khc->...hqk', q, k, precision=highest)
   scale = jnp.broadcast_to(0.5 * weight[:, None, None], squared.shape)
   logits = np.sqrt(0.5).item() * (scalar * module.scalar_channels**-0.5 - scale * squared)
   logits = jnp.where(jnp.broadcast_to(mask, logits.shape), logits, -1e9)
   attention = jax.nn.softmax(logits, axis=-1)
-  out = jnp.einsum('...hqk,...khc->...qhc', attention, scalars('v'), precision=highest)
+  out = jnp.einsum('...hqk,...khc->...qhc', attention, v, precision=highest)
   seen = jnp.einsum('...hqk,...khpx->...qhpx', attention, v_points, precision=highest)
   seen = frames[..., None, None].apply_inverse(seen * unit) / unit
   norms = jnp.sqrt(jnp.sum(seen**2, axis=-1))
-  parts = [x.reshape(*single.shape[:-1], -1) for x in (out, seen, norms)]
+  parts = [x.reshape(*single.shape[:-1], -1) for x in (out, jnp.moveaxis(seen, -1, -3), norms)]
   result = jnp.concatenate(parts, axis=-1) @ params['out']['kernel']
   return result + jnp.broadcast_to(params['out']['bias'], result.shape)
 

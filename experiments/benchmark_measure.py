@@ -181,12 +181,18 @@ def _compiled(function: Any, *args: Any) -> tuple[Callable[..., Any], float]:
 def _model(case: Case) -> Any:
   assert case.model is not None
   model = benchmark_cases.load_model(case.model)
-  return model if case.passes is None else model.with_passes(case.passes)
+  if case.passes is not None:
+    model = model.with_passes(case.passes)
+  return model if case.precision is None else model.with_precision(case.precision)
 
 
 def _of_model(case: Case, config: Any) -> Row:
   passes = None if config.objective == 'mse' else config.passes
-  return {'passes': passes, 'segment_batch_size': case.segment_batch_size}
+  return {
+    'passes': passes,
+    'precision': config.precision,
+    'segment_batch_size': case.segment_batch_size,
+  }
 
 
 @contextlib.contextmanager
@@ -206,6 +212,30 @@ def _sample(case: Case) -> Iterator[Work]:
     flop=benchmark_flops.count(sampler, *args),
     details=_of_model(case, model.config),
   )
+
+
+@contextlib.contextmanager
+def _stream(case: Case) -> Iterator[Work]:
+  """The same block by block, each fetched while the next is computed, and given up."""
+  model = _model(case)
+  protein = benchmark_cases.helix(case.length)
+  stream = model.stream(
+    [protein],
+    case.num_frames,
+    case.num_replicas,
+    jax.random.key(0),
+    segment_batch_size=case.segment_batch_size,
+  )
+
+  def run():
+    for _, positions, _ in stream:
+      np.asarray(positions)
+    work.compile_s = stream.compile_seconds
+
+  work = Work(
+    run, frames=case.num_frames * case.num_replicas, details=_of_model(case, model.config)
+  )
+  yield work
 
 
 def _batch(config: Any, level: str, case: Case) -> batching.Batch:
@@ -307,7 +337,13 @@ def _evaluate(case: Case) -> Iterator[Work]:
     yield Work(run, frames=case.num_frames)
 
 
-_WORK = {'sample': _sample, 'train': _train, 'data': _data, 'evaluate': _evaluate}
+_WORK = {
+  'sample': _sample,
+  'stream': _stream,
+  'train': _train,
+  'data': _data,
+  'evaluate': _evaluate,
+}
 
 
 def _compare(case: Case) -> list[Row]:

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -84,6 +83,7 @@ class Stream:
   segment_batch_size: int | None = None
   job_batch_size: int | None = None
   compile_seconds: float = 0.0
+  _compiled: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
   def __iter__(self) -> Iterator[tuple[Job, jax.Array, int]]:
     """See above."""
@@ -103,10 +103,15 @@ class Stream:
     proteins, rngs, progress = ensemble.spread(
       (proteins, rngs, ensemble.begin(self.config, proteins))
     )
-    sampler = _block_sampler(self.config, size, self.segment_batch_size, self.job_batch_size)
     rest = self.params, proteins, rngs, np.float32(self.temperature_K)
-    compiled = sampler.lower(*rest, progress).compile()  # type: ignore[attr-defined]
-    self.compile_seconds += time.monotonic() - started
+    key = size, proteins.mask.shape
+    if key not in self._compiled:
+      sampler = ensemble.make_block_sampler(
+        self.config, size, self.segment_batch_size, self.job_batch_size
+      )
+      self._compiled[key] = sampler.lower(*rest, progress).compile()  # type: ignore[attr-defined]
+      self.compile_seconds += time.monotonic() - started
+    compiled = self._compiled[key]
     positions, progress = compiled(*rest, progress)
     for first in range(0, self.num_frames, size):
       done = positions
@@ -114,6 +119,3 @@ class Stream:
         positions, progress = compiled(*rest, progress)
       for job, frames in zip(jobs, done, strict=False):  # The rest is filling.
         yield job, frames[: self.num_frames - first, : self.lengths[job.protein]], first
-
-
-_block_sampler = functools.lru_cache(maxsize=16)(ensemble.make_block_sampler)

@@ -25,7 +25,7 @@ KEYS = {
 }
 EXTRA_KEYS = {
   *('steady_s_all', 'steady_s_spread', 'cpu_s_per_frame', 'peak_share', 'peak_flop_per_s'),
-  *('passes', 'segment_batch_size', 'model', 'ratio', 'ratio_all', 'against_s'),
+  *('passes', 'precision', 'segment_batch_size', 'model', 'ratio', 'ratio_all', 'against_s'),
   *('device_memory_mib', 'tokens_per_s', 'windows_per_s', 'batch_size'),
 }
 
@@ -261,6 +261,12 @@ def test_rows_of_sampling_and_of_the_comparison(monkeypatch):
   assert row['frames_per_s'] == pytest.approx(60 / row['steady_s'])
   assert row['compile_s'] > 0
 
+  case = Case('stream/walk', 'stream', 5, 30, num_replicas=2, model='walk', repeats=1)
+  (row,) = benchmark_measure.rows(case)
+  _check(row, case)
+  assert row['frames_per_s'] == pytest.approx(60 / row['steady_s'])
+  assert row['compile_s'] > 0
+
   case = Case('compare', 'compare', 5, 30, model='walk', repeats=3)
   found = benchmark_measure.rows(case)
   gains = ('batched_segments', 'jitted_rollout', 'ipa', 'all')
@@ -415,14 +421,17 @@ def test_cases_and_their_names():
   assert len(found) == 2 * len(names)
   values = commands.parse(
     benchmark, '--models=paper_size', '--num_replicas=1,3', '--passes=4,2', '--lengths=8',
-    '--segment_batch_size=5',
+    '--segment_batch_size=5', '--precision=bfloat16', '--modes=stream,train',
   )  # fmt: skip
-  assert [
-    (c.name, c.num_replicas, c.passes, c.segment_batch_size) for c in benchmark.cases(values)
-  ] == [
-    (f'sample/paper_size{name}/segments5', replicas, passes, 5)
-    for replicas in (1, 3)
-    for name, passes in (('', None), ('/passes2', 2))
+  cases = benchmark.cases(values)
+  assert {case.precision for case in cases} == {'bfloat16'}
+  assert [(c.name, c.num_replicas, c.passes, c.segment_batch_size) for c in cases] == [
+    *(
+      (f'stream/paper_size{name}/bfloat16/segments5', replicas, passes, 5)
+      for replicas in (1, 3)
+      for name, passes in (('', None), ('/passes2', 2))
+    ),
+    ('train/paper_size/bfloat16', 1, None, None),
   ]
 
 
@@ -446,8 +455,9 @@ def test_paper_size():
     (['--lengths='], '--lengths is empty'),
     (['--num_replicas=0'], '--num_replicas'),
     (['--passes=-1'], '--passes'),
+    (['--precision=float16'], "--precision: 'float16' is none of float32, bfloat16"),
     (['--models=nowhere'], 'no model at nowhere'),
-    (['--modes=sample,sing'], "'sing' is none of sample, train, data, evaluate"),
+    (['--modes=sample,sing'], "'sing' is none of sample, stream, train, data, evaluate"),
     (['--modes='], 'nothing to measure'),
     (['--modes=data', '--num_frames=7'], 'data needs at least 8'),
   ],

@@ -84,6 +84,9 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   # Only `mse` has the penalty on clashes.
   train.clash_weight = 1.0
   train.clash_power = 2.0
+  # Parts that a device's share of the batch is worked through in, one after the other: less memory
+  # for the same gradient.
+  train.accumulation_steps = 1
   train.learning_rate = 3e-4
   train.warmup_steps = 1_000
   train.weight_decay = 0.01

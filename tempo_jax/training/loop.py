@@ -243,7 +243,7 @@ def train(
   """
   config = config_lib.from_dict(config_lib.to_dict(config))
   run_config.check(config)
-  parallel.check_batch_size(config.data.batch_size)
+  parallel.check_batch_size(config.data.batch_size, config.train.accumulation_steps)
   store = store_lib.Store(config.data.store)
   levels = {name: _loaders(config, store, name) for name in config.train.levels}
   if config.train.select_by in selection.METRICS and not any(x.validation for x in levels.values()):
@@ -343,7 +343,7 @@ def _run(
     writer = metric_writer.MetricWriter(workdir, start)
   streams = {name: level.train.iterate(start) for name, level in levels.items()}
   pending: dict[str, tuple[int, Any, tuple[str, ...]]] = {}
-  clock, clock_step, waited = time.monotonic(), start, 0.0
+  clock, clock_step, waited, tokens = time.monotonic(), start, 0.0, 0
 
   def settle():
     """Reads the metrics of the last step of each level, which may still be running."""
@@ -369,6 +369,7 @@ def _run(
       # The devices worked on the last step while the batches were read; only now look at it.
       settle()
       for name, (batch, names) in batches.items():
+        tokens += int(np.sum(batch.protein.mask)) * batch.positions.shape[1]
         key = checkpoint.state_key(config, name)
         states[key], metrics = mapped_step(
           states[key], levels[name].scalars, parallel.split_batch(batch), rngs[name]
@@ -383,9 +384,11 @@ def _run(
         now = time.monotonic()
         seconds = max(now - clock, 1e-9)
         scalars['steps_per_s'] = (step - clock_step) / seconds
+        # Real residues of real frames, over all processes, whose slices of a batch are alike.
+        scalars['tokens_per_s'] = tokens * jax.process_count() / seconds
         # At most: the devices may have been busy meanwhile.
         scalars['data_wait_share'] = waited / seconds
-        clock, clock_step, waited = now, step, 0.0
+        clock, clock_step, waited, tokens = now, step, 0.0, 0
       scalars |= _validations(config, levels, evaluate, states, step)
       judged = selection.value(config.train.select_by, scalars, validated)
       if judged is not None:

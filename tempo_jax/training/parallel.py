@@ -21,9 +21,14 @@ _AXIS = 'devices'
 
 
 def map_train_step(config: Any, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-  """(state, level, split batch, rng) -> (state, metrics), over all devices."""
+  """(state, level, split batch, rng) -> (state, metrics), over all devices.
+
+  The state that is given is used up: its memory becomes that of the state that is returned.
+  """
   per_device = functools.partial(train_step.train_step, config, optimizer, axis_name=_AXIS)
-  return jax.pmap(per_device, axis_name=_AXIS, in_axes=(None, None, 0, None), out_axes=None)
+  return jax.pmap(
+    per_device, axis_name=_AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=0
+  )
 
 
 def map_evaluation_step(config: Any) -> Callable[..., Any]:
@@ -68,11 +73,12 @@ def split_batch(batch: Any) -> Any:
   return jax.tree.map(lambda x: x.reshape(devices, x.shape[0] // devices, *x.shape[1:]), batch)
 
 
-def check_batch_size(batch_size: int) -> None:
-  """Raises `InputError` unless the global batch divides over all devices of all hosts."""
-  devices = jax.device_count()
-  if batch_size % devices:
+def check_batch_size(batch_size: int, accumulation_steps: int = 1) -> None:
+  """Raises `InputError` unless the global batch divides over all devices, and then into parts."""
+  unit = jax.device_count() * accumulation_steps
+  if batch_size % unit:
+    parts = f' x {accumulation_steps} parts (config.train.accumulation_steps)'
     raise InputError(
-      f'config.data.batch_size = {batch_size} does not divide over {devices} devices: '
-      f'choose a multiple of {devices}'
+      f'config.data.batch_size = {batch_size} does not divide over {jax.device_count()} devices'
+      f'{parts if accumulation_steps > 1 else ""}: choose a multiple of {unit}'
     )

@@ -27,7 +27,7 @@ _MEASURED = ('translation_std', 'rotation_std')
 _AT_LEAST_ONE = {
   'data': ('batch_size',),
   'train': (
-    *('draws', 'viewers'),
+    *('draws', 'viewers', 'accumulation_steps'),
     *('num_steps', 'unroll', 'teacher_forcing_steps', 'log_every', 'validate_every'),
     *('validation_batches', 'checkpoint_every', 'keep_checkpoints'),
     *('rollout_replicas', 'rollout_proteins', 'rollout_frames'),

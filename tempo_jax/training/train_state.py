@@ -30,8 +30,8 @@ def create(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
   """State before the first step."""
   return TrainState(
     step=jnp.zeros((), jnp.int32),
-    params=params,
-    # A copy: an average that aliases the parameters would be donated with them.
+    # Copies: steps use the state up, but neither the average nor what the caller holds.
+    params=jax.tree.map(jnp.copy, params),
     ema_params=jax.tree.map(jnp.copy, params),
     opt_state=optimizer.init(params),
   )

@@ -73,6 +73,18 @@ def _all_sum(tree: Any, axis_name: str | None) -> Any:
   return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
+def _totals(batch: batching.Batch, axis_name: str | None) -> dict[str, jax.Array]:
+  """Residues and atom pairs of the whole batch."""
+  return _all_sum(jax.tree.map(jnp.sum, jax.vmap(losses.counts)(batch.protein)), axis_name)
+
+
+def _rngs(batch: batching.Batch, rng: jax.Array, axis_name: str | None) -> jax.Array:
+  """A key per example: noise belongs to it, wherever and with whichever others it is computed."""
+  size = batch.temperature_K.shape[0]
+  offset = 0 if axis_name is None else jax.lax.axis_index(axis_name) * size
+  return jax.vmap(lambda i: jax.random.fold_in(rng, i))(offset + jnp.arange(size))
+
+
 def loss_and_gradient(
   config: Any,
   level: level_lib.Level,
@@ -85,7 +97,8 @@ def loss_and_gradient(
   """Loss of the whole batch and its gradient; under a device axis, the same on all devices.
 
   Counts are summed over devices before, gradients after differentiation: a reduction inside
-  the differentiated function would be differentiated too.
+  the differentiated function would be differentiated too. With `config.train.accumulation_steps`
+  the batch is worked through in as many parts, whose gradients add up to the same.
 
   Args:
     config: the experiment's configuration, frozen.
@@ -99,16 +112,26 @@ def loss_and_gradient(
   Returns:
     Metrics 'loss', 'error', 'clash', and the gradient.
   """
-  totals = _all_sum(jax.tree.map(jnp.sum, jax.vmap(losses.counts)(batch.protein)), axis_name)
-  # Noise belongs to the example, wherever it is computed.
-  size = batch.temperature_K.shape[0]
-  offset = 0 if axis_name is None else jax.lax.axis_index(axis_name) * size
-  rngs = jax.vmap(lambda i: jax.random.fold_in(rng, i))(offset + jnp.arange(size))
-  (loss, terms), gradient = jax.value_and_grad(
-    lambda p: batch_loss(config, level, p, batch, totals, teacher_forcing(config, step), rngs),
-    has_aux=True,
-  )(params)
-  return _all_sum(({'loss': loss, **terms}, gradient), axis_name)
+  totals, rngs = _totals(batch, axis_name), _rngs(batch, rng, axis_name)
+  forcing = teacher_forcing(config, step)
+
+  def of_part(batch, rngs):
+    (loss, terms), gradient = jax.value_and_grad(
+      lambda p: batch_loss(config, level, p, batch, totals, forcing, rngs), has_aux=True
+    )(params)
+    return {'loss': loss, **terms}, gradient
+
+  count = config.train.accumulation_steps
+  if count == 1:
+    return _all_sum(of_part(batch, rngs), axis_name)
+  parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (batch, rngs))
+  shapes = jax.eval_shape(of_part, *jax.tree.map(lambda x: x[0], parts))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+  def add(sums, part):
+    return jax.tree.map(jnp.add, sums, of_part(*part)), None
+
+  return _all_sum(jax.lax.scan(add, zeros, parts)[0], axis_name)
 
 
 def train_step(
@@ -156,9 +179,6 @@ def evaluation_step(
   axis_name: str | None = None,
 ) -> dict[str, jax.Array]:
   """Loss of a batch without teacher forcing: the model follows its own predictions."""
-  totals = _all_sum(jax.tree.map(jnp.sum, jax.vmap(losses.counts)(batch.protein)), axis_name)
-  size = batch.temperature_K.shape[0]
-  offset = 0 if axis_name is None else jax.lax.axis_index(axis_name) * size
-  rngs = jax.vmap(lambda i: jax.random.fold_in(rng, i))(offset + jnp.arange(size))
+  totals, rngs = _totals(batch, axis_name), _rngs(batch, rng, axis_name)
   loss, terms = batch_loss(config, level, params, batch, totals, jnp.zeros(()), rngs)
   return _all_sum({'loss': loss, **terms}, axis_name)

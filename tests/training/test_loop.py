@@ -150,8 +150,12 @@ def test_stopped_and_resumed_equals_straight(straight, store_path, tmp_path, mon
   assert [line['step'] for line in resumed] == [1, 2, 3, 4, 5, 6]
   for a, b in zip(resumed, reference, strict=True):
     assert a.keys() == b.keys()
-    assert all(a[key] == b[key] for key in a if key not in ('steps_per_s', 'data_wait_share'))
+    clocked = {'steps_per_s', 'tokens_per_s', 'data_wait_share'}
+    assert all(a[key] == b[key] for key in a.keys() - clocked)
     assert 0.0 <= b['data_wait_share'] < 1.0
+    # Between the shortest and the longest protein of the store, times examples and frames.
+    tokens = b['tokens_per_s'] / b['steps_per_s']
+    assert tokens == pytest.approx(round(tokens))
 
 
 def test_workdir_is_a_model(straight):
@@ -210,7 +214,9 @@ def test_nan_stops_with_step_and_batch(store_path, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'data.batch_size': 12}, r'batch_size = 12 does not divide over 8 devices'),
+    ({'data.batch_size': 12}, r'batch_size = 12 does not divide over 8 devices: .* multiple of 8'),
+    ({'train.accumulation_steps': 3}, r'over 8 devices x 3 parts .*accumulation.* multiple of 24'),
+    ({'train.accumulation_steps': 0}, 'config.train.accumulation_steps = 0: at least 1'),
     ({'train.levels': ('middle',)}, r"train.levels = \('middle',\): choose from"),
     ({'model.level.coarse.dt_ns': 1.0}, r'quarter'),
     ({'model.level.fine.dt_ns': 0.03}, r'does not divide the time step'),

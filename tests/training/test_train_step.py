@@ -1,8 +1,11 @@
 import dataclasses
+import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tempo_jax import config as config_lib
@@ -11,7 +14,7 @@ from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
 from tempo_jax.training import examples as examples_lib
-from tempo_jax.training import mean_squared_error, parallel, train_step
+from tempo_jax.training import mean_squared_error, parallel, train_state, train_step
 from tests import builders
 from tests.training import examples
 
@@ -125,13 +128,54 @@ def test_eight_devices_give_the_loss_and_gradient_of_one(config, params):
     axis_name='devices', in_axes=(None, 0), out_axes=None,
   )(params, parallel.split_batch(batch))  # fmt: skip
   assert jax.local_device_count() == 8
+  check_same(all_metrics, one_metrics, all_devices, one)
 
-  np.testing.assert_allclose(all_metrics['loss'], one_metrics['loss'], rtol=1e-5)
-  difference = jax.tree.map(lambda x, y: x - y, all_devices, one)
-  norm = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(one)))
+
+def check_same(metrics, expected_metrics, gradient, expected):
+  np.testing.assert_allclose(metrics['loss'], expected_metrics['loss'], rtol=1e-5)
+  difference = jax.tree.map(lambda x, y: x - y, gradient, expected)
+  norm = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(expected)))
   error = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(difference)))
   assert norm > 1e-3
   assert error < 1e-5 * norm
+
+
+def test_accumulated_gradients_are_those_of_the_batch(config, params):
+  """Of eight examples in two parts, in less memory."""
+  level = level_lib.Level.of(config.model, 'fine')
+  batch = examples.batch(config, 'fine')
+  found = []
+  for parts in (1, 2):
+    several = config_lib.from_dict(config_lib.to_dict(config))
+    several.train.accumulation_steps = parts
+    several = config_lib.freeze(several)
+    compiled = (
+      jax.jit(functools.partial(train_step.loss_and_gradient, several, level))
+      .lower(params, batch, jnp.int32(0), jax.random.key(1))
+      .compile()
+    )
+    memory = compiled.memory_analysis().temp_size_in_bytes
+    found.append((*compiled(params, batch, jnp.int32(0), jax.random.key(1)), memory))
+  (whole_metrics, whole, whole_memory), (metrics, gradient, memory) = found
+  check_same(metrics, whole_metrics, gradient, whole)
+  assert memory < 0.7 * whole_memory
+
+
+def test_a_step_uses_its_state_up(config, params):
+  """Parameters, their average and the optimiser's state are never held twice."""
+  level, rng = parallel.replicate((level_lib.Level.of(config.model, 'fine'), jax.random.key(0)))
+  optimizer = optax.sgd(0.1)
+  state = parallel.replicate(train_state.create(params, optimizer))
+  batch = parallel.split_batch(examples.batch(config, 'fine'))
+
+  def trivial(config, optimizer, state, level, batch, rng, axis_name):
+    return train_state.apply_gradient(state, state.params, optimizer, 0.9), {}
+
+  # JAX keeps the arguments while it looks for NaNs, to run again what gave one.
+  with mock.patch.object(train_step, 'train_step', trivial), jax.debug_nans(False):
+    parallel.map_train_step(config, optimizer)(state, level, batch, rng)
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+  assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(params))
 
 
 def test_padding_changes_neither_loss_nor_gradient_scale(config, params):

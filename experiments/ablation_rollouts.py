@@ -41,7 +41,7 @@ class Sampling:
     training_block: stretch of training trajectories for the floor; None: its train_block.
     lag_ns: of TICA, ns.
     seed: of the rollouts.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
   """
 
   how: str = 'hierarchy'
@@ -235,7 +235,7 @@ def time_samplers(
   Args:
     trained: per setting, the configuration that is sampled, and its parameters.
     held: MD whose first frame is the start.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
   """
   start = held.reference[0][0]
   calls: dict[str, Callable[[], Any]] = {}

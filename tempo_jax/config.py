@@ -13,6 +13,9 @@ from ml_collections import config_dict
 
 from tempo_jax.errors import InputError
 
+# Number formats that the network can multiply matrices in.
+PRECISIONS = ('float32', 'bfloat16')
+
 
 def level_config(dt_ns: float) -> config_dict.ConfigDict:
   """One time scale.
@@ -69,6 +72,9 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     temperatures_K=(),
     # Frames in and frames out of one network pass (paper: T = 2).
     window=2,
+    # In which the network multiplies matrices, one of `PRECISIONS`. Parameters, geometry, points,
+    # logits, norms and results are float32 with either. May be changed in a trained model.
+    precision='float32',
     levels=tuple(dt_ns),
     level=config_dict.create(**{name: level_config(dt) for name, dt in dt_ns.items()}),
     encoder=config_dict.create(
@@ -130,6 +136,7 @@ def check(config: Any) -> None:
   _check_choice('encoder.ipa_reads', config.encoder.ipa_reads, ('hidden', 'sequence'))
   _check_choice('objective', config.objective, ('mse', 'flow_matching', 'energy_score'))
   _check_choice('anchors', config.anchors, ('start', 'both'))
+  _check_choice('precision', config.precision, PRECISIONS)
   if config.update_rule == 'global' and (config.objective, config.anchors) != ('mse', 'start'):
     raise InputError(
       "config.model.update_rule = 'global' goes with objective = 'mse' and anchors = 'start' only: "

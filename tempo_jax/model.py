@@ -99,7 +99,7 @@ class Model:
       num_replicas: independent trajectories.
       rng: a key; default `jax.random.key(0)`.
       temperature_K: temperature, K.
-      segment_batch_size: fine segments computed together; default all.
+      segment_batch_size: fine segments computed together; default: what suits the device.
       replica_batch_size: replicas computed together; default all.
 
     Returns:
@@ -235,7 +235,7 @@ class Model:
       start_ns: time of the first coarse frame, ns.
       rng: a key; default `jax.random.key(0)`.
       temperature_K: temperature, K.
-      segment_batch_size: segments computed together; default all.
+      segment_batch_size: segments computed together; default: what suits the device.
 
     Returns:
       Trajectory with positions (1, S * frames per segment, residues, 4, 3) in Å; of a model with

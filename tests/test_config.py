@@ -57,6 +57,10 @@ def edited(edit):
       r"config\.model\.update_rule = 'globl': choose one of local, global",
     ),
     (
+      lambda c: c.update(precision='float16'),
+      r"config\.model\.precision = 'float16': choose one of float32, bfloat16",
+    ),
+    (
       lambda c: c.encoder.update(ipa_reads='x'),
       r"config\.model\.encoder\.ipa_reads = 'x': choose one of hidden, sequence",
     ),

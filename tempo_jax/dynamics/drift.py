@@ -70,15 +70,17 @@ class Drift(nn.Module):
     """
     config = self.config
     num_frames = config.window
-    encoder = spatiotemporal_encoder.SpatiotemporalEncoder(config.encoder, name='encoder')
+    dtype = jnp.dtype(config.precision)
+    encoder = spatiotemporal_encoder.SpatiotemporalEncoder(config.encoder, dtype, name='encoder')
     inputs = encoder_inputs(config, noised, clean, protein)
     hidden = encoder(*inputs, sigma, dt_ns, temperature_K)[-1]  # [L, D]
     hidden = nn.LayerNorm(name='head_norm')(hidden)
-    hidden = nn.silu(nn.Dense(config.encoder.channels, name='head_hidden')(hidden))
-    # Zero at the start of training: the first prediction is 'nothing moves'.
+    hidden = nn.Dense(config.encoder.channels, dtype=dtype, name='head_hidden')(hidden)
+    # What becomes coordinates is float32. Zero at the start of training: the first prediction is
+    # 'nothing moves'.
     outputs = nn.DenseGeneral(
       (num_frames, update.num_outputs(config)),
       kernel_init=nn.initializers.zeros,
       name='head_out',
-    )(hidden)  # [L, T, outputs]
+    )(nn.silu(hidden).astype(jnp.float32))  # [L, T, outputs]
     return jnp.moveaxis(outputs, 1, 0)

@@ -78,6 +78,7 @@ class HeadBlock(nn.Module):
   """IPA, exchange along the chain and between the T frames, and a transition; all residual."""
 
   config: Any
+  dtype: Any
 
   @nn.compact
   def __call__(
@@ -85,8 +86,8 @@ class HeadBlock(nn.Module):
   ) -> tuple[jax.Array, None]:
     """Hidden [T, L, D], frames [T, L] -> ([T, L, D], None)."""
     config = self.config
-    attention = invariant_point_attention.from_config(config)
-    hidden = hidden + attention(nn.LayerNorm(name='norm')(hidden), frames, protein.mask)
+    ipa = invariant_point_attention.from_config(config, self.dtype)
+    hidden = hidden + ipa(nn.LayerNorm(name='norm')(hidden), frames, protein.mask)
     normed = nn.LayerNorm(name='exchange_norm')(hidden)
     after = protein.bonded[None, :, None]
     before = jnp.roll(protein.bonded, 1).at[0].set(False)[None, :, None]
@@ -96,9 +97,9 @@ class HeadBlock(nn.Module):
       # Every order of frames and of T: the other frames one after the other.
       *(jnp.roll(normed, shift, axis=0) for shift in range(1, hidden.shape[0])),
     ]
-    exchange = nn.Dense(config.channels, name='exchange')
+    exchange = nn.Dense(config.channels, dtype=self.dtype, name='exchange')
     hidden = hidden + exchange(jnp.concatenate(others, axis=-1))
-    return spatiotemporal_encoder.Transition(name='transition')(hidden), None
+    return spatiotemporal_encoder.Transition(self.dtype, name='transition')(hidden), None
 
 
 class Head(nn.Module):
@@ -106,9 +107,11 @@ class Head(nn.Module):
 
   Attributes:
     config: the `head` section of the model's configuration.
+    dtype: of the products that do not read geometry themselves; see `SpatiotemporalEncoder`.
   """
 
   config: Any
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(
@@ -152,13 +155,15 @@ class Head(nn.Module):
       features.append(jnp.where(anchor.known, ahead, 0.0))
     phase = np.pi * np.float32(2.0) ** np.arange(-1, _OCTAVES - 1, dtype=np.float32) * tau
     time = nn.Dense(config.channels, name='tau')(jnp.concatenate([jnp.sin(phase), jnp.cos(phase)]))
-    context = nn.Dense(config.channels, name='context')(nn.LayerNorm(name='context_norm')(hidden))
+    normed = nn.LayerNorm(name='context_norm')(hidden)
+    context = nn.Dense(config.channels, dtype=self.dtype, name='context')(normed)
     order = self.param('order', nn.initializers.normal(0.1), (num_frames, config.channels))
-    x = nn.Dense(config.channels, name='noised')(jnp.concatenate(features, axis=-1))
+    read = nn.Dense(config.channels, precision=jax.lax.Precision.HIGHEST, name='noised')
+    x = read(jnp.concatenate(features, axis=-1))
     x = x + context[None] + order[:, None] + time[None, None]
     frames = drift.centred(states.frames, protein.mask)
     for index in range(config.num_blocks):
-      x, _ = HeadBlock(config, name=f'block_{index}')(x, frames, protein)
+      x, _ = HeadBlock(config, self.dtype, name=f'block_{index}')(x, frames, protein)
     x = nn.LayerNorm(name='out_norm')(x)
     # Zero at the start of training: the best guess of Gaussian numbers that knows nothing.
     return nn.Dense(NUM_NUMBERS, kernel_init=nn.initializers.zeros, name='out')(x)
@@ -175,8 +180,9 @@ class Generator(nn.Module):
 
   def setup(self):
     """Names the parts, which two methods share."""
-    self.encoder = spatiotemporal_encoder.SpatiotemporalEncoder(self.config.encoder)
-    self.head = Head(self.config.head)
+    dtype = jnp.dtype(self.config.precision)
+    self.encoder = spatiotemporal_encoder.SpatiotemporalEncoder(self.config.encoder, dtype)
+    self.head = Head(self.config.head, dtype)
 
   def encode(
     self,

@@ -4,6 +4,8 @@ The paper's IPA sees no pair features. Gathering the few nearest residues gives 
 geometry at a cost of O(L k) instead of O(L^2).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,20 +39,50 @@ def nearest(origins: jax.Array, mask: jax.Array, count: int) -> tuple[jax.Array,
   """
   length = origins.shape[0]
   count = min(count, length - 1)
-  squared = jnp.sum((origins[:, None, :] - origins[None, :, :]) ** 2, axis=-1)
-  excluded = jnp.eye(length, dtype=bool) | ~mask[None, :] | ~mask[:, None]
-  squared = jnp.where(excluded, jnp.inf, squared)
   # One more than asked for: its distance is where the weights must have reached zero.
   listed = min(count + 1, length - 1)
-  negative, indices = jax.lax.top_k(-squared, listed)
-  finite = jnp.isfinite(negative)
+  indices, finite = _smallest_distances(jax.lax.stop_gradient(origins), mask, listed)
   # Squares throughout: a root has no gradient where two CA coincide.
-  squared = jnp.where(finite, -negative, _CUTOFF**2)
+  squared = jnp.sum((origins[indices] - origins[:, None, :]) ** 2, axis=-1)
+  squared = jnp.where(finite, squared, _CUTOFF**2)
   reach = jnp.full((length, 1), _CUTOFF**2, origins.dtype)
   if listed > count:
     reach = jnp.clip(squared[:, -1:], _SHORTEST**2, _CUTOFF**2)
   weights = jnp.clip(1.0 - squared[:, :count] / reach, 0.0) ** 2
   return indices[:, :count], jnp.where(finite[:, :count], weights, 0.0)
+
+
+def _smallest_distances(
+  origins: jax.Array, mask: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+  """The nearest other residues of each residue in the order of their distances.
+
+  Each distance and the residue's number make one integer; the least one is taken, then the least
+  one above it, and so on. `jax.lax.top_k` takes 4 to 15 times as long on a CPU. Squared distances
+  keep 23 bits less those of the number: residues that are nearer to equal than 1e-4 (of 1024
+  residues) may change places, and their weights are then equal, too.
+
+  Returns:
+    [L, k] int32 indices and [L, k] bool, False where there are no more residues.
+  """
+  length = origins.shape[0]
+  numbers = (1 << (length - 1).bit_length()) - 1
+  # Coordinate by coordinate, and the neighbour's axis first: every operation runs over long rows.
+  squared = jnp.zeros((length, length), jnp.float32)
+  for x in jnp.moveaxis(origins.astype(jnp.float32), -1, 0):
+    squared = squared + (x[:, None] - x[None, :]) ** 2
+  excluded = jnp.eye(length, dtype=bool) | ~mask[None, :] | ~mask[:, None]
+  bits = jax.lax.bitcast_convert_type(jnp.where(excluded, jnp.inf, squared), jnp.int32)
+  codes = (bits & ~numbers) | jnp.arange(length, dtype=jnp.int32)[:, None]
+  most = np.iinfo(np.int32).max
+
+  def next_one(last, _):
+    following = jnp.min(jnp.where(codes > last[None, :], codes, most), axis=0)
+    return following, following
+
+  _, found = jax.lax.scan(next_one, jnp.full(length, -1, jnp.int32), length=count)
+  infinite = np.float32(np.inf).view(np.int32) & ~np.int32(numbers)
+  return (found & numbers).T, (found < infinite).T
 
 
 def radial_basis(distance: jax.Array) -> jax.Array:
@@ -82,10 +114,12 @@ class Surroundings(nn.Module):
   Attributes:
     channels: D of the output.
     num_neighbours: k.
+    dtype: of the products that do not read geometry themselves.
   """
 
   channels: int
   num_neighbours: int
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, frames: rigid.Rigid, protein: protein_lib.ProteinArrays) -> jax.Array:
@@ -119,6 +153,7 @@ class Surroundings(nn.Module):
       ],
       axis=-1,
     )
-    hidden = nn.silu(nn.Dense(_HIDDEN_CHANNELS, name='hidden_1')(features))
-    hidden = nn.silu(nn.Dense(_HIDDEN_CHANNELS, name='hidden_2')(hidden))
-    return nn.Dense(self.channels, name='out')(jnp.sum(hidden * weights[..., None], axis=-2))
+    read = nn.Dense(_HIDDEN_CHANNELS, precision=jax.lax.Precision.HIGHEST, name='hidden_1')
+    hidden = nn.Dense(_HIDDEN_CHANNELS, dtype=self.dtype, name='hidden_2')(nn.silu(read(features)))
+    total = jnp.sum(nn.silu(hidden) * weights[..., None], axis=-2)
+    return nn.Dense(self.channels, dtype=self.dtype, name='out')(total)

@@ -12,8 +12,15 @@ from tempo_jax.geometry import so3
 
 
 def _rotate(rotation: jax.Array, points: jax.Array) -> jax.Array:
-  # Multiply and sum, not a matmul: float32 on every backend, and it fuses.
-  return jnp.sum(rotation * points[..., None, :], axis=-1)
+  # Multiply and add, not a matmul: float32 on every backend, and it fuses.
+  x, y, z = (rotation[..., i] * points[..., None, i] for i in range(3))
+  return x + y + z
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Products a b of matrices [..., 3, 3]."""
+  x, y, z = (a[..., :, i, None] * b[..., None, i, :] for i in range(3))
+  return x + y + z
 
 
 def _unit(vector: jax.Array, fallback: jax.Array) -> jax.Array:
@@ -103,8 +110,7 @@ class Rigid:
 
   def __matmul__(self, other: Rigid) -> Rigid:
     """Composition, `other` first: (a @ b).apply(x) = a.apply(b.apply(x))."""
-    rotation = jnp.sum(self.rotation[..., :, :, None] * other.rotation[..., None, :, :], axis=-2)
-    return Rigid(rotation, self.apply(other.translation))
+    return Rigid(_product(self.rotation, other.rotation), self.apply(other.translation))
 
   def compose(self, other: Rigid) -> Rigid:
     """The same as `self @ other`."""
@@ -138,8 +144,7 @@ class Rigid:
     rounding, 1e-3 at most, and much cheaper to compile and differentiate than Gram-Schmidt.
     """
     r = self.rotation
-    gram = jnp.sum(r[..., :, :, None] * r[..., :, None, :], axis=-3)
+    gram = _product(jnp.swapaxes(r, -1, -2), r)
     eye = jnp.broadcast_to(jnp.eye(3, dtype=r.dtype), r.shape)
     correction = 1.5 * eye - 0.5 * gram
-    rotation = jnp.sum(r[..., :, :, None] * correction[..., None, :, :], axis=-2)
-    return Rigid(rotation, self.translation)
+    return Rigid(_product(r, correction), self.translation)

@@ -107,7 +107,7 @@ def sample_block(
     progress: from `begin` or the block before.
     num_frames: frames wanted, the same for all blocks; a multiple of `frames_per_block` unless
       this is the only one.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
 
   Returns:
     [num_frames, L, 4, 3] N, CA, C, O positions in Å in the coordinate frame of the start
@@ -162,7 +162,7 @@ def sample_trajectory(
     rng: a key.
     temperature_K: [] temperature, K.
     num_frames: frames wanted; need not be a multiple of a segment.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
 
   Returns:
     [num_frames, L, 4, 3] N, CA, C, O positions in Å at dt, 2 dt, ... of the finest level, in
@@ -182,7 +182,7 @@ def make_sampler(
   Args:
     config: the model's configuration, frozen or not.
     num_frames: frames wanted.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
 
   Returns:
     sampler(params, protein_arrays, rng, temperature_K=320.0) -> [num_frames, L, 4, 3] Å.

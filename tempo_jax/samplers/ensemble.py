@@ -74,7 +74,7 @@ def make_ensemble_sampler(
     config: the model's configuration, frozen or not.
     num_frames: frames wanted per replica.
     num_replicas: trajectories wanted.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
     replica_batch_size: replicas computed together on a device; None: all. Neither batch size
       changes the result, nor does the number of devices.
 
@@ -127,7 +127,7 @@ def make_block_sampler(
   Args:
     config: the model's configuration, frozen.
     num_frames: frames of a block; see `coarse_to_fine.sample_block`.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
     job_batch_size: trajectories computed together on a device; None: all.
 
   Returns:

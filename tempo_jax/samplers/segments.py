@@ -25,7 +25,7 @@ class Run:
     protein: [L] residues.
     temperature_K: [] temperature, K.
     rng: a key; every level, segment and pass draws from it by its number.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device (`batch_size`).
     block: [] int32, how many blocks of as many frames came before this one.
   """
 
@@ -79,6 +79,25 @@ def roll(
   )
 
 
+def batch_size(num_segments: int, length: int) -> int:
+  """How many segments are best computed together on this kind of device.
+
+  An accelerator is kept busy by all of them. On a CPU the attention of many falls out of its cache:
+  per segment, the network of the paper's size took 31 / 26 / 29 / 34 ms a step at 256 residues with
+  1 / 4 / 8 / 20 of them, and 11.4 / 5.5 / 3.7 / 3.2 at 32.
+
+  Args:
+    num_segments: that there are.
+    length: padded residues.
+  """
+  if jax.default_backend() != 'cpu':
+    return num_segments
+  most = min(max(2, 512 // length), num_segments)
+  # A remainder would be compiled as a program of its own.
+  divisor = max(size for size in range(1, most + 1) if num_segments % size == 0)
+  return divisor if 2 * divisor > most else most
+
+
 def refine(
   run: Run,
   level_name: str,
@@ -117,9 +136,8 @@ def refine(
     return jax.tree.map(lambda x, y: x.at[ratio - 1].set(y), states, end)
 
   numbers = run.block * num_segments + jnp.arange(num_segments)
-  return jax.lax.map(
-    one_segment, (starts, numbers, ends), batch_size=run.segment_batch_size or num_segments
-  )
+  size = run.segment_batch_size or batch_size(*starts.psi.shape)
+  return jax.lax.map(one_segment, (starts, numbers, ends), batch_size=size)
 
 
 def _in_order(states: state_lib.State, count: int) -> state_lib.State:

@@ -67,7 +67,7 @@ class Stream:
     num_frames: of each.
     rng: a key.
     temperature_K: temperature, K.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
     job_batch_size: trajectories computed together on a device; None: all.
     compile_seconds: what compiling took so far, s.
   """

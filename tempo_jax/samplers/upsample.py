@@ -56,7 +56,7 @@ def make_upsampler(
   Args:
     config: the model's configuration, frozen or not.
     spacing_ns: time between the coarse frames, ns; the time step of a level but the finest.
-    segment_batch_size: segments computed together; None: all.
+    segment_batch_size: segments computed together; None: what suits the device.
 
   Returns:
     upsampler(params, protein_arrays, coarse_positions [S, L, 4, 3] Å, rng,

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 
+from tempo_jax import config as config_lib
 from tempo_jax.dynamics import drift
 from tempo_jax.dynamics import state as state_lib
 from tests import builders
@@ -15,6 +16,9 @@ CONFIGS = {
   'local': builders.small_config(),
   'global': builders.small_config(update_rule='global', ipa_reads='sequence', num_neighbours=0),
 }
+CONFIGS['bfloat16'] = config_lib.freeze(
+  config_lib.to_dict(CONFIGS['local']) | {'precision': 'bfloat16'}
+)
 OUTPUTS = {'local': 8, 'global': 13}
 CONDITION = {'sigma': 0.05, 'dt_ns': 0.1, 'temperature_K': 320.0}
 
@@ -141,3 +145,10 @@ def test_local_tells_a_mirror_image(before, positions, protein):
   blind = before['local'][..., :6] * np.float32([1.0, 1.0, -1.0, -1.0, -1.0, 1.0])
   assert np.abs(after - before['local']).max() > 0.1
   assert np.abs(after[..., :6] - blind).max() > 0.1
+
+
+def test_bfloat16_is_near_float32(before, positions, protein):
+  rounded = call('bfloat16', positions, protein)
+  assert rounded.dtype == np.float32
+  error = np.abs(rounded - before['local']) / before['local'].std()
+  assert 1e-3 < error.max() < 0.1

@@ -1,10 +1,13 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from tempo_jax.encoder import spatiotemporal_encoder
 from tempo_jax.geometry import backbone
 from tests import builders
+from tests.encoder import reference
 
 LENGTH, FRAMES, FEATURES = 12, 2, 13
 ENCODER = spatiotemporal_encoder.SpatiotemporalEncoder(builders.small_config().encoder)
@@ -92,7 +95,7 @@ def test_invariant_to_global_motion_but_not_to_reflection(inputs, encode):
 @pytest.mark.parametrize(('reads', 'ignored'), [('hidden', 'context'), ('sequence', 'hidden')])
 def test_ipa_block_reads_what_the_configuration_says(inputs, reads, ignored):
   config = builders.small_config(ipa_reads=reads).encoder
-  block = spatiotemporal_encoder.IPABlock(config)
+  block = spatiotemporal_encoder.IPABlock(config, jnp.float32)
   _, positions, protein = inputs
   rng = np.random.default_rng(0)
   given = {
@@ -138,7 +141,7 @@ def test_blocks_have_their_own_parameters_and_may_be_left_out(inputs):
   params = shapes(num_ipa_blocks=3, num_attention_blocks=2, num_gru_layers=2)
   assert {x.shape[0] for x in jax.tree.leaves(params['ipa_blocks'])} == {3}
   assert {x.shape[0] for x in jax.tree.leaves(params['attention_blocks'])} == {2}
-  assert set(params['gru']) == {'layer_0', 'layer_1'}
+  assert {'gru_0', 'gru_1'} < set(params)
   shapes(num_ipa_blocks=0, num_attention_blocks=0, num_gru_layers=0, num_neighbours=0)
 
 
@@ -149,18 +152,42 @@ def test_attention_is_softmax_attention():
   x = rng.normal(size=(LENGTH, heads * channels)).astype(np.float32)
   bias = rng.normal(size=(heads, LENGTH, LENGTH)).astype(np.float32)
   mask = np.arange(LENGTH) < 9
-  module = spatiotemporal_encoder.SpatialAttention(heads)
-  shapes = jax.eval_shape(module.init, jax.random.key(0), x, mask, bias)
+  module = spatiotemporal_encoder.SpatialAttention(heads, jnp.float32)
+  shapes = jax.eval_shape(module.init, jax.random.key(0), x, bias)
   variables = builders.fill(shapes, 1)
-  actual = builders.numpy_jit(module.apply)(variables, x, mask, bias)
+  actual = builders.numpy_jit(module.apply)(variables, x, np.where(mask, bias, np.float32(-1e9)))
+  p = reference.as_float64(variables['params'])
+  expected = reference.spatial_attention(p, x, mask, bias)
+  np.testing.assert_allclose(actual[mask], expected[mask], atol=1e-5)
 
-  p = jax.tree.map(np.asarray, variables['params'])
-  normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-  normed = normed * p['norm']['scale'] + p['norm']['bias']
-  for i in range(9):
-    result = x[i] + p['out']['bias']
-    for h in range(heads):
-      q, k, v = (normed @ p['qkv']['kernel'][:, s, h] for s in range(3))
-      weight = np.exp(k @ q[i] / np.sqrt(channels) + bias[h, i]) * mask
-      result = result + (weight / weight.sum()) @ v @ p['out']['kernel'][h]
-    np.testing.assert_allclose(actual[i], result, atol=1e-5)
+
+def test_gru_is_that_of_flax_and_starts_like_it():
+  """Three frames, the second one unknown; each gate's matrices are drawn as flax draws them."""
+  frames, channels = 3, 32
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(frames, LENGTH, channels)).astype(np.float32)
+  known = np.array([True, False, True])
+  module = spatiotemporal_encoder.GRULayer(jnp.float32)
+  p = jax.tree.map(np.asarray, jax.jit(module.init)(jax.random.key(0), x, known)['params'])
+  for name in ('input', 'recurrent'):
+    for gate in np.split(p[name]['kernel'], 3, axis=1):
+      assert gate.std() == pytest.approx(channels**-0.5, rel=0.1)
+      orthogonal = np.allclose(gate @ gate.T, np.eye(channels), atol=1e-5)
+      assert orthogonal == (name == 'recurrent')
+
+  p = jax.tree.map(np.asarray, builders.fill(p, 1))
+  into = [np.split(p['input'][k], 3, axis=-1) for k in ('kernel', 'bias')]
+  cell = {
+    f'i{gate}': {'kernel': kernel, 'bias': bias}
+    for gate, kernel, bias in zip('rzn', *into, strict=True)
+  }
+  for gate, kernel in zip('rzn', np.split(p['recurrent']['kernel'], 3, axis=-1), strict=True):
+    cell[f'h{gate}'] = {'kernel': kernel}
+  cell['hn']['bias'] = p['candidate_bias']
+  hidden, expected = jnp.zeros_like(x[0]), []
+  for t in range(frames):
+    if known[t]:
+      hidden, _ = nn.GRUCell(channels).apply({'params': cell}, hidden, x[t])
+    expected.append(hidden)
+  actual = builders.numpy_jit(module.apply)({'params': p}, x, known)
+  np.testing.assert_allclose(actual, np.stack(expected), atol=1e-5)

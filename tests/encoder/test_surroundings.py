@@ -9,22 +9,10 @@ import pytest
 from tempo_jax.encoder import surroundings
 from tempo_jax.geometry import backbone, rigid
 from tests import builders
+from tests.encoder import reference
 
 LENGTH, COUNT, CUTOFF = 12, 4, 16.0
 MODULE = surroundings.Surroundings(channels=8, num_neighbours=COUNT)
-
-
-def nearest_by_hand(origins, mask, count):
-  """Lists of (neighbour, weight) by increasing distance."""
-  result = []
-  for i, here in enumerate(origins):
-    others = [j for j in range(len(origins)) if j != i and mask[j] and mask[i]]
-    others.sort(key=lambda j: np.linalg.norm(origins[j] - here))
-    distances = [np.linalg.norm(origins[j] - here) for j in others]
-    reach = min(distances[count], CUTOFF) if len(others) > count else CUTOFF
-    listed = zip(others[:count], distances[:count], strict=True)
-    result.append([(j, max(0.0, 1.0 - (d / reach) ** 2) ** 2) for j, d in listed])
-  return result
 
 
 nearest = builders.numpy_jit(surroundings.nearest, static_argnums=2)
@@ -37,7 +25,7 @@ def test_nearest_is_brute_force(np_rng, count, real):
   mask = np.isin(np.arange(LENGTH), np_rng.permutation(LENGTH)[:real])
   indices, weights = nearest(origins, mask, count)
   assert indices.shape == weights.shape == (LENGTH, min(count, LENGTH - 1))
-  for i, expected in enumerate(nearest_by_hand(origins.astype(np.float64), mask, count)):
+  for i, expected in enumerate(reference.nearest(origins.astype(np.float64), mask, count)):
     for (j, weight), index, actual in zip(expected, indices[i], weights[i], strict=False):
       assert index == j
       np.testing.assert_allclose(actual, weight, atol=2e-6)
@@ -131,45 +119,8 @@ def test_padding_is_not_read(protein, apply):
 def test_equals_a_loop_over_neighbours(protein, apply):
   """The whole module in float64, with the real spherical harmonics written out."""
   shapes = jax.eval_shape(MODULE.init, jax.random.key(0), frames_of(protein.positions), protein)
-  p = jax.tree.map(lambda x: np.asarray(x, np.float64), builders.fill(shapes, 1)['params'])
-  frames = jax.tree.map(lambda x: np.asarray(x, np.float64), frames_of(protein.positions)[0])
-  lists = nearest_by_hand(frames.translation, protein.mask, COUNT)
-
-  def dense(name, x):
-    return x @ p[name]['kernel'] + p[name]['bias']
-
-  def silu(x):
-    return x / (1.0 + np.exp(-x))
-
-  expected = []
-  for i, listed in enumerate(lists):
-    total = 0.0
-    for j, weight in listed:
-      inverse = frames.rotation[i].T
-      vector = inverse @ (frames.translation[j] - frames.translation[i])
-      distance = np.linalg.norm(vector)
-      x, y, z = vector / distance
-      # Component-normalised, e3nn's order: l = 1 as x, y, z; l = 2 about the y axis.
-      harmonics = (
-        np.sqrt(3.0) * np.array([x, y, z]),
-        np.sqrt(15.0)
-        * np.array(
-          [x * z, x * y, (2 * y**2 - x**2 - z**2) / np.sqrt(12.0), y * z, (z**2 - x**2) / 2]
-        ),
-      )
-      radial = np.exp(-(((distance - np.linspace(2, 16, 8)) / 2.0) ** 2)) / 1.12
-      offset = np.clip(protein.residue_index[j] - protein.residue_index[i], -4, 4) + 4
-      if protein.chain_index[i] != protein.chain_index[j]:
-        offset = 9
-      features = np.concatenate(
-        [
-          radial,
-          np.outer(radial, np.concatenate(harmonics)).ravel(),
-          (inverse @ frames.rotation[j]).ravel(),
-          p['type']['embedding'][protein.residue_type[j]],
-          np.eye(10)[offset],
-        ]
-      )
-      total = total + weight * silu(dense('hidden_2', silu(dense('hidden_1', features))))
-    expected.append(dense('out', total))
+  p, frames = reference.as_float64(
+    (builders.fill(shapes, 1)['params'], frames_of(protein.positions)[0])
+  )
+  expected = reference.surroundings(p, frames.rotation, frames.translation, protein, COUNT)
   np.testing.assert_allclose(apply(protein.positions, protein), expected, atol=1e-4)

@@ -196,6 +196,16 @@ def test_segment_batch_size_does_not_change_the_result(monkeypatch):
     np.testing.assert_allclose(batched, together, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ('num_segments', 'length', 'expected'),
+  [(20, 16, 20), (20, 64, 5), (20, 128, 4), (20, 256, 2), (20, 2048, 2), (19, 64, 8), (1, 8, 1)],
+)
+def test_batches_of_segments_suit_a_cpu(monkeypatch, num_segments, length, expected):
+  assert segments_lib.batch_size(num_segments, length) == expected
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  assert segments_lib.batch_size(num_segments, length) == num_segments
+
+
 def test_wrong_numbers_are_refused():
   with pytest.raises(InputError, match='num_frames = 0: at least 1'):
     coarse_to_fine.make_sampler(TWO, 0)

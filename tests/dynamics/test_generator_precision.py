@@ -1,0 +1,105 @@
+"""A step whose network multiplies matrices in bfloat16."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tempo_jax.dynamics import generator
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import state as state_lib
+from tests import builders
+
+LENGTH = 10
+PRECISIONS = ('float32', 'bfloat16')
+CONFIGS = {p: builders.generative_config(anchors='both', precision=p) for p in PRECISIONS}
+# Parameters are the same float32 ones with either.
+PARAMS = builders.params(CONFIGS['bfloat16'])
+
+
+@pytest.fixture(scope='module')
+def protein():
+  return builders.helix(LENGTH, chains=2)
+
+
+def predict(precision, params, positions, protein, rng):
+  """Features of the encoder, and the numbers where the line through some noise ends."""
+  config = CONFIGS[precision]
+  network = generator.Generator(config)
+  level = level_lib.Level.of(config, 'fine')
+  state = state_lib.from_positions(positions, protein.bonded)
+  states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+  anchor = state_lib.Anchor(state, jnp.float32(4.0))
+  window = state_lib.Window(states, jnp.ones(2, bool), anchor)
+  scalars = jnp.float32(0.05), level.dt_ns, jnp.float32(320.0)
+  variables = {'params': params}
+  hidden = network.apply(variables, window, protein, *scalars, method='encode')
+  numbers = generator.draw_noise(rng, config.window, LENGTH)
+  tau = jnp.float32(0.6)
+  end = network.apply(variables, hidden, window, numbers, tau, level, protein, method='end')
+  return hidden, end
+
+
+@functools.cache
+def compiled(precision):
+  return builders.numpy_jit(functools.partial(predict, precision))
+
+
+def test_bfloat16_is_near_float32(protein):
+  rng = jax.random.key(0)
+  exact, rounded = (compiled(p)(PARAMS, protein.positions, protein, rng) for p in PRECISIONS)
+  for a, b in zip(exact, rounded, strict=True):
+    assert a.dtype == b.dtype == np.float32
+    error = np.abs(a - b) / a.std()
+    # Eight bits, through all layers. Not nothing: the products really are rounded.
+    assert 1e-3 < error.max() < 0.15
+    assert error.mean() < 0.03
+
+
+def test_a_global_motion_is_not_seen(protein):
+  """Geometry is float32: a motion by 100 Å changes less than bfloat16 does by itself."""
+  rotation, shift = builders.random_motion(1, translation=100.0)
+  moved = (protein.positions @ rotation.T + shift).astype(np.float32)
+  run = functools.partial(compiled('bfloat16'), PARAMS)
+  before, after = (run(x, protein, jax.random.key(0)) for x in (protein.positions, moved))
+  for a, b in zip(before, after, strict=True):
+    assert np.abs(a - b).max() < 0.05 * a.std()
+
+
+def test_only_matrices_of_the_network_are_rounded(protein):
+  """Products of 16-bit numbers are there, and their results are all that is."""
+  args = PARAMS, protein.positions, protein, jax.random.key(0)
+  lines = str(jax.make_jaxpr(functools.partial(predict, 'bfloat16'))(*args)).splitlines()
+  products = [line for line in lines if 'dot_general' in line]
+  assert any(':bf16' in line for line in products)
+  for name in ('exp', 'sqrt', 'rsqrt', 'sin', 'cos', 'tanh', 'reduce_max', 'atan2'):
+    used = [line for line in lines if f' = {name} ' in line or f' = {name}[' in line]
+    assert used
+    assert not any(':bf16' in line for line in used), used
+
+
+def test_gradients_are_finite_float32(protein):
+  def total(params):
+    hidden, end = predict('bfloat16', params, protein.positions, protein, jax.random.key(0))
+    return jnp.sum(hidden**2) + jnp.sum(end**2)
+
+  for leaf in jax.tree.leaves(builders.numpy_jit(jax.grad(total))(PARAMS)):
+    assert leaf.dtype == np.float32
+    assert np.isfinite(leaf).all()
+    assert leaf.any()
+
+
+def test_lowers_for_accelerators(protein):
+  step = jax.jit(builders.make_step(CONFIGS['bfloat16'], 'fine'))
+  state = jax.eval_shape(state_lib.from_positions, protein.positions, protein.bonded)
+  anchor = state_lib.Anchor(state, jax.ShapeDtypeStruct((), np.float32))
+  window = jax.eval_shape(
+    functools.partial(state_lib.start_window, num_frames=2), state, anchor=anchor
+  )
+  scalar = np.float32(0.0)
+  exported = jax.export.export(step, platforms=['cuda', 'tpu'])(
+    PARAMS, window, protein, scalar, scalar, jax.random.key(0)
+  )
+  assert exported.platforms == ('cuda', 'tpu')

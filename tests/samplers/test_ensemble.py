@@ -37,3 +37,17 @@ def test_wrong_numbers_are_refused(wrong):
   name = list(wrong)[-1]
   with pytest.raises(InputError, match=f'{name} = 0: at least 1'):
     ensemble.make_ensemble_sampler(CONFIG, 10, **wrong)
+
+
+def test_devices_do_not_change_the_trajectories(monkeypatch):
+  """Eight replicas of a network on eight devices and on one: 20 steps."""
+  config = builders.small_config({'only': 1.0})
+  params, protein, rng = {'only': builders.params(config)}, builders.helix(8), jax.random.key(2)
+  spread = ensemble.make_ensemble_sampler(config, 20 * config.window, 8)(params, protein, rng)
+  assert len(spread.sharding.device_set) == 8
+  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+  alone = ensemble.make_ensemble_sampler(config, 20 * config.window, 8)(params, protein, rng)
+  assert len(alone.sharding.device_set) == 1
+  error = np.abs(np.asarray(spread) - np.asarray(alone)).max(axis=(0, 2, 3, 4))
+  assert error[: config.window].max() < 1e-4
+  assert error.max() < 1e-2

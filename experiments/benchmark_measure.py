@@ -285,7 +285,7 @@ def _train(case: Case) -> Iterator[Work]:
     flop=benchmark_flops.count(step, state, level, split, rng),
     devices=jax.device_count(),
     details={'num_frames': frames, 'batch_size': size, **_of_model(case, model.config)},
-    per_run={'tokens_per_s': size * frames * case.length},
+    per_run={'tokens_per_s': examples.num_tokens(frozen, batch)},
   )
 
 

@@ -66,7 +66,9 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   train.num_steps = 100_000
   # Windows predicted one after the other per example, with the gradient through all of them.
   train.unroll = 3
-  # Recompute each window in the backward pass: memory no longer grows with `unroll`.
+  # Recompute each window in the backward pass: memory no longer grows with `unroll`. The paper's
+  # size, 64 residues, 4 examples: 88 instead of 234 MiB, 7 % slower on a CPU. Without effect on
+  # flow matching, which unrolls nothing.
   train.rematerialise = True
   # Generative objectives. Points at which flow matching trains the head per example, or rollouts
   # that the energy score compares, at least 2;
@@ -85,7 +87,8 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   train.clash_weight = 1.0
   train.clash_power = 2.0
   # Parts that a device's share of the batch is worked through in, one after the other: less memory
-  # for the same gradient.
+  # for the same gradient. The paper's size, 64 residues, 16 examples in 4 parts: 137 instead of
+  # 438 MiB. Parts of a single example are slow (1.6 times the seconds, 4 examples in 4 parts).
   train.accumulation_steps = 1
   train.learning_rate = 3e-4
   train.warmup_steps = 1_000

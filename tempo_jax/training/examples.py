@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax import protein as protein_lib
+from tempo_jax.data import batching
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
@@ -54,6 +56,12 @@ def anchor_range(config: Any, level: str) -> tuple[int, int] | None:
   # A segment is that many frames long, and its frames are predicted a window at a time.
   newest = config.window - 1
   return newest + 1, newest + config_lib.frames_per_segment(config)[index - 1]
+
+
+def num_tokens(config: Any, batch: batching.Batch) -> int:
+  """Residues times frames that a batch holds; neither padding nor the frame of no anchor count."""
+  frames = frames_per_window(config) + (np.asarray(batch.anchor) > 0)
+  return int(np.sum(np.sum(batch.protein.mask, axis=-1) * frames))
 
 
 def without_tumbling(positions: jax.Array, mask: jax.Array) -> jax.Array:

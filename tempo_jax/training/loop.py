@@ -343,6 +343,7 @@ def _run(
     writer = metric_writer.MetricWriter(workdir, start)
   streams = {name: level.train.iterate(start) for name, level in levels.items()}
   pending: dict[str, tuple[int, Any, tuple[str, ...]]] = {}
+  compiled: set[tuple[int, ...]] = set()
   clock, clock_step, waited, tokens = time.monotonic(), start, 0.0, 0
 
   def settle():
@@ -369,11 +370,17 @@ def _run(
       # The devices worked on the last step while the batches were read; only now look at it.
       settle()
       for name, (batch, names) in batches.items():
-        tokens += int(np.sum(batch.protein.mask)) * batch.positions.shape[1]
-        key = checkpoint.state_key(config, name)
+        tokens += examples.num_tokens(config, batch)
+        key, began = checkpoint.state_key(config, name), time.monotonic()
         states[key], metrics = mapped_step(
           states[key], levels[name].scalars, parallel.split_batch(batch), rngs[name]
         )
+        if batch.positions.shape not in compiled:
+          compiled.add(batch.positions.shape)
+          _LOG.info(
+            '%s level, %d residues: the step was ready after %.1f s (compiled, or read from the '
+            'cache)', name, batch.positions.shape[2], time.monotonic() - began
+          )  # fmt: skip
         pending[name] = (step, metrics, names)
       bar.update()
 
@@ -384,7 +391,7 @@ def _run(
         now = time.monotonic()
         seconds = max(now - clock, 1e-9)
         scalars['steps_per_s'] = (step - clock_step) / seconds
-        # Real residues of real frames, over all processes, whose slices of a batch are alike.
+        # Over all processes, whose slices of a batch are alike.
         scalars['tokens_per_s'] = tokens * jax.process_count() / seconds
         # At most: the devices may have been busy meanwhile.
         scalars['data_wait_share'] = waited / seconds

@@ -112,53 +112,83 @@ def params(config):
   return builders.params(config.model)
 
 
-def test_eight_devices_give_the_loss_and_gradient_of_one(config, params):
-  """Residue counts differ from device to device, so a mean of means would be off."""
+def changed(config, **values):
+  """The configuration with other values, `section__name`."""
+  config = config_lib.from_dict(config_lib.to_dict(config))
+  for name, value in values.items():
+    section, _, key = name.partition('__')
+    config[section][key] = value
+  return config_lib.freeze(config)
+
+
+def of_one_device(config):
+  """(parameters, batch) -> metrics, gradient."""
   level = level_lib.Level.of(config.model, 'fine')
-  batches = (examples.batch(config, 'fine', step) for step in range(20))
-  batch = next(b for b in batches if len(set(b.protein.mask.sum(-1))) == 3)
-  step, rng = jnp.int32(0), jax.random.key(1)
-
-  def loss_and_gradient(params, batch, axis_name=None):
-    return train_step.loss_and_gradient(config, level, params, batch, step, rng, axis_name)
-
-  one_metrics, one = jax.jit(loss_and_gradient)(params, batch)
-  all_metrics, all_devices = jax.pmap(
-    lambda p, b: loss_and_gradient(p, b, 'devices'),
-    axis_name='devices', in_axes=(None, 0), out_axes=None,
-  )(params, parallel.split_batch(batch))  # fmt: skip
-  assert jax.local_device_count() == 8
-  check_same(all_metrics, one_metrics, all_devices, one)
-
-
-def check_same(metrics, expected_metrics, gradient, expected):
-  np.testing.assert_allclose(metrics['loss'], expected_metrics['loss'], rtol=1e-5)
-  difference = jax.tree.map(lambda x, y: x - y, gradient, expected)
-  norm = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(expected)))
-  error = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(difference)))
-  assert norm > 1e-3
-  assert error < 1e-5 * norm
-
-
-def test_accumulated_gradients_are_those_of_the_batch(config, params):
-  """Of eight examples in two parts, in less memory."""
-  level = level_lib.Level.of(config.model, 'fine')
-  batch = examples.batch(config, 'fine')
-  found = []
-  for parts in (1, 2):
-    several = config_lib.from_dict(config_lib.to_dict(config))
-    several.train.accumulation_steps = parts
-    several = config_lib.freeze(several)
-    compiled = (
-      jax.jit(functools.partial(train_step.loss_and_gradient, several, level))
-      .lower(params, batch, jnp.int32(0), jax.random.key(1))
-      .compile()
+  return jax.jit(
+    lambda params, batch: train_step.loss_and_gradient(
+      config, level, params, batch, jnp.int32(0), jax.random.key(1)
     )
-    memory = compiled.memory_analysis().temp_size_in_bytes
-    found.append((*compiled(params, batch, jnp.int32(0), jax.random.key(1)), memory))
-  (whole_metrics, whole, whole_memory), (metrics, gradient, memory) = found
-  check_same(metrics, whole_metrics, gradient, whole)
-  assert memory < 0.7 * whole_memory
+  )
+
+
+@pytest.fixture(scope='module')
+def batch(config):
+  """Sixteen examples of three proteins of different length."""
+  batches = (examples.batch(config, 'fine', step, batch_size=16) for step in range(20))
+  return next(b for b in batches if len(set(b.protein.mask.sum(-1))) == 3)
+
+
+@pytest.fixture(scope='module')
+def whole(config, params, batch):
+  """Metrics and gradient of the batch, computed in one go on one device."""
+  return of_one_device(config)(params, batch)
+
+
+def norm(tree):
+  return np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(tree)))
+
+
+def test_eight_devices_and_accumulation_give_the_loss_and_gradient_of_one(
+  config, params, batch, whole
+):
+  """Residue counts differ from part to part, so a mean of means would be off."""
+  assert jax.local_device_count() == 8
+  memory = []
+  for parts in (1, 2):
+    several = changed(config, train__accumulation_steps=parts)
+    level = level_lib.Level.of(several.model, 'fine')
+    mapped = jax.pmap(
+      functools.partial(train_step.loss_and_gradient, several, axis_name='devices'),
+      axis_name='devices', in_axes=(None, None, 0, None, None), out_axes=None,
+    )  # fmt: skip
+    args = level, params, parallel.split_batch(batch), jnp.int32(0), jax.random.key(1)
+    compiled = mapped.lower(*args).compile()
+    memory.append(compiled.memory_analysis().temp_size_in_bytes)
+    metrics, gradient = compiled(*args)
+    assert metrics.keys() == whole[0].keys()
+    np.testing.assert_allclose(metrics['loss'], whole[0]['loss'], rtol=1e-5)
+    assert norm(whole[1]) > 1e-3
+    assert norm(jax.tree.map(lambda x, y: x - y, gradient, whole[1])) < 1e-5 * norm(whole[1])
+  assert memory[1] < 0.7 * memory[0]
+
+
+def test_trains_in_bfloat16(config, params, batch, whole):
+  """Gradients are float32, point where those of float32 do, and lower the loss."""
+  step = of_one_device(changed(config, model__precision='bfloat16'))
+  optimizer = optax.adam(3e-3)
+  state, trained, losses = optimizer.init(params), params, []
+  for _ in range(12):
+    metrics, gradient = step(trained, batch)
+    if not losses:
+      assert {x.dtype for x in jax.tree.leaves(gradient)} == {jnp.dtype('float32')}
+      difference = norm(jax.tree.map(lambda x, y: x - y, gradient, whole[1]))
+      # Rounded to eight bits somewhere, but nowhere lost.
+      assert 1e-4 * norm(whole[1]) < difference < 0.1 * norm(whole[1])
+    updates, state = optimizer.update(gradient, state)
+    trained = optax.apply_updates(trained, updates)
+    losses.append(float(metrics['loss']))
+  assert np.isfinite(losses).all()
+  assert losses[-1] < 0.9 * losses[0]
 
 
 def test_a_step_uses_its_state_up(config, params):

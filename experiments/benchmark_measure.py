@@ -210,6 +210,7 @@ def _sample(case: Case) -> Iterator[Work]:
     frames=case.num_frames * case.num_replicas,
     compile_s=seconds,
     flop=benchmark_flops.count(sampler, *args),
+    devices=ensemble.mesh(case.num_replicas).size,
     details=_of_model(case, model.config),
   )
 

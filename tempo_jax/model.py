@@ -22,14 +22,15 @@ from tempo_jax.errors import InputError
 from tempo_jax.samplers import coarse_to_fine, ensemble, stream, upsample
 
 # Residues are padded to one of these numbers, so that proteins of similar length share a compiled
-# program; at most an eighth of 64 residues and more is padding.
+# program; at most a ninth of 64 residues and more is padding.
 LENGTHS = (
-  *range(16, 64, 8),
-  *range(64, 256, 16),
+  *range(16, 128, 8),
+  *range(128, 256, 16),
   *range(256, 512, 32),
   *range(512, 1024, 64),
   *range(1024, 4097, 128),
 )
+_BEYOND = 512
 _BUNDLED = pathlib.Path(__file__).parent / 'models'
 
 
@@ -142,10 +143,6 @@ class Model:
       InputError: a number is out of range.
       FloatingPointError: the model ran off to infinity.
     """
-    found = [
-      np.empty((num_replicas, num_frames, protein.num_residues, 4, 3), np.float32)
-      for protein in proteins
-    ]
     blocks = self.stream(
       proteins,
       num_frames,
@@ -155,6 +152,10 @@ class Model:
       segment_batch_size,
       replica_batch_size,
     )
+    found = [
+      np.empty((num_replicas, num_frames, protein.num_residues, 4, 3), np.float32)
+      for protein in proteins
+    ]
     for job, positions, first in blocks:
       found[job.protein][job.replica, first : first + len(positions)] = positions
     return [
@@ -243,9 +244,15 @@ class Model:
       the one before.
 
     Raises:
-      InputError: the model has no level with this time step above its finest.
+      InputError: the model has no level with this time step above its finest, or the frames are
+        of other residues.
       FloatingPointError: the model ran off to infinity.
     """
+    if coarse_positions.shape[-3:] != (protein.num_residues, 4, 3):
+      raise InputError(
+        f'coarse_positions has shape {coarse_positions.shape}, the protein '
+        f'{protein.num_residues} residues: give (frames, residues, 4, 3) of the same residues'
+      )
     upsampler = self.upsampler(spacing_ns, segment_batch_size)
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
@@ -325,14 +332,20 @@ def check_temperature(temperature_K: float) -> None:
 
 
 def padded(protein: protein_lib.Protein) -> protein_lib.ProteinArrays:
-  """The protein's arrays, padded to the next of `LENGTHS`."""
-  return padding.pad(protein.arrays, padding.bucket(protein.num_residues, LENGTHS))
+  """The protein's arrays, padded to the next of `LENGTHS`; beyond them, of 512."""
+  return padding.pad(protein.arrays, _padded_length(protein.num_residues))
 
 
 def padded_positions(positions: jax.Array | np.ndarray) -> np.ndarray:
   """Positions [..., L, 4, 3] Å, padded as `padded` does."""
-  length = padding.bucket(positions.shape[-3], LENGTHS)
+  length = _padded_length(positions.shape[-3])
   return padding.pad_positions(np.asarray(positions), length)
+
+
+def _padded_length(length: int) -> int:
+  if length > LENGTHS[-1]:
+    return -(-length // _BEYOND) * _BEYOND
+  return padding.bucket(length, LENGTHS)
 
 
 # Compiled once per process and setting; `Model` itself holds arrays and cannot be hashed.

@@ -85,6 +85,10 @@ def load(directory: pathlib.Path) -> tuple[config_dict.FrozenConfigDict, dict[st
         f'{directory} holds {", ".join(params)} but not {", ".join(missing)}: train that level '
         'too, and give a directory with one folder per level'
       )
+    if 'precision' not in config:
+      raise InputError(
+        f'{directory} is of an older version of tempo_jax, whose network differs: train it again'
+      )
     config_lib.check(config)
     config = config_lib.freeze(config)
     _check_params(config, params)
@@ -111,7 +115,10 @@ def _read_workdir(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
   from tempo_jax.training import checkpoint
 
   config, params, _ = checkpoint.load_params(str(directory))
-  return config.model, dict(params)
+  # On no device in particular: samplers spread their work over several. Levels may share a tree.
+  distinct = {id(tree): jax.tree.map(np.asarray, tree) for tree in params.values()}
+  moved = {key: jax.tree.map(jnp.asarray, tree) for key, tree in distinct.items()}
+  return config.model, {name: moved[id(tree)] for name, tree in params.items()}
 
 
 def _read(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:

@@ -17,5 +17,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   aside = path.with_name(f'.{path.name}.{os.getpid()}')
-  aside.write_text(text, encoding='utf-8')
-  os.replace(aside, path)
+  try:
+    aside.write_text(text, encoding='utf-8')
+    os.replace(aside, path)
+  finally:
+    aside.unlink(missing_ok=True)

@@ -13,6 +13,8 @@ from tempo_jax import protein as protein_lib
 from tempo_jax.errors import InputError
 from tests import builders
 
+STRUCTURE = pathlib.Path(model_lib.__file__).parent / 'models/default/trp_cage.pdb'
+
 
 @pytest.fixture(scope='module')
 def model():
@@ -139,13 +141,30 @@ def test_passes_can_be_chosen_when_sampling():
     model_lib.load_model('default').with_passes(2)
 
 
+def test_frames_of_another_protein_are_refused():
+  config = builders.generative_config({'coarse': 0.2, 'fine': 0.1}, anchors='both')
+  model = model_lib.Model('toy', config, {})
+  protein = protein_lib.load_protein(STRUCTURE)
+  with pytest.raises(InputError, match=r'shape \(2, 21, 4, 3\), the protein 20 residues'):
+    model.upsample(protein, np.zeros((2, 21, 4, 3)), 0.2)
+  with pytest.raises(InputError, match='num_replicas = -1: at least 1'):
+    model.sample_many([protein], num_replicas=-1)
+
+
+def test_a_model_of_an_older_version_is_refused(model, saved):
+  change_config(saved, lambda config: config['model'].pop('precision'))
+  with pytest.raises(InputError, match=r'of an older version of tempo_jax.*: train it again'):
+    model_lib.load_model(saved)
+
+
 def test_lengths_are_padded_so_that_programs_are_shared():
-  """Padding is exact, is cut off, and is at most an eighth of longer proteins."""
-  assert all(a < b <= 1.26 * a for a, b in itertools.pairwise(model_lib.LENGTHS[6:]))
+  """Padding is exact, is cut off, and is at most a ninth of longer proteins."""
+  lengths = model_lib.LENGTHS[model_lib.LENGTHS.index(64) :]
+  assert all(0 < b - (a + 1) <= b / 9 for a, b in itertools.pairwise(lengths))
+  assert model_lib.padded_positions(np.zeros((1, 4100, 4, 3))).shape[1] == 4608
   config = builders.generative_config({'only': 0.01}, closure=False)
   model = model_lib.Model('toy', config, {'only': builders.params(config)})
-  structure = pathlib.Path(model_lib.__file__).parent / 'models/default/trp_cage.pdb'
-  protein = protein_lib.load_protein(structure)
+  protein = protein_lib.load_protein(STRUCTURE)
   assert protein.num_residues == 20
   rng = jax.random.key(3)
   padded = model.sample(protein, num_frames=2, rng=rng).positions

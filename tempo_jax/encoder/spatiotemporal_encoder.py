@@ -81,8 +81,8 @@ class AttentionBlock(nn.Module):
 def _repeated(block: type[nn.Module], count: int, num_inputs: int) -> Any:
   """The block `count` times in a row, each with its own parameters, compiled once.
 
-  In the backward pass each is computed anew: half the memory of a training step at the paper's size,
-  and on a CPU no more time (5-20 % less), since it would else wait for memory.
+  In the backward pass each is computed anew: half the memory of a training step of the paper's
+  size, and on a CPU no more time (5-20 % less), since it would else wait for memory.
   """
   return nn.scan(
     # A loop needs no barrier to keep what is computed anew apart.

@@ -18,7 +18,7 @@ from tempo_jax.samplers import coarse_to_fine
 _AXIS = 'jobs'
 
 
-def _mesh(count: int) -> jax.sharding.Mesh:
+def mesh(count: int) -> jax.sharding.Mesh:
   """The local devices that so many jobs are spread over."""
   # No device gets more than the others must do anyway.
   each = -(-count // jax.local_device_count())
@@ -27,14 +27,14 @@ def _mesh(count: int) -> jax.sharding.Mesh:
 
 def fill(count: int) -> np.ndarray:
   """Indices of the jobs so that their number divides over the devices: the last is repeated."""
-  devices = _mesh(count).size
+  devices = mesh(count).size
   return np.minimum(np.arange(-(-count // devices) * devices), count - 1)
 
 
 def spread(jobs: Any) -> Any:
   """Puts arrays [J, ...], J as `fill` has made it, where the sampler wants them."""
-  mesh = _mesh(jax.tree.leaves(jobs)[0].shape[0])
-  return jax.device_put(jobs, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(_AXIS)))
+  devices, split = mesh(jax.tree.leaves(jobs)[0].shape[0]), jax.sharding.PartitionSpec(_AXIS)
+  return jax.device_put(jobs, jax.sharding.NamedSharding(devices, split))
 
 
 def _over_devices(function: Callable[..., Any], batch_size: int | None) -> Callable[..., Any]:
@@ -45,12 +45,12 @@ def _over_devices(function: Callable[..., Any], batch_size: int | None) -> Calla
     return jax.lax.map(lambda job: function(shared, job), jobs, batch_size=batch_size or size)
 
   def mapped(shared, jobs):
-    mesh = _mesh(jax.tree.leaves(jobs)[0].shape[0])
-    if mesh.size == 1:
+    devices = mesh(jax.tree.leaves(jobs)[0].shape[0])
+    if devices.size == 1:
       return share(shared, jobs)
     every, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(_AXIS)
     return jax.shard_map(
-      share, mesh=mesh, in_specs=(every, split), out_specs=split, check_vma=False
+      share, mesh=devices, in_specs=(every, split), out_specs=split, check_vma=False
     )(shared, jobs)
 
   return mapped

@@ -168,6 +168,10 @@ def load_params(workdir: str) -> tuple[config_dict.ConfigDict, Mapping[str, Any]
     step = best if best is not None and best in manager.all_steps() else newest
     saved = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
     config = config_lib.from_dict(saved['config'])
+    if 'precision' not in config.model:
+      raise InputError(
+        f'{workdir} is of an older version of tempo_jax, whose network differs: train it again'
+      )
     # Shapes from the configuration: reading into a known structure is checked, and lets the
     # parameters come to this machine's device, whatever device wrote them.
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

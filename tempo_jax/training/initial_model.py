@@ -15,7 +15,11 @@ _SCALES = ('translation_std', 'rotation_std')
 
 def _mismatch(config: Any, model: Any) -> list[str]:
   ours, theirs = config_lib.to_dict(config), config_lib.to_dict(model)
-  found = [key for key in _SAME if ours[key] != theirs.get(key)]
+  same = [key for key in _SAME if key != 'head' or ours['objective'] != 'mse']
+  found = [key for key in same if ours[key] != theirs.get(key)]
+  # Of parameters per level, which are those of all levels?
+  if ours['shared_levels'] and not theirs.get('shared_levels'):
+    found.append('shared_levels')
   if (ours['objective'] == 'mse') != (theirs.get('objective') == 'mse'):
     found.append('objective')
   return found

@@ -259,19 +259,35 @@ def train(
     raise InputError(
       f'{workdir} cannot be made ({error.strerror}): give another --workdir'
     ) from error
+  checkpointer = checkpoint.Checkpointer(
+    workdir, config.train.keep_checkpoints, config.train.keep_period
+  )
+  try:
+    return _train(config, workdir, levels, checkpointer, load_model)
+  finally:
+    checkpointer.close()
+
+
+def _train(
+  config: Any,
+  workdir: str,
+  levels: dict[str, Level],
+  checkpointer: checkpoint.Checkpointer,
+  load_model: Callable[[str], Any] | None,
+) -> checkpoint.States:
+  """The same, with data and checkpoints at hand; `config` is changed in place."""
+  model = None
+  # A run that was stopped before its first checkpoint begins anew, from the same model.
+  if config.train.init_from and checkpointer.latest_step is None:
+    if load_model is None:
+      raise ValueError('config.train.init_from needs the argument load_model')
+    model = load_model(config.train.init_from)
   earlier = run_config.read(workdir)
-  initial = None
   if earlier is not None:
     run_config.adopt(config, earlier, workdir)
   else:
     config.model.temperatures_K = _temperatures(levels)
-    taken: tuple[str, ...] = ()
-    if config.train.init_from:
-      if load_model is None:
-        raise ValueError('config.train.init_from needs the argument load_model')
-      model = load_model(config.train.init_from)
-      taken = initial_model.adopt(config, model)
-      initial = initial_model.params_of(config, model)
+    taken = () if model is None else initial_model.adopt(config, model)
     for name, level in levels.items():
       if name in taken:
         continue
@@ -282,13 +298,14 @@ def train(
       spread = step_spread.measure(config, batches)
       run_config.set_measured(config, name, spread)
       _LOG.info('%s level: one step spreads residues by %.3f Å and %.3f rad', name, *spread)
+  if jax.process_count() > 1:
+    # What one writes the others would take for that of an earlier run.
+    multihost_utils.sync_global_devices('configuration read')
   if jax.process_index() == 0:
     run_config.write(workdir, config)
 
+  initial = None if model is None else initial_model.params_of(config, model)
   states = parallel.replicate(checkpoint.initial_states(config, initial))
-  checkpointer = checkpoint.Checkpointer(
-    workdir, config.train.keep_checkpoints, config.train.keep_period
-  )
   start, selected = 0, selection.Selection()
   if checkpointer.latest_step is not None:
     states, selected = checkpointer.restore(states)
@@ -302,22 +319,21 @@ def train(
 
   if start < config.train.num_steps and selected.is_over(config.train.early_stopping_patience):
     _log_end(config, start, selected)
-    checkpointer.close()
     return states
 
   frozen = config_lib.freeze(run_config.in_updates(config))
   optimizer = optimizer_lib.make_optimizer(frozen.train)
   for name, level in levels.items():
     level.scalars = parallel.replicate(level_lib.Level.of(frozen.model, name))
-    if level.validation is not None and config.train.rollout_every:
+    if level.validation is None or not config.train.rollout_every:
+      continue
+    if rollout_validation.segment_frames(config.model, name) == 1:
+      _LOG.warning('%s level: no rollouts: its only frames are those of the level above', name)
+    else:
       level.rollouts = rollout_validation.RolloutValidation(config, name, level.validation.source)
   step = parallel.map_train_step(frozen, optimizer)
   evaluate = parallel.map_evaluation_step(frozen)
-  try:
-    states = _run(config, workdir, levels, step, evaluate, states, start, selected, checkpointer)
-  finally:
-    checkpointer.close()
-  return states
+  return _run(config, workdir, levels, step, evaluate, states, start, selected, checkpointer)
 
 
 def _run(

@@ -78,8 +78,10 @@ def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) ->
   scores = {'jsd': math.inf, 'spread': math.inf, 'step': math.inf}
   if sound.all():
     scores['jsd'] = distribution.ca_distance_jsd(frames, md)
-    scores['spread'] = flexibility.ca_distance_spread(frames)
-    scores['spread'] /= flexibility.ca_distance_spread(md)
+    spread = flexibility.ca_distance_spread(md)
+    # A single frame of MD has none.
+    if spread:
+      scores['spread'] = flexibility.ca_distance_spread(frames) / spread
     scores['step'] = flexibility.step_lengths(predicted).mean()
     scores['step'] /= flexibility.step_lengths(reference).mean()
   scores['broken'] = 1.0 - np.count_nonzero(whole) / len(frames)
@@ -119,6 +121,14 @@ class _HeldOut:
   protein: protein_lib.ProteinArrays
 
 
+def segment_frames(model: Any, level_name: str) -> int:
+  """Frames from a state of the level above to the next, where segments end in it; else 0."""
+  above = model.levels.index(level_name) - 1
+  if above < 0 or model.anchors != 'both':
+    return 0
+  return config_lib.frames_per_segment(model)[above]
+
+
 class RolloutValidation:
   """Judges a level by rollouts that begin at held-out frames; always the same, with equal noise."""
 
@@ -131,10 +141,7 @@ class RolloutValidation:
       source: its held-out windows.
     """
     train, model = config.train, config.model
-    above = model.levels.index(level_name) - 1
-    segment = 0
-    if above >= 0 and model.anchors == 'both':
-      segment = config_lib.frames_per_segment(model)[above]
+    segment = segment_frames(model, level_name)
     self._held_out = [
       self._read(config, source.store, source.windows[index], segment)
       for index in choose_entries(source.windows, train.rollout_proteins)

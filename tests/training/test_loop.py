@@ -4,6 +4,7 @@ import logging
 import pathlib
 import shutil
 import signal
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -206,6 +207,8 @@ def test_workdir_is_a_model(straight):
   assert model.dt_ns == 0.01
   for level, state in states.items():
     assert_same_bits(model.params[level], state.ema_params)
+  # On no device in particular: samplers spread replicas over all of them.
+  assert not any(leaf.committed for leaf in jax.tree.leaves(dict(model.params)))
 
 
 def test_levels_trained_apart_are_one_model(straight, store_path, tmp_path):
@@ -488,6 +491,10 @@ def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatc
     return dataclasses.replace(model, config=config)
 
   config = experiment(store_path, num_steps=1, init_from='there')
+  # Stopped before the first checkpoint, it begins anew, from the same model.
+  stopped = mock.patch.object(loop, '_run', side_effect=KeyboardInterrupt)
+  with stopped, pytest.raises(KeyboardInterrupt):
+    loop.train(config, str(tmp_path), load_model)
   started = loop.train(config, str(tmp_path), load_model)
   for name, state in started.items():
     assert_same_bits(state.params, states[name].ema_params)
@@ -516,6 +523,10 @@ def test_a_model_that_does_not_fit_is_refused(straight, store_path, tmp_path):
   config.model.level.finer = config.model.level.coarse
   config.model.level.finer.dt_ns = 1.0
   with pytest.raises(InputError, match='has the levels coarse, fine but not finer'):
+    initial_model.adopt(config, model_lib.load_model(str(straight[0])))
+  config = experiment(store_path, init_from=str(straight[0]))
+  config.model.shared_levels = True
+  with pytest.raises(InputError, match=r'config\.model\.shared_levels'):
     initial_model.adopt(config, model_lib.load_model(str(straight[0])))
   with pytest.raises(ValueError, match='load_model'):
     loop.train(experiment(store_path, init_from='x'), str(tmp_path / 'b'))

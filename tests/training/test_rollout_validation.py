@@ -58,6 +58,19 @@ def test_md_beside_itself():
   assert scores['rollout_step'] == pytest.approx(1.0, rel=1e-9)
 
 
+def test_a_single_frame_of_md_has_no_spread():
+  frames = md(2)
+  scores = rollout_validation.compare(frames[None], frames[None, :2], bonded())
+  assert scores['rollout_spread'] == math.inf
+
+
+def test_segments_of_a_level():
+  model = builders.generative_config({'a': 4.0, 'b': 1.0, 'c': 1.0}, anchors='both')
+  assert [rollout_validation.segment_frames(model, name) for name in 'abc'] == [0, 4, 1]
+  model = builders.generative_config({'a': 4.0, 'b': 1.0}, anchors='start')
+  assert [rollout_validation.segment_frames(model, name) for name in 'ab'] == [0, 0]
+
+
 def test_scores_are_those_of_scipy():
   predicted = np.stack([md(21, seed) for seed in (1, 2, 3)])
   reference = md(40, seed=4, step=0.03)

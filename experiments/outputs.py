@@ -1,25 +1,29 @@
 """What `sample` and `upsample` share: flags, computing with the clock running, output files."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
+import tqdm
 from absl import flags
 
 from tempo_jax import compilation_cache
 from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
-from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
-from tempo_jax.report import plots, provenance, trajectory_files, trajectory_page
+from tempo_jax.report import frame_table, plots, provenance, trajectory_files
 
 # The flags below belong to the binary that asks for them; --help lists them with its own.
 flags.disclaim_key_flags()
+
+_SECONDS_BETWEEN_LINES = 20.0
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -63,7 +67,8 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'segment_batch_size',
     None,
-    'Segments of a time scale that are computed together. Lower it to save memory. Default: all.',
+    'Segments of a time scale that are computed together. Lower it to save memory. Default: what '
+    'suits the device.',
     lower_bound=1,
     flag_values=values,
   )
@@ -75,13 +80,23 @@ def define_flags(values: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=values,
   )
+  flags.DEFINE_enum(
+    'precision',
+    None,
+    ('float32', 'bfloat16'),
+    'Number format that the network computes in; geometry is float32 always. bfloat16 is quicker '
+    'on GPUs and TPUs. Default: that of the model.',
+    flag_values=values,
+  )
   compilation_cache.define_flag(values)
 
 
 def load_model(values: flags.FlagValues) -> model_lib.Model:
-  """The model of --model, with the --passes that were asked for."""
+  """The model of --model, with the --passes and the --precision that were asked for."""
   model = model_lib.load_model(values.model)
-  return model if values.passes is None else model.with_passes(values.passes)
+  if values.passes is not None:
+    model = model.with_passes(values.passes)
+  return model if values.precision is None else model.with_precision(values.precision)
 
 
 def check_flags(values: flags.FlagValues) -> None:
@@ -126,37 +141,53 @@ def _chains(protein: protein_lib.Protein) -> list[dict[str, Any]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Computed:
-  """A result, and the seconds that compiling and computing it took."""
+class Seconds:
+  """What compiling took, and computing and writing."""
 
-  value: jax.Array
-  compile_seconds: float
-  run_seconds: float
+  compiling: float
+  sampling: float
 
 
-def compute(
-  function: Callable[..., jax.Array], *args: Any, batch_flags: str = '--segment_batch_size'
-) -> Computed:
+def compute(function: Callable[..., jax.Array], *args: Any) -> tuple[np.ndarray, Seconds]:
   """Calls a jitted function, compiled ahead of time, and prints the progress.
 
   Args:
     function: to call.
     *args: its arguments.
-    batch_flags: what the user can lower to save memory.
+
+  Returns:
+    What it gives, and the time that it took.
 
   Raises:
     InputError: the memory does not suffice.
   """
-  device = provenance.device()
-  print(f'compiling for {device["kind"]} ...', flush=True)
-  try:
+  with memory_errors('--segment_batch_size'):
+    announce()
     started = time.monotonic()
     compiled = function.lower(*args).compile()  # type: ignore[attr-defined]
-    compile_seconds = time.monotonic() - started
-    print(f'compiled in {compile_seconds:.1f} s; sampling ...', flush=True)
+    compiling = time.monotonic() - started
+    print(f'compiled in {compiling:.1f} s; sampling ...', flush=True)
     started = time.monotonic()
-    value = jax.block_until_ready(compiled(*args))
-    run_seconds = time.monotonic() - started
+    value = np.asarray(compiled(*args))
+    sampling = time.monotonic() - started
+  print(f'sampled in {sampling:.1f} s', flush=True)
+  return value, Seconds(compiling, sampling)
+
+
+def announce() -> None:
+  """Prints that compiling begins."""
+  print(f'compiling for {provenance.device()["kind"]} ...', flush=True)
+
+
+@contextlib.contextmanager
+def memory_errors(batch_flags: str) -> Iterator[None]:
+  """Raises `InputError` where the memory of the device does not suffice.
+
+  Args:
+    batch_flags: what the user can lower to save memory.
+  """
+  try:
+    yield
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
@@ -164,82 +195,129 @@ def compute(
       f'the memory of the device does not suffice: lower {batch_flags}, or ask for fewer frames '
       f'({str(error).splitlines()[0]})'
     ) from error
-  print(f'sampled in {run_seconds:.1f} s', flush=True)
-  return Computed(value, compile_seconds, run_seconds)
 
 
-def as_trajectory(
-  model: model_lib.Model,
-  protein: protein_lib.Protein,
-  positions: jax.Array,
-  start_ns: float | None = None,
-) -> trajectory_lib.Trajectory:
-  """`Model.trajectory` of the protein as the model sees it.
+class Progress:
+  """A bar on a terminal; elsewhere a line now and then. Nothing where it is quick."""
 
-  Raises:
-    InputError: the model ran off to infinity.
+  def __init__(self, num_frames: int):
+    """Starts the clock.
+
+    Args:
+      num_frames: of all trajectories together.
+    """
+    self._num_frames, self._done = num_frames, 0
+    self._started = self._last = time.monotonic()
+    self._bar = tqdm.tqdm(
+      total=num_frames, unit='frame', disable=None, leave=False, dynamic_ncols=True, delay=1.0
+    )
+
+  def add(self, num_frames: int) -> None:
+    """So many frames more have been written."""
+    self._done += num_frames
+    self._bar.update(num_frames)
+    now = time.monotonic()
+    if self._bar.disable and now - self._last > _SECONDS_BETWEEN_LINES:
+      self._last = now
+      rate = self._done / (now - self._started)
+      print(
+        f'frame {self._done:,} of {self._num_frames:,}, {rate:,.0f} frames/s',
+        flush=True,
+      )
+
+  def close(self) -> None:
+    """Takes the bar away."""
+    self._bar.close()
+
+
+def check_finite(
+  model: model_lib.Model, positions: np.ndarray, first: int, num_frames: int
+) -> None:
+  """Raises `InputError` if the model ran off to infinity.
+
+  Args:
+    model: that sampled them.
+    positions: [F, L, 4, 3] Å.
+    first: number of the first of these frames, from 0.
+    num_frames: of the whole trajectory.
   """
-  try:
-    return model.trajectory(trajectory_files.idealised(protein), positions, start_ns)
-  except FloatingPointError as error:
-    raise InputError(str(error)) from error
+  # The sum is not finite where a number is not, and needs no memory; a sum may also overflow.
+  if np.isfinite(np.sum(positions)):
+    return
+  finite = np.isfinite(positions).all(axis=(1, 2, 3))
+  if not finite.all():
+    raise InputError(
+      f'the model {model.name} ran off to infinity at frame {first + int(np.argmin(finite)) + 1} '
+      f'of {num_frames}: sample fewer frames, another seed, or train it further'
+    )
 
 
-def write(
+def complete(
   folder: pathlib.Path,
-  trajectory: trajectory_lib.Trajectory,
+  outline: trajectory_files.Outline,
+  frames: frame_table.FrameTable,
   model: model_lib.Model,
-  computed: Computed,
+  seconds: Seconds,
   settings: Mapping[str, Any],
   started: float,
 ) -> None:
-  """Writes every file, and prints whether the frames are valid.
+  """Writes the report and metadata.json, and prints whether the frames are valid.
 
   Args:
-    folder: to write into.
-    trajectory: what was sampled.
+    folder: that holds the other files.
+    outline: what is in them.
+    frames: the numbers in frames.csv.
     model: that sampled it.
-    computed: the times that it took.
+    seconds: that it took.
     settings: the value of every flag.
     started: `time.monotonic()` when the command began.
   """
-  frames = trajectory_files.write(folder, trajectory, settings['format'])
   circumstances = {
     'model_sha256': provenance.params_sha256(model.params),
     'levels_ns': {name: model.config.level[name].dt_ns for name in model.config.levels},
     'versions': provenance.versions(),
     'device': provenance.device(),
-    'compile_seconds': computed.compile_seconds,
-    'sample_seconds': computed.run_seconds,
+    'compile_seconds': seconds.compiling,
+    'sample_seconds': seconds.sampling,
   }
   if settings['report']:
-    text = trajectory_page.trajectory_page(trajectory, frames, {**settings, **circumstances})
+    # Slow to import, and seldom needed.
+    from tempo_jax.report import trajectory_page
+
+    picked = trajectory_files.picked(folder, outline)
+    text = trajectory_page.trajectory_page(picked, frames, {**settings, **circumstances})
     (folder / trajectory_files.REPORT).write_text(text, encoding='utf-8')
+  protein = outline.protein
   metadata = {
     'model': model.name,
     'seed': settings['seed'],
     'temperature_K': settings['temperature_K'],
-    'dt_ns': trajectory.dt_ns,
-    'first_frame_ns': float(trajectory.time_ns[0]),
-    'num_frames': trajectory.num_frames,
-    'num_replicas': trajectory.num_replicas,
-    **_described(trajectory.protein),
-    'warnings': _warnings(model, trajectory.protein, settings['temperature_K']),
+    'dt_ns': outline.dt_ns,
+    'first_frame_ns': outline.start_ns,
+    'num_frames': outline.num_frames,
+    'num_replicas': outline.num_replicas,
+    **_described(protein),
+    'warnings': _warnings(model, protein, settings['temperature_K']),
     'broken_chain_percent': frames.broken_percent,
     'clash_percent': frames.clash_percent,
     'flags': dict(settings),
     **circumstances,
+    'wall_seconds': time.monotonic() - started,
   }
-  metadata['wall_seconds'] = time.monotonic() - started
-  with open(folder / trajectory_files.METADATA, 'w', encoding='utf-8') as file:
-    json.dump(metadata, file, indent=2)
-    file.write('\n')
+  write_metadata(folder, metadata)
   print(
-    f'validity: {frames.broken_percent:.1f} % of {frames.broken.size} frames have a broken chain '
+    f'validity: {frames.broken_percent:.1f} % of {frames.num_frames} frames have a broken chain '
     f'(CA-CA outside {validity.MIN_CA_CA:g} to {validity.MAX_CA_CA:g} Å or C-N above '
     f'{validity.MAX_C_N:g} Å), {frames.clash_percent:.1f} % a clash (atoms of different residues '
     f'nearer than {validity.CLASH_DISTANCE:g} Å)'
   )
+
+
+def write_metadata(folder: pathlib.Path, metadata: Mapping[str, Any]) -> None:
+  """Writes metadata.json."""
+  with open(folder / trajectory_files.METADATA, 'w', encoding='utf-8') as file:
+    json.dump(metadata, file, indent=2)
+    file.write('\n')
 
 
 def _described(protein: protein_lib.Protein) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from experiments import processes
 from tempo_jax import compilation_cache, errors
 from tempo_jax.model import load_model
 from tempo_jax.training import loop
@@ -23,30 +24,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Directory for checkpoints, config.json, metrics.jsonl and TensorBoard events.'
 )
-_COORDINATOR = flags.DEFINE_string(
-  'coordinator_address',
-  None,
-  'host:port of process 0 when several processes train together; "auto" lets JAX find it (SLURM, '
-  'TPU pods). Default: one process.',
-)
-_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'Processes that train together.')
 compilation_cache.define_flag(flags.FLAGS)
-_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.')
-
-
-def _join_processes() -> None:
-  address, count, index = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-  if address == 'auto':
-    jax.distributed.initialize()
-    return
-  if address is None and count is None and index is None:
-    return
-  if address is None or count is None or index is None or not 0 <= index < count:
-    raise errors.InputError(
-      '--coordinator_address=HOST:PORT, --num_processes=N and --process_id=0...N-1 go together: '
-      'give all three'
-    )
-  jax.distributed.initialize(address, count, index)
+processes.define_flags(flags.FLAGS)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -56,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
   if _CONFIG.value is None or workdir is None:
     raise errors.InputError('--config and --workdir are required; see --help')
   compilation_cache.use(flags.FLAGS.compilation_cache_dir)
-  _join_processes()
+  processes.join(flags.FLAGS)
   devices = jax.devices()
   logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)
   if '://' in workdir:

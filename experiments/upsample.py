@@ -36,7 +36,7 @@ from tempo_jax.report import staging, trajectory_files
 
 _FLAGS = (
   *('topology', 'coarse_trajectory', 'dt_ns', 'stride', 'model', 'temperature_K', 'seed'),
-  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'passes'),
+  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'passes', 'precision'),
 )
 
 
@@ -98,7 +98,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
       f'{coarse.num_frames} coarse frames {coarse.dt_ns:g} ns apart -> {num_frames} frames '
       f'{model.dt_ns:g} ns apart, at {values.temperature_K:g} K'
     )
-    computed = outputs.compute(
+    positions, seconds = outputs.compute(
       upsampler,
       model.params,
       model_lib.padded(protein),
@@ -106,10 +106,18 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
       jax.random.key(values.seed),
       values.temperature_K,
     )
-    start_ns = float(coarse.time_ns[0]) + model.dt_ns
-    trajectory = outputs.as_trajectory(model, protein, computed.value[None], start_ns)
+    positions = positions[:, : protein.num_residues]
+    outputs.check_finite(model, positions, 0, num_frames)
+    trajectory = trajectory_lib.Trajectory(
+      positions[None],
+      trajectory_files.idealised(protein),
+      model.dt_ns,
+      float(coarse.time_ns[0]) + model.dt_ns,
+    )
+    frames = trajectory_files.write(folder, trajectory, values.format)
     settings = {name: values[name].value for name in _FLAGS}
-    outputs.write(folder, trajectory, model, computed, settings, started)
+    outline = trajectory_files.Outline.of(trajectory, values.format)
+    outputs.complete(folder, outline, frames, model, seconds, settings, started)
   print(f'written to {out}')
   return out
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from ml_collections import config_dict
@@ -103,7 +102,7 @@ def _read_exported(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
     open(directory / PARAMS_FILE, 'rb') as stored,
     np.load(stored, allow_pickle=False) as arrays,
   ):
-    flat = {key: jnp.asarray(arrays[key]) for key in arrays.files}
+    flat = jax.device_put({key: arrays[key] for key in arrays.files})
   params = traverse_util.unflatten_dict(flat, sep='/')
   if config.get('shared_levels', False):
     params = dict.fromkeys(config.levels, params[_SHARED])
@@ -117,7 +116,7 @@ def _read_workdir(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
   config, params, _ = checkpoint.load_params(str(directory))
   # On no device in particular: samplers spread their work over several. Levels may share a tree.
   distinct = {id(tree): jax.tree.map(np.asarray, tree) for tree in params.values()}
-  moved = {key: jax.tree.map(jnp.asarray, tree) for key, tree in distinct.items()}
+  moved = jax.device_put(distinct)
   return config.model, {name: moved[id(tree)] for name, tree in params.items()}
 
 

@@ -4,23 +4,18 @@ import dataclasses
 import os
 import pathlib
 import shutil
-import struct
 import tempfile
-from collections.abc import Callable
 
-import gemmi
 import jax
 import mdtraj
 import numpy as np
 
 from tempo_jax import protein as protein_lib
-from tempo_jax import residue_selection
+from tempo_jax import residue_selection, trajectory_writers
 from tempo_jax.errors import InputError
+from tempo_jax.trajectory_writers import topology as topology
 
-ATOM_NAMES = ('N', 'CA', 'C', 'O')
-PS_PER_AKMA = 0.048888212  # CHARMM's unit of time, which DCD headers use
 WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
-PDB_CHAIN_IDS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,8 +106,8 @@ class Trajectory:
         folder missing or not writable, or coordinates that do not fit the format.
     """
     path = pathlib.Path(path)
-    if path.suffix not in _WRITERS:
-      known = ', '.join(_WRITERS)
+    if path.suffix not in trajectory_writers.WRITERS:
+      known = ', '.join(trajectory_writers.WRITERS)
       raise InputError(f'{path}: unknown trajectory format {path.suffix!r}; use one of {known}')
     targets = [path]
     if self.num_replicas > 1:
@@ -126,7 +121,9 @@ class Trajectory:
       raise ValueError(f'{path}: positions are not finite; nothing was written')
     with _Aside(path) as folder:
       for k, target in enumerate(targets):
-        _WRITERS[path.suffix](folder / target.name, self, k)
+        times = self.dt_ns, float(self.time_ns[0])
+        with trajectory_writers.open_file(folder / target.name, self.protein, *times) as file:
+          file.append(positions[k])
       for target in targets:
         os.replace(folder / target.name, target)
     return tuple(targets)
@@ -183,32 +180,6 @@ def backbone_positions(
   )
 
 
-def topology(protein: protein_lib.Protein) -> mdtraj.Topology:
-  """N, CA, C, O of every residue, in the order of the trajectory, with their bonds.
-
-  Chains are kept apart and carry their ids, residues their author's number
-  (mdtraj has no insertion codes); peptide bonds only where residues are bonded.
-  """
-  top = mdtraj.Topology()
-  # mdtraj writes a blank chain id only if it is a space.
-  chains = [top.add_chain(chain_id or ' ') for chain_id in protein.chain_ids]
-  elements = [mdtraj.element.get_by_symbol(name[0]) for name in ATOM_NAMES]
-  carbonyl = None
-  for i, name in enumerate(protein.residue_names):
-    chain = chains[protein.arrays.chain_index[i]]
-    residue = top.add_residue(name, chain, resSeq=int(protein.residue_number[i]))
-    n, ca, c, o = (
-      top.add_atom(atom, element, residue)
-      for atom, element in zip(ATOM_NAMES, elements, strict=True)
-    )
-    if carbonyl is not None:
-      top.add_bond(carbonyl, n)
-    for bond in ((n, ca), (ca, c), (c, o)):
-      top.add_bond(*bond)
-    carbonyl = c if protein.arrays.bonded[i] else None
-  return top
-
-
 def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> None:
   """Writes the backbone as PDB: chain ids, author's numbers, insertion codes.
 
@@ -223,21 +194,15 @@ def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> Non
       that do not fit PDB, or a folder that is missing or not writable.
   """
   path = pathlib.Path(path)
-  remarks, template = _pdb_template(protein, path)
+  remarks, template = trajectory_writers.pdb_template(protein, path)
+  # What to do about coordinates that do not fit: a structure is always written in PDB.
+  remedy = 'move the structure near the origin'
   positions = np.asarray(protein.arrays.positions)
-  text = remarks + _pdb_frame(template, positions, path, _MOVE) + 'END\n'
+  frame = trajectory_writers.pdb_frame(template, positions, path, remedy)
+  text = f'{remarks}{frame}END\n'
   with _Aside(path) as folder:
     (folder / path.name).write_text(text)
     os.replace(folder / path.name, path)
-
-
-def pdb_chain_ids(protein: protein_lib.Protein) -> tuple[str, ...]:
-  """The chain ids, '' or one character each, that PDB files get."""
-  used = {chain_id for chain_id in protein.chain_ids if len(chain_id) == 1}
-  free = [letter for letter in PDB_CHAIN_IDS if letter not in used] or list(PDB_CHAIN_IDS)
-  long = dict.fromkeys(chain_id for chain_id in protein.chain_ids if len(chain_id) > 1)
-  short = {chain_id: free[k % len(free)] for k, chain_id in enumerate(long)}
-  return tuple(short.get(chain_id, chain_id) for chain_id in protein.chain_ids)
 
 
 class _Aside:
@@ -270,95 +235,3 @@ def _even_times(time_ns: np.ndarray, name: str) -> tuple[float, float]:
     low, high = np.min(steps), np.max(steps)
     raise InputError(f'{name}: frames are {low:g} to {high:g} ns apart; give evenly spaced ones')
   return float(time_ns[0]), dt
-
-
-def _write_xtc(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None:
-  traj = trajectory.to_mdtraj(replica)
-  with mdtraj.formats.XTCTrajectoryFile(str(path), 'w') as file:
-    file.write(traj.xyz, time=traj.time.astype(np.float32), step=np.arange(1, traj.n_frames + 1))
-
-
-def _write_h5(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None:
-  trajectory.to_mdtraj(replica).save_hdf5(path)
-
-
-def _write_dcd(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None:
-  trajectory.to_mdtraj(replica).save_dcd(path)
-  # mdtraj leaves the times in the header empty. The header: record length, 'CORD',
-  # then 20 integers, of which the second is the step of the first frame, the third
-  # the steps between frames, and the tenth, a float, the time of a step.
-  dt_ps = 1000.0 * trajectory.dt_ns
-  first_step = round(float(trajectory.time_ns[0]) / trajectory.dt_ns)
-  with open(path, 'r+b') as file:
-    file.seek(8 + 4 * 1)
-    file.write(struct.pack('<ii', first_step, 1))
-    file.seek(8 + 4 * 9)
-    file.write(struct.pack('<f', dt_ps / PS_PER_AKMA))
-
-
-def _write_pdb(path: pathlib.Path, trajectory: Trajectory, replica: int) -> None:
-  positions = np.asarray(trajectory.positions[replica])
-  remarks, template = _pdb_template(trajectory.protein, path)
-  with open(path, 'w') as file:
-    file.write(remarks)
-    for k, (time_ns, frame) in enumerate(zip(trajectory.time_ns, positions, strict=True)):
-      file.write(f'TITLE     {trajectory.protein.name[:40]} t= {1000.0 * time_ns:.5f}\n')
-      file.write(f'MODEL     {k + 1:4d}\n{_pdb_frame(template, frame, path, _CONVERT)}ENDMDL\n')
-    file.write('END\n')
-
-
-_WRITERS: dict[str, Callable[[pathlib.Path, Trajectory, int], None]] = {
-  '.xtc': _write_xtc,
-  '.dcd': _write_dcd,
-  '.pdb': _write_pdb,
-  '.h5': _write_h5,
-}
-
-
-def _pdb_template(protein: protein_lib.Protein, path: pathlib.Path) -> tuple[str, str]:
-  """REMARK lines, and the ATOM and TER lines of one model with %-fields for coordinates."""
-  if np.min(protein.residue_number) < -999:
-    raise InputError(f'{path}: residue numbers below -999 do not fit PDB; renumber the residues')
-  chain_ids = pdb_chain_ids(protein)
-  renamed = dict(zip(protein.chain_ids, chain_ids, strict=True))
-  remarks = ''.join(
-    f'REMARK   1 CHAIN {long} OF THE INPUT IS CHAIN {short} HERE\n'
-    for long, short in renamed.items()
-    if long != short
-  )
-  chains = [gemmi.Chain(chain_id) for chain_id in chain_ids]
-  elements = [gemmi.Element(name[0]) for name in ATOM_NAMES]
-  for i, name in enumerate(protein.residue_names):
-    residue = gemmi.Residue()
-    residue.name = name
-    residue.het_flag = 'A'
-    residue.entity_type = gemmi.EntityType.Polymer
-    residue.seqid = gemmi.SeqId(int(protein.residue_number[i]), protein.insertion_code[i] or ' ')
-    for atom_name, element in zip(ATOM_NAMES, elements, strict=True):
-      atom = gemmi.Atom()
-      atom.name, atom.element, atom.b_iso = atom_name, element, 0.0
-      residue.add_atom(atom)
-    chains[protein.arrays.chain_index[i]].add_residue(residue)
-  model = gemmi.Model(1)
-  for chain in chains:
-    model.add_chain(chain)
-  structure = gemmi.Structure()
-  structure.add_model(model)
-  lines = structure.make_pdb_string(gemmi.PdbWriteOptions(minimal=True)).splitlines()
-  records = [
-    f'{line[:30]}%8.3f%8.3f%8.3f{line[54:]}\n' if line.startswith('ATOM') else f'{line}\n'
-    for line in lines
-    if line.startswith(('ATOM', 'TER'))
-  ]
-  return remarks, ''.join(records)
-
-
-# What to do about coordinates that do not fit PDB: a structure is always written in it.
-_MOVE = 'move the structure near the origin'
-_CONVERT = 'use .xtc or .h5'
-
-
-def _pdb_frame(template: str, positions: np.ndarray, path: pathlib.Path, remedy: str) -> str:
-  if not (np.min(positions) > -999.999 and np.max(positions) < 9999.999):
-    raise InputError(f'{path}: coordinates beyond -999 to 9999 Å do not fit PDB; {remedy}')
-  return template % tuple(positions.ravel().tolist())

@@ -1,6 +1,7 @@
 """Trajectories: time axis, topology, files and their round trips."""
 
 import dataclasses
+import itertools
 import re
 import struct
 
@@ -12,6 +13,7 @@ import pytest
 
 from tempo_jax import protein as protein_lib
 from tempo_jax import trajectory as trajectory_lib
+from tempo_jax import trajectory_writers
 from tempo_jax.errors import InputError
 from tests import peptides
 
@@ -131,6 +133,23 @@ def test_round_trip(trajectory, tmp_path, suffix, tolerance, times):
   assert [x.name for x in tmp_path.iterdir() if 'partial' in x.name] == []
 
 
+@pytest.mark.parametrize('suffix', FORMATS)
+def test_blocks_make_no_difference(trajectory, tmp_path, suffix):
+  trajectory = dataclasses.replace(trajectory, positions=trajectory.positions[:1], start_ns=0.05)
+  (whole,) = trajectory.save(tmp_path / f'whole{suffix}')
+  cut = tmp_path / f'cut{suffix}'
+  with trajectory_writers.open_file(cut, trajectory.protein, 0.01, 0.05) as file:
+    for first, last in itertools.pairwise((0, 1, 150, 400)):
+      file.append(trajectory.positions[0, first:last])
+  if suffix != '.h5':
+    assert cut.read_bytes() == whole.read_bytes()
+    return
+  one, other = (mdtraj.load(path) for path in (whole, cut))
+  np.testing.assert_array_equal(one.xyz, other.xyz)
+  np.testing.assert_array_equal(one.time, other.time)
+  assert one.topology == other.topology
+
+
 def test_xtc_counts_steps(trajectory, tmp_path):
   (path,) = one_replica(trajectory).save(tmp_path / 'x.xtc')
   with mdtraj.formats.XTCTrajectoryFile(str(path)) as file:
@@ -184,14 +203,14 @@ def test_nothing_is_overwritten_unasked(trajectory, tmp_path, suffix):
 
 def test_a_failure_leaves_no_half_written_file(trajectory, tmp_path, monkeypatch):
   """The second replica fails: neither replaces what was there."""
-  write = trajectory_lib._write_xtc
+  write = trajectory_writers.Writer.append
 
-  def fail(path, trajectory, replica):
-    write(path, trajectory, replica)
-    if replica == 1:
+  def fail(self, positions):
+    write(self, positions)
+    if self.path.stem == 'x_r2':
       raise OSError(28, 'No space left on device')
 
-  monkeypatch.setitem(trajectory_lib._WRITERS, '.xtc', fail)
+  monkeypatch.setattr(trajectory_writers.Writer, 'append', fail)
   (tmp_path / 'x_r1.xtc').write_text('old')
   with pytest.raises(InputError, match=r'cannot write .*x\.xtc: No space left on device'):
     trajectory.save(tmp_path / 'x.xtc', overwrite=True)
@@ -276,7 +295,7 @@ def test_long_chain_ids_get_a_free_letter(tmp_path):
   (tmp_path / 'x.cif').write_text(structure.make_mmcif_document().as_string())
   protein = protein_lib.load_protein(tmp_path / 'x.cif')
   assert protein.chain_ids == ('AB', 'LONG', 'C')
-  assert trajectory_lib.pdb_chain_ids(protein) == ('A', 'B', 'C')
+  assert trajectory_writers.pdb_chain_ids(protein) == ('A', 'B', 'C')
   trajectory_lib.save_structure(tmp_path / 'topology.pdb', protein)
   assert protein_lib.load_protein(tmp_path / 'topology.pdb').chain_ids == ('A', 'B', 'C')
   assert (

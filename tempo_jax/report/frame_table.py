@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ COLUMNS = (
 )
 _DECIMALS = 4
 _BLOCK_ATOMS = 1 << 15  # whose positions are worked on at once: 0.8 MiB as float64
+_BLOCK_ROWS = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,72 +28,96 @@ class FrameTable:
   """One number per frame and column.
 
   Attributes:
-    time_ns: [F] float64, ns.
-    columns: each of `COLUMNS` -> [R, F]; lengths in Å. Where nothing is bonded, the least CA-CA
-      distance is inf and the greatest CA-CA and C-N are -inf.
-    broken: [R, F] bool, frames whose chain has come apart or collapsed (`validity.is_broken`).
+    dt_ns: time from frame to frame, ns.
+    start_ns: time of the first frame, ns.
+    numbers: [F, columns] float64 of every replica, the columns those of `COLUMNS`; lengths in Å.
+      Where nothing is bonded, the least CA-CA distance is inf and the greatest CA-CA and C-N are
+      -inf.
   """
 
-  time_ns: np.ndarray
-  columns: Mapping[str, np.ndarray]
-  broken: np.ndarray
+  dt_ns: float
+  start_ns: float
+  numbers: Sequence[np.ndarray]
 
   @classmethod
   def of(cls, trajectory: trajectory_lib.Trajectory) -> 'FrameTable':
-    """Computes it on the host, in blocks of frames: memory does not grow with them."""
+    """Computes it on the host; no memory grows with the frames but that of the numbers."""
     arrays = trajectory.protein.arrays
     start, bonded = np.asarray(arrays.positions), np.asarray(arrays.bonded)
-    frames = np.asarray(trajectory.positions).reshape(-1, *start.shape)
-    step = max(1, _BLOCK_ATOMS // (4 * len(start)))
-    blocks = [
-      _per_frame(frames[first : first + step], start, bonded)
-      for first in range(0, len(frames), step)
-    ]
-    shape = trajectory.num_replicas, trajectory.num_frames
-    columns = [np.concatenate(parts).reshape(shape) for parts in zip(*blocks, strict=True)]
-    broken = validity.is_broken(*columns[:3])
-    return cls(trajectory.time_ns, dict(zip(COLUMNS, columns, strict=True)), broken)
+    frames = np.asarray(trajectory.positions)
+    numbers = [per_frame(replica, start, bonded) for replica in frames]
+    return cls(trajectory.dt_ns, float(trajectory.time_ns[0]), numbers)
+
+  @property
+  def time_ns(self) -> np.ndarray:
+    """[F] float64, ns."""
+    return self.start_ns + self.dt_ns * np.arange(len(self.numbers[0]))
+
+  def column(self, name: str) -> np.ndarray:
+    """[R, F] float64, one of `COLUMNS`."""
+    return np.stack([numbers[:, COLUMNS.index(name)] for numbers in self.numbers])
+
+  @property
+  def num_frames(self) -> int:
+    """Of all replicas together."""
+    return sum(map(len, self.numbers))
 
   @property
   def broken_percent(self) -> float:
-    """Share of frames with a broken chain, %."""
-    return 100.0 * float(np.mean(self.broken))
+    """Share of frames whose chain has come apart or collapsed (`validity.is_broken`), %."""
+    counts = (np.count_nonzero(validity.is_broken(*part[:, :3].T)) for part in self.numbers)
+    return 100.0 * sum(counts) / self.num_frames
 
   @property
   def clash_percent(self) -> float:
     """Share of frames with a clash, %: the paper's clash ratio (section 9)."""
-    return 100.0 * float(np.mean(self.columns['clashes'] > 0))
+    return 100.0 * np.count_nonzero(self.column('clashes')) / self.num_frames
 
   def write_csv(self, path: str | os.PathLike[str]) -> None:
     """One row per frame; a column `replica`, from 1, where there are several.
 
     A field is empty where nothing is bonded.
     """
-    several = len(self.broken) > 1
+    several, time_ns = len(self.numbers) > 1, self.time_ns
     with open(path, 'w', newline='') as file:
       writer = csv.writer(file, lineterminator='\n')
-      writer.writerow([*(['replica'] if several else []), 'time_ns', *self.columns])
-      for replica in range(len(self.broken)):
-        numbers = zip(*(column[replica].tolist() for column in self.columns.values()), strict=True)
-        for time_ns, row in zip(self.time_ns.tolist(), numbers, strict=True):
-          start = [*([replica + 1] if several else []), f'{time_ns:.10g}']
-          writer.writerow([*start, *map(_field, row)])
+      writer.writerow([*(['replica'] if several else []), 'time_ns', *COLUMNS])
+      for replica, numbers in enumerate(self.numbers):
+        start = [replica + 1] if several else []
+        for first in range(0, len(numbers), _BLOCK_ROWS):
+          rows = slice(first, first + _BLOCK_ROWS)
+          for time, row in zip(time_ns[rows].tolist(), numbers[rows].tolist(), strict=True):
+            writer.writerow([*start, f'{time:.10g}', *map(_field, COLUMNS, row)])
 
 
-def _per_frame(
-  positions: np.ndarray, start: np.ndarray, bonded: np.ndarray
-) -> tuple[np.ndarray, ...]:
-  """One array [F] for each of `COLUMNS`; positions [F, L, 4, 3] Å."""
-  return (
-    *validity.ca_ca_range(positions, bonded),
-    validity.c_n_max(positions, bonded),
-    validity.num_clashes(positions, bonded),
-    flexibility.ca_rmsd(positions, start),
-    flexibility.radius_of_gyration(positions),
-  )
+def per_frame(positions: np.ndarray, start: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+  """The numbers of some frames, computed in blocks of them.
+
+  Args:
+    positions: [F, L, 4, 3] Å.
+    start: [L, 4, 3] Å, what the RMSD refers to.
+    bonded: [L] bool.
+
+  Returns:
+    [F, columns] float64, one column for each of `COLUMNS`.
+  """
+  found = np.empty((len(positions), len(COLUMNS)))
+  step = max(1, _BLOCK_ATOMS // (4 * len(start)))
+  for first in range(0, len(positions), step):
+    rows = slice(first, first + step)
+    frames = positions[rows]
+    columns = (
+      *validity.ca_ca_range(frames, bonded),
+      validity.c_n_max(frames, bonded),
+      validity.num_clashes(frames, bonded),
+      flexibility.ca_rmsd(frames, start),
+      flexibility.radius_of_gyration(frames),
+    )
+    found[rows] = np.stack(columns, axis=-1)
+  return found
 
 
-def _field(number: float | int) -> str:
-  if isinstance(number, int):
-    return str(number)
+def _field(column: str, number: float) -> str:
+  if column == 'clashes':
+    return f'{number:.0f}'
   return f'{number:.{_DECIMALS}f}' if np.isfinite(number) else ''

@@ -7,15 +7,21 @@ import pathlib
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tempo_jax.errors import InputError
 from tempo_jax.report import trajectory_files
 
+FOLDERS = 'structures'
+"""What metadata.json calls the folders of a run that wrote several."""
+
 
 @contextlib.contextmanager
 def output_directory(
-  out: str | os.PathLike[str], ours: re.Pattern[str], overwrite: bool = False
+  out: str | os.PathLike[str],
+  ours: re.Pattern[str],
+  overwrite: bool = False,
+  folders: Collection[str] = (),
 ) -> Iterator[pathlib.Path]:
   """A folder to write into that becomes `out` when the block ends, and is gone when it fails.
 
@@ -27,6 +33,8 @@ def output_directory(
     out: the directory wanted; missing parents are made.
     ours: matches the whole name of every file that may be written.
     overwrite: accept that `out` exists, empty or written by an earlier run.
+    folders: names of the folders in it that will be written, too; metadata.json must list them
+      as `FOLDERS`.
 
   Yields:
     The folder to write into.
@@ -40,7 +48,7 @@ def output_directory(
   staging = None
   try:
     out = out.resolve()
-    replace = _may_replace(out, overwrite)
+    replace = _may_replace(out, overwrite, folders)
     new_parents = [] if replace else [p for p in out.parents if not p.exists()]
     staging = (out if replace else out.parent) / f'.partial_{secrets.token_hex(4)}'
     staging.mkdir(parents=True)
@@ -64,7 +72,7 @@ def output_directory(
         parent.rmdir()
 
 
-def _may_replace(out: pathlib.Path, overwrite: bool) -> bool:
+def _may_replace(out: pathlib.Path, overwrite: bool, folders: Collection[str]) -> bool:
   """Whether there is something to replace."""
   if not out.exists():
     return False
@@ -72,27 +80,46 @@ def _may_replace(out: pathlib.Path, overwrite: bool) -> bool:
     raise InputError(f'--out={out} is a file: give a directory')
   if not overwrite:
     raise InputError(f'--out={out} exists already: choose another, or replace it with --overwrite')
-  if any(out.iterdir()) and not _is_ours(out):
-    raise InputError(
-      f'--out={out} is not an output of tempo_jax, which --overwrite could replace: give another '
-      '--out'
-    )
+  replaced = [out, *(out / name for name in sorted(folders) if (out / name).exists())]
+  for path in replaced:
+    if not path.is_dir() or (any(path.iterdir()) and _metadata(path) is None):
+      raise InputError(
+        f'--out={path} is not an output of tempo_jax, which --overwrite could replace: give '
+        'another --out'
+      )
   return True
 
 
-def _is_ours(out: pathlib.Path) -> bool:
-  """Whether an earlier run wrote it. Others have files named metadata.json, too."""
+def _metadata(folder: pathlib.Path) -> dict | None:
+  """What an earlier run said, if one wrote the folder. Others have a metadata.json, too."""
   try:
-    metadata = json.loads((out / trajectory_files.METADATA).read_text(encoding='utf-8'))
-    return 'tempo_jax' in metadata['versions']
+    metadata = json.loads((folder / trajectory_files.METADATA).read_text(encoding='utf-8'))
+    return metadata if 'tempo_jax' in metadata['versions'] else None
   except (OSError, ValueError, KeyError, TypeError):
-    return False
+    return None
 
 
 def _replace_files(staging: pathlib.Path, out: pathlib.Path, ours: re.Pattern[str]) -> None:
+  earlier = (_metadata(out) or {}).get(FOLDERS, ())
   new = {path.name for path in staging.iterdir()}
-  for name in sorted(new):
-    os.replace(staging / name, out / name)
+  for path in sorted(staging.iterdir()):
+    target = out / path.name
+    if path.is_dir() and target.exists():
+      _replace_files(path, target, ours)
+    else:
+      os.replace(path, target)
   for path in out.iterdir():
-    if path.name not in new and ours.fullmatch(path.name):
+    if path.name in new:
+      continue
+    if ours.fullmatch(path.name) and not path.is_dir():
       path.unlink()
+    elif path.name in earlier and path.is_dir() and _metadata(path) is not None:
+      _remove_files(path, ours)
+
+
+def _remove_files(folder: pathlib.Path, ours: re.Pattern[str]) -> None:
+  for path in folder.iterdir():
+    if ours.fullmatch(path.name):
+      path.unlink()
+  with contextlib.suppress(OSError):  # something else is in it
+    folder.rmdir()

@@ -24,8 +24,8 @@ def trajectory_page(
   """The HTML document.
 
   Args:
-    trajectory: what was sampled.
-    frames: its numbers per frame.
+    trajectory: what was sampled, or evenly picked frames of it.
+    frames: numbers of every frame.
     settings: name -> value, shown as a table.
 
   Raises:
@@ -34,9 +34,10 @@ def trajectory_page(
   plots.require()
   protein = trajectory.protein
   shown = _conformations(trajectory)
+  picked = _picked(trajectory, frames)
   sections = [
     page.section('In short', page.table(_numbers(trajectory, frames))),
-    page.section('The trajectory in 3-D', shown.viewer),
+    page.section('The trajectory in 3-D', *picked, shown.viewer),
     page.section(
       'Motion',
       _over_time(
@@ -89,6 +90,23 @@ def trajectory_page(
   return page.page(f'{protein.name}: sampled trajectory', sections, head=viewer.head())
 
 
+def _picked(trajectory: trajectory_lib.Trajectory, frames: frame_table.FrameTable) -> list[str]:
+  """Says that not all frames are shown, if so."""
+  num_frames = len(frames.time_ns)
+  if trajectory.num_frames == num_frames:
+    return []
+  every = -(-num_frames // trajectory.num_frames)
+  return [
+    page.listing(
+      [
+        f'Of the {num_frames:,} frames of each trajectory this page holds {trajectory.num_frames:,}'
+        f', evenly picked (one of {every:,}): in 3-D, conformations, fluctuation and pairwise RMSD '
+        'are of these; RMSD to the start, radius of gyration and validity of all.'
+      ]
+    )
+  ]
+
+
 def _conformations(trajectory: trajectory_lib.Trajectory) -> protein_section.ProteinSection:
   """What a report on a comparison shows too, of evenly picked frames if there are many."""
   step = -(-trajectory.num_frames // _MAX_FRAMES)
@@ -122,15 +140,14 @@ def _numbers(
   trajectory: trajectory_lib.Trajectory, frames: frame_table.FrameTable
 ) -> dict[str, str]:
   protein = trajectory.protein
-  rmsd = frames.columns['rmsd_to_start_A']
-  gyration = frames.columns['radius_of_gyration_A']
+  rmsd = frames.column('rmsd_to_start_A')
+  gyration = frames.column('radius_of_gyration_A')
   numbers = {
     'residues': str(protein.num_residues),
     'chains': str(protein.num_chains),
     'trajectories': str(trajectory.num_replicas),
-    'frames of each': str(trajectory.num_frames),
-    'time': f'{trajectory.time_ns[0]:g} to {trajectory.time_ns[-1]:g} ns, '
-    f'{trajectory.dt_ns:g} ns apart',
+    'frames of each': str(len(frames.time_ns)),
+    'time': f'{frames.time_ns[0]:g} to {frames.time_ns[-1]:g} ns, {frames.dt_ns:g} ns apart',
     'RMSD to start': f'{rmsd.mean():.2f} Å on average, {rmsd.max():.2f} Å at most',
     'radius of gyration': f'{gyration.mean():.2f} ± {gyration.std():.2f} Å',
     'frames with a broken chain': f'{frames.broken_percent:.1f} %',
@@ -161,7 +178,7 @@ def _over_time(
   caption: str,
   limits: tuple[float, ...] = (),
 ) -> str:
-  curves = np.stack([frames.columns[name] for name in columns], axis=1)  # [R, columns, F]
+  curves = np.stack([frames.column(name) for name in columns], axis=1)  # [R, columns, F]
   figure = plots.lines(
     frames.time_ns, _replicas(curves), x_label='time (ns)', y_label=y_label, limits=limits
   )

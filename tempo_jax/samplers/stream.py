@@ -13,9 +13,11 @@ import numpy as np
 from tempo_jax import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, ensemble
 
-_BLOCK_BYTES = 1 << 26
+_BLOCK_BYTES = {'cpu': 1 << 23}
+_BLOCK_BYTES_ACCELERATOR = 1 << 26
 """Of the positions of a block: enough frames to keep a device busy, and few enough to hold twice,
-since one block is computed while another is written."""
+since one block is computed while another is written. On a CPU a block is seconds of work, which
+nothing interrupts."""
 _FRAME_BYTES = 4 * 4 * 3
 """Per residue: four atoms, float32."""
 
@@ -34,7 +36,7 @@ class Job:
 
 
 def block_frames(config: Any, num_frames: int, num_jobs: int, length: int) -> int:
-  """Frames of each block: all, or parts of equal size that fit into `_BLOCK_BYTES`.
+  """Frames of each block: all, or parts of equal size that fit into so many bytes.
 
   Args:
     config: the model's configuration.
@@ -43,7 +45,8 @@ def block_frames(config: Any, num_frames: int, num_jobs: int, length: int) -> in
     length: padded residues.
   """
   whole = coarse_to_fine.frames_per_block(config)
-  most = max(1, _BLOCK_BYTES // (num_jobs * length * _FRAME_BYTES * whole))
+  block_bytes = _BLOCK_BYTES.get(jax.default_backend(), _BLOCK_BYTES_ACCELERATOR)
+  most = max(1, block_bytes // (num_jobs * length * _FRAME_BYTES * whole))
   units = -(-num_frames // whole)
   if units <= most:
     return num_frames

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import flags
 
 from tempo_jax import model as model_lib
@@ -38,15 +39,34 @@ def compile_once(monkeypatch):
   return compiled
 
 
+class Shaken:
+  """Stands in for `stream.Stream`, without a network: the atoms of the start wander at random."""
+
+  compile_seconds = 0.01
+
+  def __init__(self, proteins, num_frames, jobs, seed, block=4):
+    self._proteins, self._num_frames, self._jobs = proteins, num_frames, jobs
+    self._seed, self._block = seed, block
+
+  def __iter__(self):
+    for job in self._jobs:
+      start = np.asarray(self._proteins[job.protein].arrays.positions)
+      rng = np.random.default_rng((self._seed, job.protein, job.replica))
+      noise = rng.normal(size=(self._num_frames, *start.shape)).astype(np.float32)
+      frames = start + np.float32(0.05) * np.cumsum(noise, axis=0)
+      for first in range(0, self._num_frames, self._block):
+        yield job, jnp.asarray(frames[first : first + self._block]), first
+
+
 def shake_instead(monkeypatch):
-  """Replaces the network: the atoms of the start wander at random."""
+  """Replaces the network of `experiments.sample`; the list of what it was asked for."""
+  asked = []
 
-  def sampler(self, num_frames, num_replicas=1, segment_batch_size=None):
-    def sample(params, protein, rng, temperature_K):
-      start = jnp.asarray(protein.positions)
-      noise = jax.random.normal(rng, (num_replicas, num_frames, *start.shape))
-      return start[None, None] + 0.05 * jnp.cumsum(noise, axis=1)
+  def stream(self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes):
+    *batch_sizes, jobs = sizes
+    asked.append((num_frames, num_replicas, *batch_sizes))
+    seed = int(jax.random.key_data(rng)[-1])
+    return Shaken(proteins, num_frames, jobs, seed)
 
-    return jax.jit(sample)
-
-  monkeypatch.setattr(model_lib.Model, 'sampler', sampler)
+  monkeypatch.setattr(model_lib.Model, 'stream', stream)
+  return asked

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import sample
+from experiments import outputs, sample
 from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
-from tempo_jax import trajectory as trajectory_lib
+from tempo_jax import trajectory_writers
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import backbone
-from tempo_jax.report import provenance
+from tempo_jax.report import provenance, trajectory_files
 from tests import peptides
 from tests.experiments import commands
 
@@ -51,8 +51,6 @@ def structure(tmp_path):
 def run(tmp_path, model_dir, structure, monkeypatch):
   """run('--seed=1', ...): samples 5 frames into tmp_path/out without a network; the directory."""
   commands.shake_instead(monkeypatch)
-  shake = model_lib.Model.sampler
-  monkeypatch.setattr(model_lib.Model, 'sampler', lambda self, *sizes: shake(self, *sizes[:3]))
 
   def run_sample(*args):
     start = (f'--structure={structure}', f'--model={model_dir}', f'--out={tmp_path}/out')
@@ -130,6 +128,7 @@ def test_metadata_tells_how_it_came_about(run, model_dir, structure, tmp_path):
     'report': False,
     'overwrite': False,
     'passes': None,
+    'precision': None,
     'segment_batch_size': None,
     'replica_batch_size': None,
   }
@@ -203,19 +202,15 @@ def test_warns_of_a_temperature_that_the_model_does_not_know(
 
 
 def test_batch_sizes_reach_the_sampler_and_are_named_when_memory_runs_out(run, monkeypatch):
-  given = []
+  asked = commands.shake_instead(monkeypatch)
 
-  def exhausted(*args):
+  def exhausted(self):
     raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: 9 GB')
 
-  def sampler(self, *sizes):
-    given.append(sizes)
-    return jax.jit(exhausted)
-
-  monkeypatch.setattr(model_lib.Model, 'sampler', sampler)
+  monkeypatch.setattr(commands.Shaken, '__iter__', exhausted)
   with pytest.raises(InputError, match='lower --replica_batch_size or --segment_batch_size, or'):
     run('--num_replicas=3', '--segment_batch_size=4', '--replica_batch_size=2')
-  assert given == [(5, 3, 4, 2)]
+  assert asked == [(5, 3, 4, 2)]
 
 
 def test_a_start_that_does_not_fit_pdb_is_moved(run, structure, tmp_path):
@@ -226,18 +221,20 @@ def test_a_start_that_does_not_fit_pdb_is_moved(run, structure, tmp_path):
     run(f'--structure={tmp_path}/far.cif')
 
 
-def test_a_report_is_written_when_asked_for(run):
+def test_a_report_is_written_when_asked_for(run, monkeypatch):
   pytest.importorskip('matplotlib')
+  monkeypatch.setattr(trajectory_files, '_PICKED_FRAMES', 3)
   out = run('--report')
   assert names(out) == FILES | {'trajectory.xtc', 'report.html'}
   text = (out / 'report.html').read_text()
-  for said in ('pair: sampled trajectory', 'left out: A:9 ACE', 'segment_batch_size', 'seed'):
+  picked = 'Of the 5 frames of each trajectory this page holds 3, evenly picked (one of 2)'
+  for said in ('pair: sampled trajectory', picked, 'left out: A:9 ACE', 'segment_batch_size'):
     assert said in text
 
 
 def test_an_existing_output_is_refused_before_any_computing(run, tmp_path, monkeypatch):
   (tmp_path / 'out').mkdir()
-  monkeypatch.setattr(model_lib.Model, 'sampler', None)
+  monkeypatch.setattr(model_lib.Model, 'stream', None)
   with pytest.raises(InputError, match=r'--out=.*/out exists already.*--overwrite'):
     run()
   assert names(tmp_path / 'out') == set()
@@ -246,7 +243,7 @@ def test_an_existing_output_is_refused_before_any_computing(run, tmp_path, monke
 def test_a_folder_of_others_is_not_overwritten(run, tmp_path, monkeypatch):
   (tmp_path / 'out').mkdir()
   (tmp_path / 'out' / 'trajectory.xtc').write_text('precious')
-  monkeypatch.setattr(model_lib.Model, 'sampler', None)
+  monkeypatch.setattr(model_lib.Model, 'stream', None)
   with pytest.raises(InputError, match='is not an output of tempo_jax'):
     run('--overwrite')
   assert (tmp_path / 'out' / 'trajectory.xtc').read_text() == 'precious'
@@ -265,11 +262,11 @@ def test_a_failure_midway_leaves_everything_as_it_was(run, tmp_path, monkeypatch
     run('--seed=1')
   before = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
 
-  def full(self, path):
-    path.write_bytes(b'half')
+  def full(self, positions):
+    self.path.write_bytes(b'half')
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-  monkeypatch.setattr(trajectory_lib.Trajectory, 'save', full)
+  monkeypatch.setattr(trajectory_writers.Writer, 'append', full)
   with pytest.raises(InputError, match=r'cannot write .*/out: No space left on device'):
     run('--overwrite' if overwrite else '--nooverwrite')
   assert {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()} == before
@@ -277,13 +274,79 @@ def test_a_failure_midway_leaves_everything_as_it_was(run, tmp_path, monkeypatch
 
 
 def test_a_model_that_runs_off_is_one_line(run, tmp_path, monkeypatch):
-  def sampler(self, *sizes):
-    return jax.jit(lambda params, protein, rng, temperature: jnp.full((1, 5, 16, 4, 3), jnp.inf))
+  shake = commands.Shaken.__iter__
 
-  monkeypatch.setattr(model_lib.Model, 'sampler', sampler)
-  with pytest.raises(InputError, match='ran off to infinity at frame 1 of 5'):
-    run()
+  def run_off(self):
+    for job, positions, first in shake(self):
+      yield (
+        job,
+        jnp.where(np.arange(len(positions))[:, None, None, None] > 2, np.inf, positions),
+        first,
+      )
+
+  monkeypatch.setattr(commands.Shaken, '__iter__', run_off)
+  with pytest.raises(InputError, match='ran off to infinity at frame 4 of 13'):
+    run('--num_frames=13')
   assert not (tmp_path / 'out').exists()
+
+
+def test_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
+  shake = commands.Shaken.__iter__
+
+  def stop(self):
+    yield next(shake(self))
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(commands.Shaken, '__iter__', stop)
+  with pytest.raises(KeyboardInterrupt):
+    run()
+  assert names(tmp_path) == {'pair.pdb'}
+
+
+def test_long_runs_tell_how_far_they_are(run, monkeypatch, capsys):
+  monkeypatch.setattr(outputs, '_SECONDS_BETWEEN_LINES', 0.0)
+  run('--num_frames=11', '--num_replicas=2')
+  lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('frame ')]
+  assert [line.split(',')[0] for line in lines] == [
+    f'frame {n} of 22' for n in (4, 8, 11, 15, 19, 22)
+  ]
+  assert all(line.endswith(' frames/s') for line in lines)
+
+
+def test_several_structures_get_a_folder_each(run, structure, tmp_path, capsys):
+  other = tmp_path / 'other' / 'pair.pdb'
+  other.parent.mkdir()
+  other.write_text(peptides.peptide(chain='A'))
+  alone = run('--num_replicas=2', f'--out={tmp_path}/alone')
+  out = run(f'--structure={structure},{other}', '--num_replicas=2', '--report')
+  assert names(out) == {'pair', 'pair_2', 'metadata.json'}
+  files = FILES | {'trajectory_r1.xtc', 'trajectory_r2.xtc'}
+  for name, residues in (('pair', 16), ('pair_2', 8)):
+    assert names(out / name) == files | {'report.html'}
+    traj = mdtraj.load(out / name / 'trajectory_r2.xtc', top=out / name / 'topology.pdb')
+    assert (traj.n_frames, traj.n_residues) == (5, residues)
+    assert json.loads((out / name / 'metadata.json').read_text())['num_residues'] == residues
+  for name in files - {'metadata.json'}:
+    assert (out / 'pair' / name).read_bytes() == (alone / name).read_bytes()
+  data = json.loads((out / 'metadata.json').read_text())
+  assert data['structures'] == {'pair': str(structure), 'pair_2': str(other)}
+  assert 'pair_2: validity: ' in capsys.readouterr().out
+  # Another run replaces what it wrote, and no more.
+  (out / 'pair' / 'notes').write_text('mine')
+  run('--overwrite')
+  assert names(out) == FILES | {'trajectory.xtc', 'pair'}
+  assert names(out / 'pair') == {'notes'}
+  with pytest.raises(InputError, match=r'/out/pair is not an output of tempo_jax'):
+    run(f'--structure={structure},{other}', '--overwrite')
+
+
+def test_a_bad_structure_among_several_is_refused_before_any_computing(
+  run, structure, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(model_lib.Model, 'stream', None)
+  with pytest.raises(InputError, match='no such structure file: nowhere'):
+    run(f'--structure={structure},nowhere.pdb')
+  assert names(tmp_path) == {'pair.pdb'}
 
 
 @pytest.mark.parametrize(
@@ -299,7 +362,7 @@ def test_a_model_that_runs_off_is_one_line(run, tmp_path, monkeypatch):
 )
 def test_a_mistake_is_one_line_before_any_computing(run, tmp_path, monkeypatch, args, message):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(model_lib.Model, 'sampler', None)
+  monkeypatch.setattr(model_lib.Model, 'stream', None)
   with pytest.raises(InputError, match=message) as error:
     run(*args)
   assert '\n' not in str(error.value)
@@ -308,7 +371,7 @@ def test_a_mistake_is_one_line_before_any_computing(run, tmp_path, monkeypatch, 
 
 def test_a_report_without_matplotlib_is_refused_before_any_computing(run, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
-  monkeypatch.setattr(model_lib.Model, 'sampler', None)
+  monkeypatch.setattr(model_lib.Model, 'stream', None)
   with pytest.raises(InputError, match=r'pip install tempo_jax\[report\]'):
     run('--report')
   assert not (tmp_path / 'out').exists()

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import re
 
@@ -75,6 +76,32 @@ def test_overwrites_its_own_files_only(tmp_path):
   assert not (out / 'result').exists()
   write(out, overwrite=True)
   assert tree(tmp_path) == {**WRITTEN, 'out/result': 'new', 'out/notes': 'mine'}
+
+
+def write_folders(out, *names):
+  with staging.output_directory(out, OURS, overwrite=out.exists(), folders=names) as folder:
+    for name in names:
+      (folder / name).mkdir()
+      for file in ('result', 'metadata.json'):
+        (folder / name / file).write_text(METADATA)
+    metadata = METADATA.replace('}}', f'}}, "structures": {json.dumps(dict.fromkeys(names))}}}')
+    (folder / 'metadata.json').write_text(metadata)
+
+
+def test_overwrites_its_own_folders_only(tmp_path):
+  out = tmp_path / 'out'
+  write_folders(out, 'a', 'b', 'c')
+  write(out / 'other')
+  (out / 'b' / 'notes').write_text('mine')
+  before = tree(out / 'other')
+  write_folders(out, 'a', 'd')
+  assert set(tree(out)) == {
+    *('metadata.json', 'a', 'a/result', 'a/metadata.json', 'd', 'd/result', 'd/metadata.json'),
+    *('b', 'b/notes', 'other', 'other/result', 'other/metadata.json'),
+  }
+  assert tree(out / 'other') == before
+  with pytest.raises(InputError, match=r'/out/b is not an output of tempo_jax'):
+    write_folders(out, 'b')
 
 
 @pytest.mark.parametrize('metadata', [None, '{}', '[1]', 'half {', '{"versions": {"other": "1"}}'])

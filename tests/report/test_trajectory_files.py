@@ -8,7 +8,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempo_jax import trajectory as trajectory_lib
+from tempo_jax import trajectory_writers
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import backbone
 from tempo_jax.report import frame_table, trajectory_files
@@ -71,8 +71,8 @@ def test_memory_does_not_grow_with_the_frames(trajectory_of):
     tracemalloc.stop()
   assert peak < trajectory.positions.nbytes / 2
   short = dataclasses.replace(trajectory, positions=trajectory.positions[1:, 9_998:])
-  for name, values in frame_table.FrameTable.of(short).columns.items():
-    np.testing.assert_array_equal(frames.columns[name][1, 9_998:], values[0], err_msg=name)
+  (numbers,) = frame_table.FrameTable.of(short).numbers
+  np.testing.assert_array_equal(frames.numbers[1][9_998:], numbers)
 
 
 def test_a_field_is_empty_where_nothing_is_bonded(trajectory_of, tmp_path):
@@ -111,38 +111,100 @@ def test_idealised_keeps_ca_and_gives_ideal_bonds(trajectory_of):
   assert np.abs(ideal - protein.arrays.positions).max() < 0.5
 
 
+def spoil(monkeypatch, change):
+  """What is written is changed on its way."""
+  append = trajectory_writers.Writer.append
+  monkeypatch.setattr(
+    trajectory_writers.Writer, 'append', lambda self, x: append(self, change(x.copy()))
+  )
+
+
 @pytest.mark.parametrize('extension', trajectory_files.FORMATS)
 def test_a_file_that_lost_frames_is_noticed(trajectory_of, tmp_path, monkeypatch, extension):
-  save = trajectory_lib.Trajectory.save
-
-  def save_less(self, path):
-    return save(dataclasses.replace(self, positions=self.positions[:, :-1]), path)
-
-  monkeypatch.setattr(trajectory_lib.Trajectory, 'save', save_less)
+  spoil(monkeypatch, lambda positions: positions[:-1])
   with pytest.raises(InputError, match=rf'trajectory.{extension} holds 4 of 5 frames'):
     trajectory_files.write(tmp_path, trajectory_of(), extension)
 
 
-def test_a_file_with_other_numbers_is_noticed(trajectory_of, tmp_path, monkeypatch):
-  save = trajectory_lib.Trajectory.save
+def moved(positions):
+  return positions + 0.1
 
-  def save_other(self, path):
-    return save(dataclasses.replace(self, positions=self.positions + 0.1), path)
 
-  monkeypatch.setattr(trajectory_lib.Trajectory, 'save', save_other)
+def zeroed(positions):
+  positions[-1] = 0.0
+  return positions
+
+
+def one_atom_off(positions):
+  positions[3, 7, 3, 2] += 2.0
+  return positions
+
+
+def swapped(positions):
+  return positions[::-1]
+
+
+@pytest.mark.parametrize('change', [moved, zeroed, one_atom_off, swapped])
+def test_a_file_with_other_numbers_is_noticed(trajectory_of, tmp_path, monkeypatch, change):
+  spoil(monkeypatch, change)
   with pytest.raises(InputError, match=r'trajectory.xtc was not written correctly'):
     trajectory_files.write(tmp_path, trajectory_of(), 'xtc')
 
 
+def test_a_file_that_lost_its_end_is_noticed(trajectory_of, tmp_path):
+  """The disk was full, and nobody said so."""
+  trajectory = trajectory_of(frames=250)
+  outline = trajectory_files.Outline.of(trajectory, 'xtc')
+  file = trajectory_files.ReplicaFile(tmp_path, outline, 0)
+  file.append(trajectory.positions[0])
+  close = file._writer.close
+
+  def close_and_cut():
+    close()
+    path = tmp_path / 'trajectory.xtc'
+    path.write_bytes(path.read_bytes()[:-700])
+
+  file._writer.close = close_and_cut
+  with pytest.raises(InputError, match=r'trajectory.xtc'):
+    file.close()
+
+
 def test_a_writer_that_fails_is_one_line(trajectory_of, tmp_path, monkeypatch):
-  def fail(self, path):
+  def fail(positions):
     raise RuntimeError('XTC write error: 7')
 
-  monkeypatch.setattr(trajectory_lib.Trajectory, 'save', fail)
+  spoil(monkeypatch, fail)
   with pytest.raises(
     InputError, match=r'cannot write .*disk full\? \(RuntimeError: XTC write error'
   ):
     trajectory_files.write(tmp_path, trajectory_of(), 'xtc')
+
+
+@pytest.mark.parametrize('extension', trajectory_files.FORMATS)
+def test_blocks_of_replicas_by_turns(trajectory_of, tmp_path, monkeypatch, extension):
+  """As they come from a sampler; and what a report is drawn from is read back."""
+  trajectory = trajectory_of(replicas=2, frames=230)
+  whole = tmp_path / 'whole'
+  whole.mkdir()
+  frames = trajectory_files.write(whole, trajectory, extension)
+  outline = trajectory_files.Outline.of(trajectory, extension)
+  files = [trajectory_files.ReplicaFile(tmp_path, outline, k) for k in range(2)]
+  for first in range(0, 230, 46):
+    for file, positions in zip(files, trajectory.positions, strict=True):
+      file.append(positions[first : first + 46])
+  for file in files:
+    file.close()
+  found = trajectory_files.join_frames(tmp_path, outline)
+  assert (found.broken_percent, found.clash_percent) == (
+    frames.broken_percent,
+    frames.clash_percent,
+  )
+  assert (tmp_path / 'frames.csv').read_bytes() == (whole / 'frames.csv').read_bytes()
+  assert not list(tmp_path.glob('.frames*'))
+  monkeypatch.setattr(trajectory_files, '_PICKED_FRAMES', 77)
+  picked = trajectory_files.picked(tmp_path, outline)
+  np.testing.assert_allclose(picked.positions, trajectory.positions[:, ::3], atol=0.0051)
+  np.testing.assert_allclose(picked.time_ns, trajectory.time_ns[::3])
 
 
 def test_positions_may_live_on_a_device(trajectory_of, tmp_path):

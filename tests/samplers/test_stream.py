@@ -94,10 +94,13 @@ def test_work_is_split_over_the_devices(monkeypatch):
   ('num_frames', 'num_jobs', 'length', 'count'),
   [(400, 1, 64, 1), (7, 64, 64, 1), (100_000, 1, 256, 19), (50, 10_000, 4096, 4)],
 )
-def test_blocks_are_alike_and_fit(num_frames, num_jobs, length, count):
+def test_blocks_are_alike_and_fit(monkeypatch, num_frames, num_jobs, length, count):
+  on_cpu = stream.block_frames(START, num_frames, num_jobs, length)
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   size = stream.block_frames(START, num_frames, num_jobs, length)
   assert size == num_frames or size % WHOLE == 0
   # What the last computes too much is less than a coarse pass per block.
   assert count == -(-num_frames // size)
   assert size * count - num_frames < WHOLE * count
   assert size == WHOLE or size * num_jobs * length * 48 <= 2**26
+  assert on_cpu in (size, WHOLE) or 2**22 < on_cpu * num_jobs * length * 48 <= 2**23

@@ -1,0 +1,130 @@
+"""The data card of our own simulations: what is in data_prep/simulated, read from its files."""
+
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from data_prep import simulation_checkpoint
+from data_prep.training_systems import SYSTEMS
+from tempo_jax import whole_file
+
+_TEXT = """\
+# Molecular dynamics of small proteins, simulated by us
+
+{summary}
+
+Written by `python -m data_prep.default_training_data --card`: do not edit.
+
+- Made by `data_prep.simulate`: AMBER ff14SB, OBC2 implicit solvent without salt or cutoff, Langevin
+  dynamics (1/ps), hydrogens of 3 amu, time steps of 4 fs, 50 ps of equilibration that are not kept.
+- Replicas are {shortest:g} to {longest:g} ns long and begin from the same structure: they show
+  motion about the start, and of the smallest ones folding and unfolding, but no equilibrium.
+  Motion is faster than in water, since the only friction is the thermostat's.
+- cln025 and 2jof at 320 K were made by an earlier script with the same settings.
+- Licence of the trajectories: that of this repository (Apache-2.0). The structure files of others
+  that they start from are not here; the table says whose they are. Those of Tsuboyama et al. are
+  designs of the mega-scale data set (Nature 2023, 620, 434).
+
+## What there is
+
+{table}
+
+NAME.pdb is the topology of the XTC files: heavy atoms of protein and caps at t = 0 of replica 1.
+NAME_R1.xtc has a frame every 10 ps, the first at 10 ps; NAME_R1.json has all parameters and seeds.
+Longer replicas take the place of shorter ones: their frames so far stay the same.
+
+## Related proteins
+
+For a split: gb1_hairpin (protein G, 41-56) is like the last 16 residues of nug2; aaqaa3 and fs are
+both alanine-rich helices; ehee0053 and eehee1049 are designs of the same kind.
+
+## Into a store
+
+```bash
+for RECORD in data_prep/simulated/*/*_R1.json; do
+  STEM=${{RECORD%_R1.json}}
+  python -m data_prep.trajectories --topology=$STEM.pdb --store=STORE \\
+    --trajectories=$(ls ${{STEM}}_R*.xtc | paste -sd,) \\
+    --temperature_K=$(grep -o '"temperature_K": [0-9.]*' $RECORD | cut -d' ' -f2)
+done
+```
+
+## More of it
+
+```bash
+pip install -e '.[simulate]'
+python -m data_prep.default_training_data --seed=1 --out=runs/more_data --max_minutes=90
+python -m data_prep.default_training_data --card
+```
+
+The first command starts from the NAME.pdb here, or anew from the sequence; it goes on when called
+again, and numbers its replicas after those that are here. Making these very replicas longer needs
+the --out that they were made in, with its checkpoints. `--list` shows the table of what is run.
+"""
+
+
+def write(simulated: pathlib.Path) -> None:
+  """Writes README.md into the directory.
+
+  Args:
+    simulated: with NAME/NAME_R1.json, ...
+  """
+  whole_file.write_text(simulated / 'README.md', render(simulated))
+
+
+def render(simulated: pathlib.Path) -> str:
+  """The card of a directory with NAME/NAME_R1.json, ... and their trajectories."""
+  folders = {}
+  for folder in sorted(path for path in simulated.iterdir() if path.is_dir()):
+    records = [simulation_checkpoint.read_json(file) for file in folder.glob('*_R*.json')]
+    if records:
+      folders[folder] = records
+  every = [record for records in folders.values() for record in records]
+  if not every:
+    return _TEXT.format(summary='Nothing yet.', table='', shortest=0.0, longest=0.0)
+  lengths = [record['length_ns'] for record in every]
+  size = sum(_size(folder) for folder in folders) / 2**20
+  proteins = {record['name'] for record in every}
+  by_name = {system.name: len(system.sequence) for system in SYSTEMS}
+  residues = [by_name.get(record['name'], record['n_residues']) for record in every]
+  summary = (
+    f'{len(proteins)} proteins, {len(every)} replicas, {sum(lengths):.1f} ns, '
+    f'{sum(record["n_frames"] for record in every)} frames, {size:.1f} MiB; '
+    f'{min(residues)} to {max(residues)} residues.'
+  )
+  return _TEXT.format(
+    summary=summary, table=_table(folders), shortest=min(lengths), longest=max(lengths)
+  )
+
+
+def _table(folders: dict[pathlib.Path, list[dict[str, Any]]]) -> str:
+  systems = {system.name: system for system in SYSTEMS}
+  header = ('folder', 'residues', 'fold', 'K', 'replicas', 'ns', 'frames', 'MiB', 'start')
+  rows = []
+  for folder, records in folders.items():
+    first = records[0]
+    system = systems.get(first['name'])
+    rows.append(
+      (
+        folder.name,
+        len(system.sequence) if system else first['n_residues'],
+        system.fold if system else '',
+        f'{first["temperature_K"]:g}',
+        len(records),
+        f'{sum(record["length_ns"] for record in records):.2f}',
+        sum(record['n_frames'] for record in records),
+        f'{_size(folder) / 2**20:.2f}',
+        system.source if system else first.get('source_file', ''),
+      )
+    )
+  # Small ones first; a protein's temperatures together.
+  rows.sort(key=lambda row: (row[1], row[0]))
+  return '\n'.join(map(_line, [header, ['---'] * len(header), *rows]))
+
+
+def _line(cells: Iterable[object]) -> str:
+  return '| ' + ' | '.join(map(str, cells)) + ' |'
+
+
+def _size(folder: pathlib.Path) -> int:
+  return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())

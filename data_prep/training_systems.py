@@ -1,0 +1,337 @@
+"""The systems of `data_prep.default_training_data`, and the structures that they start from."""
+
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+
+import gemmi
+import numpy as np
+
+from tempo_jax.errors import InputError
+
+# phi and psi in degrees, repeated along the chain.
+_CONFORMATIONS = {
+  'helix': [(-63.0, -42.0)],
+  'extended': [(-75.0, 145.0)],  # polyproline II
+  'coil': [(-75.0, 145.0), (-120.0, 130.0), (-75.0, 145.0), (-65.0, -40.0), (-120.0, 130.0)],
+}
+_CAPS = {'ACE': ('CH3', 'C', 'O'), 'NME': ('N', 'C')}
+# The atoms that a backbone has where a cap has others.
+_BACKBONE = {'ACE': ('CA', 'C', 'O'), 'NME': ('N', 'CA')}
+
+_BIOEMU = 'bioemu_benchmarks/assets/folding_free_energies_benchmark_0.1/folding_free_energies'
+_WILDTYPES = f'{_BIOEMU}/reference_wildtypes'
+_PDB_IN_BIOEMU = 'bioemu-benchmarks 0.0.2.post1 (PyPI, CDLA-Permissive-2.0); PDB entry, CC0'
+_DESIGN_IN_BIOEMU = (
+  'bioemu-benchmarks 0.0.2.post1 (PyPI, CDLA-Permissive-2.0); Tsuboyama et al. 2023, CC-BY-4.0'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+  """A protein, and how much of it is simulated.
+
+  Attributes:
+    name: of its folder and files.
+    sequence: one-letter codes, without caps.
+    fold: in words.
+    source: of the start, with its licence.
+    file: of the start, below one of the directories that the user gives; '' if it is built.
+    chain: author's id in the file; '' is the first.
+    build: conformation that the start is built in, see `build_backbone`; '' if it is read.
+    capped: whether the ends are ACE and NME, of a start that is built.
+    lengths_ns: of each replica at the main temperature, in passes over all systems.
+    num_replicas: at the main temperature.
+    temperatures_K: others, one replica each.
+    temperature_length_ns: of these replicas.
+    first_pass: passes over the other systems that come before its own first.
+    committed: simulated earlier; its files in the repository are left as they are.
+  """
+
+  name: str
+  sequence: str
+  fold: str
+  source: str
+  file: str = ''
+  chain: str = ''
+  build: str = ''
+  capped: bool = False
+  lengths_ns: tuple[float, ...] = (0.5, 1.0, 2.0)
+  num_replicas: int = 2
+  temperatures_K: tuple[float, ...] = ()  # noqa: N815  (K is kelvin)
+  temperature_length_ns: float = 0.5
+  first_pass: int = 0
+  committed: bool = False
+
+
+_MIDDLE = (0.2, 0.5, 1.0)
+_LARGE = (0.1, 0.2, 0.4)
+
+SYSTEMS = (
+  System(
+    'cln025',
+    'YYDPETGTWY',
+    'beta hairpin',
+    'torchmd-net (MIT)',
+    committed=True,
+  ),
+  System(
+    '2jof',
+    'DAYAQWLKDGGPSSGRPPPS',
+    'Trp-cage: helix, 3-10 helix, polyproline',
+    'PDB 2JOF, CC0 (two-for-one-diffusion, MIT)',
+    temperatures_K=(350.0,),
+    committed=True,
+  ),
+  System(
+    '6a5j',
+    'IKKILSKIKKLLK',
+    'helix',
+    'PDB 6A5J, CC0 (moleculekit)',
+    file='openmm_implicit/6a5j/6a5j.pdb',
+  ),
+  System(
+    'gb1_hairpin',
+    'GEWTYDDATKTFTVTE',
+    'beta hairpin',
+    f'residues 41-56 of 1PGA; {_PDB_IN_BIOEMU}',
+    file=f'{_WILDTYPES}/1PGA_V39S.pdb',
+    temperatures_K=(300.0, 350.0, 400.0),
+  ),
+  System(
+    'aaqaa3',
+    'AAQAAAAQAAAAQAA',
+    'helix and coil',
+    'built: helix',
+    build='helix',
+    capped=True,
+    temperatures_K=(300.0, 350.0, 400.0),
+  ),
+  System(
+    'abeta21_30',
+    'AEDVGSNKGA',
+    'coil with a turn',
+    'built: polyproline II',
+    build='extended',
+  ),
+  System(
+    'angiotensin_I',
+    'DRVYIHPFHL',
+    'coil',
+    'built: polyproline II',
+    build='extended',
+  ),
+  System(
+    'fs',
+    'AAAAAAAARAAAARAAAARAA',
+    'helix and coil',
+    'built: helix',
+    build='helix',
+    capped=True,
+  ),
+  System(
+    'rs1',
+    'GAMGPSYGRSRSRSRSRSRSRSRS',
+    'disordered',
+    'built: mixed torsions',
+    build='coil',
+    lengths_ns=(0.5, 1.0),
+  ),
+  System(
+    'hp35',
+    'LSDEDFKAVFGMTRSAFANLPLWKQQHLKKEKGLF',
+    'three helices (villin headpiece)',
+    'OpenMM (MIT), app/data/test.pdb',
+    file='openmm_implicit/hp35/hp35.pdb',
+    lengths_ns=_MIDDLE,
+  ),
+  System(
+    '2m9i',
+    'KLPPGWEKRMFRSNGTVYYFNHITNASQFERPSG',
+    'three-stranded sheet (WW domain)',
+    f'2M9I; {_PDB_IN_BIOEMU}',
+    file='openmm_implicit/2m9i/2m9i.pdb',
+    lengths_ns=_MIDDLE,
+  ),
+  System(
+    'ehee0053',
+    'TYTFKVDNKDQAKKAAKWAKKLGLSFQIEKHGDTFKITVQ',
+    'strand, helix, two strands (designed)',
+    f'EHEE_rd3_0053; {_DESIGN_IN_BIOEMU}',
+    file='openmm_implicit/ehee0053/ehee0053.pdb',
+    lengths_ns=_MIDDLE,
+    first_pass=1,
+  ),
+  System(
+    'hhh0335',
+    'TEDEKKIQELLKRANGDVSKAEKLAQSQGNEELARRLREYANK',
+    'three helices (designed)',
+    f'HHH_rd1_0335; {_DESIGN_IN_BIOEMU}',
+    file=f'{_WILDTYPES}/HHH_rd1_0335.pdb',
+    lengths_ns=_MIDDLE,
+    first_pass=1,
+  ),
+  System(
+    'eehee1049',
+    'TTVKLGDIKVTFDNPEKAKKYAQKLAKIYQLTVHVHGDTIHVK',
+    'two strands, helix, two strands (designed)',
+    f'EEHEE_rd3_1049; {_DESIGN_IN_BIOEMU}',
+    file=f'{_WILDTYPES}/EEHEE_rd3_1049.pdb',
+    lengths_ns=_MIDDLE,
+  ),
+  System(
+    'nug2',
+    'DTYKLVIVLNGTTFTYTTEAVDAATAEKVFKQYANDNGVDGEWTYADATKTFTVTE',
+    'ubiquitin-like alpha/beta (protein G variant)',
+    'PDB 1MI0, CC0',
+    file='native/NuG2.pdb',
+    chain='A',
+    lengths_ns=_LARGE,
+    first_pass=1,
+  ),
+  System(
+    '1tg0',
+    'EVPFKVVAQFPYKSDYEDDLNFEKDQEIIVTSVEDAEWYFGEYQDSNGDVIEGIFPKSFVAVQG',
+    'beta barrel (SH3)',
+    f'1TG0; {_PDB_IN_BIOEMU}',
+    file=f'{_WILDTYPES}/1TG0.pdb',
+    lengths_ns=_LARGE,
+    first_pass=1,
+  ),
+)
+
+
+def write_start(
+  system: System,
+  path: pathlib.Path,
+  directories: Sequence[str | os.PathLike],
+  simulated: pathlib.Path,
+) -> None:
+  """Writes the structure that a system starts from.
+
+  It is, of what there is first: built; cut out of the file that the table names; the first
+  conformation of our own simulation.
+
+  Args:
+    system: which.
+    path: PDB file to write; whole or not at all.
+    directories: where `system.file` may be.
+    simulated: directory of our own simulations, with NAME/NAME.pdb.
+
+  Raises:
+    InputError: there is none of these, or it has no such sequence.
+  """
+  ours = simulated / system.name / f'{system.name}.pdb'
+  files = [pathlib.Path(directory).expanduser() / system.file for directory in directories]
+  found = next((file for file in files if system.file and file.is_file()), ours)
+  if system.build:
+    structure = build_backbone(system.sequence, _CONFORMATIONS[system.build], capped=system.capped)
+  elif found.is_file():
+    structure = _cut(found, system)
+  else:
+    looked = ', '.join(map(str, directories)) or 'no directory given'
+    raise InputError(
+      f'{system.name}: no structure to start from: {ours} is not there, nor '
+      f'{system.file or "a file of the table"} in --starts ({looked}): give a directory that '
+      f'holds it; it comes from {system.source}'
+    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f'.{path.name}.partial')
+  # Without a record of a unit cell, of which there is none.
+  structure.write_pdb(str(partial), gemmi.PdbWriteOptions(cryst1_record=False))
+  os.replace(partial, path)
+
+
+def _cut(file: pathlib.Path, system: System) -> gemmi.Structure:
+  """The part of a chain that has the sequence; caps next to it stay."""
+  structure = gemmi.read_structure(str(file))
+  structure.remove_hydrogens()
+  model = structure[0]
+  chain = model[system.chain] if system.chain else model[0]
+  codes = ''.join(gemmi.find_tabulated_residue(r.name).one_letter_code.upper() for r in chain)
+  at = codes.find(system.sequence)
+  if at < 0:
+    raise InputError(f'{file}: chain {chain.name} has no {system.sequence}: give another --starts')
+  cut = gemmi.Chain('A')
+  for k, residue in enumerate(chain):
+    near = at - 1 <= k <= at + len(system.sequence)
+    if at <= k < at + len(system.sequence) or (near and residue.name in _CAPS):
+      cut.add_residue(residue)
+  return _in_structure(cut)
+
+
+def build_backbone(
+  sequence: str, torsions: Sequence[tuple[float, float]], *, capped: bool = False
+) -> gemmi.Structure:
+  """A chain of ideal bonds and angles; side chains are left to `data_prep.simulate`.
+
+  Args:
+    sequence: one-letter codes.
+    torsions: phi and psi in degrees, repeated along the chain; omega is 180.
+    capped: ACE and NME at the ends.
+
+  Returns:
+    N, CA, C and O of each residue.
+  """
+  names = gemmi.expand_one_letter_sequence(sequence, gemmi.ResidueKind.AA)
+  if capped:
+    names = ['ACE', *names, 'NME']
+  n, ca, c = np.eye(3)[0] * 1.458, np.zeros(3), np.array([-0.546, 1.423, 0.0])
+  chain = gemmi.Chain('A')
+  for k, name in enumerate(names):
+    phi, psi = torsions[k % len(torsions)]
+    if k:
+      before = torsions[(k - 1) % len(torsions)][1]
+      last = n, ca, c
+      n = place_atom(*last, 1.329, 116.2, before)
+      ca = place_atom(last[1], last[2], n, 1.458, 121.7, 180.0)
+      c = place_atom(last[2], n, ca, 1.525, 111.2, phi)
+    o = place_atom(n, ca, c, 1.231, 120.5, psi + 180.0)
+    residue = gemmi.Residue()
+    residue.name, residue.seqid = name, gemmi.SeqId(k + (not capped), ' ')
+    atoms = dict(zip(('N', 'CA', 'C', 'O'), (n, ca, c, o), strict=True))
+    wanted = _BACKBONE.get(name, tuple(atoms))
+    for atom_name, called in zip(wanted, _CAPS.get(name, wanted), strict=True):
+      atom = gemmi.Atom()
+      atom.name, atom.element = called, gemmi.Element(called[0])
+      atom.pos = gemmi.Position(*atoms[atom_name])
+      residue.add_atom(atom)
+    chain.add_residue(residue)
+  return _in_structure(chain)
+
+
+def place_atom(
+  a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float, angle: float, torsion: float
+) -> np.ndarray:
+  """Where d is, of a chain a, b, c, d.
+
+  Args:
+    a: [3] Å; so too b and c.
+    b: see a.
+    c: see a.
+    length: of the bond c-d, Å.
+    angle: b, c, d in degrees.
+    torsion: a, b, c, d in degrees, IUPAC sign.
+
+  Returns:
+    [3] Å.
+  """
+  angle, torsion = math.radians(angle), math.radians(torsion)
+  along = (c - b) / np.linalg.norm(c - b)
+  normal = np.cross(b - a, along)
+  normal /= np.linalg.norm(normal)
+  side = np.cross(normal, along)
+  return c + length * (
+    -math.cos(angle) * along
+    + math.sin(angle) * (math.cos(torsion) * side + math.sin(torsion) * normal)
+  )
+
+
+def _in_structure(chain: gemmi.Chain) -> gemmi.Structure:
+  structure, model = gemmi.Structure(), gemmi.Model(1)
+  model.add_chain(chain)
+  structure.add_model(model)
+  structure.setup_entities()
+  return structure

@@ -24,8 +24,6 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Directory for checkpoints, config.json, metrics.jsonl and TensorBoard events.'
 )
-compilation_cache.define_flag(flags.FLAGS)
-processes.define_flags(flags.FLAGS)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -47,4 +45,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
+  compilation_cache.define_flag(flags.FLAGS)
+  processes.define_flags(flags.FLAGS)
   errors.run(main)

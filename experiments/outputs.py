@@ -13,7 +13,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from tempo_jax import compilation_cache
+from tempo_jax import compilation_cache, trained_range
 from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax.errors import InputError
@@ -107,9 +107,21 @@ def check_flags(values: flags.FlagValues) -> None:
 
 
 def describe(
-  model: model_lib.Model, protein: protein_lib.Protein, source: str, temperature_K: float
+  model: model_lib.Model,
+  protein: protein_lib.Protein,
+  source: str,
+  temperature_K: float,
+  num_frames: int | None = None,
 ) -> None:
-  """Prints what was read, and what is doubtful about it."""
+  """Prints what was read, and what is doubtful about it.
+
+  Args:
+    model: that is to sample it.
+    protein: what was read.
+    source: from where.
+    temperature_K: K.
+    num_frames: to be sampled; None where the user gives the slow motion.
+  """
   lengths = ', '.join(
     f'{chain["id"] or "(blank)"} ({chain["num_residues"]})' for chain in _chains(protein)
   )
@@ -118,19 +130,19 @@ def describe(
     print(f'left out {len(protein.left_out)} residues:')
   for residue in protein.left_out:
     print(f'  {residue}')
-  for warning in _warnings(model, protein, temperature_K):
+  for warning in _warnings(model, protein, temperature_K, num_frames):
     print(f'warning: {warning}')
 
 
 def _warnings(
-  model: model_lib.Model, protein: protein_lib.Protein, temperature_K: float
+  model: model_lib.Model,
+  protein: protein_lib.Protein,
+  temperature_K: float,
+  num_frames: int | None,
 ) -> list[str]:
-  trained = model.config.get('temperatures_K', ())
-  if not trained or min(trained) <= temperature_K <= max(trained):
-    return list(protein.warnings)
-  low, high = min(trained), max(trained)
-  at = f'{low:g} K only' if low == high else f'{low:g} to {high:g} K'
-  return [*protein.warnings, f'the model was trained at {at}; {temperature_K:g} K is outside']
+  length_ns = None if num_frames is None else num_frames * model.dt_ns
+  unseen = trained_range.warnings(model.config, protein, temperature_K, length_ns)
+  return [*protein.warnings, *unseen]
 
 
 def _chains(protein: protein_lib.Protein) -> list[dict[str, Any]]:
@@ -297,7 +309,7 @@ def complete(
     'num_frames': outline.num_frames,
     'num_replicas': outline.num_replicas,
     **_described(protein),
-    'warnings': _warnings(model, protein, settings['temperature_K']),
+    'warnings': _warnings(model, protein, settings['temperature_K'], settings.get('num_frames')),
     'broken_chain_percent': frames.broken_percent,
     'clash_percent': frames.clash_percent,
     'flags': dict(settings),

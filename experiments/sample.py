@@ -178,7 +178,7 @@ def _describe(
   proteins: Sequence[protein_lib.Protein],
 ) -> None:
   for source, protein in zip(sources, proteins, strict=True):
-    outputs.describe(model, protein, source, values.temperature_K)
+    outputs.describe(model, protein, source, values.temperature_K, values.num_frames)
   print(
     f'{values.num_replicas} x {values.num_frames} frames, {model.dt_ns:g} ns apart: '
     f'{values.num_frames * model.dt_ns:g} ns each, at {values.temperature_K:g} K'

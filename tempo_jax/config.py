@@ -68,8 +68,13 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     anchors='both',
     # One set of parameters for all levels, told apart by their time step.
     shared_levels=False,
-    # Temperatures that it was trained at, K; `train` fills them in.
-    temperatures_K=(),
+    # What it was trained on (`trained_range`); `train` fills that in.
+    trained_on=config_dict.create(
+      temperatures_K=(),
+      num_residues=(),  # the least and the most
+      num_chains=0,
+      longest_ns=0.0,
+    ),
     # Frames in and frames out of one network pass (paper: T = 2).
     window=2,
     # In which the network multiplies matrices, one of `PRECISIONS`. Parameters, geometry, points,

@@ -92,7 +92,7 @@ def batch_size(num_segments: int, length: int) -> int:
   """
   if jax.default_backend() != 'cpu':
     return num_segments
-  most = min(max(2, 512 // length), num_segments)
+  most = min(max(1, 512 // length), num_segments)
   # A remainder would be compiled as a program of its own.
   divisor = max(size for size in range(1, most + 1) if num_segments % size == 0)
   return divisor if 2 * divisor > most else most

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tempo_jax import config as config_lib
+from tempo_jax import trained_range
 from tempo_jax.errors import InputError
 
 # What shapes the network or the meaning of its input. Scales, noise, closure and the number of
@@ -26,7 +27,7 @@ def _mismatch(config: Any, model: Any) -> list[str]:
 
 
 def adopt(config: Any, model: Any) -> tuple[str, ...]:
-  """Takes over the scales and temperatures of a model that training goes on from.
+  """Takes over scales and range of data of a model that training goes on from.
 
   Args:
     config: the experiment's configuration, changed in place.
@@ -58,8 +59,8 @@ def adopt(config: Any, model: Any) -> tuple[str, ...]:
     if math.isclose(own.dt_ns, known.dt_ns, rel_tol=1e-3):
       own.update({key: known[key] for key in _SCALES})
       taken.append(name)
-  both = {*config.model.temperatures_K, *model.config.temperatures_K}
-  config.model.temperatures_K = tuple(sorted(both))
+  seen = trained_range.merge(config.model.trained_on, model.config.trained_on)
+  config.model.trained_on.update(seen)
   return tuple(taken)
 
 

@@ -22,6 +22,7 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from tempo_jax import config as config_lib
+from tempo_jax import trained_range
 from tempo_jax.data import batching, windows
 from tempo_jax.data import store as store_lib
 from tempo_jax.dynamics import level as level_lib
@@ -215,12 +216,6 @@ def _progress(start: int, stop: int) -> Iterator[tqdm.tqdm]:
     yield bar
 
 
-def _temperatures(levels: Mapping[str, Level]) -> tuple[float, ...]:
-  """Temperatures that the training windows have, K, ascending."""
-  sources = [level.train.source for level in levels.values()]
-  return tuple(sorted({float(w.entry.temperature_K) for s in sources for w in s.windows}))
-
-
 def train(
   config: Any, workdir: str, load_model: Callable[[str], Any] | None = None
 ) -> checkpoint.States:
@@ -286,7 +281,9 @@ def _train(
   if earlier is not None:
     run_config.adopt(config, earlier, workdir)
   else:
-    config.model.temperatures_K = _temperatures(levels)
+    config.model.trained_on.update(
+      trained_range.measure(w.entry for x in levels.values() for w in x.train.source.windows)
+    )
     taken = () if model is None else initial_model.adopt(config, model)
     for name, level in levels.items():
       if name in taken:

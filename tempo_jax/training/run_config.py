@@ -168,7 +168,7 @@ def adopt(config: Any, earlier: Any, workdir: str) -> None:
   Raises:
     InputError: the two differ in what makes a run.
   """
-  config.model.temperatures_K = earlier.model.temperatures_K
+  config.model.trained_on = earlier.model.trained_on
   for name in config.model.levels:
     for key in _MEASURED if name in earlier.model.level else ():
       config.model.level[name][key] = earlier.model.level[name][key]

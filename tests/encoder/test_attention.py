@@ -24,12 +24,20 @@ def inputs(rng, dtype):
 
 
 @pytest.mark.parametrize(
-  ('dtype', 'tolerance', 'of_gradient'),
+  ('dtype', 'tolerance', 'of_gradient', 'most_logits'),
   # Derivatives by the weights are 16-bit numbers, of which nearly equal ones are subtracted.
-  [(jnp.float32, 1e-5, 1e-5), (jnp.bfloat16, 0.01, 0.15)],
-  ids=['float32', 'bfloat16'],
+  # The last: blocks of three of the nine queries, then of two, which do not divide them.
+  [
+    (jnp.float32, 1e-5, 1e-5, None),
+    (jnp.bfloat16, 0.01, 0.15, None),
+    (jnp.float32, 1e-5, 1e-5, 2 * HEADS * 3 * LENGTH),
+    (jnp.float32, 1e-5, 1e-5, 2 * HEADS * 2 * LENGTH),
+  ],
+  ids=['float32', 'bfloat16', 'blocks', 'uneven_blocks'],
 )
-def test_values_and_gradients(np_rng, dtype, tolerance, of_gradient):
+def test_values_and_gradients(np_rng, monkeypatch, dtype, tolerance, of_gradient, most_logits):
+  if most_logits:
+    monkeypatch.setattr(attention, '_MOST_LOGITS_CPU', most_logits)
   args = inputs(np_rng, dtype)
   mask = np.arange(LENGTH) < 7
   bias = args[3] + np.asarray(attention.mask_bias(mask))
@@ -55,3 +63,13 @@ def test_values_and_gradients(np_rng, dtype, tolerance, of_gradient):
   for a, b in zip(actual, expected, strict=True):
     error = np.abs(a.astype(np.float64) - b)
     assert error.max() < of_gradient * np.abs(b).max()
+
+
+def test_blocks_of_queries_with_a_mask_only(np_rng, monkeypatch):
+  queries, keys, values, _ = inputs(np_rng, jnp.float32)
+  bias = attention.mask_bias(np.arange(LENGTH) < 7)
+  whole = attention.attend(queries, keys, values, bias)
+  monkeypatch.setattr(attention, '_MOST_LOGITS_CPU', 2 * HEADS * 4 * LENGTH)
+  np.testing.assert_allclose(
+    attention.attend(queries, keys, values, bias), whole, rtol=0, atol=1e-5
+  )

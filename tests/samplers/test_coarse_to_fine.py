@@ -198,7 +198,16 @@ def test_segment_batch_size_does_not_change_the_result(monkeypatch):
 
 @pytest.mark.parametrize(
   ('num_segments', 'length', 'expected'),
-  [(20, 16, 20), (20, 64, 5), (20, 128, 4), (20, 256, 2), (20, 2048, 2), (19, 64, 8), (1, 8, 1)],
+  [
+    (20, 16, 20),
+    (20, 64, 5),
+    (20, 128, 4),
+    (20, 256, 2),
+    (20, 300, 1),
+    (20, 2048, 1),
+    (19, 64, 8),
+    (1, 8, 1),
+  ],
 )
 def test_batches_of_segments_suit_a_cpu(monkeypatch, num_segments, length, expected):
   assert segments_lib.batch_size(num_segments, length) == expected

@@ -485,7 +485,7 @@ def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatc
     assert name == 'there'
     model = model_lib.load_model(str(workdir))
     config = config_lib.from_dict(config_lib.to_dict(model.config))
-    config.temperatures_K = (290.0,)
+    config.trained_on.temperatures_K = (290.0,)
     config.level.coarse.dt_ns = 123.0  # Another time step: another scale.
     config.level.coarse.translation_std = config.level.fine.translation_std = 0.5
     return dataclasses.replace(model, config=config)
@@ -503,7 +503,8 @@ def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatc
   made = run_config.read(str(tmp_path))
   assert made.model.level.fine.translation_std == 0.5
   assert made.model.level.coarse.translation_std != 0.5
-  assert min(made.model.temperatures_K) == 290.0 < max(made.model.temperatures_K)
+  temperatures_K = made.model.trained_on.temperatures_K
+  assert min(temperatures_K) == 290.0 < max(temperatures_K)
   # Resumed, it needs that model no more.
   monkeypatch.undo()
   config.train.num_steps = 2

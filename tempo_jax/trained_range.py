@@ -1,0 +1,81 @@
+"""What data a model was trained on, and whether an input lies within."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tempo_jax import protein as protein_lib
+from tempo_jax.data import entry
+
+
+def measure(trajectories: Iterable[entry.Entry]) -> dict[str, Any]:
+  """The section `trained_on` of a model's configuration.
+
+  Args:
+    trajectories: of a store, at least one.
+
+  Returns:
+    'temperatures_K': each, ascending; 'num_residues': the least and the most; 'num_chains': the
+    most; 'longest_ns': length of the longest.
+  """
+  trajectories = list(trajectories)
+  residues = [len(x.residue_type) for x in trajectories]
+  return {
+    'temperatures_K': tuple(sorted({float(x.temperature_K) for x in trajectories})),
+    'num_residues': (min(residues), max(residues)),
+    'num_chains': max(len(x.chain_ids) for x in trajectories),
+    'longest_ns': max(x.num_frames * float(x.dt_ns) for x in trajectories),
+  }
+
+
+def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+  """What a model has seen that was trained on one set of data, then on another."""
+  residues = (*one['num_residues'], *other['num_residues'])
+  return {
+    'temperatures_K': tuple(sorted({*one['temperatures_K'], *other['temperatures_K']})),
+    'num_residues': (min(residues), max(residues)) if residues else (),
+    'num_chains': max(one['num_chains'], other['num_chains']),
+    'longest_ns': max(one['longest_ns'], other['longest_ns']),
+  }
+
+
+def warnings(
+  config: Any,
+  protein: protein_lib.Protein,
+  temperature_K: float,
+  length_ns: float | None = None,
+) -> list[str]:
+  """What of an input the model has not seen the like of.
+
+  Args:
+    config: the model's configuration.
+    protein: to be sampled.
+    temperature_K: K.
+    length_ns: of the trajectory to be sampled; None if that does not matter.
+
+  Returns:
+    A line for each; none for a model that was never trained.
+  """
+  seen, said = config.trained_on, []
+  if not seen.temperatures_K:
+    return []
+  if not seen.temperatures_K[0] <= temperature_K <= seen.temperatures_K[-1]:
+    at = _range(seen.temperatures_K[0], seen.temperatures_K[-1], 'K')
+    said.append(f'the model was trained at {at}; {temperature_K:g} K is outside')
+  least, most = seen.num_residues
+  if not least <= protein.num_residues <= most:
+    of = _range(least, most, 'residues')
+    said.append(f'the model was trained on proteins of {of}; {protein.num_residues} is outside')
+  if len(protein.chain_ids) > seen.num_chains:
+    chains = 'single chains' if seen.num_chains == 1 else f'up to {seen.num_chains} chains'
+    said.append(f'the model was trained on {chains}; it has not seen {len(protein.chain_ids)}')
+  # The last digits of a sum of time steps do not matter.
+  if length_ns is not None and length_ns > 1.001 * seen.longest_ns:
+    said.append(
+      f'the longest trajectory that the model was trained on has {seen.longest_ns:.3g} ns: slower '
+      f'motion, within {length_ns:.3g} ns, is a guess'
+    )
+  return said
+
+
+def _range(low: float, high: float, unit: str) -> str:
+  return f'{low:g} {unit} only' if low == high else f'{low:g} to {high:g} {unit}'

@@ -17,6 +17,7 @@ make more: with another --seed and --out, new replicas are numbered after those 
 
     --list    what there is to do, and what is done
     --card    writes data_prep/simulated/README.md anew, from the files there
+    --store=DIR    the files there as a store, for experiments/configs/default_model.py
 """
 
 import contextlib
@@ -36,7 +37,13 @@ from typing import Any
 
 from absl import flags
 
-from data_prep import simulate, simulation_checkpoint, training_data_card, training_systems
+from data_prep import (
+  simulate,
+  simulation_checkpoint,
+  training_data_card,
+  training_store,
+  training_systems,
+)
 from data_prep.training_systems import SYSTEMS, System
 from tempo_jax import errors
 from tempo_jax.errors import InputError
@@ -296,7 +303,9 @@ def main(argv: Sequence[str]) -> None:
     print(list_tasks(out, values.only))
   if values.card:
     training_data_card.write(simulated)
-  if values.list or values.card:
+  if values.store:
+    training_store.build(simulated, pathlib.Path(values.store).expanduser())
+  if values.list or values.card or values.store:
     return
   if out is None:
     raise InputError('--out is missing: give a directory for the simulations')
@@ -325,6 +334,7 @@ def define_flags() -> None:
   flags.DEFINE_integer('seed', 0, 'All random numbers follow from it.', lower_bound=0)
   flags.DEFINE_bool('list', False, 'Show what there is to do and what is done, and end.')
   flags.DEFINE_bool('card', False, 'Write the data card anew, and end.')
+  flags.DEFINE_string('store', None, 'Directory: write all replicas into this store, and end.')
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from data_prep import simulation_checkpoint
+from data_prep import simulation_checkpoint, training_store
 from data_prep.training_systems import SYSTEMS
 from tempo_jax import whole_file
 
@@ -41,13 +41,11 @@ both alanine-rich helices; ehee0053 and eehee1049 are designs of the same kind.
 ## Into a store
 
 ```bash
-for RECORD in data_prep/simulated/*/*_R1.json; do
-  STEM=${{RECORD%_R1.json}}
-  python -m data_prep.trajectories --topology=$STEM.pdb --store=STORE \\
-    --trajectories=$(ls ${{STEM}}_R*.xtc | paste -sd,) \\
-    --temperature_K=$(grep -o '"temperature_K": [0-9.]*' $RECORD | cut -d' ' -f2)
-done
+python -m data_prep.default_training_data --store=STORE
 ```
+
+All replicas with their splits: "train"; "validation" are the replicas that the table calls held
+out, "test" the proteins. `python -m data_prep.inspect --store=STORE` shows what is in it.
 
 ## More of it
 
@@ -99,7 +97,18 @@ def render(simulated: pathlib.Path) -> str:
 
 def _table(folders: dict[pathlib.Path, list[dict[str, Any]]]) -> str:
   systems = {system.name: system for system in SYSTEMS}
-  header = ('folder', 'residues', 'fold', 'K', 'replicas', 'ns', 'frames', 'MiB', 'start')
+  header = [
+    'folder',
+    'residues',
+    'fold',
+    'K',
+    'replicas',
+    'held out',
+    'ns',
+    'frames',
+    'MiB',
+    'start',
+  ]
   rows = []
   for folder, records in folders.items():
     first = records[0]
@@ -111,6 +120,7 @@ def _table(folders: dict[pathlib.Path, list[dict[str, Any]]]) -> str:
         system.fold if system else '',
         f'{first["temperature_K"]:g}',
         len(records),
+        _held_out(folder),
         f'{sum(record["length_ns"] for record in records):.2f}',
         sum(record['n_frames'] for record in records),
         f'{_size(folder) / 2**20:.2f}',
@@ -120,6 +130,12 @@ def _table(folders: dict[pathlib.Path, list[dict[str, Any]]]) -> str:
   # Small ones first; a protein's temperatures together.
   rows.sort(key=lambda row: (row[1], row[0]))
   return '\n'.join(map(_line, [header, ['---'] * len(header), *rows]))
+
+
+def _held_out(folder: pathlib.Path) -> str:
+  numbers = sorted(int(path.stem.rpartition('_R')[2]) for path in folder.glob('*_R*.json'))
+  held_out = [n for n in numbers if training_store.split_of(folder.name, n) != 'train']
+  return 'all' if held_out == numbers else ', '.join(f'R{n}' for n in held_out)
 
 
 def _line(cells: Iterable[object]) -> str:

@@ -48,6 +48,8 @@ class System:
     temperature_length_ns: of these replicas.
     first_pass: passes over the other systems that come before its own first.
     committed: simulated earlier; its files in the repository are left as they are.
+    held_out: no replica of it is trained on; it tests the bundled model.
+    held_out_replicas: numbers of those at the main temperature that validate it.
   """
 
   name: str
@@ -64,6 +66,8 @@ class System:
   temperature_length_ns: float = 0.5
   first_pass: int = 0
   committed: bool = False
+  held_out: bool = False
+  held_out_replicas: tuple[int, ...] = ()
 
 
 _MIDDLE = (0.2, 0.5, 1.0)
@@ -76,6 +80,7 @@ SYSTEMS = (
     'beta hairpin',
     'torchmd-net (MIT)',
     committed=True,
+    held_out_replicas=(1,),
   ),
   System(
     '2jof',
@@ -84,6 +89,7 @@ SYSTEMS = (
     'PDB 2JOF, CC0 (two-for-one-diffusion, MIT)',
     temperatures_K=(350.0,),
     committed=True,
+    held_out_replicas=(2,),
   ),
   System(
     '6a5j',
@@ -99,6 +105,7 @@ SYSTEMS = (
     f'residues 41-56 of 1PGA; {_PDB_IN_BIOEMU}',
     file=f'{_WILDTYPES}/1PGA_V39S.pdb',
     temperatures_K=(300.0, 350.0, 400.0),
+    held_out_replicas=(2,),
   ),
   System(
     'aaqaa3',
@@ -145,6 +152,7 @@ SYSTEMS = (
     'three helices (villin headpiece)',
     'OpenMM (MIT), app/data/test.pdb',
     file='openmm_implicit/hp35/hp35.pdb',
+    held_out=True,
     lengths_ns=_MIDDLE,
   ),
   System(
@@ -153,6 +161,7 @@ SYSTEMS = (
     'three-stranded sheet (WW domain)',
     f'2M9I; {_PDB_IN_BIOEMU}',
     file='openmm_implicit/2m9i/2m9i.pdb',
+    held_out=True,
     lengths_ns=_MIDDLE,
   ),
   System(
@@ -161,6 +170,7 @@ SYSTEMS = (
     'strand, helix, two strands (designed)',
     f'EHEE_rd3_0053; {_DESIGN_IN_BIOEMU}',
     file='openmm_implicit/ehee0053/ehee0053.pdb',
+    held_out=True,
     lengths_ns=_MIDDLE,
     first_pass=1,
   ),
@@ -179,6 +189,7 @@ SYSTEMS = (
     'two strands, helix, two strands (designed)',
     f'EEHEE_rd3_1049; {_DESIGN_IN_BIOEMU}',
     file=f'{_WILDTYPES}/EEHEE_rd3_1049.pdb',
+    held_out_replicas=(2,),
     lengths_ns=_MIDDLE,
   ),
   System(

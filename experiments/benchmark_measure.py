@@ -23,6 +23,7 @@ import threadpoolctl
 from experiments import benchmark_cases, benchmark_flops
 from experiments.benchmark_cases import Case
 from experiments.configs import common
+from tempo_jax import ahead_of_time
 from tempo_jax import config as config_lib
 from tempo_jax import model as model_lib
 from tempo_jax.data import batching, store, windows
@@ -174,7 +175,7 @@ def _peak() -> float:
 
 def _compiled(function: Any, *args: Any) -> tuple[Callable[..., Any], float]:
   started = time.perf_counter()
-  compiled = function.lower(*args).compile()
+  compiled = ahead_of_time.compiled(function, *args)
   return compiled, time.perf_counter() - started
 
 

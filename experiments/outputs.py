@@ -13,7 +13,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from tempo_jax import compilation_cache, trained_range
+from tempo_jax import ahead_of_time, compilation_cache, trained_range
 from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
 from tempo_jax.errors import InputError
@@ -176,7 +176,7 @@ def compute(function: Callable[..., jax.Array], *args: Any) -> tuple[np.ndarray,
   with memory_errors('--segment_batch_size'):
     announce()
     started = time.monotonic()
-    compiled = function.lower(*args).compile()  # type: ignore[attr-defined]
+    compiled = ahead_of_time.compiled(function, *args)
     compiling = time.monotonic() - started
     print(f'compiled in {compiling:.1f} s; sampling ...', flush=True)
     started = time.monotonic()

@@ -55,6 +55,9 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   # Share of examples that run backwards in time; 0.5 for MD in equilibrium, which does not tell
   # the two directions apart, 0 for MD that folds, unfolds or relaxes.
   data.reversal = 0.0
+  # Proteins are drawn in proportion to (their windows)^(1 - balance): 0 where all have equally much
+  # MD, towards 1 where few would outweigh the rest.
+  data.balance = 0.0
   # None: no validation.
   data.validation_block = config_dict.placeholder(tuple)
   data.validation_split = 'validation'

@@ -1,29 +1,44 @@
-"""The bundled model: two small proteins in implicit solvent at 320 K, 0.2 and 0.01 ns.
+"""The bundled model: small proteins in implicit solvent, 0.2 and 0.01 ns, flow matching.
 
-Data (data_prep/simulated/, ours, 13 ns in all):
-  for NAME in 2jof cln025; do python -m data_prep.trajectories \
-    --topology=data_prep/simulated/$NAME/$NAME.pdb --store=STORE --temperature_K=320 \
-    --trajectories=data_prep/simulated/$NAME/${NAME}_R1.xtc,data_prep/simulated/$NAME/${NAME}_R2.xtc
-  done
-Launch: python -m experiments.train --config=experiments/configs/default_model.py --workdir=RUN \
-          --config.data.store=STORE
-The weights in the package are older, of the paper's objective (WORKSPACE_NOTES.md).
-The last tenth of every trajectory is held out; that is too short for a coarse window, so only the
-fine level is validated. Cost: an hour on one core. What it reaches: WORKSPACE_NOTES.md.
+Prepare: python -m data_prep.default_training_data --store=STORE
+Launch:  python -m experiments.train --config=experiments/configs/default_model.py --workdir=RUN \
+           --config.data.store=STORE
+Judge:   python -m experiments.benchmarks.held_out --model=RUN --data=DATA
+Bundle:  python -c "import tempo_jax; tempo_jax.load_model('RUN').save('NEW')", and the two files of
+         NEW into tempo_jax/models/default/
+
+Held-out replicas validate it (data_prep/training_systems.py), held-out proteins are not read.
+What it costs and reaches: tempo_jax/models/default/MODEL_CARD.md.
 """
 
-from experiments.configs import quickstart
+from experiments.configs import common
+from tempo_jax import config as config_lib
 
 
 def get_config(variant: str = ''):
   """Returns the configuration."""
-  config = quickstart.get_config(variant)
-  # Trp-cage (20 residues) and CLN025 (10) padded to one length: one compilation.
-  config.data.buckets = (24,)
-  # CLN025 unfolds in these data: time has a direction.
-  config.data.reversal = 0.0
-  config.data.train_block = (0.0, 0.9)
-  config.data.validation_block = (0.9, 1.0)
-  config.train.num_steps = 6_000
-  config.train.teacher_forcing_steps = 3_000
+  options = common.parse_variant(variant, {'scale': 'both'})
+  config = common.experiment(
+    config_lib.model_config({'coarse': 0.2, 'fine': 0.01}), options['scale']
+  )
+  common.small_network(config, channels=64, blocks=2)
+  config.model.encoder.num_neighbours = 16
+  config.data.batch_size = 16
+  config.data.buckets = (16, 24, 44, 64)
+  # From 100 frames of some proteins to 1,800 of others.
+  config.data.balance = 0.7
+  # Each replica begins in the native structure, and leaves it. Backwards, the model sees that
+  # proteins also return: near equilibrium either is as likely.
+  config.data.reversal = 0.5
+  config.data.validation_split = 'validation'
+  config.data.validation_block = (0.0, 1.0)
+  config.train.num_steps = 8_000
+  config.train.warmup_steps = 200
+  config.train.learning_rate = 1e-3
+  config.train.log_every = 50
+  config.train.validate_every = 500
+  config.train.validation_batches = 16
+  config.train.rollout_every = 2_000
+  config.train.checkpoint_every = 250
+  config.train.select_by = 'loss'
   return config

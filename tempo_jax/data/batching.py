@@ -37,8 +37,8 @@ class Batch:
 class Loader:
   """Reads the batch of any training step, on this host's part of it.
 
-  The windows of a batch come from one length bucket, drawn in proportion to its windows, so
-  every window is equally likely and shapes recur.
+  The windows of a batch come from one length bucket, which is as likely as its windows together,
+  so the source decides how likely each is, and shapes recur.
   """
 
   def __init__(

@@ -1,5 +1,6 @@
 """Training windows: which stretches of which trajectories a step trains on."""
 
+import collections
 import dataclasses
 import math
 
@@ -75,6 +76,7 @@ class WindowSource:
     start_stride_ns: float | None = None,
     anchors: tuple[int, int] | None = None,
     reversal: float = 0.0,
+    balance: float = 0.0,
   ):
     """Finds the windows.
 
@@ -94,6 +96,8 @@ class WindowSource:
         anchors.
       reversal: share of windows that run backwards in time. MD in equilibrium does not tell
         the two directions apart.
+      balance: 0: every window is equally likely; 1: every protein, whatever its number of windows;
+        between: a protein in proportion to (its windows)^(1 - balance).
 
     Raises:
       InputError: no trajectory serves, or the level is longer than a quarter of the longest
@@ -125,35 +129,38 @@ class WindowSource:
       raise InputError(self._nothing_serves(split, candidates, left_out))
     self.windows, self.left_out = tuple(windows), tuple(left_out)
     self._counts = np.array([w.count for w in windows])
-    self._ends = np.cumsum(self._counts)
-    self.num_windows = int(self._ends[-1])
+    self.num_windows = int(self._counts.sum())
+    of_protein: collections.Counter[str] = collections.Counter()
+    for w in windows:
+      of_protein[w.entry.name] += w.count
+    shared = np.array([of_protein[w.entry.name] for w in windows], np.float64)
+    self._weights = self._counts * shared**-balance
 
   def draw(self, step: int, batch_size: int, group: np.ndarray | None = None) -> list[Window]:
-    """Draws the windows of one training step; every window is equally likely.
+    """Draws the windows of one training step, as likely as `balance` says.
 
     Args:
       step: of the training.
       batch_size: number of windows, drawn with replacement.
       group: [len(self.windows)] int. If given, all windows of a batch come from trajectories
-        of one group, which is drawn in proportion to its windows.
+        of one group, which is as likely as its windows together.
 
     Returns:
       `batch_size` windows, the same for the same seed, step and arguments.
     """
     rng = np.random.default_rng(np.random.SeedSequence([self._seed, step]))
-    leader = np.searchsorted(self._ends, rng.integers(self.num_windows), side='right')
+    leader = _choose(rng, self._weights, 1)[0]
     group = np.zeros(len(self.windows), np.int64) if group is None else np.asarray(group)
     (members,) = np.nonzero(group == group[leader])
-    ends = np.cumsum(self._counts[members])
-    picks = rng.integers(ends[-1], size=batch_size)
-    which = np.searchsorted(ends, picks, side='right')
+    which = members[_choose(rng, self._weights[members], batch_size)]
+    picks = rng.integers(self._counts[which])
     first, last = self._anchors or (0, 0)
     anchors = rng.integers(first, last + 1, size=batch_size)
     backwards = rng.random(batch_size) < self._reversal
     batch = []
-    for pick, member, anchor, back in zip(picks, which, anchors, backwards, strict=True):
-      w = self.windows[members[member]]
-      start = w.first + w.step * int(pick - ends[member] + w.count)
+    for pick, number, anchor, back in zip(picks, which, anchors, backwards, strict=True):
+      w = self.windows[number]
+      start = w.first + w.step * int(pick)
       steps = np.arange(self.num_frames)
       if self._anchors is not None:
         steps = np.append(steps, anchor)
@@ -220,6 +227,11 @@ class WindowSource:
       f'{where}: choose {_at_most(longest, _length_ns(longest) / max(self._span(1), 4))}, fewer '
       'frames per window, a wider time block or longer trajectories'
     )
+
+
+def _choose(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:
+  """[size] numbers from 0 to len(weights) - 1, in proportion to the weights."""
+  return rng.choice(len(weights), size=size, p=weights / weights.sum())
 
 
 def _multiple(time_ns: float, dt_ns: float) -> int:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tempo_jax import ahead_of_time
 from tempo_jax import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, ensemble
 
@@ -112,7 +113,7 @@ class Stream:
       sampler = ensemble.make_block_sampler(
         self.config, size, self.segment_batch_size, self.job_batch_size
       )
-      self._compiled[key] = sampler.lower(*rest, progress).compile()  # type: ignore[attr-defined]
+      self._compiled[key] = ahead_of_time.compiled(sampler, *rest, progress)
       self.compile_seconds += time.monotonic() - started
     compiled = self._compiled[key]
     positions, progress = compiled(*rest, progress)

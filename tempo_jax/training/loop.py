@@ -78,6 +78,7 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
       start_stride_ns=dt_ns if name in data.aligned_starts else None,
       anchors=examples.anchor_range(config.model, name),
       reversal=data.reversal,
+      balance=data.balance,
     )
     for key, reason in source.left_out:
       _LOG.warning('%s level, %s: %s left out, %s', name, split, key, reason)

@@ -56,7 +56,12 @@ def check(config: Any) -> None:
       f'config.train.draws = {config.train.draws}: the energy score compares samples: at least 2 '
       'are needed'
     )
-  shares = (('train', 'start_probability'), ('train', 'free_probability'), ('data', 'reversal'))
+  shares = (
+    ('train', 'start_probability'),
+    ('train', 'free_probability'),
+    ('data', 'reversal'),
+    ('data', 'balance'),
+  )
   for section, name in shares:
     if not 0.0 <= config[section][name] <= 1.0:
       raise InputError(f'config.{section}.{name} = {config[section][name]}: a share, 0 to 1')

@@ -87,6 +87,19 @@ def test_every_window_is_equally_likely():
     assert stats.chisquare(observed).pvalue > 1e-3
 
 
+@pytest.mark.parametrize(('balance', 'odds'), [(1.0, 1.0), (0.5, (6 / 53) ** 0.5)])
+def test_balance_between_proteins(balance, odds):
+  store = fake_store(entry(20), entry(45, replica=2), entry(12, name='other', length=40))
+  source = windows.WindowSource(store, 0.02, 4, balance=balance)
+  groups = np.array([7, 7, 3])
+  batches = [source.draw(step, 1, group=groups)[0] for step in range(3000)]
+  of_other = sum(window.entry.name == 'other' for window in batches)
+  assert stats.binomtest(of_other, 3000, odds / (1.0 + odds)).pvalue > 1e-3
+  # Of one protein, every window is as likely as before.
+  of_first = sum(w.entry.replica == 1 for w in batches if w.entry.name == 'toy')
+  assert stats.binomtest(of_first, 3000 - of_other, 14 / 53).pvalue > 1e-3
+
+
 @pytest.mark.parametrize('num_frames', [100, 101, 997])
 def test_time_blocks_share_no_frame(num_frames):
   store = fake_store(entry(num_frames))

@@ -1,14 +1,21 @@
 import json
 import pathlib
+import shutil
 
 import gemmi
 import mdtraj
 import numpy as np
 import pytest
 
-from data_prep import default_training_data, training_data_card, training_systems
+from data_prep import (
+  default_training_data,
+  training_data_card,
+  training_store,
+  training_systems,
+)
 from data_prep.training_systems import SYSTEMS, System
 from tempo_jax import protein as protein_lib
+from tempo_jax.data import store
 from tempo_jax.errors import InputError
 
 SIMULATED = pathlib.Path(default_training_data.__file__).with_name('simulated')
@@ -173,7 +180,27 @@ def test_card_counts_what_is_there(simulation, tmp_path):
   training_data_card.write(simulated)
   card = (simulated / 'README.md').read_text()
   assert '1 proteins, 2 replicas, 2.5 ns, 250 frames, 0.0 MiB; 10 to 10 residues.' in card
-  assert '| cln025 | 10 | beta hairpin | 320 | 2 | 2.50 | 250 | 0.00 | torchmd-net (MIT) |' in card
+  assert '| cln025 | 10 | beta hairpin | 320 | 2 | R1 | 2.50 | 250 | 0.00 | torchmd-net' in card
+
+
+def test_store_has_the_splits(tmp_path):
+  for name in ('6a5j', 'gb1_hairpin'):
+    shutil.copytree(SIMULATED / name, tmp_path / 'simulated' / name)
+  training_store.build(tmp_path / 'simulated', tmp_path / 'store')
+  entries = store.Store(str(tmp_path / 'store')).entries
+  splits = {(entry.name, entry.replica): entry.split for entry in entries}
+  assert splits == {
+    ('6a5j', 1): 'train',
+    ('6a5j', 2): 'train',
+    ('gb1_hairpin', 1): 'train',
+    ('gb1_hairpin', 2): 'validation',
+  }
+  assert {entry.temperature_K for entry in entries} == {320.0}
+  assert sum(system.held_out for system in SYSTEMS) >= 3
+  assert training_store.split_of('hp35', 1) == 'test'
+  assert training_store.split_of('gb1_hairpin_300K', 2) == 'train'
+  with pytest.raises(InputError, match='gb1 is no directory of a system'):
+    training_store.split_of('gb1', 1)
 
 
 def test_unknown_name():

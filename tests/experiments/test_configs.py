@@ -89,10 +89,14 @@ def test_our_dynamics(name):
 
 
 def test_small_runs_hold_out_the_end_of_every_trajectory():
-  for name in ('quickstart', 'tiny', 'default_model'):
+  for name in ('quickstart', 'tiny'):
     data = load(name).data
     assert data.train_block[1] == data.validation_block[0] < data.validation_block[1] == 1.0
     assert data.validation_split == 'train'
+  # The bundled model has whole replicas for that.
+  data = load('default_model').data
+  assert (data.train_block, data.validation_block) == ((0.0, 1.0), (0.0, 1.0))
+  assert data.validation_split == 'validation'
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -126,7 +130,7 @@ def test_trains_two_steps(name, variant, level, dt_ns, tmp_path):
   config.model.encoder.num_neighbours = min(config.model.encoder.num_neighbours, 4)
   config.data.store = examples.write_store(tmp_path / 'store', num_frames=200, dt_ns=dt_ns)
   config.data.batch_size = 8
-  config.data.validation_split = 'none'
+  config.data.validation_split, config.train.select_by = 'none', 'last'
   config.data.buckets = (16,)
   # Numbers that are part of the compiled step.
   config.train.update(num_steps=2, unroll=1, rematerialise=False, log_every=1)

@@ -1,0 +1,62 @@
+"""Our own simulations as a store: what the bundled model learns from, and what it is judged by."""
+
+import collections
+import pathlib
+import re
+
+from data_prep import simulation_checkpoint, trajectories
+from data_prep.training_systems import SYSTEMS
+from tempo_jax.errors import InputError
+
+
+def split_of(folder: str, number: int) -> str:
+  """What a replica is for: 'train', 'validation' (held-out replicas) or 'test' (proteins).
+
+  Args:
+    folder: its directory's name, NAME or NAME_350K.
+    number: of the replica.
+
+  Raises:
+    InputError: there is no such system.
+  """
+  system = next((s for s in SYSTEMS if re.fullmatch(rf'{s.name}(_\d+K)?', folder)), None)
+  if system is None:
+    raise InputError(f'{folder} is no directory of a system of data_prep/training_systems.py')
+  if system.held_out:
+    return 'test'
+  held_out = folder == system.name and number in system.held_out_replicas
+  return 'validation' if held_out else 'train'
+
+
+def build(simulated: pathlib.Path, store: pathlib.Path) -> None:
+  """Writes every replica, with its split, into a store.
+
+  Args:
+    simulated: with NAME/NAME.pdb, NAME/NAME_R1.xtc, NAME/NAME_R1.json, NAME_350K/...
+    store: directory of the store; what it holds of other contents is replaced.
+
+  Raises:
+    InputError: there are no replicas, or one of them cannot be used.
+  """
+  records = sorted(simulated.glob('*/*_R*.json'))
+  if not records:
+    raise InputError(f'{simulated}: no NAME/NAME_R1.json in it: give another --simulated')
+  counts: collections.Counter[str] = collections.Counter()
+  for path in records:
+    record = simulation_checkpoint.read_json(path)
+    number = int(path.stem.rpartition('_R')[2])
+    split = split_of(path.parent.name, number)
+    code = trajectories.prepare(
+      path.parent / f'{record["name"]}.pdb',
+      [path.with_suffix('.xtc')],
+      store,
+      temperature_K=record['temperature_K'],
+      replica=number,
+      split=split,
+      overwrite=True,
+      num_workers=1,
+    )
+    if code:
+      raise InputError(f'{path.with_suffix(".xtc")} cannot be used, see above: copy it again')
+    counts[split] += 1
+  print(f'{store}: ' + ', '.join(f'{counts[key]} {key}' for key in ('train', 'validation', 'test')))

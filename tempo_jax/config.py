@@ -61,7 +61,7 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     objective='flow_matching',
     # Passes of that head per step; may be changed in a trained model.
     passes=4,
-    # Projects every new frame onto chains of MD-like geometry.
+    # Projects every new frame onto closed chains of MD-like geometry, without overlapping atoms.
     closure=True,
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').

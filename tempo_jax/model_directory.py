@@ -19,6 +19,7 @@ from flax import traverse_util
 from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
+from tempo_jax import trained_range
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.errors import InputError
@@ -160,11 +161,16 @@ def _merge(parts: list[tuple[pathlib.Path, Any, dict[str, Any]]]) -> tuple[Any, 
       if level in params:
         raise InputError(f'{path} and {other} both hold the level {level}: keep one of them')
       config.level[level] = other_config.level[level]
-    same = {k: v for k, v in config_lib.to_dict(config).items() if k != 'level'}
-    theirs = {k: v for k, v in config_lib.to_dict(other_config).items() if k != 'level'}
-    if same != theirs:
+    ours, theirs = (
+      {k: v for k, v in config_lib.to_dict(c).items() if k not in ('level', 'trained_on')}
+      for c in (config, other_config)
+    )
+    if ours != theirs:
       raise InputError(
         f'{path} and {other} hold levels of different models: train them from one configuration'
       )
+    # Trajectories that were too short for one level may have served the other.
+    if 'trained_on' in config and 'trained_on' in other_config:
+      config.trained_on.update(trained_range.merge(config.trained_on, other_config.trained_on))
     params |= other_params
   return config, params

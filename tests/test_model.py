@@ -8,8 +8,10 @@ import jax
 import numpy as np
 import pytest
 
+from tempo_jax import config as config_lib
 from tempo_jax import model as model_lib
 from tempo_jax import protein as protein_lib
+from tempo_jax import trained_range
 from tempo_jax.errors import InputError
 from tests import builders
 
@@ -89,7 +91,13 @@ def test_a_damaged_level_is_named(model, tmp_path):
   for level in ('coarse', 'fine'):
     part = model_lib.Model(level, model.config, {level: model.params[level]})
     part.save(tmp_path / level)
-  assert set(model_lib.load_model(tmp_path).params) == {'coarse', 'fine'}
+  # Trajectories too short for the coarse level taught the fine one only.
+  seen = {'temperatures_K': [250.0], 'num_residues': [5, 5], 'num_chains': 1, 'longest_ns': 0.1}
+  change_config(tmp_path / 'fine', lambda c: c['model'].update(trained_on=seen))
+  both = model_lib.load_model(tmp_path)
+  assert set(both.params) == {'coarse', 'fine'}
+  found = both.config.trained_on.to_dict()
+  assert found == trained_range.merge(model.config.trained_on, seen)
   change_config(tmp_path / 'fine', lambda c: c['model'].pop('level'))
   with pytest.raises(InputError, match='is damaged'):
     model_lib.load_model(tmp_path)
@@ -137,8 +145,9 @@ def test_passes_can_be_chosen_when_sampling():
   assert quick.params is trained.params
   with pytest.raises(InputError, match='passes = 0: at least 1'):
     trained.with_passes(0)
-  with pytest.raises(InputError, match='predicts means and has no head'):
-    model_lib.load_model('default').with_passes(2)
+  of_means = model_lib.Model('paper', config_lib.freeze(config_lib.paper_model_config()), {})
+  with pytest.raises(InputError, match='the model paper predicts means and has no head'):
+    of_means.with_passes(2)
 
 
 def test_frames_of_another_protein_are_refused():

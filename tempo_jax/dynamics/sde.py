@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax import protein as protein_lib
-from tempo_jax.dynamics import chain_closure, drift, generator, update
+from tempo_jax.dynamics import chain_closure, drift, generator, steric, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
@@ -144,7 +144,7 @@ def make_step(config: Any, level: level_lib.Level) -> Step:
       )
     if config.closure:
       cis = chain_closure.cis_peptides(protein.positions, bonded)
-      frames = chain_closure.closed_by_constants(states.frames, bonded, cis)
+      frames = steric.separated_chains(states.frames, states.psi, bonded, cis, protein.mask)
       states = state_lib.from_frames(frames, states.psi, bonded)
     if vector is None:
       vector = state_lib.to_vector(states)

@@ -15,6 +15,7 @@ _SCALES = ('translation_std', 'rotation_std')
 
 
 def _mismatch(config: Any, model: Any) -> list[str]:
+  """What differs, `config.model.KEY`; of what is no section, with both values."""
   ours, theirs = config_lib.to_dict(config), config_lib.to_dict(model)
   same = [key for key in _SAME if key != 'head' or ours['objective'] != 'mse']
   found = [key for key in same if ours[key] != theirs.get(key)]
@@ -23,7 +24,14 @@ def _mismatch(config: Any, model: Any) -> list[str]:
     found.append('shared_levels')
   if (ours['objective'] == 'mse') != (theirs.get('objective') == 'mse'):
     found.append('objective')
-  return found
+
+  def difference(key: str) -> str:
+    path = f'config.model.{key}'
+    if isinstance(ours[key], dict):
+      return path
+    return f'{path} = {ours[key]!r} (the model: {theirs.get(key)!r})'
+
+  return [difference(key) for key in found]
 
 
 def adopt(config: Any, model: Any) -> tuple[str, ...]:
@@ -34,14 +42,14 @@ def adopt(config: Any, model: Any) -> tuple[str, ...]:
     model: a `tempo_jax.model.Model`.
 
   Returns:
-    The levels whose scales were taken over: those of the same time step. The others are to be
-    measured.
+    The levels whose scales were taken over: those of the same time step, or none where
+    `config.train.measure_scales` says so. The others are to be measured.
 
   Raises:
     InputError: the model has another network, or lacks a level.
   """
   where = f'config.train.init_from = {config.train.init_from!r}'
-  wrong = ', '.join(f'config.model.{key}' for key in _mismatch(config.model, model.config))
+  wrong = ', '.join(_mismatch(config.model, model.config))
   if wrong:
     raise InputError(
       f'{where}: its network differs from the configuration in {wrong}: '
@@ -54,9 +62,10 @@ def adopt(config: Any, model: Any) -> tuple[str, ...]:
       'levels of the configuration as it does'
     )
   taken = []
+  measure_scales = config.train.get('measure_scales', False)
   for name in config.train.levels:
     own, known = config.model.level[name], model.config.level[name]
-    if math.isclose(own.dt_ns, known.dt_ns, rel_tol=1e-3):
+    if math.isclose(own.dt_ns, known.dt_ns, rel_tol=1e-3) and not measure_scales:
       own.update({key: known[key] for key in _SCALES})
       taken.append(name)
   seen = trained_range.merge(config.model.trained_on, model.config.trained_on)

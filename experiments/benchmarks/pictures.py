@@ -1,0 +1,350 @@
+r"""Draws the pictures of the README: the bundled model beside MD of the same proteins.
+
+    python -m experiments.benchmarks.pictures
+
+of the proteins that it was not trained on (`data_prep.training_systems`). Each has a folder in
+--simulated with NAME.pdb, NAME_R*.xtc and NAME_R1.json. The model gets the structure at time 0 and
+the temperature, and as many replicas and frames as there are of MD. Writes into --out:
+
+    motion.gif        both, frame by frame
+    flexibility.png   CA RMSF per residue of both, and of an elastic network
+    speed.png         seconds against residues, from --speed (a file of experiments.benchmark)
+"""
+
+import dataclasses
+import io
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from absl import flags
+from scipy import interpolate
+
+from data_prep.training_systems import SYSTEMS
+from experiments import benchmark
+from tempo_jax import compilation_cache, errors, model
+from tempo_jax import protein as protein_lib
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation import ensemble
+from tempo_jax.metrics import baselines, flexibility, superposition
+from tempo_jax.report import plots
+
+if TYPE_CHECKING:
+  from matplotlib import figure as mpl_figure
+  from PIL import Image
+
+_RESULTS = pathlib.Path(__file__).parent / 'results'
+_MD, _MODEL, _NETWORK = 'MD', 'tempo_jax', 'elastic network'
+_OF_NETWORK = '#d98b2b'
+_DRAWS = 2000  # of the network: enough for a smooth curve
+_LABELS = {
+  'sample/default': 'bundled model',
+  'sample/paper_size': "network of the paper's size",
+  'sample/paper_size/passes1': "network of the paper's size (one pass)",
+}
+_DPI, _DPI_MOTION = 110, 84
+_POINTS_PER_RESIDUE = 8  # of a smooth trace
+_FRAMES_PER_S = 12
+_MARGIN = 2.5  # Å around what is drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class Motion:
+  """One protein in MD and as the model moves it.
+
+  Attributes:
+    name: of its folder.
+    protein: its residues, at time 0.
+    dt_ns: time between frames, ns.
+    md: [F, L, 4, 3] Å, per replica.
+    sampled: the same of the model.
+  """
+
+  name: str
+  protein: protein_lib.Protein
+  dt_ns: float
+  md: Sequence[np.ndarray]
+  sampled: Sequence[np.ndarray]
+
+  @property
+  def start(self) -> np.ndarray:
+    """[L, 4, 3] Å."""
+    return np.asarray(self.protein.arrays.positions)
+
+
+def make_motion(trained: model.Model, folder: pathlib.Path, seed: int) -> Motion:
+  """Reads MD, and samples as much of the same.
+
+  Raises:
+    InputError: a file is missing, or MD has other time steps than the model.
+  """
+  records = sorted(folder.glob('*_R1.json'))
+  if not records:
+    raise InputError(f'{folder}: no NAME_R1.json in it: correct --simulated or --names')
+  stem = records[0].name.removesuffix('_R1.json')
+  temperature = float(json.loads(records[0].read_text())['temperature_K'])
+  native = ensemble.Native(folder / f'{stem}.pdb', folder.name)
+  replicas = [native.read(file) for file in sorted(folder.glob(f'{stem}_R*.xtc'))]
+  dt_ns = replicas[0].dt_ns
+  if dt_ns is None or abs(dt_ns / trained.dt_ns - 1.0) > 1e-3:
+    raise InputError(
+      f'{folder}: frames are {dt_ns} ns apart, those of the model {trained.dt_ns:g} ns: give MD '
+      'with the time step of the model'
+    )
+  lengths = [replica.num_frames for replica in replicas]
+  sampled = trained.sample(
+    native.protein, max(lengths), len(replicas), jax.random.key(seed), temperature
+  )
+  return Motion(
+    folder.name,
+    native.protein,
+    dt_ns,
+    [replica.positions for replica in replicas],
+    [np.asarray(x)[:n] for x, n in zip(sampled.positions, lengths, strict=True)],
+  )
+
+
+def smooth(ca: np.ndarray) -> np.ndarray:
+  """Curve [N, 3] through CA atoms [L, 3]."""
+  residue = np.arange(len(ca))
+  fine = np.linspace(0, len(ca) - 1, _POINTS_PER_RESIDUE * (len(ca) - 1) + 1)
+  return interpolate.CubicSpline(residue, ca)(fine)
+
+
+class Trace:
+  """A backbone in a plot: nearer parts are thicker, and lie over those behind them."""
+
+  def __init__(self, axes: Any, size: int):
+    """Makes an empty one.
+
+    Args:
+      axes: matplotlib's.
+      size: points of the curve, N.
+    """
+    from matplotlib import collections as mpl_collections
+
+    self._colours = _rainbow(size - 1)
+    self._lines = mpl_collections.LineCollection([], capstyle='butt')
+    axes.add_collection(self._lines)
+
+  def show(self, points: np.ndarray) -> None:
+    """Draws a curve [N, 3]: horizontal, vertical, and towards the viewer, Å."""
+    centre, half = 0.5 * (points[1:] + points[:-1]), 0.5 * (points[1:] - points[:-1])
+    near = np.clip((centre[:, 2] + 8.0) / 16.0, 0.0, 1.0)
+    # What is far fades a little. A piece reaches into its neighbours, so that bends have no gaps,
+    # and has a shorter white rim, which shows what passes in front of what.
+    colours = _faded(self._colours, near)
+    width = 2.5 + 2.0 * near
+    pieces = [
+      (np.stack([c - reach * h, c + reach * h]), w + rim, colour)
+      for c, h, w, of_residue in zip(centre[:, :2], half[:, :2], width, colours, strict=True)
+      for reach, rim, colour in ((0.6, 2.0, np.ones(3)), (1.4, 0.0, of_residue))
+    ]
+    order = np.repeat(2 * np.argsort(centre[:, 2]), 2) + np.tile([0, 1], len(centre))
+    segments, widths, shades = zip(*(pieces[i] for i in order), strict=True)
+    self._lines.set_segments(segments)
+    self._lines.set_linewidth(widths)
+    self._lines.set_colors(shades)
+
+
+def _rainbow(count: int) -> np.ndarray:
+  """[count, 3], from blue at the N end to red at the C end, as is usual for structures."""
+  import matplotlib
+
+  return matplotlib.colormaps['turbo'](np.linspace(0.06, 0.94, count))[:, :3]
+
+
+def _faded(colours: np.ndarray, near: np.ndarray) -> np.ndarray:
+  """Colours [N, 3] nearer to white where `near` [N], 0 to 1, is small."""
+  return 1.0 - (1.0 - colours) * (0.5 + 0.5 * near)[:, None]
+
+
+def _palette() -> 'Image.Image':
+  """White, greys and the colours of traces, near and far: an animation has one palette."""
+  from PIL import Image
+
+  grey = np.repeat(np.linspace(0.0, 1.0, 10)[:, None], 3, axis=1)
+  shades = [_faded(_rainbow(18), np.full(18, near)) for near in (0.0, 0.5, 1.0)]
+  colours = np.round(255 * np.concatenate([grey, *shades])).astype(int)
+  found = Image.new('P', (1, 1))
+  found.putpalette(colours.ravel().tolist())
+  return found
+
+
+def draw_motion(motions: Sequence[Motion], num_frames: int) -> bytes:
+  """An animated GIF: a column for each protein, MD above the model, first replica of both."""
+  import matplotlib
+  from matplotlib import figure as mpl_figure
+  from matplotlib.backends import backend_agg
+  from PIL import Image
+
+  num_frames = min(num_frames, *(len(motion.md[0]) for motion in motions))
+  with matplotlib.rc_context({'font.size': 10}):
+    figure = mpl_figure.Figure(figsize=(2.3 * len(motions) + 0.4, 4.0), dpi=_DPI_MOTION)
+    canvas = backend_agg.FigureCanvasAgg(figure)
+    grid = figure.subplots(2, len(motions), squeeze=False)
+    figure.subplots_adjust(0.045, 0.07, 0.995, 0.93, wspace=0.03, hspace=0.03)
+    drawn = []
+    for column, motion in zip(grid.T, motions, strict=True):
+      curves = [_curves(motion, x[0][:num_frames]) for x in (motion.md, motion.sampled)]
+      for axes, curve in zip(column, curves, strict=True):
+        _fit(axes, np.concatenate([x.reshape(-1, 3) for x in curves]))
+        drawn.append((Trace(axes, curve.shape[1]), curve))
+      column[0].set_title(f'{motion.name}, {len(motion.start)} residues', fontsize=10)
+    for axes, label in zip(grid[:, 0], (_MD, _MODEL), strict=True):
+      axes.set_ylabel(label, fontsize=11)
+    clock = figure.text(0.99, 0.015, '', ha='right', family='monospace')
+    palette, pictures = _palette(), []
+    for index in range(num_frames):
+      for trace, curve in drawn:
+        trace.show(curve[index])
+      clock.set_text(f'{(index + 1) * motions[0].dt_ns:.2f} ns')
+      canvas.draw()
+      picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+      pictures.append(picture.quantize(palette=palette, dither=Image.Dither.NONE))
+  stream = io.BytesIO()
+  pictures[0].save(
+    stream,
+    'GIF',
+    save_all=True,
+    append_images=pictures[1:],
+    duration=round(1000 / _FRAMES_PER_S),
+    loop=0,
+  )
+  return stream.getvalue()
+
+
+def _curves(motion: Motion, positions: np.ndarray) -> np.ndarray:
+  """[F, N, 3] Å: smooth traces of frames [F, L, 4, 3], superposed on the start."""
+  start = motion.start[:, superposition.CA]
+  ca = superposition.superpose_points(positions[:, :, superposition.CA], start)
+  axes, centre = _principal_axes(start)
+  return np.stack([smooth(frame) for frame in (ca - centre) @ axes])
+
+
+def _principal_axes(ca: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Rotation [3, 3] that turns the longest axis of [L, 3] to the horizontal; and its centre."""
+  centre = ca.mean(axis=0)
+  _, _, axes = np.linalg.svd(ca - centre)
+  if np.linalg.det(axes) < 0:  # A mirror image would be another protein.
+    axes[2] *= -1
+  return axes.T, centre
+
+
+def _fit(axes: Any, points: np.ndarray) -> None:
+  """Shows all of the points [..., 3] Å, horizontally and vertically on one scale."""
+  low, high = points[:, :2].min(axis=0) - _MARGIN, points[:, :2].max(axis=0) + _MARGIN
+  box = axes.get_window_extent()
+  shape = np.array([box.width, box.height])
+  half = 0.5 * shape * np.max((high - low) / shape)
+  middle = 0.5 * (low + high)
+  (left, bottom), (right, top) = middle - half, middle + half
+  axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+  for spine in axes.spines.values():
+    spine.set_color('#c6c6c6')
+
+
+def draw_flexibility(motions: Sequence[Motion], seed: int) -> 'mpl_figure.Figure':
+  """CA RMSF per residue, after superposition on the start by CA: all replicas together."""
+  panels = []
+  for motion in motions:
+    md, sampled = (np.concatenate(replicas) for replicas in (motion.md, motion.sampled))
+    rmsf = flexibility.ca_rmsf(md, motion.start)
+    network = baselines.elastic_network(motion.start, _DRAWS, float(rmsf.mean()), seed)
+    residue = np.arange(1, len(rmsf) + 1)
+    found = {
+      _MD: (plots.REFERENCE, rmsf),
+      _MODEL: (plots.PREDICTION, flexibility.ca_rmsf(sampled, motion.start)),
+      _NETWORK: (_OF_NETWORK, flexibility.ca_rmsf(network, motion.start)),
+    }
+    curves = [plots.Curve(name, colour, residue, y) for name, (colour, y) in found.items()]
+    label = f'residue of {motion.name}'
+    panels.append(plots.Panel(curves, label, 'CA RMSF (Å)', whole=True))
+  figure = plots.row(panels)
+  for axes in figure.axes:
+    axes.set_ylim(0.0, None)
+    for line, width in zip(axes.lines, (2.2, 2.2, 1.2), strict=True):
+      line.set_linewidth(width)
+    axes.lines[-1].set_linestyle('--')
+  return figure
+
+
+def draw_speed(rows: Sequence[dict[str, Any]]) -> 'mpl_figure.Figure':
+  """Seconds for a trajectory against residues, at the lengths that all curves have."""
+  from matplotlib import ticker
+
+  known = [row | {'name': _LABELS[row['name']]} for row in rows if row['name'] in _LABELS]
+  common = set.intersection(
+    *({r['length'] for r in known if r['name'] == name} for name in {r['name'] for r in known})
+  )
+  curves = benchmark.scaling([row for row in known if row['length'] in common])
+  figure = benchmark.draw({label.split(', ')[0]: curve for label, curve in curves.items()})
+  figure.set_size_inches(6.4, 3.4)
+  (axes,) = figure.axes
+  axes.set_ylabel(f'seconds for {known[0]["num_frames"]} frames')
+  axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+  axes.yaxis.set_major_formatter('{x:g}')
+  axes.yaxis.set_minor_locator(ticker.NullLocator())
+  return figure
+
+
+def write(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file, whole or not at all."""
+  partial = path.with_name(f'.{path.name}.partial')
+  partial.write_bytes(content)
+  os.replace(partial, path)
+  print(f'{path}: {len(content) / 1024:.0f} KiB')
+
+
+def _png(figure: 'mpl_figure.Figure') -> bytes:
+  stream = io.BytesIO()
+  figure.savefig(stream, format='png', dpi=_DPI, metadata={'Software': None})
+  return stream.getvalue()
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Called by the binary only."""
+  flags.DEFINE_list(
+    'names',
+    [system.name for system in SYSTEMS if system.held_out],
+    'Folders of --simulated, one column each. Default: the proteins that are held out.',
+    flag_values=values,
+  )
+  flags.DEFINE_string('simulated', 'data_prep/simulated', 'Directory with MD.', flag_values=values)
+  flags.DEFINE_string('model', 'default', 'As of experiments.sample.', flag_values=values)
+  flags.DEFINE_integer('seed', 0, 'Of the samples.', lower_bound=0, flag_values=values)
+  flags.DEFINE_integer(
+    'num_frames', 40, 'Frames of the animation, at most.', lower_bound=2, flag_values=values
+  )
+  flags.DEFINE_string(
+    'speed',
+    str(_RESULTS / 'sampling_2_cores.json'),
+    'Rows that experiments.benchmark wrote.',
+    flag_values=values,
+  )
+  flags.DEFINE_string('out', 'docs/pictures', 'Directory to write into.', flag_values=values)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Samples, draws and writes."""
+  del argv
+  values = flags.FLAGS
+  plots.require()
+  compilation_cache.use()
+  trained = model.load_model(values.model)
+  simulated, out = pathlib.Path(values.simulated), pathlib.Path(values.out)
+  motions = [make_motion(trained, simulated / name, values.seed) for name in values.names]
+  out.mkdir(parents=True, exist_ok=True)
+  write(out / 'motion.gif', draw_motion(motions, values.num_frames))
+  write(out / 'flexibility.png', _png(draw_flexibility(motions, values.seed)))
+  rows = json.loads(pathlib.Path(values.speed).read_text())
+  write(out / 'speed.png', _png(draw_speed(rows)))
+
+
+if __name__ == '__main__':
+  define_flags(flags.FLAGS)
+  errors.run(main)

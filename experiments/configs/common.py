@@ -66,6 +66,9 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   train.levels = levels_of_scale(config, scale)
   # Model that training goes on from: a directory, or default; empty: random parameters.
   train.init_from = ''
+  # Whether the spread of one step, the network's unit of motion, is measured on the new data then;
+  # otherwise that of the model stays.
+  train.measure_scales = False
   train.num_steps = 100_000
   # Windows predicted one after the other per example, with the gradient through all of them.
   train.unroll = 3

@@ -62,10 +62,10 @@ def adopt(config: Any, model: Any) -> tuple[str, ...]:
       'levels of the configuration as it does'
     )
   taken = []
-  measure_scales = config.train.get('measure_scales', False)
   for name in config.train.levels:
     own, known = config.model.level[name], model.config.level[name]
-    if math.isclose(own.dt_ns, known.dt_ns, rel_tol=1e-3) and not measure_scales:
+    same_step = math.isclose(own.dt_ns, known.dt_ns, rel_tol=1e-3)
+    if same_step and not config.train.measure_scales:
       own.update({key: known[key] for key in _SCALES})
       taken.append(name)
   seen = trained_range.merge(config.model.trained_on, model.config.trained_on)

@@ -1,0 +1,206 @@
+r"""What fine-tuning gains: BPTI, the first half of an MD to learn from, the second to judge by.
+
+    python -m experiments.benchmarks.finetuning --data=DATA --workdir=DIR --model=default
+
+Trains the model on, by experiments/configs/finetune.py, and with as many steps the same network
+from random parameters. Of each, and of the model as it was, replicas begin in the first frame of
+the second half and last as long; every number is a mean over replicas. Beside them stand the first
+half of the MD itself, and an elastic network that is given the mean RMSF of the second (its frames
+are independent of one another). Run again, training goes on where it was. Writes
+WORKDIR/finetuning.json and finetuning.md.
+"""
+
+import copy
+import dataclasses
+import json
+import logging
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from experiments import ablation, ablation_rollouts
+from experiments.ablation_rollouts import HeldOut, Sampling
+from experiments.benchmarks import calibration_cases
+from experiments.configs import finetune, quickstart
+from tempo_jax import compilation_cache, errors
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation import calibration
+from tempo_jax.metrics import baselines, flexibility
+from tempo_jax.model import load_model
+from tempo_jax.report import provenance
+from tempo_jax.training import checkpoint, loop, metric_writer
+
+_LOG = logging.getLogger('tempo_jax')
+# Stretches of the MD: to learn from; to choose the checkpoint by; the first half, which is both;
+# and the second.
+_TRAIN, _VALIDATION, _FIRST, _SECOND = (0.0, 0.35), (0.35, 0.5), (0.0, 0.5), (0.5, 1.0)
+_BEFORE, _TUNED, _SCRATCH = 'the model as it is', 'fine-tuned', 'from random parameters'
+_FLOOR, _NETWORK = 'MD, the first half', 'elastic network'
+_COLUMNS = (
+  ('RMSF r', 'rmsf_r', '.2f'),
+  ('RMSF, ratio to MD', 'rmsf_ratio', '.2f'),
+  ('pairwise RMSD, ratio', 'pairwise_rmsd_ratio', '.2f'),
+  ('JSD of CA distances', 'ca_jsd', '.3f'),
+  ('step, ratio', 'step_ratio', '.2f'),
+  ('broken frames (%)', 'broken', '.2%'),
+  ('best step', 'best_step', 'd'),
+  ('training (minutes)', 'minutes', '.1f'),
+)
+
+
+def experiments(model: str, store: str, steps: int | None) -> dict[str, Any]:
+  """The configuration of each training.
+
+  Args:
+    model: 'default' or a directory.
+    store: with BPTI.
+    steps: of either training; None: those of the configuration.
+  """
+  tuned = finetune.get_config(f'model={model}')
+  tuned.data.update(store=store, train_block=_TRAIN, validation_block=_VALIDATION)
+  if steps is not None:
+    tuned.train.num_steps = steps
+  # As many steps in any case, so that the two can be compared; the best one counts.
+  tuned.train.early_stopping_patience = 0
+  scratch = copy.deepcopy(tuned)
+  usual = quickstart.get_config().train
+  scratch.train.update(init_from='', learning_rate=usual.learning_rate)
+  scratch.train.warmup_steps = usual.warmup_steps
+  return {_TUNED: tuned, _SCRATCH: scratch}
+
+
+def measure(series: Sequence[np.ndarray], held: HeldOut, dt_ns: float) -> dict[str, float | None]:
+  """The numbers of a row: means over replicas [1 + F, L, 4, 3] Å, each beside the held-out MD."""
+  bonded, native = np.asarray(held.entry.bonded), held.reference[0][0]
+  each = [calibration.measure([x], held.reference, bonded, native, dt_ns) for x in series]
+  found = dataclasses.asdict(calibration.mean(each))
+  found['broken'] = max(found['outside_ca_ca'], found['outside_c_n'])
+  return {key: found[key] for _, key, _ in _COLUMNS if key in found}
+
+
+def elastic_network(held: HeldOut) -> np.ndarray:
+  """[F, L, 4, 3] Å about the first held-out frame, with the mean RMSF of held-out MD."""
+  frames = held.reference[0]
+  rmsf = flexibility.ca_rmsf(frames, frames[0])
+  return baselines.elastic_network(frames[0], len(frames), float(np.mean(rmsf)), seed=0)
+
+
+def train(config: Any, workdir: pathlib.Path) -> tuple[Any, Mapping[str, Any], dict[str, Any]]:
+  """Configuration and parameters of the trained model, and numbers of its row.
+
+  Its minutes are those of training, with compiling and validation, over all stretches of the run.
+  """
+  loop.train(config, str(workdir), load_model)
+  trained, params, best_step = checkpoint.load_params(str(workdir))
+  seconds, before = 0.0, 0
+  for line in (workdir / metric_writer.METRICS_FILE).read_text().splitlines():
+    values = json.loads(line)
+    if 'steps_per_s' in values:
+      seconds += (values['step'] - before) / values['steps_per_s']
+      before = values['step']
+  return trained.model, params, {'best_step': best_step, 'minutes': seconds / 60.0}
+
+
+def run(
+  model: str, data: pathlib.Path, workdir: pathlib.Path, steps: int | None, num_replicas: int
+) -> dict[str, Any]:
+  """Trains, samples and measures.
+
+  Args:
+    model: 'default' or a directory.
+    data: directory with trajectories/bpti_5ns.
+    workdir: for store, models and results.
+    steps: of training; None: those of the configuration.
+    num_replicas: to sample of each model.
+
+  Returns:
+    The content of finetuning.json; 'rows': the numbers of each row of the table.
+
+  Raises:
+    InputError: there is no such model, or no such data.
+  """
+  store = workdir / 'store'
+  configs = experiments(model, str(store), steps)
+  calibration_cases.bpti(data, None, store)
+  before = load_model(model)
+  sampling = Sampling(
+    replicas=num_replicas, start='first', heldout_split='train', heldout_block=_SECOND
+  )
+  sampling = dataclasses.replace(sampling, training_block=_FIRST)
+  held = ablation_rollouts.held_out(configs[_TUNED], sampling, before.dt_ns)[0]
+  # As long as the MD, whose first frame is the start.
+  sampling = dataclasses.replace(sampling, frames=len(held.reference[0]) - 1)
+
+  def row(config: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    series, _ = ablation_rollouts.sample_rollouts(config, params, held, sampling)
+    return measure(series, held, before.dt_ns)
+
+  rows: dict[str, dict[str, Any]] = {_BEFORE: row(before.config, before.params)}
+  for name, config in configs.items():
+    place = workdir / name.replace(' ', '_')
+    _LOG.info('%s: training into %s', name, place)
+    trained, params, facts = train(config, place)
+    rows[name] = row(trained, params) | facts
+  rows[_FLOOR] = measure(held.training, held, before.dt_ns)
+  rows[_NETWORK] = measure([elastic_network(held)], held, before.dt_ns)
+  result = {
+    'rows': rows,
+    'steps': configs[_TUNED].train.num_steps,
+    'num_replicas': num_replicas,
+    'model_sha256': provenance.params_sha256(before.params),
+    'versions': provenance.versions(),
+    'device': provenance.device(),
+  }
+  text = json.dumps(result, indent=1, allow_nan=False)
+  ablation.write_whole(workdir / 'finetuning.json', f'{text}\n')
+  ablation.write_whole(workdir / 'finetuning.md', table(rows))
+  return result
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+  """Markdown of the rows."""
+  return ablation.markdown(
+    ['', *(heading for heading, _, _ in _COLUMNS)],
+    [
+      [name, *(ablation.text_of(row.get(key), style) for _, key, style in _COLUMNS)]
+      for name, row in rows.items()
+    ],
+  )
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Called by the binary only."""
+  flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
+  flags.DEFINE_string(
+    'data', '../shared/data', 'Directory with trajectories/bpti_5ns.', flag_values=values
+  )
+  flags.DEFINE_string(
+    'workdir', 'tempo_out/finetuning', 'Store, models, results.', flag_values=values
+  )
+  flags.DEFINE_integer(
+    'steps', None, 'Training steps. Default: those of finetune.py.', lower_bound=1,
+    flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_integer('num_replicas', 4, 'To sample.', lower_bound=1, flag_values=values)
+  compilation_cache.define_flag(values)
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to the table."""
+  del argv
+  values: Any = flags.FLAGS
+  compilation_cache.use(values.compilation_cache_dir)
+  data = pathlib.Path(values.data).expanduser()
+  if not data.is_dir():
+    raise InputError(f'{data}: no such directory: correct --data')
+  workdir = pathlib.Path(values.workdir).expanduser().absolute()
+  result = run(values.model, data.absolute(), workdir, values.steps, values.num_replicas)
+  print(table(result['rows']))
+
+
+if __name__ == '__main__':
+  define_flags(flags.FLAGS)
+  errors.run(main)

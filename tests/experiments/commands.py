@@ -29,10 +29,10 @@ def compile_once(monkeypatch):
   compiled = {}
   compile_ = jax.stages.Lowered.compile
 
-  def compile_or_look_up(lowered):
+  def compile_or_look_up(lowered, **options):
     text = lowered.as_text()
     if text not in compiled:
-      compiled[text] = compile_(lowered)
+      compiled[text] = compile_(lowered, **options)
     return compiled[text]
 
   monkeypatch.setattr(jax.stages.Lowered, 'compile', compile_or_look_up)

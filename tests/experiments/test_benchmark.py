@@ -358,7 +358,9 @@ def _row(case, seconds):
 
 
 def _values(tmp_path, *args):
-  return commands.parse(benchmark, f'--out={tmp_path}/new/b.json', '--models=default', *args)
+  passes = benchmark_cases.config_of('default').passes
+  start = (f'--out={tmp_path}/new/b.json', '--models=default', f'--passes={passes}')
+  return commands.parse(benchmark, *start, *args)
 
 
 def test_writes_rows_table_and_plot(tmp_path, monkeypatch, capsys):

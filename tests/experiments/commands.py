@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from tempo_jax import ahead_of_time
 from tempo_jax import model as model_lib
 from tests import builders
 
@@ -27,6 +28,7 @@ def save_model(directory):
 def compile_once(monkeypatch):
   """Makes a program that is compiled again come from a table; the table."""
   compiled = {}
+  ahead_of_time._options()  # Which compiles something, too.
   compile_ = jax.stages.Lowered.compile
 
   def compile_or_look_up(lowered, **options):

@@ -162,8 +162,8 @@ class Head(nn.Module):
     x = read(jnp.concatenate(features, axis=-1))
     x = x + context[None] + order[:, None] + time[None, None]
     frames = drift.centred(states.frames, protein.mask)
-    for index in range(config.num_blocks):
-      x, _ = HeadBlock(config, self.dtype, name=f'block_{index}')(x, frames, protein)
+    blocks = spatiotemporal_encoder.repeated(HeadBlock, config.num_blocks, 2)
+    x, _ = blocks(config, self.dtype, name='blocks')(x, frames, protein)
     x = nn.LayerNorm(name='out_norm')(x)
     # Zero at the start of training: the best guess of Gaussian numbers that knows nothing.
     return nn.Dense(NUM_NUMBERS, kernel_init=nn.initializers.zeros, name='out')(x)

@@ -78,7 +78,7 @@ class AttentionBlock(nn.Module):
     return Transition(self.dtype, name='transition')(hidden), None
 
 
-def _repeated(block: type[nn.Module], count: int, num_inputs: int) -> Any:
+def repeated(block: type[nn.Module], count: int, num_inputs: int) -> Any:
   """The block `count` times in a row, each with its own parameters, compiled once.
 
   In the backward pass each is computed anew: half the memory of a training step of the paper's
@@ -196,11 +196,11 @@ class SpatiotemporalEncoder(nn.Module):
       )
       hidden = hidden + local(frames, protein)
 
-    ipa_blocks = _repeated(IPABlock, config.num_ipa_blocks, 3)
+    ipa_blocks = repeated(IPABlock, config.num_ipa_blocks, 3)
     hidden, _ = ipa_blocks(config, dtype, name='ipa_blocks')(hidden, context, frames, mask)
     bias = embeddings.RelativePositionBias(config.num_heads, name='relative_position')(protein)
     bias = bias + jnp.broadcast_to(attention.mask_bias(mask), bias.shape)
-    attention_blocks = _repeated(AttentionBlock, config.num_attention_blocks, 1)
+    attention_blocks = repeated(AttentionBlock, config.num_attention_blocks, 1)
     hidden, _ = attention_blocks(config.num_heads, dtype, name='attention_blocks')(hidden, bias)
 
     hidden = nn.LayerNorm(name='temporal_norm')(hidden)

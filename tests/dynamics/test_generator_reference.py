@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -95,7 +96,7 @@ def head_by_hand(p, config, hidden, newest, numbers, anchor, tau, level, protein
 
   centre = frames[-1][1][protein.mask].mean(axis=0)
   for block in range(config.num_blocks):
-    b = p[f'block_{block}']
+    b = jax.tree.map(lambda leaf, block=block: leaf[block], p['blocks'])
     for t, (rotation, ca) in enumerate(frames):
       normed = reference.layer_norm(b['norm'], x[t])
       x[t] += reference.ipa(b['ipa'], normed, rotation, ca - centre, protein.mask)

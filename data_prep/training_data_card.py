@@ -20,7 +20,7 @@ Written by `python -m data_prep.default_training_data --card`: do not edit.
 - Replicas are {shortest:g} to {longest:g} ns long and begin from the same structure: they show
   motion about the start, and of the smallest ones folding and unfolding, but no equilibrium.
   Motion is faster than in water, since the only friction is the thermostat's.
-- cln025 and 2jof at 320 K were made by an earlier script with the same settings.
+- cln025, 2jof and fs_unf at 320 K were made by an earlier script with the same settings.
 - Licence of the trajectories: that of this repository (Apache-2.0). The structure files of others
   that they start from are not here; the table says whose they are. Those of Tsuboyama et al. are
   designs of the mega-scale data set (Nature 2023, 620, 434).
@@ -35,8 +35,9 @@ Longer replicas take the place of shorter ones: their frames so far stay the sam
 
 ## Related proteins
 
-For a split: gb1_hairpin (protein G, 41-56) is like the last 16 residues of nug2; aaqaa3 and fs are
-both alanine-rich helices; ehee0053 and eehee1049 are designs of the same kind.
+For a split: gb1_hairpin (protein G, 41-56) is like the last 16 residues of nug2; fs and fs_unf are
+one peptide, and like aaqaa3 an alanine-rich helix; ehee0053 and eehee1049 are designs of the same
+kind.
 
 ## Into a store
 
@@ -82,9 +83,13 @@ def render(simulated: pathlib.Path) -> str:
     return _TEXT.format(summary='Nothing yet.', table='', shortest=0.0, longest=0.0)
   lengths = [record['length_ns'] for record in every]
   size = sum(_size(folder) for folder in folders) / 2**20
-  proteins = {record['name'] for record in every}
-  by_name = {system.name: len(system.sequence) for system in SYSTEMS}
-  residues = [by_name.get(record['name'], record['n_residues']) for record in every]
+  # One of them starts from two conformations.
+  sequences = {system.name: system.sequence for system in SYSTEMS}
+  proteins = {sequences.get(record['name'], record['name']) for record in every}
+  residues = [
+    len(sequences[record['name']]) if record['name'] in sequences else record['n_residues']
+    for record in every
+  ]
   summary = (
     f'{len(proteins)} proteins, {len(every)} replicas, {sum(lengths):.1f} ns, '
     f'{sum(record["n_frames"] for record in every)} frames, {size:.1f} MiB; '

@@ -140,6 +140,13 @@ SYSTEMS = (
     capped=True,
   ),
   System(
+    'fs_unf',
+    'AAAAAAAARAAAARAAAARAA',
+    'the same, from an unfolded conformation',
+    'frame of an MD of Fs (msmb_data, CC-BY)',
+    committed=True,
+  ),
+  System(
     'rs1',
     'GAMGPSYGRSRSRSRSRSRSRSRS',
     'disordered',

@@ -6,6 +6,7 @@ import re
 
 from data_prep import simulation_checkpoint, trajectories
 from data_prep.training_systems import SYSTEMS
+from tempo_jax.data import store as store_lib
 from tempo_jax.errors import InputError
 
 
@@ -33,20 +34,22 @@ def build(simulated: pathlib.Path, store: pathlib.Path) -> None:
 
   Args:
     simulated: with NAME/NAME.pdb, NAME/NAME_R1.xtc, NAME/NAME_R1.json, NAME_350K/...
-    store: directory of the store; what it holds of other contents is replaced.
+    store: directory of the store; replicas that it holds already are replaced.
 
   Raises:
-    InputError: there are no replicas, or one of them cannot be used.
+    InputError: there are no replicas, one of them cannot be used, or the store holds others, which
+      would be trained on.
   """
   records = sorted(simulated.glob('*/*_R*.json'))
   if not records:
     raise InputError(f'{simulated}: no NAME/NAME_R1.json in it: give another --simulated')
   counts: collections.Counter[str] = collections.Counter()
+  written = set()
   for path in records:
     record = simulation_checkpoint.read_json(path)
     number = int(path.stem.rpartition('_R')[2])
     split = split_of(path.parent.name, number)
-    code = trajectories.prepare(
+    trajectories.prepare(
       path.parent / f'{record["name"]}.pdb',
       [path.with_suffix('.xtc')],
       store,
@@ -56,7 +59,15 @@ def build(simulated: pathlib.Path, store: pathlib.Path) -> None:
       overwrite=True,
       num_workers=1,
     )
-    if code:
-      raise InputError(f'{path.with_suffix(".xtc")} cannot be used, see above: copy it again')
     counts[split] += 1
+    written.add((record['name'], float(record['temperature_K']), number))
+  others = [
+    entry.key
+    for entry in store_lib.Store(store).entries
+    if (entry.name, entry.temperature_K, entry.replica) not in written
+  ]
+  if others:
+    raise InputError(
+      f'{store}: holds {", ".join(others)}, of which {simulated} has nothing: give a new --store'
+    )
   print(f'{store}: ' + ', '.join(f'{counts[key]} {key}' for key in ('train', 'validation', 'test')))

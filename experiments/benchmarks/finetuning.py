@@ -77,7 +77,6 @@ def measure(series: Sequence[np.ndarray], held: HeldOut, dt_ns: float) -> dict[s
   bonded, native = np.asarray(held.entry.bonded), held.reference[0][0]
   each = [calibration.measure([x], held.reference, bonded, native, dt_ns) for x in series]
   found = dataclasses.asdict(calibration.mean(each))
-  found['broken'] = max(found['outside_ca_ca'], found['outside_c_n'])
   return {key: found[key] for _, key, _ in _COLUMNS if key in found}
 
 

@@ -1,15 +1,17 @@
-r"""The bundled model beside MD that it has not seen: the table of its model card.
+r"""The bundled model beside MD that it was not trained on: the table of its model card.
 
     python -m experiments.benchmarks.held_out --data=DATA --out=held_out --card=CARD.md
 
 Proteins that it was not trained on (those of data_prep/simulated, and BPTI and ubiquitin of DATA),
-and replicas of proteins that it was trained on. From the native structure it samples replicas as
-long as those of MD, for the numbers, and at least 400 frames, for validity. Each number stands
-beside those of MD against MD, the frozen structure and an elastic network that is given MD's mean
-RMSF. Writes held_out.json and held_out.md; --card puts the table between the marks in a file.
+and replicas of proteins that it was trained on. From the native structure it samples replicas, of
+which each is compared with one of MD, of the same length; validity is judged by at least 400 frames
+of each. Every number is a mean over replicas, and stands beside those of MD against MD, of the
+frozen structure, and of an elastic network that is given MD's mean RMSF. Writes held_out.json and
+held_out.md; --card puts the table between the marks in a file.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -27,9 +29,7 @@ from tempo_jax import model as model_lib
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration, columns
 from tempo_jax.evaluation.ensemble import Ensemble, Native
-from tempo_jax.evaluation.sample import Sample
-from tempo_jax.evaluation.scores import Settings
-from tempo_jax.metrics import validity
+from tempo_jax.metrics import baselines, flexibility, validity
 from tempo_jax.report import provenance
 
 _SIMULATED = pathlib.Path(training_store.__file__).with_name('simulated')
@@ -64,26 +64,20 @@ def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
 
   Args:
     simulated: our own MD, NAME/NAME_R1.xtc, ...
-    data: others' MD, with trajectories/ and openmm_implicit/; None: none.
+    data: others' MD, with trajectories/; None: none.
   """
   found = []
   for system in training_systems.SYSTEMS:
     folder = simulated / system.name
     files = sorted(folder.glob(f'{system.name}_R*.xtc'))
-    topology = folder / f'{system.name}.pdb'
     unseen = [
       file
       for file in files
       if training_store.split_of(system.name, int(file.stem.rpartition('_R')[2])) != 'train'
     ]
-    if data is not None and system.held_out:
-      # More MD of the same protein with the same force field.
-      more = data / 'openmm_implicit' / system.name
-      topology = topology if files else more / f'{system.name}.pdb'
-      unseen += sorted(more.glob(f'{system.name}_R*.xtc'))
     if unseen:
       kind = _PROTEIN if system.held_out else _REPLICA
-      found.append(Target(system.name, kind, topology, tuple(unseen)))
+      found.append(Target(system.name, kind, folder / f'{system.name}.pdb', tuple(unseen)))
   if data is not None:
     for name, structure, trajectory, mean_dt_ns in (
       ('bpti', 'bpti_5ns/bpti.pdb', 'bpti.xtc', None),
@@ -109,17 +103,20 @@ def measure(
     seed: of the sampling.
 
   Returns:
-    By column ('prediction' and the baselines of `evaluation.columns`), the numbers.
+    By column ('prediction' and the baselines of `evaluation.columns`), the numbers of
+    `calibration.Calibration` and `rg_ratio`; of the prediction also `clash`, the share of its
+    frames with one, and `num_frames`; under 'MD' what it is compared with.
 
   Raises:
     InputError: a file cannot be used, or its frames are farther apart than the model's.
   """
   native = Native(target.topology, target.name)
-  replicas = [
-    _at_spacing(native.read(file), model.dt_ns, target.mean_dt_ns) for file in target.reference
+  bonded = np.asarray(native.protein.arrays.bonded)
+  md = [
+    _at_spacing(native.read(file), model.dt_ns, target.mean_dt_ns).positions
+    for file in target.reference
   ]
-  reference = Sample(native.protein, replicas)
-  lengths = [replica.num_frames for replica in replicas]
+  lengths = [len(replica) for replica in md]
   sampled = np.asarray(
     model.sample(
       native.protein,
@@ -129,39 +126,67 @@ def measure(
       temperature_K=target.temperature_K,
     ).positions
   )
-  # Fluctuations grow with time: each is compared with MD of its length.
-  parts = [part[: lengths[k % len(lengths)]] for k, part in enumerate(sampled)]
-  times = [model.dt_ns * np.arange(1, 1 + len(part)) for part in parts]
-  predicted = Sample(
-    native.protein,
-    [Ensemble(part, time, target.name) for part, time in zip(parts, times, strict=True)],
-  )
-  found = columns.columns(reference, predicted, Settings(temperature_K=target.temperature_K))
-  rows: dict[str, dict[str, Any]] = {}
-  for name, column in found.items():
-    numbers = column.numbers
-    rows[name] = {
-      'rmsf_r': numbers['per_target_rmsf_r'],
-      'rmsf_ratio': _ratio(numbers['rmsf'], numbers['reference_rmsf']),
-      'pairwise_ratio': _ratio(numbers['pairwise_rmsd'], numbers['reference_pairwise_rmsd']),
-      'jsd': numbers['ca_distance_jsd'],
-      'rmsd_error': numbers['rmsd_error'],
-    }
-  bonded = np.asarray(native.protein.arrays.bonded)
+  start = np.asarray(native.protein.arrays.positions)
+  rows = compare(start, bonded, md, sampled, model.dt_ns)
   every = sampled.reshape(-1, *sampled.shape[2:])
-  chain = calibration.chain(every, bonded)
   rows[columns.PREDICTION] |= {
-    'rg_ratio': _ratio(predicted.radius_of_gyration.mean(), reference.radius_of_gyration.mean()),
-    'step_ratio': calibration.step_ratio(parts, [x.positions for x in replicas]),
-    'broken_percent': 100.0 * max(chain.outside_ca_ca, chain.outside_c_n),
-    'clash_percent': 100.0 * float(np.mean(validity.num_clashes(every, bonded) > 0)),
+    'broken': calibration.chain(every, bonded).broken,
+    'clash': float(np.mean(validity.num_clashes(every, bonded) > 0)),
     'num_frames': len(every),
   }
   rows['MD'] = {
-    'rmsf': float(reference.rmsf.mean()),
+    'rmsf': float(np.mean([flexibility.ca_rmsf(x, start) for x in md])),
     'residues': native.protein.num_residues,
     'replicas_ns': [round(n * model.dt_ns, 3) for n in lengths],
   }
+  return rows
+
+
+def compare(
+  start: np.ndarray,
+  bonded: np.ndarray,
+  md: Sequence[np.ndarray],
+  sampled: Sequence[np.ndarray],
+  dt_ns: float,
+) -> dict[str, dict[str, Any]]:
+  """The numbers of each column, means over pairs of a replica and one of MD, of one length.
+
+  Fluctuations grow with time, and those of several replicas together are larger than those of one:
+  hence pairs.
+
+  Args:
+    start: [L, 4, 3] Å, at time 0 of all replicas.
+    bonded: [L] bool.
+    md: replicas, [F, L, 4, 3] Å.
+    sampled: replicas, at least as long as any of MD.
+    dt_ns: between frames, ns.
+  """
+  # Divergences of few frames are larger: of as many in every column.
+  count = min(map(len, md)) // 2
+
+  def mean(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    found, rg = [], []
+    for predicted, reference in pairs:
+      n = min(len(predicted), len(reference))
+      predicted, reference = predicted[:n], reference[:n]
+      whole = np.concatenate([start[None], predicted])
+      found.append(calibration.measure([whole], [reference], bonded, start, dt_ns, count=count))
+      radii = (float(flexibility.radius_of_gyration(x).mean()) for x in (predicted, reference))
+      rg.append(next(radii) / next(radii))
+    return dataclasses.asdict(calibration.mean(found)) | {'rg_ratio': float(np.mean(rg))}
+
+  def network(replica: np.ndarray) -> np.ndarray:
+    rmsf = float(flexibility.ca_rmsf(replica, start).mean())
+    return baselines.elastic_network(start, len(replica), rmsf, seed=0)
+
+  rows = {
+    columns.PREDICTION: mean((x, md[k % len(md)]) for k, x in enumerate(sampled)),
+    columns.NETWORK: mean((network(x), x) for x in md),
+    columns.FROZEN: mean((baselines.frozen(start, len(x)), x) for x in md),
+    columns.HALVES: mean((x[: len(x) // 2], x[len(x) // 2 :]) for x in md),
+  }
+  if len(md) > 1:
+    rows[columns.REPLICAS] = mean(itertools.permutations(md, 2))
   return rows
 
 
@@ -182,21 +207,22 @@ def _at_spacing(replica: Ensemble, dt_ns: float, mean_dt_ns: float | None) -> En
   )
 
 
-def _ratio(a: float | None, b: float | None) -> float | None:
-  return None if a is None or not b else float(a / b)
-
-
 _COLUMNS = ('protein', 'unseen', 'residues', 'MD (ns)', 'RMSF of MD (Å)')
 _NUMBERS = (
-  ('RMSF r', 'rmsf_r', 2),
-  ('RMSF', 'rmsf_ratio', 2),
-  ('pairwise RMSD', 'pairwise_ratio', 2),
-  ('Rg', 'rg_ratio', 3),
-  ('step', 'step_ratio', 2),
-  ('JSD', 'jsd', 3),
-  ('broken (%)', 'broken_percent', 2),
-  ('clash (%)', 'clash_percent', 2),
+  ('RMSF r', 'rmsf_r', '.2f'),
+  ('RMSF', 'rmsf_ratio', '.2f'),
+  ('pairwise RMSD', 'pairwise_rmsd_ratio', '.2f'),
+  ('Rg', 'rg_ratio', '.3f'),
+  ('step', 'step_ratio', '.2f'),
+  ('JSD', 'ca_jsd', '.3f'),
+  ('broken', 'broken', '.2%'),
+  ('clash', 'clash', '.2%'),
 )
+# What a column has no say in.
+_BLANK = {
+  columns.FROZEN: {'step_ratio', 'broken'},
+  columns.NETWORK: {'step_ratio', 'broken'},
+}
 _SHOWN = (
   (columns.PREDICTION, 'model'),
   (columns.NETWORK, 'elastic network'),
@@ -216,28 +242,31 @@ def table(found: Iterable[tuple[Target, dict[str, dict[str, Any]]]]) -> str:
     first = [target.name, target.kind, str(md['residues']), lengths, f'{md["rmsf"]:.2f}']
     for name, label in _SHOWN:
       if name in rows:
-        cells = (_cell(rows[name].get(key), digits) for _, key, digits in _NUMBERS)
+        row = {key: x for key, x in rows[name].items() if key not in _BLANK.get(name, ())}
+        cells = (_cell(row.get(key), style) for _, key, style in _NUMBERS)
         lines.append((*first, label, *cells))
         first = [''] * len(first)
   return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
 
 
-def _cell(value: float | None, digits: int) -> str:
-  return '' if value is None else f'{value:.{digits}f}'
+def _cell(value: float | None, style: str) -> str:
+  return '' if value is None else format(value, style)
 
 
-def put(text: str, card: pathlib.Path) -> None:
-  """Replaces what is between the marks in a file.
+def around(card: pathlib.Path) -> tuple[str, str]:
+  """What stands before and after the table in a file.
 
   Raises:
-    InputError: they are not there.
+    InputError: there is no such file, or no marks in it.
   """
   begin, end = _MARKS
+  if not card.is_file():
+    raise InputError(f'{card}: no such file: correct --card')
   head, found_begin, rest = card.read_text().partition(begin)
   _, found_end, tail = rest.partition(end)
   if not (found_begin and found_end):
     raise InputError(f'{card}: has no lines {begin} and {end}: add them where the table belongs')
-  whole_file.write_text(card, f'{head}{begin}\n\n{text}\n\n{end}{tail}')
+  return f'{head}{begin}\n\n', f'\n\n{end}{tail}'
 
 
 def define_flags() -> None:
@@ -261,11 +290,14 @@ def main(argv: Sequence[str]) -> None:
   model = tempo_jax.load_model(values.model)
   data = pathlib.Path(values.data).expanduser() if values.data else None
   every = targets(pathlib.Path(values.simulated).expanduser(), data)
+  names = [target.name for target in every]
+  if unknown := sorted(set(values.only) - set(names)):
+    raise InputError(f'--only: {", ".join(unknown)} is none of {", ".join(names)}')
   chosen = [target for target in every if not values.only or target.name in values.only]
   if not chosen:
-    raise InputError(
-      f'--only={",".join(values.only)}: none of {", ".join(target.name for target in every)}'
-    )
+    raise InputError(f'{values.simulated}: holds no MD that is held out: correct --simulated')
+  card = pathlib.Path(values.card).expanduser() if values.card else None
+  frame = around(card) if card else None
   out = pathlib.Path(values.out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
   found, text = [], ''
@@ -283,8 +315,8 @@ def main(argv: Sequence[str]) -> None:
     whole_file.write_text(out / 'held_out.json', json.dumps(result, indent=2) + '\n')
     whole_file.write_text(out / 'held_out.md', f'{text}\n')
   print(text)
-  if values.card:
-    put(text, pathlib.Path(values.card))
+  if card and frame:
+    whole_file.write_text(card, text.join(frame))
 
 
 if __name__ == '__main__':

@@ -76,6 +76,7 @@ class Chain:
     max_c_n: C-N of bonded neighbours.
     outside_ca_ca: share of frames with a CA-CA outside 2.8 to 4.2 Å, or that is not a number.
     outside_c_n: share of frames with a C-N above 1.7 Å, or that is not a number.
+    broken: share of frames with either.
   """
 
   min_ca_ca: float
@@ -83,6 +84,7 @@ class Chain:
   max_c_n: float
   outside_ca_ca: float
   outside_c_n: float
+  broken: float
 
 
 def chain(positions: np.ndarray, bonded: np.ndarray) -> Chain:
@@ -91,13 +93,16 @@ def chain(positions: np.ndarray, bonded: np.ndarray) -> Chain:
     low, high = validity.ca_ca_range(positions, bonded)
     c_n = validity.c_n_max(positions, bonded)
   least, greatest = validity.CLOSED_CA_CA
+  # Not a number compares as False.
+  wide = ~((low >= least) & (high <= greatest))
+  open_ = ~(c_n <= validity.CLOSED_C_N)
   return Chain(
     min_ca_ca=float(low.min()),
     max_ca_ca=float(high.max()),
     max_c_n=float(c_n.max()),
-    # Not a number compares as False.
-    outside_ca_ca=_mean(~((low >= least) & (high <= greatest))),
-    outside_c_n=_mean(~(c_n <= validity.CLOSED_C_N)),
+    outside_ca_ca=_mean(wide),
+    outside_c_n=_mean(open_),
+    broken=_mean(wide | open_),
   )
 
 
@@ -247,11 +252,12 @@ class Calibration:
     ca_jsd: divergence of CA-CA distances, bits.
     spread_ratio: standard deviation of CA-CA distances, mean over pairs.
     step_ratio: CA-RMSD between successive frames.
-    min_ca_ca: and the next four: see `Chain`.
+    min_ca_ca: and the next five: see `Chain`.
     max_ca_ca: Å.
     max_c_n: Å.
     outside_ca_ca: share of frames.
     outside_c_n: share of frames.
+    broken: share of frames.
     ramachandran_jsd: divergence of (phi, psi), bits.
     tica_ns: slowest time scale of the prediction, ns.
     tica_ratio: over MD's.
@@ -277,6 +283,7 @@ class Calibration:
   max_c_n: float | None = None
   outside_ca_ca: float | None = None
   outside_c_n: float | None = None
+  broken: float | None = None
   ramachandran_jsd: float | None = None
   tica_ns: float | None = None
   tica_ratio: float | None = None

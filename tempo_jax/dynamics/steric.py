@@ -12,7 +12,8 @@ from tempo_jax.geometry.rigid import Rigid
 # Å. In MD of 14 proteins (300-400 K) no two backbone atoms of residues that are not neighbours in
 # the chain came nearer than 2.53 Å (N and O). Of neighbours, the two O are judged.
 _NEAREST = 2.4
-# Each atom is within 2.5 Å of its CA: more residues than this have no room so near.
+# Each atom is within 2.5 Å of its CA: of residues so near that atoms can overlap, there are seldom
+# more (in 5 % of BPTI's), and those further on in the list were 4 Å away.
 _NUM_NEIGHBOURS = 12
 _NUM_ITERATIONS = 4
 # Closing the chains brings some atoms together again: it is done once more.

@@ -109,7 +109,7 @@ def test_movies_hold_the_trajectories(executed):
 def test_the_table_is_filled(executed):
   (table,) = outputs(executed, 'text/markdown')
   header, _, *rows = [line.strip('| ').split(' | ') for line in table.splitlines()]
-  assert header[:3] == ['metric', 'prediction', 'MD replicas']
+  assert header[:3] == ['metric', 'prediction', 'MD halves']
   numbers = {row[0]: row[1] for row in rows if len(row) > 1 and row[1].strip()}
   assert len(numbers) > 20
   assert np.isfinite([float(value) for value in numbers.values()]).all()
@@ -118,7 +118,7 @@ def test_the_table_is_filled(executed):
 
 def test_fine_tuning_ends_with_a_model(executed):
   text = printed(executed)
-  assert re.search(r'\d+ frames written; 2 files read, no errors', text)
+  assert re.search(r'\d+ frames written; 1 files read, no errors', text)
   assert re.search(r'fine/validation_loss \d', text)
   assert 'trained into' in text
   errors = [o for cell in executed for o in cell.outputs if o.get('name') == 'stderr']

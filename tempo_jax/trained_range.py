@@ -7,23 +7,27 @@ from tempo_jax import protein as protein_lib
 from tempo_jax.data import entry
 
 
-def measure(trajectories: Iterable[entry.Entry]) -> dict[str, Any]:
+def measure(
+  trajectories: Iterable[entry.Entry], time_block: tuple[float, float] = (0.0, 1.0)
+) -> dict[str, Any]:
   """The section `trained_on` of a model's configuration.
 
   Args:
     trajectories: of a store, at least one.
+    time_block: the part of each that was trained on, as fractions of its frames.
 
   Returns:
     'temperatures_K': each, ascending; 'num_residues': the least and the most; 'num_chains': the
-    most; 'longest_ns': length of the longest.
+    most; 'longest_ns': length of the longest part.
   """
   trajectories = list(trajectories)
   residues = [len(x.residue_type) for x in trajectories]
+  share = time_block[1] - time_block[0]
   return {
     'temperatures_K': tuple(sorted({float(x.temperature_K) for x in trajectories})),
     'num_residues': (min(residues), max(residues)),
     'num_chains': max(len(x.chain_ids) for x in trajectories),
-    'longest_ns': max(x.num_frames * float(x.dt_ns) for x in trajectories),
+    'longest_ns': share * max(x.num_frames * float(x.dt_ns) for x in trajectories),
   }
 
 

@@ -36,6 +36,10 @@ def test_measures_and_merges():
   assert SEEN['num_residues'] == (10, 20)
   assert SEEN['longest_ns'] == pytest.approx(3.0)
   other = trained_range.measure([Trajectory(300.0, 40, 10, ('A', 'B'))])
+  block = (0.25, 0.75)
+  assert trained_range.measure([Trajectory(320.0, 20, 300)], block)['longest_ns'] == pytest.approx(
+    0.5 * SEEN['longest_ns']
+  )
   assert trained_range.merge(SEEN, other) == {
     'temperatures_K': (280.0, 300.0, 320.0),
     'num_residues': (10, 40),

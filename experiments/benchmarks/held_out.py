@@ -220,7 +220,7 @@ _NUMBERS = (
 )
 # What a column has no say in.
 _BLANK = {
-  columns.FROZEN: {'step_ratio', 'broken'},
+  columns.FROZEN: {'rmsf_r', 'step_ratio', 'broken'},
   columns.NETWORK: {'step_ratio', 'broken'},
 }
 _SHOWN = (

@@ -45,7 +45,11 @@ def model_config(name: str) -> config_dict.ConfigDict:
       f'{model_directory.CONFIG_FILE}): give a directory that experiments.train wrote, or default'
     )
   try:
-    model = config_lib.from_dict(json.loads(found[0].read_text())['model'])
+    model, *others = (config_lib.from_dict(json.loads(file.read_text())) for file in found)
+    model = model.model
+    for other in others:
+      for level in other.train.levels:
+        model.level[level] = other.model.level[level]
     names = tuple(model.levels)
     missing = _paths(config_lib.model_config(dict.fromkeys(names, 1.0))) - _paths(model)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

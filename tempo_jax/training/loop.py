@@ -246,7 +246,7 @@ def train(
     raise InputError(
       f'config.train.select_by = {config.train.select_by!r}: no level has held-out windows (the '
       'warnings above say why): give a wider config.data.validation_block, longer trajectories, or '
-      "select_by = 'last'"
+      "config.train.select_by = 'last' with config.train.early_stopping_patience = 0"
     )
 
   try:
@@ -283,7 +283,9 @@ def _train(
     run_config.adopt(config, earlier, workdir)
   else:
     config.model.trained_on.update(
-      trained_range.measure(w.entry for x in levels.values() for w in x.train.source.windows)
+      trained_range.measure(
+        (w.entry for x in levels.values() for w in x.train.source.windows), config.data.train_block
+      )
     )
     taken = () if model is None else initial_model.adopt(config, model)
     for name, level in levels.items():

@@ -173,6 +173,11 @@ def adopt(config: Any, earlier: Any, workdir: str) -> None:
   Raises:
     InputError: the two differ in what makes a run.
   """
+  if 'trained_on' not in earlier.model:
+    raise InputError(
+      f'{workdir} holds a run of an older version of tempo_jax, whose network differs: give another '
+      '--workdir'
+    )
   config.model.trained_on = earlier.model.trained_on
   for name in config.model.levels:
     for key in _MEASURED if name in earlier.model.level else ():

@@ -82,9 +82,16 @@ def test_scale_chooses_the_levels(trained):
 
 
 def test_levels_that_were_trained_apart(trained, tmp_path):
-  for name in ('slow', 'quick'):
-    shutil.copytree(trained, tmp_path / name)
-  assert finetune.get_config(f'model={tmp_path}').model == finetune.model_config(str(trained))
+  wanted = {'slow': 0.3, 'quick': 0.02}
+  for name in wanted:
+    content = json.loads((trained / 'config.json').read_text())
+    # As training leaves it, which measured the steps of its level only.
+    content['train'] = {'levels': [name]}
+    content['model']['level'][name]['translation_std'] = wanted[name]
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'config.json').write_text(json.dumps(content))
+  model = finetune.get_config(f'model={tmp_path}').model
+  assert {name: model.level[name].translation_std for name in wanted} == wanted
 
 
 def test_flags_are_read_without_parameters(trained, tmp_path):

@@ -175,8 +175,8 @@ def adopt(config: Any, earlier: Any, workdir: str) -> None:
   """
   if 'trained_on' not in earlier.model:
     raise InputError(
-      f'{workdir} holds a run of an older version of tempo_jax, whose network differs: give another '
-      '--workdir'
+      f'{workdir} holds a run of an older version of tempo_jax, whose network differs: give '
+      'another --workdir'
     )
   config.model.trained_on = earlier.model.trained_on
   for name in config.model.levels:

@@ -38,6 +38,7 @@ PARSED = {
   r'python -m experiments\.evaluate --suite': 'tests/experiments/test_evaluate.py',
   r'python -m experiments\.ablation': 'tests/experiments/test_ablation.py',
   r'python -m experiments\.benchmark ': 'minutes: tests/experiments/test_benchmark.py',
+  r'python -m experiments\.benchmarks\.finetuning ': 'minutes: tests/experiments/test_finetune.py',
   r'(sbatch|scontrol|cd|\.|if|then|fi|exit)( |$)|status=': 'a cluster; bash checks the syntax',
 }
 # Commands that are run, one after the other, each with what makes it short.

@@ -5,9 +5,9 @@ Prepare: python -m data_prep.trajectories --topology=START.pdb --trajectories=R1
 Launch:  python -m experiments.train --config=experiments/configs/finetune.py:model=default \
            --workdir=RUN --config.data.store=STORE
 
-A worked example: BPTI, which the bundled model does not know, in explicit solvent. 2.5 ns of MD were
-trained on, the 2.5 ns after them judge (`python -m experiments.benchmarks.finetuning`; four replicas
-from one start; two cores):
+A worked example: BPTI, which the bundled model does not know, in explicit solvent. 2.5 ns of MD
+were trained on, the 2.5 ns after them judge (`python -m experiments.benchmarks.finetuning`; four
+replicas from one start; two cores):
 
                               RMSF r   RMSF / MD   JSD of CA distances   step / MD   minutes
     the bundled model          0.80      1.95            0.412             1.80

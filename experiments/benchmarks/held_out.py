@@ -127,7 +127,7 @@ def measure(
     ).positions
   )
   start = np.asarray(native.protein.arrays.positions)
-  rows = compare(start, bonded, md, sampled, model.dt_ns)
+  rows = compare(start, bonded, md, list(sampled), model.dt_ns)
   every = sampled.reshape(-1, *sampled.shape[2:])
   rows[columns.PREDICTION] |= {
     'broken': calibration.chain(every, bonded).broken,

@@ -333,7 +333,18 @@ def _train(
       level.rollouts = rollout_validation.RolloutValidation(config, name, level.validation.source)
   step = parallel.map_train_step(frozen, optimizer)
   evaluate = parallel.map_evaluation_step(frozen)
-  return _run(config, workdir, levels, step, evaluate, states, start, selected, checkpointer)
+  return _run(
+    config,
+    workdir,
+    levels,
+    step,
+    evaluate,
+    states,
+    start,
+    selected,
+    checkpointer,
+    judge_start=initial is not None,
+  )
 
 
 def _run(
@@ -346,8 +357,12 @@ def _run(
   start: int,
   selected: selection.Selection,
   checkpointer: checkpoint.Checkpointer,
+  judge_start: bool,
 ) -> checkpoint.States:
-  """Steps start + 1 ... num_steps, or until validation no longer improves."""
+  """Steps start + 1 ... num_steps, or until validation no longer improves.
+
+  With `judge_start` the parameters of the start are validated, too: they may be the best.
+  """
   num_steps = config.train.num_steps
   validated = [name for name, level in levels.items() if level.validation is not None]
   rng = jax.random.key(config.seed)
@@ -371,6 +386,19 @@ def _run(
     pending.clear()
     return values
 
+  def judge(step: int, scalars: dict[str, float]) -> None:
+    """Validates where it is due, and writes all that is known of a step."""
+    nonlocal selected
+    scalars = scalars | _validations(config, levels, evaluate, states, step)
+    judged = selection.value(config.train.select_by, scalars, validated)
+    if judged is not None:
+      selected = selected.after(step, _of_first_process(judged))
+    if scalars and writer is not None:
+      writer.write(step, scalars)
+      text = ', '.join(f'{key} {value:.4g}' for key, value in scalars.items())
+      _LOG.info('step %d: %s', step, text)
+      bar.set_postfix({k: f'{v:.3g}' for k, v in scalars.items() if k.endswith('/loss')})
+
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(_StopRequest())
     bar = stack.enter_context(_progress(start, num_steps))
@@ -379,6 +407,10 @@ def _run(
     for stream in streams.values():
       stack.callback(stream.close)
 
+    if judge_start:
+      judge(0, {})
+      if selected.step == 0:
+        checkpointer.save(0, states, config, selected)
     for step in range(start + 1, num_steps + 1):
       before = time.monotonic()
       batches = {name: next(stream) for name, stream in streams.items()}
@@ -412,15 +444,7 @@ def _run(
         # At most: the devices may have been busy meanwhile.
         scalars['data_wait_share'] = waited / seconds
         clock, clock_step, waited, tokens = now, step, 0.0, 0
-      scalars |= _validations(config, levels, evaluate, states, step)
-      judged = selection.value(config.train.select_by, scalars, validated)
-      if judged is not None:
-        selected = selected.after(step, _of_first_process(judged))
-      if scalars and writer is not None:
-        writer.write(step, scalars)
-        text = ', '.join(f'{key} {value:.4g}' for key, value in scalars.items())
-        _LOG.info('step %d: %s', step, text)
-        bar.set_postfix({k: f'{v:.3g}' for k, v in scalars.items() if k.endswith('/loss')})
+      judge(step, scalars)
       stopping = _agreed(stop.wanted, ask=step % config.train.log_every == 0)
       over = selected.is_over(config.train.early_stopping_patience)
       improved = selected.step == step

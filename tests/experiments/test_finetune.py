@@ -13,7 +13,7 @@ from experiments.configs import finetune
 from tempo_jax import config as config_lib
 from tempo_jax import model as model_lib
 from tempo_jax.errors import InputError
-from tempo_jax.training import initial_model, loop, parallel, run_config
+from tempo_jax.training import checkpoint, initial_model, loop, parallel, run_config
 from tests import builders
 from tests.training import examples
 
@@ -147,6 +147,22 @@ def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path, nothi
       assert after.config.level[name][key] != section[key]
       section[key] = after.config.level[name][key]
   assert plain(after.config) == expected
+
+
+def test_the_model_stays_where_nothing_is_gained(trained, store, tmp_path, monkeypatch):
+  """What it knows of the data before the first step is validated, too, and once."""
+  losses = iter((0.5, 0.5, 0.6, 0.6, 0.7, 0.7))
+  monkeypatch.setattr(parallel, 'map_train_step', lambda *_: lambda state, *rest: (state, {}))
+  monkeypatch.setattr(parallel, 'map_evaluation_step', lambda *_: lambda *_: {'loss': next(losses)})
+  config = finetune.get_config(f'model={trained}')
+  config.data.store, config.train.num_steps = store, 1
+  config.train.validation_batches = 1
+  for _ in range(2):
+    loop.train(config, str(tmp_path), model_lib.load_model)
+    assert checkpoint.load_params(str(tmp_path))[2] == 0
+    config.train.num_steps += 1  # Resumed, it does not begin with another validation.
+  lines = [json.loads(x) for x in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+  assert [(x['step'], x['quick/validation_loss']) for x in lines] == [(0, 0.5), (1, 0.6), (2, 0.7)]
 
 
 def test_time_steps_that_the_md_allows(trained, tmp_path, nothing_learnt):

@@ -175,6 +175,8 @@ def sampled_config(config: Any, how: str) -> Any:
     )
   config = config_lib.from_dict(config_lib.to_dict(config))
   config.levels = (name,)
+  # A level that learnt to end in states of another has no reference.
+  config.reference = config.reference and name == levels[0]
   return config_lib.freeze(config)
 
 

@@ -242,7 +242,8 @@ class StepByStep:
     return one
 
   def _window(self, start, end, frames, protein):
-    anchor = sde.initial_anchor(self._config, start)
+    # Of the first level, or of a model without anchors.
+    anchor = sde.initial_anchor(self._config, self._config.levels[0], start)
     if end is not None:
       anchor = state_lib.Anchor(end, frames)
     here = dataclasses.replace(protein, positions=state_lib.to_positions(start))

@@ -66,6 +66,9 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
     anchors='both',
+    # Whether the first level also sees the conformation that its trajectory began with: what it
+    # knows of a protein's native structure, however long ago that was. Needs anchors = 'both'.
+    reference=True,
     # One set of parameters for all levels, told apart by their time step.
     shared_levels=False,
     # What it was trained on (`trained_range`); `train` fills that in.
@@ -116,6 +119,7 @@ def paper_model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.
   config.objective = 'mse'
   config.closure = False
   config.anchors = 'start'
+  config.reference = False
   config.encoder.ipa_reads = 'sequence'
   config.encoder.num_neighbours = 0
   for level in config.level.values():
@@ -146,6 +150,11 @@ def check(config: Any) -> None:
     raise InputError(
       "config.model.update_rule = 'global' goes with objective = 'mse' and anchors = 'start' only: "
       "choose update_rule = 'local'"
+    )
+  if config.reference and config.anchors != 'both':
+    raise InputError(
+      f"config.model.reference = True goes with anchors = 'both' only, not {config.anchors!r}: "
+      'choose reference = False'
     )
   _check_least('window', config.window, 1)
   _check_least('passes', config.passes, 1)

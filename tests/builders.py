@@ -89,7 +89,7 @@ def small_config(dt_ns=None, update_rule='local', **encoder):
   """A network of one block each; steps of some 0.2 Å. Frozen."""
   config = config_lib.model_config(dt_ns or {'coarse': 0.4, 'fine': 0.1})
   config.update_rule = update_rule
-  config.update({'objective': 'mse', 'closure': False, 'anchors': 'start'})
+  config.update({'objective': 'mse', 'closure': False, 'anchors': 'start', 'reference': False})
   config.encoder.update(
     channels=16,
     num_ipa_blocks=1,

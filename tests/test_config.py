@@ -16,6 +16,7 @@ def test_default_is_the_papers_levels_with_our_switches():
   for name in config.levels:
     assert (config.level[name].noise_min, config.level[name].noise_sample) == (0.0, 0.0)
   assert (config.objective, config.anchors, config.closure) == ('flow_matching', 'both', True)
+  assert config.reference
 
 
 def test_paper_mode():
@@ -24,6 +25,7 @@ def test_paper_mode():
   assert config.update_rule == 'global'
   assert config.encoder.ipa_reads == 'sequence'
   assert config.encoder.num_neighbours == 0
+  assert not config.reference
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,10 @@ def edited(edit):
     (
       lambda c: c.update(update_rule='globl'),
       r"config\.model\.update_rule = 'globl': choose one of local, global",
+    ),
+    (
+      lambda c: c.update(anchors='start'),
+      r"reference = True goes with anchors = 'both' only, not 'start': choose reference = False",
     ),
     (
       lambda c: c.update(precision='float16'),

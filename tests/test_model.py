@@ -161,7 +161,7 @@ def test_frames_of_another_protein_are_refused():
 
 
 def test_a_model_of_an_older_version_is_refused(model, saved):
-  change_config(saved, lambda config: config['model'].pop('trained_on'))
+  change_config(saved, lambda config: config['model'].pop('reference'))
   with pytest.raises(InputError, match=r'of an older version of tempo_jax.*: train it again'):
     model_lib.load_model(saved)
 

@@ -24,7 +24,8 @@ class Batch:
     positions: [B, T, L, 4, 3] float32 Å, N, CA, C, O, as in the store: not superposed; where
       the source draws anchors, the last one is the anchor. In padding finite, with proper
       residues apart from each other.
-    anchor: [B] int32, at which frame of the level, counted from the first, the anchor stands.
+    anchor: [B] int32, at which frame of the level, counted from the first, the anchor stands, or
+      `windows.REFERENCE`.
     temperature_K: [B] float32, K.
   """
 

@@ -9,6 +9,8 @@ import numpy as np
 from tempo_jax.data import store as store_lib
 from tempo_jax.errors import InputError
 
+REFERENCE = -1
+"""Stands for the place of an anchor that is where the trajectory began."""
 _TOLERANCE = 1e-3  # relative, of a time step: files hold times in float32
 
 
@@ -20,7 +22,7 @@ class Window:
     entry: the trajectory.
     frames: which of its frames, with the level's stride, forwards or backwards in time; where
       the source draws anchors, the last one is the anchor.
-    anchor: at which frame of the level, counted from the first, the anchor stands.
+    anchor: at which frame of the level, counted from the first, the anchor stands, or `REFERENCE`.
   """
 
   entry: store_lib.Entry
@@ -41,6 +43,7 @@ class EntryWindows:
     entry: the trajectory.
     stride: frames between two frames of a window.
     first: start frame of the first window.
+    end: behind the last frame that a window may hold.
     step: frames between the starts of two windows.
     count: number of windows.
   """
@@ -48,6 +51,7 @@ class EntryWindows:
   entry: store_lib.Entry
   stride: int
   first: int
+  end: int
   step: int
   count: int
 
@@ -93,7 +97,9 @@ class WindowSource:
         whole trajectory, from its beginning on) have `start_stride_ns = dt_ns`.
       anchors: first and last frame, counted in the level's step from the window's first, at
         which an anchor may stand; one is drawn per window and read as one more frame. None: no
-        anchors.
+        anchors. Twice `REFERENCE`: the anchor is where the trajectory of the window may have begun,
+        any frame of the block from its beginning to the window's first (backwards in time, from
+        its end).
       reversal: share of windows that run backwards in time. MD in equilibrium does not tell
         the two directions apart.
       balance: 0: every window is equally likely; 1: every protein, whatever its number of windows;
@@ -157,17 +163,25 @@ class WindowSource:
     first, last = self._anchors or (0, 0)
     anchors = rng.integers(first, last + 1, size=batch_size)
     backwards = rng.random(batch_size) < self._reversal
+    since = rng.random(batch_size)
     batch = []
-    for pick, number, anchor, back in zip(picks, which, anchors, backwards, strict=True):
+    for pick, number, anchor, back, age in zip(
+      picks, which, anchors, backwards, since, strict=True
+    ):
       w = self.windows[number]
       start = w.first + w.step * int(pick)
       steps = np.arange(self.num_frames)
-      if self._anchors is not None:
+      if self._anchors is not None and anchor != REFERENCE:
         steps = np.append(steps, anchor)
       offsets = w.stride * steps
       if back:
         offsets = self._span(w.stride) - 1 - offsets
-      batch.append(Window(w.entry, start + offsets, int(anchor)))
+      frames = start + offsets
+      if anchor == REFERENCE:
+        # Rounded towards the window, which it may begin in.
+        beginning = w.end - 1 if back else w.first
+        frames = np.append(frames, frames[0] + int(age * (beginning - frames[0])))
+      batch.append(Window(w.entry, frames, int(anchor)))
     return batch
 
   def _span(self, stride: int) -> int:
@@ -194,7 +208,7 @@ class WindowSource:
         f'a window needs {self._span(stride)} frames of {entry.dt_ns:g} ns, its block has '
         f'{end - first}'
       )
-    return EntryWindows(entry, stride, first, step, count)
+    return EntryWindows(entry, stride, first, end, step, count)
 
   def _check_quarter(self, entries: list[store_lib.Entry]) -> None:
     """A step that a trajectory holds less than four times cannot be learnt from it."""

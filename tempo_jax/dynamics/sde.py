@@ -52,7 +52,8 @@ def _initialiser(config: Any) -> Callable[[jax.Array], Any]:
     positions=jnp.zeros((length, 4, 3)),
   )
   state = state_lib.State(rigid.Rigid.identity((length,)), jnp.zeros((length, 3)))
-  window = state_lib.start_window(state, config.window, initial_anchor(config, state))
+  anchor = initial_anchor(config, config.levels[0], state)
+  window = state_lib.start_window(state, config.window, anchor)
   scalar = jnp.ones(())
   network: Any
   inputs: Any
@@ -69,9 +70,13 @@ def _initialiser(config: Any) -> Callable[[jax.Array], Any]:
   return jax.jit(lambda rng: network.lazy_init(rng, *shapes)['params'])
 
 
-def initial_anchor(config: Any, state: state_lib.State) -> state_lib.Anchor | None:
-  """The anchor of a window that has none ahead, of the kind that the model expects."""
-  return state_lib.no_anchor(state) if config.anchors == 'both' else None
+def initial_anchor(config: Any, level_name: str, state: state_lib.State) -> state_lib.Anchor | None:
+  """What a level that sets out from a state [L] keeps in sight, unless its segment has an end."""
+  if config.anchors == 'start':
+    return None
+  if config.reference and level_name == config.levels[0]:
+    return state_lib.reference(state)
+  return state_lib.no_anchor(state)
 
 
 def init_params(config: Any, rng: jax.Array) -> Any:

@@ -90,12 +90,13 @@ def from_vector(vector: jax.Array, bonded: jax.Array) -> State:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Anchor:
-  """The state in which a segment ends.
+  """A state that a level keeps in sight: where its segment ends, or where its trajectory began.
 
   Attributes:
     state: [L].
     frames: [] float32, frames of the level from the newest frame of the window to it. Below 1
-      it lies behind, and is not looked at.
+      it lies behind, and is not looked at. Infinite for the beginning, the reference: it stays as
+      far away, and nothing has to end in it.
   """
 
   state: State
@@ -103,8 +104,13 @@ class Anchor:
 
   @property
   def known(self) -> jax.Array:
-    """[] bool, whether it is still ahead."""
+    """[] bool, whether it is still ahead, or the reference."""
     return self.frames >= 0.5
+
+  @property
+  def is_reference(self) -> jax.Array:
+    """[] bool."""
+    return jnp.isinf(self.frames)
 
   def superposed_on(self, newest: State, mask: jax.Array) -> 'Anchor':
     """The same, superposed by CA on the newest state [L]: where it lies means nothing."""
@@ -114,6 +120,11 @@ class Anchor:
       )
     )
     return Anchor(State(motion[None] @ self.state.frames, self.state.torsions), self.frames)
+
+
+def reference(state: State) -> Anchor:
+  """The conformation [L] that a trajectory begins with."""
+  return Anchor(state, jnp.full((), jnp.inf, state.psi.dtype))
 
 
 def no_anchor(state: State) -> Anchor:
@@ -129,7 +140,8 @@ class Window:
   Attributes:
     states: [T, L].
     known: [T] bool, False where there is no such frame and the entry is a placeholder.
-    anchor: where the segment ends; None for a model whose `anchors` is 'start'.
+    anchor: where the segment ends, or the trajectory began; None for a model whose `anchors` is
+      'start'.
   """
 
   states: State

@@ -32,12 +32,16 @@ def motion_numbers(motion: rigid.Rigid) -> jax.Array:
   return jnp.concatenate([motion.rotation.reshape(*motion.shape, 9), motion.translation], axis=-1)
 
 
+# Frames; no segment is that long, and the reference is at no distance in time.
+_FAR = 1e3
+
+
 def _anchor_features(window: state_lib.Window) -> jax.Array:
   """[L, 21]: the motion to the anchor, its torsions, and how far in time it is."""
   anchor, newest = window.anchor, window.states[-1]
   assert anchor is not None
   motion = newest.frames.inverse() @ anchor.state.frames
-  ahead = jnp.maximum(anchor.frames, 1.0)
+  ahead = jnp.clip(anchor.frames, 1.0, _FAR)
   # The motion that remains per frame falls as 1 / frames.
   time = jnp.stack([jnp.ones_like(ahead), 1.0 / ahead, 0.3 * jnp.log(ahead)])
   numbers = jnp.concatenate(

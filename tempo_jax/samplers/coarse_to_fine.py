@@ -80,7 +80,8 @@ def begin(config: Any, protein: protein_lib.ProteinArrays) -> Progress:
   # float32 is finest near the origin.
   centre = centre_of(protein.positions, protein.mask)
   start = state_lib.from_positions(protein.positions - centre[None, None, :], protein.bonded)
-  window = state_lib.start_window(start, config.window, sde.initial_anchor(config, start))
+  anchor = sde.initial_anchor(config, config.levels[0], start)
+  window = state_lib.start_window(start, config.window, anchor)
   finer = config.levels[1:] if config.anchors == 'both' else ()
   seams = tuple(segments.first_seam(start) for _ in finer)
   return Progress(jnp.zeros((), jnp.int32), start, window, start, seams)

@@ -124,7 +124,7 @@ def refine(
 
   def one_segment(inputs):
     start, number, end = inputs
-    anchor = sde.initial_anchor(config, start)
+    anchor = sde.initial_anchor(config, level_name, start)
     if end is not None:
       anchor = state_lib.Anchor(end, jnp.float32(ratio))
     window = state_lib.start_window(start, config.window, anchor)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax import protein as protein_lib
-from tempo_jax.data import batching
+from tempo_jax.data import batching, windows
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
@@ -22,8 +22,8 @@ class Example:
 
   Attributes:
     windows: [U + 1, T, L] consecutive states of the level.
-    anchor: where the segment ends, seen from the last state of the first window; None for a
-      model without anchors.
+    anchor: where the segment ends, seen from the last state of the first window, or where the
+      trajectory began; None for a model without anchors.
   """
 
   windows: state_lib.State
@@ -45,14 +45,14 @@ def anchor_range(config: Any, level: str) -> tuple[int, int] | None:
     level: name of the level.
 
   Returns:
-    First and last frame, counted from the first of the example; (0, 0), which stands for no
-    anchor, for the coarsest level; None for a model without anchors.
+    First and last frame, counted from the first of the example; twice `windows.REFERENCE` for the
+    coarsest level, or (0, 0), which stands for no anchor; None for a model without anchors.
   """
   if config.anchors == 'start':
     return None
   index = config.levels.index(level)
   if index == 0:
-    return 0, 0
+    return (windows.REFERENCE,) * 2 if config.reference else (0, 0)
   # A segment is that many frames long, and its frames are predicted a window at a time.
   newest = config.window - 1
   return newest + 1, newest + config_lib.frames_per_segment(config)[index - 1]
@@ -60,7 +60,7 @@ def anchor_range(config: Any, level: str) -> tuple[int, int] | None:
 
 def num_tokens(config: Any, batch: batching.Batch) -> int:
   """Residues times frames that a batch holds; neither padding nor the frame of no anchor count."""
-  frames = frames_per_window(config) + (np.asarray(batch.anchor) > 0)
+  frames = frames_per_window(config) + (np.asarray(batch.anchor) != 0)
   return int(np.sum(np.sum(batch.protein.mask, axis=-1) * frames))
 
 
@@ -97,7 +97,7 @@ def make_example(
     config: the model's configuration, frozen.
     positions: [F, L, 4, 3] Å; of a model with anchors, the last frame is the anchor.
     anchor: [] int32, at which frame, counted from the first, the anchor stands; within the
-      first window: there is none.
+      first window: there is none; `windows.REFERENCE`: it is the reference.
     protein: [L] residues.
   """
   positions = without_tumbling(positions, protein.mask)
@@ -105,10 +105,10 @@ def make_example(
   aim = None
   if config.anchors == 'both':
     ahead = (anchor - (config.window - 1)).astype(jnp.float32)
+    ahead = jnp.where(anchor == windows.REFERENCE, jnp.inf, ahead)
     aim = state_lib.Anchor(states[-1], ahead)
     states = states[:-1]
-  windows = jax.tree.map(lambda x: x.reshape(-1, config.window, *x.shape[1:]), states)
-  return Example(windows, aim)
+  return Example(jax.tree.map(lambda x: x.reshape(-1, config.window, *x.shape[1:]), states), aim)
 
 
 # Share of examples whose window has the noise that windows have in sampling.
@@ -137,8 +137,12 @@ def first_window(config: Any, example: Example, rng: jax.Array) -> state_lib.Win
   start_rng, anchor_rng = jax.random.split(rng)
   from_start = jax.random.bernoulli(start_rng, config.train.start_probability)
   known = ~from_start | (jnp.arange(length) == length - 1)
+  states = jax.tree.map(lambda x: x[0], example.windows)
   anchor = example.anchor
   if anchor is not None:
     free = jax.random.bernoulli(anchor_rng, config.train.free_probability)
-    anchor = dataclasses.replace(anchor, frames=jnp.where(free, 0.0, anchor.frames))
-  return state_lib.Window(jax.tree.map(lambda x: x[0], example.windows), known, anchor)
+    begins = from_start & anchor.is_reference
+    # The first frame of a trajectory is its own reference.
+    state = jax.tree.map(lambda x, y: jnp.where(begins, x[-1], y), states, anchor.state)
+    anchor = state_lib.Anchor(state, jnp.where(free, 0.0, anchor.frames))
+  return state_lib.Window(states, known, anchor)

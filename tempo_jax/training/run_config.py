@@ -173,7 +173,7 @@ def adopt(config: Any, earlier: Any, workdir: str) -> None:
   Raises:
     InputError: the two differ in what makes a run.
   """
-  if 'trained_on' not in earlier.model:
+  if 'reference' not in earlier.model:
     raise InputError(
       f'{workdir} holds a run of an older version of tempo_jax, whose network differs: give '
       'another --workdir'

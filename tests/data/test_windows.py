@@ -205,6 +205,28 @@ def test_anchor_is_one_more_frame_of_the_block():
   assert windows.WindowSource(fake_store(entry(100)), 0.02, 4, anchors=(0, 0)).num_windows == 94
 
 
+def test_the_reference_is_a_frame_that_came_before():
+  source = windows.WindowSource(
+    fake_store(entry(100)),
+    0.02,
+    4,
+    time_block=(0.5, 0.7),
+    anchors=(windows.REFERENCE, windows.REFERENCE),
+    reversal=0.5,
+  )
+  drawn = [window for step in range(300) for window in source.draw(step, 8)]
+  ages = {1: set(), -1: set()}
+  for window in drawn:
+    first, *rest, reference = window.frames
+    assert window.anchor == windows.REFERENCE
+    sign = np.sign(rest[0] - first)
+    np.testing.assert_array_equal(rest, first + 2 * sign * np.arange(1, 4))
+    assert 50 <= reference < 70
+    ages[sign].add(sign * (first - reference))
+  # From the window's first frame itself to the other end of the block; windows need 7 frames.
+  assert ages[1] == ages[-1] == set(range(13))
+
+
 def test_reversed_windows_are_the_same_stretches_backwards():
   source = windows.WindowSource(fake_store(entry(30)), 0.02, 4, anchors=(3, 6), reversal=0.4)
   drawn = [window for step in range(200) for window in source.draw(step, 8)]

@@ -54,11 +54,16 @@ def before(protein, end_positions):
   return call(protein, end_positions)[0]
 
 
-def test_a_global_motion_moves_the_sample_along(protein, end_positions, before):
+# Random networks throw residues onto one another, and which of them are in contact may hang on the
+# last digit: a key with which it does not.
+@pytest.mark.parametrize(('frames', 'seed'), [(4.0, 0), (np.inf, 2)], ids=['end', 'reference'])
+def test_a_global_motion_moves_the_sample_along(protein, end_positions, frames, seed):
+  before, _ = call(protein, end_positions, frames=frames, seed=seed)
   rotation, shift = builders.random_motion(1, translation=100.0)
   # The anchor moves otherwise: where it lies in space means nothing.
   other, away = builders.random_motion(2, translation=50.0)
-  after, _ = call(protein, end_positions @ other.T + away, protein.positions @ rotation.T + shift)
+  ends, positions = end_positions @ other.T + away, protein.positions @ rotation.T + shift
+  after, _ = call(protein, ends, positions, frames, seed)
   undone = (after.astype(np.float64) - shift) @ rotation
   np.testing.assert_allclose(undone, before, atol=2e-4)
 
@@ -88,6 +93,18 @@ def test_an_anchor_that_is_passed_is_not_looked_at(protein, end_positions):
   np.testing.assert_array_equal(call(protein, end_positions + 1.0, frames=0.0)[0], first)
   assert left == -2.0
   assert call(protein, end_positions, frames=6.0)[1] == 4.0
+
+
+def test_the_reference_is_looked_at_and_stays(protein, end_positions):
+  after, left = call(protein, end_positions, frames=np.inf)
+  assert left == np.inf
+  assert np.isfinite(after).all()
+  free, _ = call(protein, end_positions, frames=0.0)
+  assert (np.abs(after - free).max(axis=(0, 2, 3)) > 1e-4).all()
+  moved = end_positions.copy()
+  moved[0] += 1.0
+  other, _ = call(protein, moved, frames=np.inf)
+  assert (np.abs(after - other).max(axis=(0, 2, 3)) > 1e-4).all()
 
 
 def test_padding_changes_nothing(protein, end_positions, before):

@@ -223,6 +223,9 @@ def test_rollouts_of_levels_and_between_frames(store, monkeypatch):
   (held,) = ablation_rollouts.held_out(config, SAMPLING, 0.01)
   assert ablation_rollouts.sampled_config(config.model, 'fine').levels == ('fine',)
   assert ablation_rollouts.sampled_config(config.model, 'coarse').levels == ('coarse',)
+  # The fine level learnt to end in coarse states, the coarse one to look back at the start.
+  found = [ablation_rollouts.sampled_config(config.model, x).reference for x in ('fine', 'coarse')]
+  assert found == [False, True]
   assert ablation_rollouts.sampled_config(config.model, 'hierarchy').levels == ('coarse', 'fine')
   assert (
     ablation_rollouts.frames_per_segment(
@@ -294,7 +297,7 @@ def test_changes(store):
   assert config_lib.to_dict(ours.model) == config_lib.to_dict(config.model)
   assert config_lib.to_dict(paper.train) == config_lib.to_dict(ours.train)
   reference = config_lib.paper_model_config()
-  for name in ('objective', 'anchors', 'closure', 'shared_levels', 'update_rule'):
+  for name in ('objective', 'anchors', 'reference', 'closure', 'shared_levels', 'update_rule'):
     assert paper.model[name] == reference[name]
   assert paper.model.encoder.ipa_reads == 'sequence'
   level = paper.model.level.fine

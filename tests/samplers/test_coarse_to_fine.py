@@ -130,6 +130,45 @@ def test_anchored_segments_end_in_the_state_above(monkeypatch, config):
   assert frames_left == {float(n) for ratio in ratios for n in range(ratio, 0, -2)}
 
 
+@pytest.mark.parametrize('num_frames', [40, 85])
+def test_the_first_level_keeps_the_start_in_sight(monkeypatch, num_frames):
+  """Whatever the number of passes and blocks; the others see where their segments end."""
+  config = config_lib.from_dict(config_lib.to_dict(anchored(TWO)))
+  config.reference = True
+  config = config_lib.freeze(config)
+
+  def make_step(config, level):
+    tick = fake_step.clock(config, level)
+
+    def step(params, window, *args):
+      anchor = window.anchor
+      where = anchor.state.frames.translation[0, 0]
+      jax.debug.callback(
+        lambda *x: seen.add(tuple(map(float, x))), params['dt_ns'], anchor.frames, where
+      )
+      return tick(params, window, *args)
+
+    return step
+
+  seen = set()
+  fake_step.install(monkeypatch, make_step)
+  protein, params = builders.helix(2), fake_step.params(config)
+  rng, temperature_K = jax.random.key(0), np.float32(320.0)
+  progress = coarse_to_fine.begin(config, protein)
+  start = float(progress.start.frames.translation[0, 0])
+  block = jax.jit(
+    lambda progress: coarse_to_fine.sample_block(
+      config, params, protein, rng, temperature_K, progress, num_frames
+    )
+  )
+  _, progress = block(progress)
+  if num_frames == 40:  # Only whole blocks can be followed by another.
+    block(progress)
+  jax.effects_barrier()
+  assert {x for x in seen if x[0] == 20.0} == {(20.0, np.inf, start)}
+  assert {frames for dt_ns, frames, _ in seen if dt_ns == 1.0} == set(range(20, 0, -2))
+
+
 def test_joined_segments_do_not_jump(np_rng):
   """Only the motion of the whole protein into the last frame of each segment changes."""
   segments, frames, length = 4, 5, 6

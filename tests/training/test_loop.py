@@ -159,7 +159,7 @@ def test_stopped_and_resumed_equals_straight(straight, store_path, tmp_path, mon
     assert 0.0 <= b['data_wait_share'] < 1.0
     # Examples of two levels, of ten residues (padded to 16): two windows of two frames each, and
     # on the fine level the frame in which the segment ends.
-    assert b['tokens_per_s'] / b['steps_per_s'] == pytest.approx(8 * 10 * (4 + 5))
+    assert b['tokens_per_s'] / b['steps_per_s'] == pytest.approx(8 * 10 * (5 + 5))
 
 
 def test_nothing_reads_a_state_that_a_step_used_up(store_path, tmp_path, monkeypatch):

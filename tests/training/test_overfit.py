@@ -46,7 +46,9 @@ def config(window):
   config = examples.experiment(
     'nowhere', unroll=1, start_probability=0.0, rematerialise=False, ema_decay=0.0
   )
-  config.model.update({'objective': 'mse', 'closure': False, 'anchors': 'start'})
+  config.model.update(
+    {'objective': 'mse', 'closure': False, 'anchors': 'start', 'reference': False}
+  )
   config.model.encoder.update(channels=32, num_heads=2, num_neighbours=6)
   fine = config.model.level.fine
   fine.update(noise_min=0.0, noise_max=0.0)

@@ -147,7 +147,9 @@ def held_out(names_and_temperatures):
     synthetic.entry(name=name, temperature_K=temperature, replica=replica)
     for name, temperature, replica in names_and_temperatures
   ]
-  return tuple(windows.EntryWindows(entry, 1, 0, 1, 5) for entry in entries)
+  return tuple(
+    windows.EntryWindows(entry, stride=1, first=0, end=9, step=1, count=5) for entry in entries
+  )
 
 
 def test_judges_different_proteins_first():

@@ -76,7 +76,7 @@ def pushing_step(monkeypatch):
 
 def test_gradient_flows_through_the_unrolled_windows(pushing_step):
   config = examples.experiment('nowhere', unroll=2)
-  config.model.update({'objective': 'mse', 'anchors': 'start'})
+  config.model.update({'objective': 'mse', 'anchors': 'start', 'reference': False})
   level = level_lib.Level.of(config.model, 'fine')
   protein = builders.helix(40)
   still = jnp.stack([jnp.asarray(protein.positions)] * examples_lib.frames_per_window(config))

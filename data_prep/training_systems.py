@@ -71,8 +71,8 @@ class System:
 
 
 # 0.61 ns hold one window of the bundled model's coarse level.
-_MIDDLE = (0.2, 0.7, 1.0)
-_LARGE = (0.1, 0.7)
+_MIDDLE = (0.2, 0.7, 1.2)
+_LARGE = (0.1, 0.7, 1.6)
 
 SYSTEMS = (
   System(

@@ -76,7 +76,7 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
       temperatures_K=(),
       num_residues=(),  # the least and the most
       num_chains=0,
-      longest_ns=0.0,
+      longest_ns=(),  # (residues, ns): how long proteins of a size were followed
     ),
     # Frames in and frames out of one network pass (paper: T = 2).
     window=2,
@@ -228,6 +228,6 @@ def from_dict(values: Mapping[str, Any]) -> config_dict.ConfigDict:
   def restore(value):
     if isinstance(value, Mapping):
       return {key: restore(item) for key, item in value.items()}
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(restore, value)) if isinstance(value, list | tuple) else value
 
   return config_dict.ConfigDict(restore(values))

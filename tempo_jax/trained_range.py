@@ -1,10 +1,13 @@
 """What data a model was trained on, and whether an input lies within."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tempo_jax import protein as protein_lib
 from tempo_jax.data import entry
+
+# Proteins of so large a part of the residues tell how one moves in the course of time.
+_ALIKE = 0.5
 
 
 def measure(
@@ -18,7 +21,8 @@ def measure(
 
   Returns:
     'temperatures_K': each, ascending; 'num_residues': the least and the most; 'num_chains': the
-    most; 'longest_ns': length of the longest part.
+    most; 'longest_ns': (residues, ns) of each part that no larger protein has one as long as, small
+    proteins first.
   """
   trajectories = list(trajectories)
   residues = [len(x.residue_type) for x in trajectories]
@@ -27,8 +31,19 @@ def measure(
     'temperatures_K': tuple(sorted({float(x.temperature_K) for x in trajectories})),
     'num_residues': (min(residues), max(residues)),
     'num_chains': max(len(x.chain_ids) for x in trajectories),
-    'longest_ns': share * max(x.num_frames * float(x.dt_ns) for x in trajectories),
+    'longest_ns': _longest(
+      (n, share * x.num_frames * float(x.dt_ns))
+      for n, x in zip(residues, trajectories, strict=True)
+    ),
   }
+
+
+def _longest(parts: Iterable[Sequence[float]]) -> tuple[tuple[int, float], ...]:
+  found: list[tuple[int, float]] = []
+  for residues, ns in sorted(map(tuple, parts), reverse=True):
+    if not found or ns > found[-1][1]:
+      found.append((int(residues), float(ns)))
+  return tuple(reversed(found))
 
 
 def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +53,7 @@ def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     'temperatures_K': tuple(sorted({*one['temperatures_K'], *other['temperatures_K']})),
     'num_residues': (min(residues), max(residues)) if residues else (),
     'num_chains': max(one['num_chains'], other['num_chains']),
-    'longest_ns': max(one['longest_ns'], other['longest_ns']),
+    'longest_ns': _longest((*one['longest_ns'], *other['longest_ns'])),
   }
 
 
@@ -72,11 +87,14 @@ def warnings(
   if len(protein.chain_ids) > seen.num_chains:
     chains = 'single chains' if seen.num_chains == 1 else f'up to {seen.num_chains} chains'
     said.append(f'the model was trained on {chains}; it has not seen {len(protein.chain_ids)}')
+  # What a peptide does in a long time says little of a protein.
+  alike = [ns for n, ns in seen.longest_ns if n >= _ALIKE * protein.num_residues]
+  longest = max(alike) if alike else seen.longest_ns[-1][1]
   # The last digits of a sum of time steps do not matter.
-  if length_ns is not None and length_ns > 1.001 * seen.longest_ns:
+  if length_ns is not None and length_ns > 1.001 * longest:
     said.append(
-      f'the longest trajectory that the model was trained on has {seen.longest_ns:.3g} ns: slower '
-      f'motion, within {length_ns:.3g} ns, is a guess'
+      f'of proteins of such a size the model was trained on no more than {longest:.3g} ns in one '
+      f'piece: slower motion, within {length_ns:.3g} ns, is a guess'
     )
   return said
 

@@ -92,7 +92,8 @@ def test_a_damaged_level_is_named(model, tmp_path):
     part = model_lib.Model(level, model.config, {level: model.params[level]})
     part.save(tmp_path / level)
   # Trajectories too short for the coarse level taught the fine one only.
-  seen = {'temperatures_K': [250.0], 'num_residues': [5, 5], 'num_chains': 1, 'longest_ns': 0.1}
+  seen = {'temperatures_K': [250.0], 'num_residues': [5, 5], 'num_chains': 1}
+  seen['longest_ns'] = [[5, 0.1]]
   change_config(tmp_path / 'fine', lambda c: c['model'].update(trained_on=seen))
   both = model_lib.load_model(tmp_path)
   assert set(both.params) == {'coarse', 'fine'}

@@ -27,7 +27,7 @@ def trained_config(dt_ns=None, **settings):
   dt_ns = dt_ns or {'slow': 0.2, 'quick': 0.01}
   settings = {'anchors': 'both', 'closure': True} | settings
   config = config_lib.from_dict(plain(builders.generative_config(dt_ns, **settings)))
-  config.trained_on.update(temperatures_K=(320.0,), num_residues=(12, 20), longest_ns=9.0)
+  config.trained_on.update(temperatures_K=(320.0,), num_residues=(12, 20), longest_ns=((20, 9.0),))
   return config_lib.freeze(config)
 
 
@@ -139,7 +139,7 @@ def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path, nothi
   before, after = (model_lib.load_model(x) for x in (trained, tmp_path / 'run'))
   jax.tree.map(np.testing.assert_array_equal, before.params, after.params)
   seen = after.config.trained_on
-  assert (seen.num_residues, seen.longest_ns) == ((10, 20), 9.0)
+  assert (seen.num_residues, seen.longest_ns) == ((10, 20), ((20, 9.0),))
   # The unit of motion is that of the new data, and nothing else is changed.
   expected = plain(before.config) | {'trained_on': plain(after.config)['trained_on']}
   for name, section in expected['level'].items():

@@ -184,7 +184,7 @@ def test_warns_of_what_the_model_has_not_seen(run, model_dir, tmp_path, capsys):
   model = model_lib.load_model(model_dir)
   config = config_lib.from_dict(config_lib.to_dict(model.config))
   config.trained_on.update(
-    temperatures_K=(280.0, 320.0), num_residues=(1, 99), num_chains=1, longest_ns=99.0
+    temperatures_K=(280.0, 320.0), num_residues=(1, 99), num_chains=1, longest_ns=((99, 99.0),)
   )
   dataclasses.replace(model, config=config).save(tmp_path / 'model')
   out = run(f'--model={tmp_path}/model', '--temperature_K=350.5')

@@ -171,7 +171,7 @@ def test_warns_of_a_temperature_that_the_model_does_not_know(
   config = config_lib.from_dict(config_lib.to_dict(model.config))
   # A short time, but the user gives the slow motion.
   config.trained_on.update(
-    temperatures_K=(300.0,), num_residues=(1, 99), num_chains=1, longest_ns=0.01
+    temperatures_K=(300.0,), num_residues=(1, 99), num_chains=1, longest_ns=((99, 0.01),)
   )
   dataclasses.replace(model, config=config).save(tmp_path / 'model')
 

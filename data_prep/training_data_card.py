@@ -21,7 +21,7 @@ Written by `python -m data_prep.default_training_data --card`: do not edit.
   motion about the start, and of the smallest ones folding and unfolding, but no equilibrium.
   Motion is faster than in water, since the only friction is the thermostat's.
 - cln025, 2jof and fs_unf at 320 K were made by an earlier script with the same settings; hp35, 2m9i
-  and ehee0053 by the same, but with a cutoff of 1.6 nm.
+  and R1 of ehee0053 by the same, but with a cutoff of 1.6 nm.
 - Licence of the trajectories: that of this repository (Apache-2.0). The structure files of others
   that they start from are not here; the table says whose they are. Those of Tsuboyama et al. are
   designs of the mega-scale data set (Nature 2023, 620, 434).

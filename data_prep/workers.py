@@ -156,6 +156,8 @@ def _by_dask(
         memory_limit=0,
         dashboard_address='127.0.0.1:0',
         host='127.0.0.1',
+        # Also in the workers: when all is done, one may still look for the scheduler.
+        silence_logs=logging.CRITICAL,
       )
       client = distributed.Client(cluster)
     try:

@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -48,6 +49,18 @@ def test_local_processes(dask_results):
 def test_dead_process(dask_results):
   (line,) = dask_results[5].errors
   assert line.startswith('f: KilledWorker')
+
+
+def complain(task):
+  # As a worker does whose scheduler is gone before it is.
+  logging.getLogger('distributed.worker').error('heartbeat failed')
+  return workers.Result(str(task), frames=1)
+
+
+def test_what_workers_log_at_their_end_is_not_shown(capfd):
+  results = workers.run(complain, [1, 2], names='ab', num_workers=2)
+  assert [result.frames for result in results] == [1, 1]
+  assert 'heartbeat' not in capfd.readouterr().err
 
 
 def test_no_cluster_there(monkeypatch):

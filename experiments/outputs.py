@@ -140,9 +140,17 @@ def _warnings(
   temperature_K: float,
   num_frames: int | None,
 ) -> list[str]:
+  return [*protein.warnings, *_unseen(model, protein, temperature_K, num_frames)]
+
+
+def _unseen(
+  model: model_lib.Model,
+  protein: protein_lib.Protein,
+  temperature_K: float,
+  num_frames: int | None,
+) -> list[str]:
   length_ns = None if num_frames is None else num_frames * model.dt_ns
-  unseen = trained_range.warnings(model.config, protein, temperature_K, length_ns)
-  return [*protein.warnings, *unseen]
+  return trained_range.warnings(model.config, protein, temperature_K, length_ns)
 
 
 def _chains(protein: protein_lib.Protein) -> list[dict[str, Any]]:
@@ -292,14 +300,17 @@ def complete(
     'compile_seconds': seconds.compiling,
     'sample_seconds': seconds.sampling,
   }
+  protein = outline.protein
+  asked = model, protein, settings['temperature_K'], settings.get('num_frames')
   if settings['report']:
     # Slow to import, and seldom needed.
     from tempo_jax.report import trajectory_page
 
     picked = trajectory_files.picked(folder, outline)
-    text = trajectory_page.trajectory_page(picked, frames, {**settings, **circumstances})
+    text = trajectory_page.trajectory_page(
+      picked, frames, {**settings, **circumstances}, _unseen(*asked)
+    )
     (folder / trajectory_files.REPORT).write_text(text, encoding='utf-8')
-  protein = outline.protein
   metadata = {
     'model': model.name,
     'seed': settings['seed'],
@@ -309,7 +320,7 @@ def complete(
     'num_frames': outline.num_frames,
     'num_replicas': outline.num_replicas,
     **_described(protein),
-    'warnings': _warnings(model, protein, settings['temperature_K'], settings.get('num_frames')),
+    'warnings': _warnings(*asked),
     'broken_chain_percent': frames.broken_percent,
     'clash_percent': frames.clash_percent,
     'flags': dict(settings),

@@ -1,6 +1,6 @@
 """The report on one sampled trajectory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ def trajectory_page(
   trajectory: trajectory_lib.Trajectory,
   frames: frame_table.FrameTable,
   settings: Mapping[str, Any],
+  unseen: Sequence[str] = (),
 ) -> str:
   """The HTML document.
 
@@ -27,6 +28,7 @@ def trajectory_page(
     trajectory: what was sampled, or evenly picked frames of it.
     frames: numbers of every frame.
     settings: name -> value, shown as a table.
+    unseen: what of the input the model has not seen the like of, a sentence each.
 
   Raises:
     InputError: matplotlib is not installed.
@@ -36,7 +38,11 @@ def trajectory_page(
   shown = _conformations(trajectory)
   picked = _picked(trajectory, frames)
   sections = [
-    page.section('In short', page.table(_numbers(trajectory, frames))),
+    page.section(
+      'In short',
+      page.table(_numbers(trajectory, frames)),
+      *([page.listing(f'Caution: {each}.' for each in unseen)] if unseen else []),
+    ),
     page.section('The trajectory in 3-D', *picked, shown.viewer),
     page.section(
       'Motion',

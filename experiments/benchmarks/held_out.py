@@ -297,7 +297,8 @@ def main(argv: Sequence[str]) -> None:
   if not chosen:
     raise InputError(f'{values.simulated}: holds no MD that is held out: correct --simulated')
   card = pathlib.Path(values.card).expanduser() if values.card else None
-  frame = around(card) if card else None
+  if card:
+    around(card)  # Now, not when all is computed.
   out = pathlib.Path(values.out).expanduser()
   out.mkdir(parents=True, exist_ok=True)
   found, text = [], ''
@@ -315,8 +316,9 @@ def main(argv: Sequence[str]) -> None:
     whole_file.write_text(out / 'held_out.json', json.dumps(result, indent=2) + '\n')
     whole_file.write_text(out / 'held_out.md', f'{text}\n')
   print(text)
-  if card and frame:
-    whole_file.write_text(card, text.join(frame))
+  if card:
+    # What was written around the table meanwhile stays.
+    whole_file.write_text(card, text.join(around(card)))
 
 
 if __name__ == '__main__':

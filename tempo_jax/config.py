@@ -139,6 +139,11 @@ def freeze(config: Any) -> config_dict.FrozenConfigDict:
   return config_dict.FrozenConfigDict(config)
 
 
+def is_of_older_version(config: Any) -> bool:
+  """Whether a stored configuration lacks what came last; its network may differ, too."""
+  return 'reference' not in config
+
+
 def check(config: Any) -> None:
   """Raises `InputError` for a model configuration that cannot work."""
   _check_choice('update_rule', config.update_rule, ('local', 'global'))

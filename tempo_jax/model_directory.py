@@ -85,7 +85,7 @@ def load(directory: pathlib.Path) -> tuple[config_dict.FrozenConfigDict, dict[st
         f'{directory} holds {", ".join(params)} but not {", ".join(missing)}: train that level '
         'too, and give a directory with one folder per level'
       )
-    if 'reference' not in config:
+    if config_lib.is_of_older_version(config):
       raise InputError(
         f'{directory} is of an older version of tempo_jax, whose network differs: train it again'
       )

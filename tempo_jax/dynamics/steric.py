@@ -16,8 +16,8 @@ _NEAREST = 2.4
 # more (in 5 % of BPTI's), and those further on in the list were 4 Å away.
 _NUM_NEIGHBOURS = 12
 _NUM_ITERATIONS = 4
-# Closing the chains brings some atoms together again: it is done anew. Frames of an earlier
-# bundled model with a clash, after 2, 3, 4 rounds: BPTI 1.25, 0.20, 0.25 %; ehee0053 0.12, 0.06, 0 %.
+# Closing the chains brings some atoms together again: it is done anew. Frames of an earlier bundled
+# model with a clash, after 2, 3, 4 rounds: BPTI 1.25, 0.20, 0.25 %; ehee0053 0.12, 0.06, 0 %.
 _NUM_ROUNDS = 3
 _TINY = 1e-6
 

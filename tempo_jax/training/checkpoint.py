@@ -168,7 +168,7 @@ def load_params(workdir: str) -> tuple[config_dict.ConfigDict, Mapping[str, Any]
     step = best if best is not None and best in manager.all_steps() else newest
     saved = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
     config = config_lib.from_dict(saved['config'])
-    if 'reference' not in config.model:
+    if config_lib.is_of_older_version(config.model):
       raise InputError(
         f'{workdir} is of an older version of tempo_jax, whose network differs: train it again'
       )

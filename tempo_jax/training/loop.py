@@ -10,7 +10,6 @@ import dataclasses
 import logging
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +36,7 @@ from tempo_jax.training import (
   run_config,
   selection,
   step_spread,
+  stopping,
 )
 from tempo_jax.training import optimizer as optimizer_lib
 
@@ -99,47 +99,6 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
       # Short trajectories may have no room for held-out windows of a coarse level.
       _LOG.warning('%s level: no validation, since %s', name, error)
   return Level(train, validation)
-
-
-class _StopRequest:
-  """Turns SIGTERM and the first Ctrl-C into a wish that the loop grants between steps."""
-
-  def __init__(self):
-    self.wanted = False
-    self._previous: dict[int, Any] = {}
-
-  def __enter__(self) -> '_StopRequest':
-    # Signals reach the main thread only; elsewhere (a notebook's worker) nothing is caught.
-    with contextlib.suppress(ValueError):
-      for number in (signal.SIGTERM, signal.SIGINT):
-        self._previous[number] = signal.signal(number, self._handle)
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    for number, handler in self._previous.items():
-      signal.signal(number, handler)
-
-  def _handle(self, number: int, frame: Any) -> None:
-    if self.wanted:  # A second Ctrl-C means now.
-      raise KeyboardInterrupt
-    self.wanted = True
-
-
-def _agreed(wanted: bool, ask: bool) -> bool:
-  """Whether any process wants to stop: all must stop after the same step.
-
-  Asking costs a round trip between processes, so several of them only do it when `ask` says so.
-  """
-  if jax.process_count() == 1:
-    return wanted
-  return ask and bool(np.any(multihost_utils.process_allgather(np.array(wanted))))
-
-
-def _of_first_process(value: float) -> float:
-  """A number that all processes must agree on: it decides whether they go on together."""
-  if jax.process_count() == 1:
-    return value
-  return float(multihost_utils.process_allgather(np.float32(value))[0])
 
 
 def _finite(level: str, step: int, metrics: Mapping[str, Any], names: tuple[str, ...]) -> dict:
@@ -392,7 +351,7 @@ def _run(
     scalars = scalars | _validations(config, levels, evaluate, states, step)
     judged = selection.value(config.train.select_by, scalars, validated)
     if judged is not None:
-      selected = selected.after(step, _of_first_process(judged))
+      selected = selected.after(step, stopping.of_first_process(judged))
     if scalars and writer is not None:
       writer.write(step, scalars)
       text = ', '.join(f'{key} {value:.4g}' for key, value in scalars.items())
@@ -400,7 +359,7 @@ def _run(
       bar.set_postfix({k: f'{v:.3g}' for k, v in scalars.items() if k.endswith('/loss')})
 
   with contextlib.ExitStack() as stack:
-    stop = stack.enter_context(_StopRequest())
+    stop = stack.enter_context(stopping.StopRequest())
     bar = stack.enter_context(_progress(start, num_steps))
     if writer is not None:
       stack.callback(writer.close)
@@ -445,16 +404,16 @@ def _run(
         scalars['data_wait_share'] = waited / seconds
         clock, clock_step, waited, tokens = now, step, 0.0, 0
       judge(step, scalars)
-      stopping = _agreed(stop.wanted, ask=step % config.train.log_every == 0)
+      wanted = stopping.agreed(stop.wanted, ask=step % config.train.log_every == 0)
       over = selected.is_over(config.train.early_stopping_patience)
       improved = selected.step == step
-      if step % config.train.checkpoint_every == 0 or improved or last or stopping or over:
+      if step % config.train.checkpoint_every == 0 or improved or last or wanted or over:
         settle()  # Never save a state that is no longer finite.
         checkpointer.save(step, states, config, selected)
       if over and not last:
         _log_end(config, step, selected)
         break
-      if stopping and not last:
+      if wanted and not last:
         print(
           f'stopped after step {step} of {num_steps}; the same command resumes there',
           file=sys.stderr,

@@ -173,7 +173,7 @@ def adopt(config: Any, earlier: Any, workdir: str) -> None:
   Raises:
     InputError: the two differ in what makes a run.
   """
-  if 'reference' not in earlier.model:
+  if config_lib.is_of_older_version(earlier.model):
     raise InputError(
       f'{workdir} holds a run of an older version of tempo_jax, whose network differs: give '
       'another --workdir'

@@ -511,6 +511,16 @@ def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatc
   assert {int(x.step) for x in loop.train(config, str(tmp_path), None).values()} == {1}
 
 
+def test_a_run_of_an_older_version_is_not_resumed(straight, store_path, tmp_path):
+  shutil.copytree(straight[0], tmp_path / 'run')
+  file = tmp_path / 'run' / 'config.json'
+  content = json.loads(file.read_text())
+  del content['model']['reference']
+  file.write_text(json.dumps(content))
+  with pytest.raises(InputError, match=r'holds a run of an older version.*another --workdir'):
+    loop.train(experiment(store_path), str(tmp_path / 'run'))
+
+
 def test_a_model_that_does_not_fit_is_refused(straight, store_path, tmp_path):
   config = experiment(store_path, init_from=str(straight[0]))
   config.model.head.channels *= 2

@@ -53,7 +53,7 @@ class Settings:
   temperature_K: float = 320.0  # noqa: N815  (K is kelvin)
   frame_ps: float = 10.0
   solvent: str = 'implicit'
-  pH: float = 7.0  # noqa: N815
+  pH: float = 7.0  # noqa: N815  (so it is written)
   equilibration_ps: float = 50.0
   chains: str = ''
   seed: int = 0
@@ -148,8 +148,8 @@ def simulate(
 def require_openmm() -> None:
   """Raises InputError if the extra `simulate` is not installed."""
   try:
-    import openmm  # noqa: F401
-    import pdbfixer  # noqa: F401
+    import openmm  # noqa: F401  (only whether it is there)
+    import pdbfixer  # noqa: F401  (the same)
   except ImportError as error:
     raise InputError(
       f"data_prep.simulate needs OpenMM and PDBFixer ({error}): pip install -e '.[simulate]'"

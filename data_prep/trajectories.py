@@ -49,7 +49,7 @@ class _Task:
   store: str
   name: str
   dt_ns: float | None
-  temperature_K: float  # noqa: N815
+  temperature_K: float  # noqa: N815  (K is kelvin)
   replica: int
   split: str
   overwrite: bool

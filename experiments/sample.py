@@ -262,6 +262,7 @@ def _allow_open_files(count: int) -> None:
 
 def _wait(block: jax.Array) -> np.ndarray:
   """The block on the host; Ctrl-C is heard meanwhile."""
+  # The declared type of arrays lacks the method.
   while not block.is_ready():  # type: ignore[attr-defined]
     time.sleep(0.005)
   return np.asarray(block)

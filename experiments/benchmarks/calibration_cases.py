@@ -103,7 +103,7 @@ def cln025_350K(data, simulated, store) -> None:  # noqa: N802  (K is kelvin)
   _add(folder / 'cln025_350K.pdb', [folder / 'cln025_350K_R1.xtc'], store, 'cln025', 350.0)
 
 
-def cln025_320K(data, simulated, store) -> None:  # noqa: N802
+def cln025_320K(data, simulated, store) -> None:  # noqa: N802  (K is kelvin)
   """CLN025 at 320 K: R1 held out; of R2 the frames 0 to 731, before it unfolds."""
   folder = _openmm(data, 'cln025')
   topology = folder / 'cln025.pdb'

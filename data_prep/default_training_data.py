@@ -37,16 +37,12 @@ from typing import Any
 
 from absl import flags
 
-from data_prep import (
-  simulate,
-  simulation_checkpoint,
-  training_data_card,
-  training_store,
-  training_systems,
-)
+from data_prep import training_data_card, training_store, training_systems
 from data_prep.training_systems import SYSTEMS, System
 from tempo_jax import errors
 from tempo_jax.errors import InputError
+from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
+from tempo_jax.preparation.simulation import simulate
 
 _SIMULATED = pathlib.Path(__file__).with_name('simulated')
 _TEMPERATURE_K = 320.0

@@ -4,9 +4,10 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from data_prep import simulation_checkpoint, training_store
+from data_prep import training_store
 from data_prep.training_systems import SYSTEMS
-from tempo_jax import whole_file
+from tempo_jax import files as whole_file
+from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 
 _TEXT = """\
 # Molecular dynamics of small proteins, simulated by us

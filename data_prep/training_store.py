@@ -4,10 +4,11 @@ import collections
 import pathlib
 import re
 
-from data_prep import simulation_checkpoint, trajectories
 from data_prep.training_systems import SYSTEMS
-from tempo_jax.data import store as store_lib
 from tempo_jax.errors import InputError
+from tempo_jax.preparation import trajectories
+from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
+from tempo_jax.store import store as store_lib
 
 
 def split_of(folder: str, number: int) -> str:

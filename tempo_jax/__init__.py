@@ -7,11 +7,11 @@ trajectory.save('1abc.xtc')
 """
 
 from tempo_jax.errors import InputError
-from tempo_jax.model import Model, load_model
-from tempo_jax.protein import Protein, ProteinArrays, load_protein
+from tempo_jax.models.model import Model, load_model
+from tempo_jax.protein.protein import Protein, ProteinArrays, load_protein
 from tempo_jax.samplers.coarse_to_fine import make_sampler
 from tempo_jax.samplers.upsample import make_upsampler
-from tempo_jax.trajectory import Trajectory
+from tempo_jax.trajectory.trajectory import Trajectory
 from tempo_jax.version import __version__
 
 __all__ = [

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
+from tempo_jax.protein import protein as protein_lib
 from tests import peptides
 
 # Known to jaxlib 0.10; halve, and halve again, the time of compilation.

@@ -15,6 +15,11 @@ os.environ['XLA_FLAGS'] = ' '.join(
   ]
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# Compiled programs are kept from session to session, and shared by the processes of one.
+os.environ.setdefault(
+  'JAX_COMPILATION_CACHE_DIR', str(pathlib.Path(__file__).parents[1] / '.pytest_cache/compiled')
+)
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
 
 import jax
 import numpy as np

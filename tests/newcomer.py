@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import mdtraj
 import numpy as np
 
-from tempo_jax.data import store as store_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.store import store as store_lib
 from tests import peptides
-from tests.data import synthetic
-from tests.experiments import commands
+from tests.cli import commands
+from tests.store import synthetic
 
 SPACING_PS = 10.0
 

@@ -10,12 +10,12 @@ import jax
 import pytest
 
 import tempo_jax
-from experiments import ablation_settings
-from experiments.configs import mdcath
+from experiments.ablation import settings as ablation_settings
 from tempo_jax import config as config_lib
-from tempo_jax import model as model_lib
+from tempo_jax.configs import mdcath
 from tempo_jax.dynamics import sde
 from tempo_jax.evaluation import columns, suite, summary
+from tempo_jax.models import model as model_lib
 from tempo_jax.training import parallel
 from tests import documents, newcomer
 from tests.documents import DOCUMENTS, ROOT

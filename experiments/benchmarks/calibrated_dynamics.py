@@ -18,7 +18,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import ablation, ablation_settings
+from experiments.ablation import ablation
+from experiments.ablation import settings as ablation_settings
 from experiments.benchmarks.calibration_cases import CASES, Case, Row
 from tempo_jax import errors
 from tempo_jax.errors import InputError

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 
 import mdtraj
 
-from data_prep import trajectories
-from experiments.ablation_rollouts import Sampling
+from experiments.ablation.rollouts import Sampling
 from tempo_jax.errors import InputError
+from tempo_jax.preparation import trajectories
 
 FINE = {'fine': 0.01}
 TWO_LEVELS = {'coarse': 0.2, 'fine': 0.01}

@@ -32,10 +32,10 @@ import psutil
 from absl import flags
 
 from tempo_jax import errors
-from tempo_jax.data import batching, store, windows
 from tempo_jax.errors import InputError
-from tempo_jax.report import provenance
-from tests.data_prep import synthetic_mdcath
+from tempo_jax.output import provenance
+from tempo_jax.store import batching, store, windows
+from tests.preparation import synthetic_mdcath
 
 _BLOCK_BYTES = 32 * 1024**2
 _TEMPERATURE_K = 320

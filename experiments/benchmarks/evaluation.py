@@ -23,11 +23,13 @@ import numpy as np
 import threadpoolctl
 from absl import flags
 
-from tempo_jax import errors, protein, trajectory
+from tempo_jax import errors
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import columns, suite
 from tempo_jax.evaluation.scores import Settings
-from tempo_jax.report import provenance
+from tempo_jax.output import provenance
+from tempo_jax.protein import protein
+from tempo_jax.trajectory import trajectory
 from tests import peptides
 
 _DT_NS = 0.1

@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import ablation, ablation_rollouts
-from experiments.ablation_rollouts import HeldOut, Sampling
+from experiments.ablation import ablation, rollouts
+from experiments.ablation.rollouts import HeldOut, Sampling
 from experiments.benchmarks import calibration_cases
-from experiments.configs import finetune, quickstart
-from tempo_jax import compilation_cache, errors
+from tempo_jax import errors
+from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax.configs import finetune, quickstart
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration
 from tempo_jax.metrics import baselines, flexibility
-from tempo_jax.model import load_model
-from tempo_jax.report import provenance
+from tempo_jax.models.model import load_model
+from tempo_jax.output import provenance
 from tempo_jax.training import checkpoint, loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
@@ -129,12 +130,12 @@ def run(
     replicas=num_replicas, start='first', heldout_split='train', heldout_block=_SECOND
   )
   sampling = dataclasses.replace(sampling, training_block=_FIRST)
-  held = ablation_rollouts.held_out(configs[_TUNED], sampling, before.dt_ns)[0]
+  held = rollouts.held_out(configs[_TUNED], sampling, before.dt_ns)[0]
   # As long as the MD, whose first frame is the start.
   sampling = dataclasses.replace(sampling, frames=len(held.reference[0]) - 1)
 
   def row(config: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-    series, _ = ablation_rollouts.sample_rollouts(config, params, held, sampling)
+    series, _ = rollouts.sample_rollouts(config, params, held, sampling)
     return measure(series, held, before.dt_ns)
 
   rows: dict[str, dict[str, Any]] = {_BEFORE: row(before.config, before.params)}

@@ -24,13 +24,15 @@ from absl import flags
 
 import tempo_jax
 from data_prep import training_store, training_systems
-from tempo_jax import compilation_cache, errors, whole_file
-from tempo_jax import model as model_lib
+from tempo_jax import errors
+from tempo_jax import files as whole_file
+from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration, columns
 from tempo_jax.evaluation.ensemble import Ensemble, Native
 from tempo_jax.metrics import baselines, flexibility, validity
-from tempo_jax.report import provenance
+from tempo_jax.models import model as model_lib
+from tempo_jax.output import provenance
 
 _SIMULATED = pathlib.Path(training_store.__file__).with_name('simulated')
 _LEAST_FRAMES = 400

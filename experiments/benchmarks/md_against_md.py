@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import mdtraj
 from absl import flags
 
-from experiments import evaluate
 from tempo_jax import errors
+from tempo_jax.cli import evaluate
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import suite
 from tempo_jax.evaluation.scores import Settings

@@ -25,12 +25,14 @@ from absl import flags
 from scipy import interpolate
 
 from data_prep.training_systems import SYSTEMS
-from experiments import benchmark
-from tempo_jax import compilation_cache, errors, model
-from tempo_jax import protein as protein_lib
+from tempo_jax import errors
+from tempo_jax.cli import benchmark
+from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import ensemble
 from tempo_jax.metrics import baselines, flexibility, superposition
+from tempo_jax.models import model
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.report import plots
 
 if TYPE_CHECKING:

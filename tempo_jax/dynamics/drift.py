@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import update
 from tempo_jax.encoder import spatiotemporal_encoder
 from tempo_jax.geometry import rigid
+from tempo_jax.protein import protein as protein_lib
 
 
 def centred(frames: rigid.Rigid, mask: jax.Array) -> rigid.Rigid:

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import drift, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.encoder import invariant_point_attention, spatiotemporal_encoder
 from tempo_jax.geometry import backbone, rigid, torsion
+from tempo_jax.protein import protein as protein_lib
 
 NUM_NUMBERS = 7
 # Å: relative positions of neighbours in the chain become numbers of order one.

@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import chain_closure, drift, generator, steric, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
+from tempo_jax.protein import protein as protein_lib
 
 
 @jax.tree_util.register_dataclass

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from tempo_jax import protein as protein_lib
+from tempo_jax.protein import protein as protein_lib
 
 # Relative positions beyond this many residues look alike (AlphaFold 2, Suppl. Alg. 4).
 _MAX_RELATIVE_POSITION = 32

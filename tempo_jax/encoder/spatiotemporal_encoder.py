@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.encoder import attention, embeddings, invariant_point_attention, surroundings
 from tempo_jax.geometry import rigid
+from tempo_jax.protein import protein as protein_lib
 
 
 class Transition(nn.Module):

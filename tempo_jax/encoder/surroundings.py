@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.encoder import embeddings
 from tempo_jax.geometry import rigid
+from tempo_jax.protein import protein as protein_lib
 
 _CUTOFF = 16.0  # Å
 # Å; nearer than this two residues stand on one spot: no direction, no gradient.

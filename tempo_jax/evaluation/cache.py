@@ -6,7 +6,8 @@ import json
 import pathlib
 from typing import Any
 
-from tempo_jax import version, whole_file
+from tempo_jax import files as whole_file
+from tempo_jax import version
 from tempo_jax.evaluation import ensemble
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.scores import Settings

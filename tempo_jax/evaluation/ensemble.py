@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import mdtraj
 import numpy as np
 
-from tempo_jax import protein as protein_lib
-from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.errors import InputError
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _BLOCK_BYTES = 64 * 1024**2
 # Formats whose files say which atoms they hold.

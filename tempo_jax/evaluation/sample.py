@@ -16,7 +16,7 @@ from tempo_jax.metrics import (
   torsions,
   validity,
 )
-from tempo_jax.protein import Protein
+from tempo_jax.protein.protein import Protein
 
 
 class Sample:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import spatial
 
-from tempo_jax import protein as protein_lib
-from tempo_jax import residue_selection
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import residue_selection
 
 _N, _CA, _C = range(3)
 _GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO', 'UNK'))

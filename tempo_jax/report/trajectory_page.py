@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from tempo_jax import protein as protein_lib
-from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.sample import Sample
 from tempo_jax.metrics import flexibility, superposition, validity
-from tempo_jax.report import comparison, frame_table, page, plots, protein_section, viewer
+from tempo_jax.output import frame_table
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.report import comparison, page, plots, protein_section, viewer
+from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _MAX_FRAMES = 1000
 _MAX_PAIRED_FRAMES = 500

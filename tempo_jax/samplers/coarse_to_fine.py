@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax import config as config_lib
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import segments
 
 

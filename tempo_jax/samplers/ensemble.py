@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
-from tempo_jax import protein as protein_lib
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine
 
 _AXIS = 'jobs'

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.protein import protein as protein_lib
 
 
 def rollout(

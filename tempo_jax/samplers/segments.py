@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment, rigid
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import rollout as rollout_lib
 
 

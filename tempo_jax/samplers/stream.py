@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax import ahead_of_time
-from tempo_jax import protein as protein_lib
+from tempo_jax.compilation import ahead_of_time
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, ensemble
 
 _BLOCK_BYTES = {'cpu': 1 << 23}

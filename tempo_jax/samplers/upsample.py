@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import alignment
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, segments
 
 

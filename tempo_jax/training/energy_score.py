@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import examples
 
 # Å^2: two samples that agree exactly have no derivative of their distance.

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
-from tempo_jax import protein as protein_lib
-from tempo_jax.data import batching, windows
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.store import batching, windows
 
 
 @jax.tree_util.register_dataclass

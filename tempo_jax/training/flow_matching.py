@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.dynamics import generator, sde, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import examples
 
 # Nearer to the data than this nothing is left to learn, and the weight of an error diverges.

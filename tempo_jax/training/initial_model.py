@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tempo_jax import config as config_lib
-from tempo_jax import trained_range
 from tempo_jax.errors import InputError
+from tempo_jax.models import trained_range
 
 # What shapes the network or the meaning of its input. Scales, noise, closure and the number of
 # passes may be chosen anew, and the generative objectives train the same network.

@@ -21,11 +21,11 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from tempo_jax import config as config_lib
-from tempo_jax import trained_range
-from tempo_jax.data import batching, windows
-from tempo_jax.data import store as store_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
+from tempo_jax.models import trained_range
+from tempo_jax.store import batching, windows
+from tempo_jax.store import store as store_lib
 from tempo_jax.training import (
   checkpoint,
   examples,

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax import protein as protein_lib
-from tempo_jax import residue_selection
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import residue_selection
 
 _C, _N = 2, 0
 

@@ -13,12 +13,13 @@ import jax
 import numpy as np
 
 from tempo_jax import config as config_lib
-from tempo_jax import protein as protein_lib
-from tempo_jax.data import entry, padding, windows
-from tempo_jax.data import store as store_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.metrics import distribution, flexibility, validity
+from tempo_jax.protein import padding
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import segments
+from tempo_jax.store import entry, windows
+from tempo_jax.store import store as store_lib
 
 # Å from the start. A rollout beyond that ran off; squares of such numbers overflow.
 _RAN_OFF = 1e5

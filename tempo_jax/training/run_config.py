@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tempo_jax import config as config_lib
-from tempo_jax import whole_file
+from tempo_jax import files as whole_file
 from tempo_jax.errors import InputError
 from tempo_jax.training import selection
 

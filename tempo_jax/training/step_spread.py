@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.data import batching
 from tempo_jax.geometry import backbone
+from tempo_jax.store import batching
 from tempo_jax.training import examples
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tempo_jax.data import batching
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.store import batching
 from tempo_jax.training import (
   energy_score,
   examples,

@@ -14,9 +14,9 @@ from data_prep import (
   training_systems,
 )
 from data_prep.training_systems import SYSTEMS, System
-from tempo_jax import protein as protein_lib
-from tempo_jax.data import store
 from tempo_jax.errors import InputError
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.store import store
 
 SIMULATED = pathlib.Path(default_training_data.__file__).with_name('simulated')
 BY_NAME = {system.name: system for system in SYSTEMS}

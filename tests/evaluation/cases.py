@@ -6,9 +6,9 @@ import json
 import mdtraj
 import numpy as np
 
-from tempo_jax import protein as protein_lib
-from tempo_jax import trajectory as trajectory_lib
 from tempo_jax.evaluation import suite
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import trajectory as trajectory_lib
 from tests import peptides
 
 NAMES = ('ALA', 'SER', 'TRP', 'LEU', 'LYS', 'ASP', 'VAL', 'GLU', 'PHE', 'THR', 'ASN', 'ILE')

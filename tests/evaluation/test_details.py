@@ -5,9 +5,9 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempo_jax import trajectory
 from tempo_jax.evaluation import columns, details
 from tempo_jax.evaluation.sample import Sample
+from tempo_jax.trajectory import trajectory
 from tests.evaluation import cases
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import ablation, ablation_rollouts, ablation_settings
+from experiments.ablation import ablation
+from experiments.ablation import rollouts as ablation_rollouts
+from experiments.ablation import settings as ablation_settings
 from experiments.benchmarks import calibrated_dynamics
 from experiments.benchmarks.calibration_cases import CASES, Row
 from tempo_jax import config as config_lib
-from tempo_jax.data import store as store_lib
 from tempo_jax.errors import InputError
+from tempo_jax.store import store as store_lib
 from tempo_jax.training import checkpoint, loop
 from tests import builders
 from tests.training import examples

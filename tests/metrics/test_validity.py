@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 
-from tempo_jax import protein as protein_lib
 from tempo_jax.metrics import torsions, validity
+from tempo_jax.protein import protein as protein_lib
 from tests import peptides
 from tests.metrics import ensembles
 

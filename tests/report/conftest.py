@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tempo_jax import protein, trajectory
+from tempo_jax.protein import protein
+from tempo_jax.trajectory import trajectory
 from tests import peptides
 
 

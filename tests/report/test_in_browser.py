@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from experiments import evaluate
+from tempo_jax.cli import evaluate
 from tempo_jax.evaluation.scores import Settings
-from tempo_jax.report import frame_table, trajectory_page
+from tempo_jax.output import frame_table
+from tempo_jax.report import trajectory_page
 from tests.evaluation import cases
 from tests.report import browser
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tempo_jax.errors import InputError
-from tempo_jax.report import frame_table, page, plots, trajectory_page
+from tempo_jax.output import frame_table
+from tempo_jax.report import page, plots, trajectory_page
 
 
 class Outline(html.parser.HTMLParser):

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from experiments.configs import tiny
-from tempo_jax.data import batching, store, windows
+from tempo_jax.configs import tiny
+from tempo_jax.store import batching, store, windows
 from tempo_jax.training import examples as examples_lib
 from tests import builders
-from tests.data import synthetic
+from tests.store import synthetic
 
 
 def positions(length, num_frames, seed=0, chains=1):

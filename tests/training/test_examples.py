@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs import tiny
 from tempo_jax import config as config_lib
-from tempo_jax.data import windows
+from tempo_jax.configs import tiny
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.store import windows
 from tempo_jax.training import examples
 from tests import builders
 from tests.training.examples import positions

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
-from tempo_jax import model as model_lib
-from tempo_jax.data import store
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
+from tempo_jax.models import model as model_lib
+from tempo_jax.store import store
 from tempo_jax.training import (
   checkpoint,
   initial_model,
@@ -26,7 +26,7 @@ from tempo_jax.training import (
   train_state,
   train_step,
 )
-from tests.data import synthetic
+from tests.store import synthetic
 from tests.training import examples
 
 

@@ -10,14 +10,14 @@ import optax
 import pytest
 
 from tempo_jax import config as config_lib
-from tempo_jax import protein as protein_lib
-from tempo_jax import trajectory
-from tempo_jax.data import batching
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.store import batching
 from tempo_jax.training import examples as examples_lib
 from tempo_jax.training import step_spread, train_state, train_step
+from tempo_jax.trajectory import trajectory
 from tests import builders
 from tests.training import examples
 

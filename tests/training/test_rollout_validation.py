@@ -8,11 +8,11 @@ from scipy.spatial import distance
 from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
-from tempo_jax.data import store, windows
 from tempo_jax.metrics import distribution
+from tempo_jax.store import store, windows
 from tempo_jax.training import rollout_validation
 from tests import builders, peptides
-from tests.data import synthetic
+from tests.store import synthetic
 from tests.training import examples
 
 LENGTH = 9

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.configs import tiny
+from tempo_jax.configs import tiny
 from tempo_jax.training import checkpoint, loop
 from tests.training import examples
 

@@ -1,0 +1,1 @@
+"""Settings trained alike, judged by rollouts against held-out MD."""

@@ -1,0 +1,1 @@
+"""How fast it is: times, memory and operations."""

@@ -1,0 +1,408 @@
+"""Measures one case of the benchmark in this process, and gives its rows.
+
+Every case has a process of its own: peak memory never falls within one, and what one case compiled
+must not help the next. Times are of the work alone: arguments are on the device already, results
+stay there.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import threadpoolctl
+
+from tempo_jax import config as config_lib
+from tempo_jax.benchmark import cases as benchmark_cases
+from tempo_jax.benchmark import flops as benchmark_flops
+from tempo_jax.benchmark.cases import Case
+from tempo_jax.compilation import ahead_of_time
+from tempo_jax.configs import common
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation import columns
+from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.scores import Settings
+from tempo_jax.models import model as model_lib
+from tempo_jax.output import provenance
+from tempo_jax.samplers import ensemble
+from tempo_jax.store import batching, store, windows
+from tempo_jax.store.entry import Entry
+from tempo_jax.training import examples, optimizer, parallel, train_state
+
+Row = dict[str, Any]
+
+WINDOW_FRAMES = 8
+"""Frames of the windows that `data` reads."""
+_STORED_REPLICAS = 4
+_BATCHES = 32
+_REFERENCES = 3
+_DT_NS = 0.01
+# Of the square matrices whose product is the device's measured peak.
+_PEAK_SIZE = {'cpu': 2048}
+_PEAK_SIZE_ACCELERATOR = 8192
+_GAINS = {
+  'batched_segments': ('serial', 'ours'),
+  'jitted_rollout': ('steps', 'serial'),
+  'ipa': ('dense', 'ours'),
+  'all': ('paper', 'ours'),
+}
+"""Of `compare`: what is missing, and the same program with it. They differ in one thing each:
+
+- serial: one segment after the other, in one program;
+- steps: the same, and a call from Python for every step;
+- dense: our program, points of the IPA compared pair by pair;
+- paper: all of that together.
+"""
+
+
+@dataclasses.dataclass
+class Work:
+  """Something to time.
+
+  Attributes:
+    run: does it once, to the end.
+    frames: that one run yields, or reads.
+    compile_s: what compiling it took, s.
+    flop: floating-point operations of one run; None where nothing counts them.
+    devices: that it runs on.
+    details: more columns of the row.
+    per_run: columns that are so many per run, given per second.
+  """
+
+  run: Callable[[], Any]
+  frames: int
+  compile_s: float = 0.0
+  flop: int | None = None
+  devices: int = 1
+  details: Row = dataclasses.field(default_factory=dict)
+  per_run: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def rows(case: Case) -> list[Row]:
+  """Measures a case: one row, or, of `compare`, one per gain.
+
+  Raises:
+    InputError: the model, the numbers or the device's memory do not allow it.
+  """
+  try:
+    if case.mode == 'compare':
+      return _compare(case)
+    with _WORK[case.mode](case) as work:
+      walls, cpus = np.transpose([_timed(work.run) for _ in range(case.repeats + 1)][1:])
+      return [_row(case, work, walls, cpus, _memory(), _peak())]
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    raise InputError(
+      'the memory of the device does not suffice: lower --segment_batch_size, --batch_size or '
+      f'--num_replicas ({str(error).splitlines()[0]})'
+    ) from error
+
+
+def _row(
+  case: Case, work: Work, walls: np.ndarray, cpus: np.ndarray, memory: Row, peak: float
+) -> Row:
+  """The columns; `walls` and `cpus` are seconds per repeat."""
+  steady, cpu = float(np.median(walls)), float(np.median(cpus))
+  row = {
+    'name': case.name,
+    'length': case.length,
+    'num_frames': case.num_frames,
+    'num_replicas': case.num_replicas,
+    'compile_s': work.compile_s,
+    'steady_s': steady,
+    'steady_s_all': [float(x) for x in walls],
+    'steady_s_spread': float(np.ptp(walls)),
+    'cpu_s': cpu,
+    'cpu_s_per_frame': cpu / work.frames,
+    'frames_per_s': work.frames / steady,
+    'flop': work.flop,
+    'flop_per_s': None if work.flop is None else work.flop / steady,
+    'peak_flop_per_s': peak * work.devices,
+    **memory,
+  }
+  if work.flop is not None:
+    row['peak_share'] = work.flop / steady / (peak * work.devices)
+  row |= {name: number / steady for name, number in work.per_run.items()}
+  row |= {'model': case.model, **work.details}
+  return row | {'device': provenance.device(), 'versions': provenance.versions()}
+
+
+def _timed(run: Callable[[], Any]) -> tuple[float, float]:
+  """Wall seconds, and user and system seconds of all threads."""
+  before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+  run()
+  wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
+  return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _memory() -> Row:
+  """The most memory so far of this process and, where it tells, of the device."""
+  row: Row = {'peak_rss_mib': _peak_rss_mib()}
+  stats = jax.local_devices()[0].memory_stats()
+  if stats and 'peak_bytes_in_use' in stats:
+    row['device_memory_mib'] = stats['peak_bytes_in_use'] / 1024**2
+  return row
+
+
+def _peak_rss_mib() -> float:
+  # On Linux ru_maxrss also remembers what the process was before it became this program.
+  with contextlib.suppress(OSError):
+    for line in pathlib.Path('/proc/self/status').read_text().splitlines():
+      if line.startswith('VmHWM:'):
+        return int(line.split()[1]) / 1024
+  unit = 1 if sys.platform == 'darwin' else 1024
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
+
+
+def _peak() -> float:
+  """Operations a second of a large product of float32 matrices, at JAX's default precision."""
+  size = _PEAK_SIZE.get(jax.default_backend(), _PEAK_SIZE_ACCELERATOR)
+  matrix = jax.random.normal(jax.random.key(0), (size, size))
+  product = jax.jit(jnp.matmul)
+  seconds = [_timed(lambda: product(matrix, matrix).block_until_ready())[0] for _ in range(5)]
+  return 2 * size**3 / min(seconds[1:])
+
+
+def _compiled(function: Any, *args: Any) -> tuple[Callable[..., Any], float]:
+  started = time.perf_counter()
+  compiled = ahead_of_time.compiled(function, *args)
+  return compiled, time.perf_counter() - started
+
+
+def _model(case: Case) -> Any:
+  assert case.model is not None
+  model = benchmark_cases.load_model(case.model)
+  if case.passes is not None:
+    model = model.with_passes(case.passes)
+  return model if case.precision is None else model.with_precision(case.precision)
+
+
+def _of_model(case: Case, config: Any) -> Row:
+  passes = None if config.objective == 'mse' else config.passes
+  return {
+    'passes': passes,
+    'precision': config.precision,
+    'segment_batch_size': case.segment_batch_size,
+  }
+
+
+@contextlib.contextmanager
+def _sample(case: Case) -> Iterator[Work]:
+  """Trajectories of one protein, padded as `experiments.sample` pads it."""
+  model = _model(case)
+  sampler = ensemble.make_ensemble_sampler(
+    model.config, case.num_frames, case.num_replicas, case.segment_batch_size
+  )
+  protein = model_lib.padded(benchmark_cases.helix(case.length))
+  args = jax.device_put((model.params, protein, jax.random.key(0)))
+  compiled, seconds = _compiled(sampler, *args)
+  yield Work(
+    lambda: jax.block_until_ready(compiled(*args)),
+    frames=case.num_frames * case.num_replicas,
+    compile_s=seconds,
+    flop=benchmark_flops.count(sampler, *args),
+    devices=ensemble.mesh(case.num_replicas).size,
+    details=_of_model(case, model.config),
+  )
+
+
+@contextlib.contextmanager
+def _stream(case: Case) -> Iterator[Work]:
+  """The same block by block, each fetched while the next is computed, and given up."""
+  model = _model(case)
+  protein = benchmark_cases.helix(case.length)
+  stream = model.stream(
+    [protein],
+    case.num_frames,
+    case.num_replicas,
+    jax.random.key(0),
+    segment_batch_size=case.segment_batch_size,
+  )
+
+  def run():
+    for _, positions, _ in stream:
+      np.asarray(positions)
+    work.compile_s = stream.compile_seconds
+
+  work = Work(
+    run, frames=case.num_frames * case.num_replicas, details=_of_model(case, model.config)
+  )
+  yield work
+
+
+def _batch(config: Any, level: str, case: Case) -> batching.Batch:
+  """Windows of one protein, as the loop of training gets them."""
+  protein = benchmark_cases.helix(case.length)
+  at = examples.anchor_range(config.model, level)
+  num_frames = examples.frames_per_window(config) + (at is not None)
+  size = case.batch_size
+  return batching.Batch(
+    protein=jax.tree.map(lambda x: np.stack([np.asarray(x)] * size), protein.arrays),
+    positions=np.stack(
+      [benchmark_cases.trajectory(protein, num_frames, seed) for seed in range(size)]
+    ),
+    anchor=np.full(size, 0 if at is None else at[1], np.int32),
+    temperature_K=np.full(size, 320.0, np.float32),
+  )
+
+
+@contextlib.contextmanager
+def _train(case: Case) -> Iterator[Work]:
+  """One step of the finest level, over all devices."""
+  model = _model(case)
+  config = common.experiment(config_lib.from_dict(config_lib.to_dict(model.config)))
+  config.data.batch_size = case.batch_size
+  parallel.check_batch_size(case.batch_size)
+  frozen = config_lib.freeze(config)
+  name = model.config.levels[-1]
+  tx = optimizer.make_optimizer(frozen.train)
+  step = parallel.map_train_step(frozen, tx)
+  batch = _batch(frozen, name, case)
+  fixed = parallel.replicate((level_lib.Level.of(frozen.model, name), jax.random.key(0)))
+  state = parallel.replicate(train_state.create(model.params[name], tx))
+  level, rng = fixed
+  split = parallel.split_batch(batch)
+  compiled, seconds = _compiled(step, state, level, split, rng)
+
+  def run():
+    nonlocal state
+    state, metrics = compiled(state, level, split, rng)
+    jax.block_until_ready((state, metrics))
+
+  size, frames = batch.positions.shape[:2]
+  yield Work(
+    run,
+    frames=size * frames,
+    compile_s=seconds,
+    flop=benchmark_flops.count(step, state, level, split, rng),
+    devices=jax.device_count(),
+    details={'num_frames': frames, 'batch_size': size, **_of_model(case, model.config)},
+    per_run={'tokens_per_s': examples.num_tokens(frozen, batch)},
+  )
+
+
+@contextlib.contextmanager
+def _data(case: Case) -> Iterator[Work]:
+  """Batches of training windows from a store on disk, which the system's cache will hold."""
+  protein = benchmark_cases.helix(case.length)
+  with tempfile.TemporaryDirectory() as folder:
+    with store.StoreWriter(folder) as writer:
+      for replica in range(_STORED_REPLICAS):
+        entry = Entry.of(
+          protein, temperature_K=320.0, replica=replica, dt_ns=_DT_NS, sources={'': 'benchmark'}
+        )
+        writer.add(entry, benchmark_cases.trajectory(protein, case.num_frames, replica))
+    source = windows.WindowSource(store.Store(folder), _DT_NS, WINDOW_FRAMES)
+    with contextlib.closing(batching.Loader(source, case.batch_size).iterate()) as stream:
+      number = _BATCHES * case.batch_size
+
+      def run():
+        for _ in range(_BATCHES):
+          next(stream)
+
+      yield Work(
+        run,
+        frames=number * WINDOW_FRAMES,
+        details={'batch_size': case.batch_size},
+        per_run={'windows_per_s': number},
+      )
+
+
+@contextlib.contextmanager
+def _evaluate(case: Case) -> Iterator[Work]:
+  """The numbers of one prediction, without baselines; one thread, as `experiments.evaluate`."""
+  native = benchmark_cases.helix(case.length)
+  times = _DT_NS * np.arange(1, case.num_frames + 1)
+
+  def frames_of(seed: int) -> Ensemble:
+    positions = benchmark_cases.trajectory(native, case.num_frames, seed)
+    return Ensemble(positions, times, f'frames of seed {seed}')
+
+  prediction, *reference = (frames_of(seed) for seed in range(1 + _REFERENCES))
+
+  def run():
+    # Anew: a sample keeps what was computed of it.
+    pair = Sample(native, reference), Sample(native, [prediction])
+    columns.columns(*pair, Settings(), with_baselines=False)
+
+  with threadpoolctl.threadpool_limits(1):
+    yield Work(run, frames=case.num_frames)
+
+
+_WORK = {
+  'sample': _sample,
+  'stream': _stream,
+  'train': _train,
+  'data': _data,
+  'evaluate': _evaluate,
+}
+
+
+def _compare(case: Case) -> list[Row]:
+  """What the paper's schedule costs on the same work, and what each of our changes gains.
+
+  All programs are timed in turns, and ratios taken within a turn: the machine's speed changes.
+  Memory is that of the process, so of the greediest.
+  """
+  model = _model(case)
+  config, size = model.config, case.segment_batch_size
+  protein = benchmark_cases.helix(case.length).arrays
+  args = jax.device_put((model.params, protein, jax.random.key(0)))
+  num_frames = case.num_frames
+  programs = {
+    'ours': benchmark_cases.one_program(config, num_frames, size),
+    'serial': benchmark_cases.one_program(config, num_frames, 1),
+    'dense': benchmark_cases.one_program(config, num_frames, size, dense=True),
+    'paper': benchmark_cases.one_program(config, num_frames, 1, dense=True),
+  }
+  # The same steps, one by one, are the same operations.
+  flops = {name: benchmark_flops.count(program, *args) for name, program in programs.items()}
+  flops['steps'] = flops['serial']
+  runs: dict[str, Callable[..., Any]] = {
+    'steps': benchmark_cases.StepByStep(config, num_frames, dense=False),
+    'paper': benchmark_cases.StepByStep(config, num_frames, dense=True),
+  }
+  compile_s = {}
+  for name in ('ours', 'serial', 'dense'):
+    runs[name], compile_s[name] = _compiled(programs[name], *args)
+
+  def seconds(name: str) -> tuple[float, float]:
+    return _timed(lambda: jax.block_until_ready(runs[name](*args)))
+
+  first = {name: seconds(name)[0] for name in runs}
+  turns = [{name: seconds(name) for name in runs} for _ in range(case.repeats)]
+  times = {name: np.array([turn[name] for turn in turns]) for name in runs}  # [repeats, 2]
+  for name in ('steps', 'paper'):
+    # Its programs are compiled on the way.
+    compile_s[name] = max(0.0, first[name] - float(np.median(times[name][:, 0])))
+  memory, peak = _memory(), _peak()
+  found = []
+  for gain, (without, against) in _GAINS.items():
+    ratios = times[without][:, 0] / times[against][:, 0]
+    work = Work(
+      runs[without],
+      frames=num_frames,
+      compile_s=compile_s[without],
+      flop=flops[without],
+      details={
+        'ratio': float(np.median(ratios)),
+        'ratio_all': ratios.tolist(),
+        'against_s': float(np.median(times[against][:, 0])),
+        **_of_model(case, config),
+      },
+    )
+    named = dataclasses.replace(case, name=f'{case.name}/{gain}')
+    walls, cpus = times[without].T
+    found.append(_row(named, work, walls, cpus, memory, peak))
+  return found

@@ -1,0 +1,410 @@
+r"""How fast is it here? Times, memory and operations of sampling, training, data and evaluation.
+
+    python -m experiments.benchmark --lengths=64,128,256 --num_frames=400 --num_replicas=1 \
+        --out=benchmark.json --plot
+
+Every row is measured in a process of its own on synthetic proteins, and written to --out at once:
+what an interrupted benchmark has measured is kept. Columns of a row:
+
+    name                    sample/default, sample/paper_size, sample/paper_size/passes1, train/...,
+                            data/windows, evaluate/metrics, compare/...
+    length, num_frames, num_replicas    residues; frames per trajectory (train: per example)
+    compile_s               tracing and compiling, without a cache of compiled programs
+    steady_s                median of the repeats, without the first (_all, _spread: max - min)
+    cpu_s                   user + system of all threads, median over steady runs (_per_frame)
+    frames_per_s            of all replicas (train, data: of the windows that were read)
+    peak_rss_mib            memory of the whole process, compilation included
+    flop, flop_per_s        operations that the model asks for (experiments/benchmark_flops.py)
+    peak_flop_per_s, peak_share         those of a large float32 matrix product, and the share of it
+    passes, precision, segment_batch_size, model, batch_size, device_memory_mib, tokens_per_s,
+    windows_per_s
+    device, versions
+
+--compare sets the paper's way to sample against ours on the same work, in one process:
+compare/batched_segments, /jitted_rollout, /ipa, /all, each with the `ratio` of the time without it
+(steady_s) to that with it (against_s).
+"""
+
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from tempo_jax import config as config_lib
+from tempo_jax import errors
+from tempo_jax import files as whole_file
+from tempo_jax.benchmark import cases as benchmark_cases
+from tempo_jax.benchmark import measure as benchmark_measure
+from tempo_jax.benchmark.cases import PAPER_SIZE, Case
+from tempo_jax.benchmark.measure import Row
+from tempo_jax.errors import InputError
+from tempo_jax.report import plots
+
+if TYPE_CHECKING:
+  from matplotlib import figure as mpl_figure
+
+_LOG = logging.getLogger('tempo_jax')
+_ROOT = pathlib.Path(__file__).parents[2]
+MODES = ('sample', 'stream', 'train', 'data', 'evaluate')
+_NUMBER_LISTS = ('lengths', 'num_replicas', 'passes', 'segment_batch_size')
+_LEAST_FRAMES = {'data': benchmark_measure.WINDOW_FRAMES, 'evaluate': 2}
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Called by the binary only: others have flags of the same names."""
+
+  def numbers(name: str, default: list[str], text: str) -> None:
+    flags.DEFINE_list(name, default, text, flag_values=values)
+
+  def number(name: str, default: int, text: str) -> None:
+    flags.DEFINE_integer(name, default, text, lower_bound=1, flag_values=values)
+
+  numbers('lengths', ['64', '128', '256'], 'Residues of the proteins, each at least 2.')
+  numbers('num_replicas', ['1'], 'Independent trajectories that are sampled together.')
+  numbers(
+    'passes',
+    [],
+    "Passes of the head per step, of generative models. Default: the model's own, and 1.",
+  )
+  numbers(
+    'segment_batch_size',
+    [],
+    "Segments of a time scale that are computed together. Default: the sampler's default.",
+  )
+  flags.DEFINE_list(
+    'precision',
+    [],
+    "What the network computes in, of float32, bfloat16. Default: the model's own.",
+    flag_values=values,
+  )
+  number('num_frames', 400, 'Frames per trajectory; 10 ps apart in the models named below.')
+  number('batch_size', 4, 'Windows of a training step (over all devices), or of a batch read.')
+  number('repeats', 5, 'How often each row is timed, after a first run that does not count.')
+  flags.DEFINE_list(
+    'models',
+    ['default', PAPER_SIZE],
+    f'default: the bundled model; {PAPER_SIZE}: random parameters, of the size of the paper (256 '
+    'channels, 4 IPA, 4 attention and 2 GRU layers) and with our dynamics; or directories that '
+    'experiments.train wrote.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'modes',
+    ['sample'],
+    f'What to measure, of {", ".join(MODES)}: trajectories; the same block by block, in constant '
+    'memory; a training step; reading windows from a store; the metrics of num_frames frames '
+    'against three times as many.',
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    'compare', False, "Also hold the paper's schedule against ours.", flag_values=values
+  )
+  flags.DEFINE_string(
+    'out', None, 'JSON file to write; replaced if it is there. Required.', flag_values=values
+  )
+  flags.DEFINE_bool(
+    'plot',
+    False,
+    'Also draw seconds against length, with two lengths or more, as an SVG file beside --out; '
+    'needs matplotlib: pip install tempo_jax[report].',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'case',
+    None,
+    'Measure only this case, given as JSON, and print its rows: the benchmark starts itself anew '
+    'with it, since a process cannot lower its peak memory.',
+    flag_values=values,
+  )
+
+
+def _positive(values: flags.FlagValues, name: str) -> list[int]:
+  """The whole numbers of a list flag."""
+  least = 2 if name == 'lengths' else 1
+  found = []
+  for text in values[name].value or ():
+    if not text.strip().isdecimal() or int(text) < least:
+      raise InputError(f'--{name}: {text!r} is not a whole number of at least {least}')
+    found.append(int(text))
+  return list(dict.fromkeys(found))
+
+
+def cases(values: flags.FlagValues) -> list[Case]:
+  """What the flags ask for, in the order of the rows.
+
+  Raises:
+    InputError: a flag makes no sense.
+  """
+  numbers = {name: _positive(values, name) for name in _NUMBER_LISTS}
+  for name in ('lengths', 'num_replicas', 'models'):
+    if not values[name].value:
+      raise InputError(f'--{name} is empty: give at least one')
+  for precision in values.precision:
+    if precision not in config_lib.PRECISIONS:
+      raise InputError(f'--precision: {precision!r} is none of {", ".join(config_lib.PRECISIONS)}')
+  unknown = [mode for mode in values.modes if mode not in MODES]
+  if unknown:
+    raise InputError(f'--modes: {unknown[0]!r} is none of {", ".join(MODES)}')
+  if not values.modes and not values.compare:
+    raise InputError(f'nothing to measure: give --modes of {", ".join(MODES)}, or --compare')
+  for mode, least in _LEAST_FRAMES.items():
+    if mode in values.modes and values.num_frames < least:
+      raise InputError(f'--num_frames={values.num_frames}: {mode} needs at least {least}')
+  # This process only looks at configurations: accelerators are left to those that measure.
+  jax.config.update('jax_platforms', 'cpu')
+  models = {name: benchmark_cases.config_of(name) for name in values.models}
+  generative = [name for name, config in models.items() if config.objective != 'mse']
+  if numbers['passes'] and not generative:
+    raise InputError('--passes: no model of --models has a head that could pass several times')
+  found: list[Case] = []
+  for mode in [*dict.fromkeys(values.modes), *(['compare'] if values.compare else [])]:
+    for name, config in [('', None)] if mode in ('data', 'evaluate') else list(models.items()):
+      for length in numbers['lengths']:
+        case = Case(
+          name=f'{mode}/{benchmark_cases.short_name(name)}',
+          mode=mode,
+          length=length,
+          num_frames=values.num_frames,
+          model=name or None,
+          batch_size=values.batch_size,
+          repeats=values.repeats,
+        )
+        found.extend(_variants(case, config, values))
+  return found
+
+
+def _variants(case: Case, config: Any, values: flags.FlagValues) -> Iterator[Case]:
+  """The cases of one mode, model and length."""
+  names = {'data': 'data/windows', 'evaluate': 'evaluate/metrics', 'compare': 'compare'}
+  if case.mode in ('data', 'evaluate'):
+    yield dataclasses.replace(case, name=names[case.mode])
+    return
+  samples = case.mode in ('sample', 'stream')
+  passes: list[int | None] = [None]
+  if samples and config.objective != 'mse':
+    asked = _positive(values, 'passes') or [config.passes, 1]
+    passes = list(dict.fromkeys(None if count == config.passes else count for count in asked))
+  replicas = _positive(values, 'num_replicas') if samples else [1]
+  sizes: list[int | None] = [*_positive(values, 'segment_batch_size')] or [None]
+  several = sizes if samples else sizes[: case.mode == 'compare'] or [None]
+  for number, count, precision, size in itertools.product(
+    replicas, passes, values.precision or [None], several
+  ):
+    labels = [f'passes{count}' if count else '', precision, f'segments{size}' if size else '']
+    name = [names.get(case.mode, case.name), *filter(None, labels if samples else [precision])]
+    yield dataclasses.replace(
+      case,
+      name='/'.join(name),
+      num_replicas=number,
+      passes=count,
+      precision=precision,
+      segment_batch_size=size,
+    )
+
+
+class MeasurementError(Exception):
+  """A case could not be measured; the message says why."""
+
+
+def measure(case: Case) -> list[Row]:
+  """Measures a case in a new process.
+
+  Raises:
+    MeasurementError: that process failed.
+  """
+  command = [sys.executable, '-m', 'experiments.benchmark']
+  command.append(f'--case={json.dumps(dataclasses.asdict(case))}')
+  path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get('PYTHONPATH')]))
+  done = subprocess.run(
+    command, env={**os.environ, 'PYTHONPATH': path}, capture_output=True, text=True
+  )
+  if done.returncode < 0:
+    name = signal.Signals(-done.returncode).name
+    raise MeasurementError(f'its process was ended by {name} (out of memory?)')
+  lines = done.stderr.strip().splitlines() or ['it said nothing']
+  if done.returncode:
+    raise MeasurementError(lines[-1].removeprefix('error: '))
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def _measure_here(text: str) -> None:
+  """In the new process: prints the rows as the last line."""
+  try:
+    case = Case(**json.loads(text))
+  except (ValueError, TypeError) as error:
+    raise InputError(
+      f'--case={text}: no case ({error}): leave that flag to the benchmark'
+    ) from None
+  # Compiling takes as long as it does for a user who has not compiled this before.
+  jax.config.update('jax_enable_compilation_cache', False)
+  try:
+    found = benchmark_measure.rows(case)
+  except InputError:
+    raise
+  except Exception as error:
+    traceback.print_exc()
+    what = ' '.join(str(error).split())[:300]
+    print(f'error: {type(error).__name__}: {what}', file=sys.stderr)
+    sys.exit(1)
+  print(json.dumps(found))
+
+
+def benchmark(values: flags.FlagValues) -> int:
+  """Does what the flags say.
+
+  Returns:
+    The exit code: 1 if some cases could not be measured, and were reported.
+
+  Raises:
+    InputError: something that the user gave is wrong; nothing was measured then.
+  """
+  if not values.out:
+    raise InputError('--out is missing: --help says what it takes')
+  out = pathlib.Path(values.out).expanduser()
+  if out.is_dir() or out.suffix != '.json':
+    raise InputError(f'--out={out}: give the name of a file that ends in .json')
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f'--out={out}: {error.strerror}: choose another --out') from error
+  if values.plot:
+    plots.require()
+  wanted = cases(values)
+  found: list[Row] = []
+  failures = []
+  for index, case in enumerate(wanted):
+    what = f'{case.name}, {case.length} residues'
+    _LOG.info('%s (%d of %d) ...', what, index + 1, len(wanted))
+    try:
+      found.extend(measure(case))
+    except MeasurementError as error:
+      failures.append(f'{what}: {error}')
+      _LOG.warning('%s', failures[-1])
+      continue
+    try:
+      whole_file.write_text(out, json.dumps(found, indent=2) + '\n')
+    except OSError as error:
+      raise InputError(
+        f'{out} cannot be written: {error.strerror}: choose another --out'
+      ) from error
+  if found:
+    print(table(found))
+    print(f'written to {out}')
+  curves = scaling(found)
+  if values.plot and curves:
+    picture = out.with_suffix('.svg')
+    whole_file.write_text(picture, plots.to_svg(draw(curves)) + '\n')
+    print(f'drawn in {picture}')
+  elif values.plot:
+    print('nothing to draw: the same work at two lengths is needed')
+  for line in failures:
+    print(f'error: {line}', file=sys.stderr)
+  return 1 if failures else 0
+
+
+# Title, key, factor, digits after the point.
+_COLUMNS = (
+  ('residues', 'length', 1, 0),
+  ('frames', 'num_frames', 1, 0),
+  ('replicas', 'num_replicas', 1, 0),
+  ('compile s', 'compile_s', 1, 1),
+  ('steady s', 'steady_s', 1, 4),
+  ('+-', 'steady_s_spread', 1, 4),
+  ('CPU s', 'cpu_s', 1, 3),
+  ('frames/s', 'frames_per_s', 1, 1),
+  ('GFLOP', 'flop', 1e-9, 2),
+  ('GFLOP/s', 'flop_per_s', 1e-9, 1),
+  ('% of peak', 'peak_share', 100, 1),
+  ('MiB', 'peak_rss_mib', 1, 0),
+  ('ratio', 'ratio', 1, 2),
+)
+
+
+def table(found: Sequence[Row]) -> str:
+  """The rows as text: medians, and +- the spread (max - min) of the repeats."""
+  shown = [c for c in _COLUMNS if any(row.get(c[1]) is not None for row in found)]
+  lines = [['name', 'model', *(title for title, *_ in shown)]]
+  for row in found:
+    cells = [
+      '' if row.get(key) is None else f'{row[key] * factor:.{digits}f}'
+      for _, key, factor, digits in shown
+    ]
+    lines.append([row['name'], benchmark_cases.short_name(row['model'] or ''), *cells])
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  return '\n'.join(
+    '  '.join(
+      cell.ljust(width) if index < 2 else cell.rjust(width)
+      for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ).rstrip()
+    for line in lines
+  )
+
+
+def scaling(found: Sequence[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Lengths [N] and steady seconds [N], by label, of all that was measured at two or more."""
+  groups: dict[str, dict[int, float]] = {}
+  for row in found:
+    if 'ratio' not in row:
+      replicas = f', {row["num_replicas"]} replicas' if row['num_replicas'] > 1 else ''
+      label = f'{row["name"]}, {row["num_frames"]} frames{replicas}'
+      groups.setdefault(label, {})[row['length']] = row['steady_s']
+  return {
+    label: (np.array(sorted(by_length)), np.array([by_length[n] for n in sorted(by_length)]))
+    for label, by_length in groups.items()
+    if len(by_length) > 1
+  }
+
+
+def exponent(lengths: np.ndarray, seconds: np.ndarray) -> float:
+  """Of the power law that fits best on logarithmic axes."""
+  return float(np.polyfit(np.log(lengths), np.log(seconds), 1)[0])
+
+
+def draw(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> 'mpl_figure.Figure':
+  """Seconds against length, both logarithmic, with the exponent of each curve."""
+  import matplotlib
+  from matplotlib import figure as mpl_figure
+  from matplotlib import ticker
+
+  with matplotlib.rc_context(plots.STYLE):
+    figure = mpl_figure.Figure(figsize=(8.0, 4.5), layout='constrained')
+    axes = figure.subplots()
+    for label, (lengths, seconds) in curves.items():
+      power = exponent(lengths, seconds)
+      axes.plot(lengths, seconds, marker='o', label=f'{label}: length^{power:.2f}')
+    axes.set(xscale='log', yscale='log', xlabel='residues', ylabel='seconds, median')
+    ticks = sorted({int(length) for lengths, _ in curves.values() for length in lengths})
+    axes.xaxis.set_major_locator(ticker.FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter('%d'))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.legend(fontsize=8)
+  return figure
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to `benchmark`."""
+  del argv
+  if flags.FLAGS.case:
+    _measure_here(flags.FLAGS.case)
+    return
+  code = benchmark(flags.FLAGS)
+  if code:
+    sys.exit(code)
+
+
+def launch() -> None:
+  """Runs the command line."""
+  define_flags(flags.FLAGS)
+  errors.run(main)

@@ -1,0 +1,354 @@
+r"""How good is a predicted ensemble? The paper's table, baselines beside it, and a report.
+
+One protein:
+    python -m experiments.evaluate --topology=native.pdb --reference=R1.xtc,R2.xtc \
+        --prediction=tempo_out/native/trajectory.xtc --out=evaluation
+Many:
+    python -m experiments.evaluate --suite=suite.json --out=evaluation
+
+suite.json is a list, paths relative to it:
+    [{"name": "1abc_A", "topology": "1abc_A.pdb", "reference": ["R1.xtc", "R2.xtc"],
+      "prediction": ["P.xtc"]}, ...]
+An item may also have "prediction_topology", "reference_topology" (structures with the atoms of
+those files) and "temperature_K".
+
+Writes into --out: metrics.json (all numbers, with why some are missing), metrics.md (the table:
+medians over proteins, with 95 % bootstrap intervals) and report.html (pictures and the
+trajectories in 3-D; opens offline). Baselines are judged as the prediction is: replicas of MD
+against each other, halves of MD, the frozen native structure, Gaussian noise with MD's variance,
+and an elastic network. What was computed is kept per protein in OUT/proteins, so that the same
+command goes on after an interruption, and repeats only what has changed.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import threadpoolctl
+from absl import flags
+
+from tempo_jax import files as whole_file
+from tempo_jax import workers
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation import cache, columns, details, summary
+from tempo_jax.evaluation.columns import PREDICTION, Column
+from tempo_jax.evaluation.scores import Settings
+from tempo_jax.evaluation.suite import Case, check_name, read_suite
+from tempo_jax.metrics import resampling
+from tempo_jax.output import provenance
+from tempo_jax.report import comparison, evaluation_page, plots, protein_section
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One protein to evaluate."""
+
+  case: Case
+  settings: Settings
+  out: pathlib.Path
+  with_baselines: bool
+  with_page: bool
+
+  @property
+  def file(self) -> pathlib.Path:
+    """Where its results are kept."""
+    return self.out / 'proteins' / f'{self.case.name}.json'
+
+  @property
+  def key(self) -> str:
+    """Of all that they depend on."""
+    return cache.fingerprint(self.case, self.settings, self.with_baselines, self.with_page)
+
+
+def evaluate(
+  cases: Sequence[Case],
+  out: str | os.PathLike,
+  settings: Settings,
+  *,
+  with_baselines: bool = True,
+  with_page: bool = True,
+  num_workers: int | None = None,
+  scheduler: str | None = None,
+) -> int:
+  """Evaluates proteins and writes metrics.json, metrics.md and report.html.
+
+  Args:
+    cases: the proteins.
+    out: directory, made if it is not there.
+    settings: how to compare.
+    with_baselines: judge them too.
+    with_page: write report.html.
+    num_workers: proteins at once; by default one per core.
+    scheduler: address of a Dask cluster, in place of local processes.
+
+  Returns:
+    The exit code: 1 if some of several proteins could not be evaluated, and were reported.
+
+  Raises:
+    InputError: nothing could be evaluated, or there is only one protein and it could not.
+  """
+  if with_page:
+    plots.require()
+  for case in cases:
+    columns.check(case)
+  folder = pathlib.Path(out).expanduser()
+  try:
+    (folder / 'proteins').mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f'{folder}: cannot be made: {error.strerror}: choose another --out') from error
+  tasks = []
+  for case in cases:
+    own = case.temperature_K or settings.temperature_K
+    own_settings = dataclasses.replace(settings, temperature_K=own)
+    tasks.append(Task(case, own_settings, folder, with_baselines, with_page))
+  results = workers.run(
+    evaluate_one,
+    tasks,
+    names=[case.name for case in cases],
+    num_workers=num_workers,
+    scheduler=scheduler,
+    unit='protein',
+  )
+  errors = [line for result in results for line in result.errors]
+  done = {task.case.name: found for task in tasks if (found := cache.read(task.file, task.key))}
+  if not done:
+    raise InputError(errors[0])
+  _write(folder, done, settings)
+  for line in errors:
+    print(f'error: {" ".join(line.split())}', file=sys.stderr)
+  print((folder / 'metrics.md').read_text())
+  print(f'{len(done)} of {len(cases)} proteins evaluated; written to {folder}')
+  return 1 if errors else 0
+
+
+def evaluate_one(task: Task) -> workers.Result:
+  """Evaluates one protein, unless that has been done."""
+  key = task.key
+  if cache.read(task.file, key):
+    return workers.Result(task.case.name, lines=(f'{task.case.name}: there already',))
+  # Proteins are small and evaluated side by side: more threads would wait for each other.
+  with threadpoolctl.threadpool_limits(1):
+    return _evaluate(task, key)
+
+
+def _evaluate(task: Task, key: str) -> workers.Result:
+  reference, prediction = columns.read(task.case)
+  found = columns.columns(reference, prediction, task.settings, task.with_baselines)
+  remarks = list(
+    dict.fromkeys(
+      f'{replica.source}: {remark}'
+      for sample in (reference, prediction)
+      for replica in sample.replicas
+      for remark in replica.remarks
+    )
+  )
+  section = None
+  if task.with_page:
+    labels = {row.label: found[PREDICTION].numbers[row.key] for row in summary.ROWS}
+    missing = found[PREDICTION].notes.items()
+    notes = [*remarks, *(f'{key} is missing: {why}' for key, why in missing)]
+    drawn = protein_section.draw(
+      comparison.curves(
+        task.case.name, reference, prediction, labels, task.settings.temperature_K, notes
+      )
+    )
+    section = dataclasses.asdict(drawn)
+  more = details.details(reference, prediction)
+  content = {'columns': found, 'remarks': remarks, 'section': section, 'details': more}
+  cache.write(task.file, key, content)
+  frames = reference.num_frames + prediction.num_frames
+  num_bytes = reference.positions.nbytes + prediction.positions.nbytes
+  return workers.Result(task.case.name, frames=frames, num_bytes=num_bytes)
+
+
+def _write(folder: pathlib.Path, done: Mapping[str, Mapping[str, Any]], settings: Settings) -> None:
+  proteins: dict[str, dict[str, Column]] = {name: data['columns'] for name, data in done.items()}
+  names = list(dict.fromkeys(name for found in proteins.values() for name in found))
+  numbers = {
+    name: [found[name].numbers for found in proteins.values() if name in found] for name in names
+  }
+  table = {name: summary.of_proteins(column) for name, column in numbers.items()}
+  bounds = {name: summary.intervals(column, settings.seed) for name, column in numbers.items()}
+  asked = {
+    **dataclasses.asdict(settings),
+    'num_proteins': len(done),
+    'bootstrap_samples': summary.NUM_BOOTSTRAP,
+    'versions': provenance.versions(),
+  }
+  whole_file.write_text(folder / 'metrics.md', _markdown(table, bounds, numbers))
+  if all(data['section'] for data in done.values()):
+    page = _page(done, table, bounds, asked)
+    whole_file.write_text(folder / 'report.html', page)
+  # Last: whoever finds it finds the others too.
+  content = {
+    'summary': table[PREDICTION],
+    'proteins': {
+      name: {key: found[PREDICTION].numbers[key] for key in summary.KEYS}
+      | {'notes': found[PREDICTION].notes, 'remarks': done[name]['remarks']}
+      for name, found in proteins.items()
+    },
+    'settings': asked,
+    'intervals': bounds[PREDICTION],
+    'details': {name: data['details'] for name, data in done.items()},
+    'baselines': {
+      name: {
+        'summary': table[name],
+        'intervals': bounds[name],
+        'proteins': {
+          protein: {key: found[name].numbers[key] for key in summary.KEYS}
+          for protein, found in proteins.items()
+          if name in found
+        },
+      }
+      for name in names
+      if name != PREDICTION
+    },
+  }
+  whole_file.write_text(
+    folder / 'metrics.json', json.dumps(content, indent=1, allow_nan=False) + '\n'
+  )
+
+
+def _markdown(
+  table: Mapping[str, Mapping[str, float | None]],
+  bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
+  numbers: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> str:
+  heads = {name: f'{name} (n = {len(column)})' for name, column in numbers.items()}
+  text = summary.markdown(
+    {heads[name]: column for name, column in table.items()},
+    {heads[name]: column for name, column in bounds.items()},
+  )
+  return (
+    f'{text}\nMedians over n proteins, with 95 % bootstrap intervals over proteins where n > 2; '
+    'blank where a number cannot be computed.\n'
+  )
+
+
+def _page(
+  done: Mapping[str, Mapping[str, Any]],
+  table: Mapping[str, Mapping[str, float | None]],
+  bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
+  asked: Mapping[str, Any],
+) -> str:
+  rows = [
+    evaluation_page.SummaryRow(
+      row.label,
+      {
+        name: evaluation_page.Estimate(column[row.key], *(bounds[name][row.key] or (None, None)))
+        for name, column in table.items()
+      },
+    )
+    for row in summary.ROWS
+  ]
+  sections = [protein_section.ProteinSection(**data['section']) for data in done.values()]
+  many = len(done) > 1
+  return evaluation_page.evaluation_page(
+    f'Evaluation of {len(done)} proteins' if many else f'Evaluation of {next(iter(done))}',
+    rows,
+    sections,
+    asked,
+    summary_caption=('Medians over proteins, with 95 % bootstrap intervals. ' if many else '')
+    + 'MD replicas: each replica of MD against all others; no model should be asked to beat it. '
+    'MD halves: the first half of MD against the second. The definitions are in the docstrings of '
+    'tempo_jax.metrics.',
+  )
+
+
+def define_flags() -> None:
+  """Called by the binary only: other binaries have flags of the same names."""
+  flags.DEFINE_string('suite', None, 'JSON list of proteins to evaluate; in place of one protein.')
+  flags.DEFINE_string(
+    'topology', None, 'Native structure of the protein; frames are superposed on it.'
+  )
+  flags.DEFINE_list('reference', [], 'Trajectory files of MD, comma-separated, each one replica.')
+  flags.DEFINE_list(
+    'prediction', [], 'Trajectory files to judge, comma-separated, each one replica.'
+  )
+  flags.DEFINE_string(
+    'reference_topology',
+    None,
+    'Structure with the atoms of the reference. Default: topology.pdb beside it, or --topology.',
+  )
+  flags.DEFINE_string(
+    'prediction_topology',
+    None,
+    'Structure with the atoms of the prediction. Default: topology.pdb beside it, or --topology.',
+  )
+  flags.DEFINE_string('name', None, 'Name of the protein. Default: that of --topology.')
+  flags.DEFINE_string('out', None, 'Directory to write into. Required.')
+  flags.DEFINE_enum(
+    'resample',
+    'none',
+    ['none', 'alphaflow'],
+    'alphaflow: draw frames of the reference with replacement, as AlphaFlow does, to compare with '
+    'its numbers. none: all frames.',
+  )
+  flags.DEFINE_integer(
+    'seed', resampling.ALPHAFLOW_SEED, 'Of --resample, of baselines and of the bootstrap.'
+  )
+  flags.DEFINE_float('temperature_K', 300.0, 'Of free energies, K.', lower_bound=1.0)
+  flags.DEFINE_bool('baselines', True, 'Judge the baselines too.')
+  flags.DEFINE_bool('report', True, 'Write report.html (needs the extra `report`).')
+  workers.define_flags()
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to `evaluate`."""
+  del argv
+  values = flags.FLAGS
+  if not values.out:
+    raise InputError('--out is missing: --help says what it takes')
+  if not math.isfinite(values.temperature_K):
+    raise InputError(f'--temperature_K={values.temperature_K}: give a number of kelvin, e.g. 300')
+  code = evaluate(
+    _cases(values),
+    values.out,
+    Settings(values.resample, values.seed, values.temperature_K),
+    with_baselines=values.baselines,
+    with_page=values.report,
+    num_workers=values.num_workers,
+    scheduler=values.scheduler,
+  )
+  sys.exit(code)
+
+
+def _cases(values: flags.FlagValues) -> list[Case]:
+  single = ('topology', 'reference', 'prediction')
+  if values.suite:
+    of_one = (*single, 'reference_topology', 'prediction_topology', 'name')
+    given = next((flag for flag in of_one if values[flag].value), None)
+    if given:
+      raise InputError(f'--suite and --{given}: give one protein, or a suite')
+    return read_suite(values.suite)
+  for flag in single:
+    if not values[flag].value:
+      raise InputError(f'--{flag} is missing: give one protein, or a --suite; see --help')
+  topology = pathlib.Path(values.topology).expanduser()
+  name = values.name or topology.name.split('.')[0]
+  check_name(name, '--name')
+
+  def optional(flag: str) -> pathlib.Path | None:
+    value = values[flag].value
+    return pathlib.Path(str(value)).expanduser() if value else None
+
+  return [
+    Case(
+      name=name,
+      topology=topology,
+      reference=tuple(pathlib.Path(file).expanduser() for file in values.reference),
+      prediction=tuple(pathlib.Path(file).expanduser() for file in values.prediction),
+      reference_topology=optional('reference_topology'),
+      prediction_topology=optional('prediction_topology'),
+    )
+  ]
+
+
+def launch() -> None:
+  """Runs the command line."""
+  workers.run_binary(sys.modules[__name__])

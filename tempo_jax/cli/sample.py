@@ -1,0 +1,283 @@
+"""Samples trajectories of one structure, or of several.
+
+    python -m experiments.sample --structure=FILE[,FILE...]
+
+Without flags it samples the bundled structure with the bundled model. Writes into --out:
+topology.pdb (the start, t = 0, as the model sees it), trajectory.xtc (one per replica,
+trajectory_rK.xtc, where there are several), frames.csv (validity, RMSD and radius of gyration
+per frame), metadata.json and, with --report, report.html. Several structures get a folder each.
+
+Frames are written while the next ones are computed: memory hardly grows with them. Several
+processes, on one machine or many that share the folder of --out, share the trajectories out:
+start the same command in each, with --coordinator_address, --num_processes and --process_id.
+"""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from absl import flags
+
+import tempo_jax
+from tempo_jax import errors
+from tempo_jax.cli import outputs, processes
+from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax.models import model as model_lib
+from tempo_jax.output import provenance, staging, trajectory_files
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.samplers.stream import Job
+from tempo_jax.trajectory import trajectory as trajectory_lib
+
+_BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/trp_cage.pdb'
+_FLAGS = (
+  *('structure', 'model', 'num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed'),
+  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size', 'passes'),
+  'precision',
+)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Called by the binary only: others have flags of the same names."""
+  flags.DEFINE_string(
+    'structure',
+    str(_BUNDLED_STRUCTURE),
+    'PDB or mmCIF file, may be gzipped; model 1 of it is the start. Several, with commas between '
+    'them, are sampled together, each into a folder of its own in --out. Default: the bundled one.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'chains',
+    [],
+    'Chain ids to sample of each structure, e.g. A,B. Default: every protein chain.',
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'num_frames',
+    400,
+    'Frames per replica; the time between them belongs to the model.',
+    lower_bound=1,
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'num_replicas',
+    1,
+    'Independent trajectories of each structure.',
+    lower_bound=1,
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'replica_batch_size',
+    None,
+    'Trajectories that are computed together on a device. Lower it to save memory. Default: all.',
+    lower_bound=1,
+    flag_values=values,
+  )
+  outputs.define_flags(values)
+  processes.define_flags(values)
+
+
+def sample(values: flags.FlagValues) -> pathlib.Path:
+  """Does what the flags say.
+
+  Returns:
+    The output directory.
+
+  Raises:
+    InputError: something that the user gave is wrong; nothing was written then.
+  """
+  started = time.monotonic()
+  with contextlib.ExitStack() as stack:
+    with processes.together():
+      outputs.check_flags(values)
+      sources = _sources(values.structure)
+      proteins = [protein_lib.load_protein(source, values.chains or None) for source in sources]
+      model = outputs.load_model(values)
+      names = _names(proteins) if len(proteins) > 1 else ['']
+      out = pathlib.Path(values.out or _default_out(proteins))
+      staged = None
+      if processes.is_first():
+        folders = [name for name in names if name]
+        staged = stack.enter_context(
+          staging.output_directory(
+            out, trajectory_files.FILE_NAMES, values.overwrite, folders=folders
+          )
+        )
+    staged = processes.path_of_first(staged)
+    with processes.together():
+      if processes.is_first():
+        _describe(values, model, sources, proteins)
+      outlines = {
+        staged / name: trajectory_files.Outline(
+          trajectory_files.idealised(protein),
+          values.num_replicas,
+          values.num_frames,
+          model.dt_ns,
+          model.dt_ns,
+          values.format,
+        )
+        for name, protein in zip(names, proteins, strict=True)
+      }
+      if processes.is_first():
+        for folder, outline in outlines.items():
+          folder.mkdir(exist_ok=True)
+          trajectory_lib.save_structure(folder / trajectory_files.TOPOLOGY, outline.protein)
+    with processes.together():
+      seconds = _stream(values, model, proteins, outlines)
+    with processes.together():
+      if processes.is_first():
+        settings = {name: values[name].value for name in _FLAGS}
+        for folder, outline in outlines.items():
+          frames = trajectory_files.join_frames(folder, outline)
+          if len(outlines) > 1:
+            print(f'{folder.name}: ', end='')
+          outputs.complete(folder, outline, frames, model, seconds, settings, started)
+        if len(outlines) > 1:
+          metadata = {
+            staging.FOLDERS: dict(zip(names, sources, strict=True)),
+            'versions': provenance.versions(),
+            'flags': settings,
+          }
+          outputs.write_metadata(staged, metadata)
+      stack.close()
+  if processes.is_first():
+    print(f'written to {out}')
+  return out
+
+
+def _sources(structure: str) -> list[str]:
+  """The files of --structure; the name of a single one may have commas in it."""
+  if pathlib.Path(structure).is_file():
+    return [structure]
+  return [source for source in structure.split(',') if source] or [structure]
+
+
+def _names(proteins: Sequence[protein_lib.Protein]) -> list[str]:
+  """Of their folders: the names of the proteins, with a number where one recurs."""
+  names: list[str] = []
+  taken = {protein.name for protein in proteins}
+  for protein in proteins:
+    name, number = protein.name, 1
+    while name in names or (number > 1 and name in taken):
+      number += 1
+      name = f'{protein.name}_{number}'
+    names.append(name)
+  return names
+
+
+def _default_out(proteins: Sequence[protein_lib.Protein]) -> str:
+  more = f'_and_{len(proteins) - 1}_more' if len(proteins) > 1 else ''
+  return f'tempo_out/{proteins[0].name}{more}'
+
+
+def _describe(
+  values: flags.FlagValues,
+  model: model_lib.Model,
+  sources: Sequence[str],
+  proteins: Sequence[protein_lib.Protein],
+) -> None:
+  for source, protein in zip(sources, proteins, strict=True):
+    outputs.describe(model, protein, source, values.temperature_K, values.num_frames)
+  print(
+    f'{values.num_replicas} x {values.num_frames} frames, {model.dt_ns:g} ns apart: '
+    f'{values.num_frames * model.dt_ns:g} ns each, at {values.temperature_K:g} K'
+  )
+
+
+def _stream(
+  values: flags.FlagValues,
+  model: model_lib.Model,
+  proteins: Sequence[protein_lib.Protein],
+  outlines: dict[pathlib.Path, trajectory_files.Outline],
+) -> outputs.Seconds:
+  """Computes this process's share of the trajectories, and writes each block while the next is
+  computed.
+
+  Args:
+    values: the flags.
+    model: to sample with.
+    proteins: to sample.
+    outlines: of each of them, by the folder to write into.
+  """
+  # Those that cost alike are neighbours, and so shared out evenly.
+  order = sorted(range(len(proteins)), key=lambda i: -proteins[i].num_residues)
+  jobs = processes.share([Job(i, k) for i in order for k in range(values.num_replicas)])
+  _allow_open_files(len(jobs) + 256)
+  places = list(outlines.items())
+  files: dict[Job, trajectory_files.ReplicaFile] = {}
+  speaks = processes.is_first()
+  if speaks:
+    outputs.announce()
+  started = time.monotonic()
+  progress: outputs.Progress | None = None
+  with outputs.memory_errors('--replica_batch_size or --segment_batch_size'):
+    blocks = model.stream(
+      proteins,
+      values.num_frames,
+      values.num_replicas,
+      jax.random.key(values.seed),
+      values.temperature_K,
+      values.segment_batch_size,
+      values.replica_batch_size,
+      jobs,
+    )
+    try:
+      for job, block, first in blocks:
+        if speaks and progress is None:
+          print(f'compiled in {blocks.compile_seconds:.1f} s; sampling ...', flush=True)
+          progress = outputs.Progress(len(jobs) * values.num_frames)
+        positions = _wait(block)
+        outputs.check_finite(model, positions, first, values.num_frames)
+        if job not in files:
+          files[job] = trajectory_files.ReplicaFile(*places[job.protein], job.replica)
+        files[job].append(positions)
+        if first + len(positions) == values.num_frames:
+          files.pop(job).close()
+        if progress:
+          progress.add(len(positions))
+    finally:
+      for file in files.values():
+        file.abandon()
+      if progress:
+        progress.close()
+  seconds = outputs.Seconds(
+    blocks.compile_seconds, time.monotonic() - started - blocks.compile_seconds
+  )
+  if speaks:
+    print(f'sampled in {seconds.sampling:.1f} s', flush=True)
+  return seconds
+
+
+def _allow_open_files(count: int) -> None:
+  """Each trajectory has an open file: raises the limit, often 1,024, if need be and allowed."""
+  with contextlib.suppress(ImportError, ValueError, OSError):
+    import resource  # Unix only
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+      resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _wait(block: jax.Array) -> np.ndarray:
+  """The block on the host; Ctrl-C is heard meanwhile."""
+  # The declared type of arrays lacks the method.
+  while not block.is_ready():  # type: ignore[attr-defined]
+    time.sleep(0.005)
+  return np.asarray(block)
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to `sample`."""
+  del argv
+  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
+  processes.join(flags.FLAGS)
+  sample(flags.FLAGS)
+
+
+def launch() -> None:
+  """Runs the command line."""
+  define_flags(flags.FLAGS)
+  errors.run(main)

@@ -1,0 +1,210 @@
+"""Fills in the fine motion between the frames of a coarse trajectory.
+
+    python -m experiments.upsample --topology=FILE --coarse_trajectory=FILE
+
+The frames must be as far apart as a time scale of the model: 0.2 ns for the bundled one. After
+each of them the model writes the frames up to the time of the next one, so that the result of
+1 x 0.2 ns at 0.01 ns is 20 frames; the coarse frames themselves are not among them.
+
+A model with anchors (config.model.anchors = 'both') fills in what lies between the frames instead:
+two frames, 0.2 ns apart, give 20, the last of which is the second of the two. So a file of a start
+and an end structure becomes a path from one to the other. Each coarse frame is superposed on the
+one before it.
+
+Writes into --out what experiments.sample writes; topology.pdb is the first coarse frame.
+"""
+
+import dataclasses
+import pathlib
+import time
+import warnings
+from collections.abc import Sequence
+
+import jax
+import mdtraj
+import numpy as np
+from absl import flags
+
+from tempo_jax import errors
+from tempo_jax.cli import outputs
+from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax.errors import InputError
+from tempo_jax.metrics import validity
+from tempo_jax.models import model as model_lib
+from tempo_jax.output import staging, trajectory_files
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import trajectory as trajectory_lib
+
+_FLAGS = (
+  *('topology', 'coarse_trajectory', 'dt_ns', 'stride', 'model', 'temperature_K', 'seed'),
+  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'passes', 'precision'),
+)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Called by the binary only: others have flags of the same names."""
+  flags.DEFINE_string(
+    'topology',
+    None,
+    'Structure with the atoms of the trajectory in their order: PDB, GRO, HDF5, PRMTOP, ... '
+    'Required.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'coarse_trajectory',
+    None,
+    'One trajectory file, of any format that mdtraj reads; molecules must be whole. Required.',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'dt_ns',
+    None,
+    'Time between two frames of the file, ns; the first is taken to be at this time. Default: '
+    'from the file. Needed for formats without times (DCD, PDB, ...); elsewhere it overrides them.',
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'stride', 1, 'Take every N-th frame of the file only.', lower_bound=1, flag_values=values
+  )
+  outputs.define_flags(values)
+
+
+def upsample(values: flags.FlagValues) -> pathlib.Path:
+  """Does what the flags say.
+
+  Returns:
+    The output directory.
+
+  Raises:
+    InputError: something that the user gave is wrong; nothing was written then.
+  """
+  started = time.monotonic()
+  outputs.check_flags(values)
+  for flag in ('topology', 'coarse_trajectory'):
+    if not values[flag].value:
+      raise InputError(f'--{flag} is missing: --help says what it takes')
+  if values.dt_ns is not None and not 0.0 < values.dt_ns < np.inf:
+    raise InputError(f'--dt_ns={values.dt_ns}: give a number above zero')
+  coarse = read_coarse(values.topology, values.coarse_trajectory, values.dt_ns, values.stride)
+  protein = coarse.protein
+  model = outputs.load_model(values)
+  upsampler = model.upsampler(coarse.dt_ns, values.segment_batch_size)
+  name = pathlib.Path(values.coarse_trajectory).stem
+  out = pathlib.Path(values.out or f'tempo_out/{name}_upsampled')
+  with staging.output_directory(out, trajectory_files.FILE_NAMES, values.overwrite) as folder:
+    outputs.describe(model, protein, values.topology, values.temperature_K)
+    between = model.config.anchors == 'both'
+    num_frames = (coarse.num_frames - between) * round(coarse.dt_ns / model.dt_ns)
+    print(
+      f'{coarse.num_frames} coarse frames {coarse.dt_ns:g} ns apart -> {num_frames} frames '
+      f'{model.dt_ns:g} ns apart, at {values.temperature_K:g} K'
+    )
+    positions, seconds = outputs.compute(
+      upsampler,
+      model.params,
+      model_lib.padded(protein),
+      model_lib.padded_positions(coarse.positions[0]),
+      jax.random.key(values.seed),
+      values.temperature_K,
+    )
+    positions = positions[:, : protein.num_residues]
+    outputs.check_finite(model, positions, 0, num_frames)
+    trajectory = trajectory_lib.Trajectory(
+      positions[None],
+      trajectory_files.idealised(protein),
+      model.dt_ns,
+      float(coarse.time_ns[0]) + model.dt_ns,
+    )
+    frames = trajectory_files.write(folder, trajectory, values.format)
+    settings = {name: values[name].value for name in _FLAGS}
+    outline = trajectory_files.Outline.of(trajectory, values.format)
+    outputs.complete(folder, outline, frames, model, seconds, settings, started)
+  print(f'written to {out}')
+  return out
+
+
+def read_coarse(
+  topology: str, file: str, dt_ns: float | None = None, stride: int = 1
+) -> trajectory_lib.Trajectory:
+  """Reads and checks the coarse frames.
+
+  Args:
+    topology: file with the atoms.
+    file: the trajectory.
+    dt_ns: time between two frames of the file, ns; None: as it says.
+    stride: take every so many frames.
+
+  Raises:
+    InputError: a file cannot be read, or the two do not belong together; the frames are not
+      evenly spaced, or have no times; molecules are not whole.
+  """
+  for flag, path in (('topology', topology), ('coarse_trajectory', file)):
+    if not pathlib.Path(path).is_file():
+      raise InputError(f'{path}: no such file: correct --{flag}')
+  with warnings.catch_warnings():
+    # About dummy unit cells and optional packages: nothing that the user could act on.
+    warnings.filterwarnings('ignore', module='mdtraj')
+    structure = trajectory_lib.load_structure(topology, file)
+    frames = _load(structure, topology, file, stride)
+    _check_whole(frames, structure, topology, file)
+  if dt_ns is None and np.issubdtype(frames.time.dtype, np.integer):
+    # mdtraj counts frames, in whole numbers, where a format has no times.
+    raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')
+  name = pathlib.Path(topology).name.split('.')[0]
+  if dt_ns is None:
+    coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name)
+  else:
+    coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name, dt_ns * stride)
+    coarse = dataclasses.replace(coarse, start_ns=dt_ns)
+  _check_whole(frames, frames[0], file, file)
+  return coarse
+
+
+def _load(structure: mdtraj.Trajectory, topology: str, file: str, stride: int) -> mdtraj.Trajectory:
+  try:
+    frames = mdtraj.load(file, top=structure.topology, stride=stride)
+  except Exception as error:  # mdtraj's readers raise whatever they come upon
+    raise InputError(
+      f'{file}: mdtraj cannot read it with the atoms of {topology}: give the --topology that '
+      f'belongs to it, or a sound file ({trajectory_lib.reason(error)})'
+    ) from error
+  if not frames.n_frames:
+    raise InputError(f'{file}: no frames in it')
+  return frames
+
+
+def _check_whole(
+  frames: mdtraj.Trajectory, structure: mdtraj.Trajectory, source: str, file: str
+) -> None:
+  """Raises where a bond of the structure is none in a frame: the periodic box cuts the molecule,
+  or the atoms are in another order.
+  """
+  protein, atom_index = protein_lib.from_mdtraj(structure, source)
+  if structure.n_atoms != frames.n_atoms:
+    raise InputError(
+      f'{file} has {frames.n_atoms} atoms, {source} {structure.n_atoms}: give the --topology that '
+      'belongs to it'
+    )
+  positions = trajectory_lib.backbone_positions(frames, protein, atom_index)
+  bonded = np.asarray(protein.arrays.bonded)
+  broken = validity.is_broken(
+    *validity.ca_ca_range(positions, bonded), validity.c_n_max(positions, bonded)
+  )
+  if np.any(broken):
+    raise InputError(
+      f'{file}: frame {int(np.argmax(broken))} has a broken chain: make molecules whole (e.g. gmx '
+      'trjconv -pbc whole), or give the --topology that it was written with'
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to `upsample`."""
+  del argv
+  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
+  upsample(flags.FLAGS)
+
+
+def launch() -> None:
+  """Runs the command line."""
+  define_flags(flags.FLAGS)
+  errors.run(main)

@@ -1,0 +1,1 @@
+"""Compiled programs: how they are made, and how they are kept."""

@@ -1,0 +1,1 @@
+"""Experiment files (ml-collections) that come with the package."""

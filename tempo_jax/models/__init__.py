@@ -1,0 +1,1 @@
+"""Trained models: on disk, in memory, and what they have seen."""

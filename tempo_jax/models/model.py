@@ -1,0 +1,373 @@
+"""A trained model: load it, sample trajectories with it, write it to a directory."""
+
+import dataclasses
+import functools
+import math
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import config_dict
+
+from tempo_jax import config as config_lib
+from tempo_jax.errors import InputError
+from tempo_jax.models import directory as model_directory
+from tempo_jax.protein import padding
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.samplers import coarse_to_fine, ensemble, stream, upsample
+from tempo_jax.trajectory import trajectory as trajectory_lib
+
+# Residues are padded to one of these numbers, so that proteins of similar length share a compiled
+# program; at most a ninth of 64 residues and more is padding.
+LENGTHS = (
+  *range(16, 128, 8),
+  *range(128, 256, 16),
+  *range(256, 512, 32),
+  *range(512, 1024, 64),
+  *range(1024, 4097, 128),
+)
+_BEYOND = 512
+_BUNDLED = pathlib.Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """Configuration and parameters.
+
+  Attributes:
+    name: what `load_model` was given.
+    config: the model's configuration (`tempo_jax.config.model_config`), frozen.
+    params: per level name, the parameters of its drift.
+  """
+
+  name: str
+  config: config_dict.FrozenConfigDict
+  params: Mapping[str, Any]
+
+  @property
+  def dt_ns(self) -> float:
+    """Time between two frames of a sampled trajectory, ns."""
+    return self.config.level[self.config.levels[-1]].dt_ns
+
+  def with_passes(self, passes: int) -> 'Model':
+    """The same model with another number of passes of its head per step.
+
+    Raises:
+      InputError: the model has no such head (its `objective` is 'mse'), or it is below 1.
+    """
+    if self.config.objective == 'mse':
+      raise InputError(
+        f'the model {self.name} predicts means and has no head that could pass {passes} times: '
+        'leave the number of passes out, or take a model with a generative objective'
+      )
+    return self._with(passes=passes)
+
+  def with_precision(self, precision: str) -> 'Model':
+    """The same model whose network computes in 'float32' or 'bfloat16'.
+
+    Geometry and what the network returns stay float32.
+
+    Raises:
+      InputError: it is neither.
+    """
+    return self._with(precision=precision)
+
+  def _with(self, **settings: Any) -> 'Model':
+    config = config_lib.from_dict(config_lib.to_dict(self.config))
+    config.update(settings)
+    config_lib.check(config)
+    return dataclasses.replace(self, config=config_lib.freeze(config))
+
+  def sample(
+    self,
+    protein: protein_lib.Protein,
+    num_frames: int = 400,
+    num_replicas: int = 1,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+    segment_batch_size: int | None = None,
+    replica_batch_size: int | None = None,
+  ) -> trajectory_lib.Trajectory:
+    """Samples trajectories that start from the protein's conformation.
+
+    Args:
+      protein: from `tempo_jax.load_protein`.
+      num_frames: frames per replica, at dt, 2 dt, ...
+      num_replicas: independent trajectories.
+      rng: a key; default `jax.random.key(0)`.
+      temperature_K: temperature, K.
+      segment_batch_size: fine segments computed together; default: what suits the device.
+      replica_batch_size: replicas computed together; default all.
+
+    Returns:
+      Trajectory with positions (replicas, frames, residues, 4, 3) in Å, on the device.
+
+    Raises:
+      InputError: a number is out of range.
+      FloatingPointError: the model ran off to infinity.
+    """
+    sampler = self.sampler(num_frames, num_replicas, segment_batch_size, replica_batch_size)
+    rng = jax.random.key(0) if rng is None else rng
+    check_temperature(temperature_K)
+    return self.trajectory(protein, sampler(self.params, padded(protein), rng, temperature_K))
+
+  def sample_many(
+    self,
+    proteins: Sequence[protein_lib.Protein],
+    num_frames: int = 400,
+    num_replicas: int = 1,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+    segment_batch_size: int | None = None,
+    replica_batch_size: int | None = None,
+  ) -> list[trajectory_lib.Trajectory]:
+    """Samples trajectories of several proteins; those of similar length are computed together.
+
+    Args:
+      proteins: from `tempo_jax.load_protein`, of any lengths.
+      num_frames: see `sample`; so are the others.
+      num_replicas: independent trajectories of each protein.
+      rng: a key; replica k of each protein draws from it by k.
+      temperature_K: temperature, K.
+      segment_batch_size: fine segments computed together.
+      replica_batch_size: trajectories computed together on a device.
+
+    Returns:
+      Per protein, what `sample` would give, on the host.
+
+    Raises:
+      InputError: a number is out of range.
+      FloatingPointError: the model ran off to infinity.
+    """
+    blocks = self.stream(
+      proteins,
+      num_frames,
+      num_replicas,
+      rng,
+      temperature_K,
+      segment_batch_size,
+      replica_batch_size,
+    )
+    found = [
+      np.empty((num_replicas, num_frames, protein.num_residues, 4, 3), np.float32)
+      for protein in proteins
+    ]
+    for job, positions, first in blocks:
+      found[job.protein][job.replica, first : first + len(positions)] = positions
+    return [
+      self.trajectory(protein, positions)
+      for protein, positions in zip(proteins, found, strict=True)
+    ]
+
+  def stream(
+    self,
+    proteins: Sequence[protein_lib.Protein],
+    num_frames: int = 400,
+    num_replicas: int = 1,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+    segment_batch_size: int | None = None,
+    replica_batch_size: int | None = None,
+    jobs: Sequence[stream.Job] | None = None,
+  ) -> stream.Stream:
+    """The same block by block, for trajectories of any length in little memory.
+
+    Args:
+      proteins: see `sample_many`; so are the others.
+      num_frames: frames of each trajectory.
+      num_replicas: independent trajectories of each protein.
+      rng: a key.
+      temperature_K: temperature, K.
+      segment_batch_size: fine segments computed together.
+      replica_batch_size: trajectories computed together on a device.
+      jobs: compute these trajectories only, e.g. this host's share; default all.
+
+    Returns:
+      To be iterated over, `stream.Stream`.
+
+    Raises:
+      InputError: a number is out of range.
+    """
+    coarse_to_fine.check_at_least_one(
+      num_frames=num_frames,
+      num_replicas=num_replicas,
+      segment_batch_size=segment_batch_size,
+      replica_batch_size=replica_batch_size,
+    )
+    check_temperature(temperature_K)
+    if jobs is None:
+      jobs = [stream.Job(i, k) for i in range(len(proteins)) for k in range(num_replicas)]
+    return stream.Stream(
+      self.config,
+      self.params,
+      [padded(protein) for protein in proteins],
+      [protein.num_residues for protein in proteins],
+      jobs,
+      num_frames,
+      jax.random.key(0) if rng is None else rng,
+      temperature_K,
+      segment_batch_size,
+      replica_batch_size,
+    )
+
+  def upsample(
+    self,
+    protein: protein_lib.Protein,
+    coarse_positions: np.ndarray,
+    spacing_ns: float,
+    start_ns: float = 0.0,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+    segment_batch_size: int | None = None,
+  ) -> trajectory_lib.Trajectory:
+    """Fills in the frames after each of some coarse frames, or between them.
+
+    A model with anchors (`config.anchors` is 'both') ends every segment in the next coarse frame:
+    of two conformations A and B, `coarse_positions=np.stack([a, b])`, it makes a path.
+
+    Args:
+      protein: the residues of the frames.
+      coarse_positions: [S, L, 4, 3] Å.
+      spacing_ns: time between two coarse frames, ns; a time step of the model's levels.
+      start_ns: time of the first coarse frame, ns.
+      rng: a key; default `jax.random.key(0)`.
+      temperature_K: temperature, K.
+      segment_batch_size: segments computed together; default: what suits the device.
+
+    Returns:
+      Trajectory with positions (1, S * frames per segment, residues, 4, 3) in Å; of a model with
+      anchors, (1, (S - 1) * frames per segment, residues, 4, 3), each coarse frame superposed on
+      the one before.
+
+    Raises:
+      InputError: the model has no level with this time step above its finest, or the frames are
+        of other residues.
+      FloatingPointError: the model ran off to infinity.
+    """
+    if coarse_positions.shape[-3:] != (protein.num_residues, 4, 3):
+      raise InputError(
+        f'coarse_positions has shape {coarse_positions.shape}, the protein '
+        f'{protein.num_residues} residues: give (frames, residues, 4, 3) of the same residues'
+      )
+    upsampler = self.upsampler(spacing_ns, segment_batch_size)
+    rng = jax.random.key(0) if rng is None else rng
+    check_temperature(temperature_K)
+    coarse_positions = padded_positions(coarse_positions)
+    positions = upsampler(self.params, padded(protein), coarse_positions, rng, temperature_K)
+    return self.trajectory(protein, positions[None], start_ns + self.dt_ns)
+
+  def sampler(
+    self,
+    num_frames: int,
+    num_replicas: int = 1,
+    segment_batch_size: int | None = None,
+    replica_batch_size: int | None = None,
+  ) -> Callable[..., jax.Array]:
+    """The jitted function beneath `sample`, e.g. to compile it ahead of time.
+
+    Args and result: `ensemble.make_ensemble_sampler`; its first argument is `params`.
+
+    Raises:
+      InputError: a number is out of range.
+    """
+    return _ensemble_sampler(
+      self.config, num_frames, num_replicas, segment_batch_size, replica_batch_size
+    )
+
+  def upsampler(
+    self, spacing_ns: float, segment_batch_size: int | None = None
+  ) -> Callable[..., jax.Array]:
+    """The jitted function beneath `upsample`: see `upsample.make_upsampler`."""
+    return _upsampler(self.config, float(spacing_ns), segment_batch_size)
+
+  def trajectory(
+    self,
+    protein: protein_lib.Protein,
+    positions: jax.Array | np.ndarray,
+    start_ns: float | None = None,
+  ) -> trajectory_lib.Trajectory:
+    """What a sampler of this model gave, as a trajectory.
+
+    Args:
+      protein: that was sampled.
+      positions: (replicas, frames, residues, 4, 3) Å; padding behind the residues is cut off.
+      start_ns: time of the first frame, ns; default `dt_ns`.
+
+    Raises:
+      FloatingPointError: the positions are not finite.
+    """
+    positions = positions[:, :, : protein.num_residues]
+    finite = np.asarray(jnp.all(jnp.isfinite(positions), axis=(0, 2, 3, 4)))
+    if not finite.all():
+      raise FloatingPointError(
+        f'the model {self.name} ran off to infinity at frame {int(np.argmin(finite)) + 1} of '
+        f'{finite.size}: sample fewer frames, another seed, or train it further'
+      )
+    return trajectory_lib.Trajectory(
+      positions=positions, protein=protein, dt_ns=self.dt_ns, start_ns=start_ns
+    )
+
+  def save(self, directory: str | os.PathLike[str]) -> None:
+    """Writes `config.json` and `params.npz`, which `load_model` reads; without pickle.
+
+    The directory appears whole or not at all.
+
+    Args:
+      directory: new or empty; missing parents are made.
+
+    Raises:
+      InputError: it cannot be written: not empty, permission, space, ...
+    """
+    model_directory.save(directory, self.config, self.params)
+
+
+def check_temperature(temperature_K: float) -> None:
+  """Raises `InputError` unless it is a positive number of kelvin."""
+  if not 0.0 < temperature_K < math.inf:
+    raise InputError(f'temperature_K = {temperature_K}: a positive number of kelvin is needed')
+
+
+def padded(protein: protein_lib.Protein) -> protein_lib.ProteinArrays:
+  """The protein's arrays, padded to the next of `LENGTHS`; beyond them, of 512."""
+  return padding.pad(protein.arrays, _padded_length(protein.num_residues))
+
+
+def padded_positions(positions: jax.Array | np.ndarray) -> np.ndarray:
+  """Positions [..., L, 4, 3] Å, padded as `padded` does."""
+  length = _padded_length(positions.shape[-3])
+  return padding.pad_positions(np.asarray(positions), length)
+
+
+def _padded_length(length: int) -> int:
+  if length > LENGTHS[-1]:
+    return -(-length // _BEYOND) * _BEYOND
+  return padding.bucket(length, LENGTHS)
+
+
+# Compiled once per process and setting; `Model` itself holds arrays and cannot be hashed.
+_ensemble_sampler = functools.lru_cache(maxsize=16)(ensemble.make_ensemble_sampler)
+_upsampler = functools.lru_cache(maxsize=16)(upsample.make_upsampler)
+
+
+def load_model(name: str | os.PathLike[str] = 'default') -> Model:
+  """Loads a model.
+
+  Args:
+    name: 'default', the bundled model; or a directory: one that `experiments.train` wrote, one
+      that `Model.save` wrote, or one with a folder of either kind per level (e.g. `coarse`,
+      `fine`).
+
+  Returns:
+    The model with the averaged parameters of the best checkpoint, where training selected one
+    (`config.train.select_by`), else of the newest.
+
+  Raises:
+    InputError: there is no such model, a level of it is missing, or it is damaged.
+  """
+  directory = _BUNDLED / 'default' if name == 'default' else pathlib.Path(name)
+  config, params = model_directory.load(directory)
+  return Model(str(name), config, params)

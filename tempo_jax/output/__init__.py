@@ -1,0 +1,1 @@
+"""The files that a sampled trajectory is written into."""

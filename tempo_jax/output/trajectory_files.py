@@ -1,0 +1,334 @@
+"""The files of a sampled trajectory: topology.pdb, trajectory.EXT, frames.csv.
+
+They are written block by block; a frame that has been written takes 48 bytes of memory, whatever
+the protein, until its file has been read back. Each replica can be written by a process of its own:
+what frames.csv needs goes through a file beside it, which `join_frames` reads and removes.
+"""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Iterator
+
+import jax
+import mdtraj
+import numpy as np
+
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.errors import InputError
+from tempo_jax.output import frame_table
+from tempo_jax.protein import padding
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import trajectory as trajectory_lib
+from tempo_jax.trajectory import writers as trajectory_writers
+
+FORMATS = ('xtc', 'dcd', 'pdb', 'h5')
+TOPOLOGY = 'topology.pdb'
+FRAMES = 'frames.csv'
+METADATA = 'metadata.json'
+REPORT = 'report.html'
+FILE_NAMES = re.compile(
+  rf'trajectory(_r\d+)?\.({"|".join(FORMATS)})|'
+  + '|'.join(map(re.escape, (TOPOLOGY, FRAMES, METADATA, REPORT)))
+)
+"""Every file that a run may write into its output directory."""
+
+_ROUNDING = 0.005  # Å: XTC's, the coarsest of all formats
+_CHUNK = 100  # frames that are read at once
+# What a report is drawn from, of each replica and of all.
+_PICKED_FRAMES = 4000
+_PICKED_BYTES = 1 << 28
+
+
+def idealised(protein: protein_lib.Protein) -> protein_lib.Protein:
+  """The protein in the conformation that the model starts from.
+
+  CA stays; N and C take ideal bonds and angle about it, O is placed anew.
+  """
+  positions = np.asarray(protein.arrays.positions)
+  # As in the sampler: float32 is finest near the origin, and few lengths are compiled.
+  centre = np.mean(positions, axis=(0, 1), keepdims=True)
+  moved = dataclasses.replace(protein.arrays, positions=positions - centre)
+  padded = padding.pad(moved, padding.bucket(protein.num_residues))
+  ideal = np.asarray(_idealise(padded.positions, padded.bonded))
+  return protein.with_positions(ideal[: protein.num_residues] + centre)
+
+
+@jax.jit
+def _idealise(positions, bonded):
+  return state_lib.to_positions(state_lib.from_positions(positions, bonded))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+  """What the files of a run hold.
+
+  Attributes:
+    protein: names, numbering, chains; its conformation is the start, which the RMSD refers to.
+    num_replicas: trajectories.
+    num_frames: frames of each.
+    dt_ns: time from frame to frame, ns.
+    start_ns: time of the first frame, ns.
+    extension: one of `FORMATS`.
+  """
+
+  protein: protein_lib.Protein
+  num_replicas: int
+  num_frames: int
+  dt_ns: float
+  start_ns: float
+  extension: str
+
+  @classmethod
+  def of(cls, trajectory: trajectory_lib.Trajectory, extension: str) -> 'Outline':
+    """Of a trajectory that is in memory."""
+    return cls(
+      trajectory.protein,
+      trajectory.num_replicas,
+      trajectory.num_frames,
+      trajectory.dt_ns,
+      float(trajectory.time_ns[0]),
+      extension,
+    )
+
+  def path(self, folder: pathlib.Path, replica: int) -> pathlib.Path:
+    """Of the file of a replica, from 0; names count from 1, where there are several."""
+    number = f'_r{replica + 1}' if self.num_replicas > 1 else ''
+    return folder / f'trajectory{number}.{self.extension}'
+
+
+class ReplicaFile:
+  """One replica on its way to disk.
+
+  The file is read back in the end: not every format reports a full disk.
+  """
+
+  def __init__(self, folder: pathlib.Path, outline: Outline, replica: int):
+    """Opens the file.
+
+    Args:
+      folder: exists, and holds none of the files.
+      outline: of all replicas.
+      replica: its number among them, from 0.
+
+    Raises:
+      InputError: the file cannot be written.
+      OSError: the same.
+    """
+    self._path = outline.path(folder, replica)
+    self._outline = outline
+    self._num_frames = 0
+    self._numbers_path = _numbers_path(folder, replica)
+    # Sums of all x, y, z and sums with random signs: what a frame is told by. Rounding all of
+    # its coordinates moves a sum by little, and anything else by much.
+    shape = outline.protein.num_residues * 4, 3, 3
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], shape)
+    axes = np.broadcast_to(np.eye(3), shape)
+    self._weights = np.concatenate([axes, signs], axis=-1).reshape(-1, 6)
+    self._sums: list[np.ndarray] = []
+    with _Named(self._path):
+      self._writer = trajectory_writers.open_file(
+        self._path, outline.protein, outline.dt_ns, outline.start_ns
+      )
+
+  def append(self, positions: np.ndarray) -> None:
+    """Writes the next frames, and the numbers that are to go to frames.csv.
+
+    Args:
+      positions: [F, L, 4, 3] float32 Å, finite.
+
+    Raises:
+      InputError: they cannot be written, or do not fit the format.
+      OSError: the same.
+    """
+    with _Named(self._path):
+      self._writer.append(positions)
+    arrays = self._outline.protein.arrays
+    numbers = frame_table.per_frame(
+      positions, np.asarray(arrays.positions), np.asarray(arrays.bonded)
+    )
+    with open(self._numbers_path, 'ab') as file:
+      file.write(numbers.tobytes())
+    self._sums += [self._sum(part) for part in _chunks(positions)]
+    self._num_frames += len(positions)
+
+  def close(self) -> None:
+    """Completes the file, and reads it back.
+
+    Raises:
+      InputError: it does not hold what was written.
+    """
+    with _Named(self._path):
+      self._writer.close()
+      self._check()
+
+  def _check(self) -> None:
+    expected = np.concatenate(self._sums)
+    # Hoeffding: independent errors of up to 0.005 Å pass this once in 10^13 sums.
+    tolerance = 8.0 * _ROUNDING * np.sqrt(len(self._weights))
+    done = 0
+    for block in read(self._path, self._outline.protein):
+      known = expected[done : done + len(block)]
+      if not np.all(np.abs(self._sum(block[: len(known)]) - known) < tolerance):
+        raise InputError(f'{self._path} was not written correctly: is the disk full?')
+      done += len(block)
+    if done != self._num_frames:
+      raise InputError(f'{self._path} holds {done} of {self._num_frames} frames: is the disk full?')
+
+  def abandon(self) -> None:
+    """Closes the file without caring what is in it."""
+    try:
+      self._writer.close()
+    except Exception:  # The writers raise whatever they come upon, and something else has failed.
+      return
+
+  def _sum(self, positions: np.ndarray) -> np.ndarray:
+    """[F, 6] of positions [F, L, 4, 3] Å."""
+    return positions.reshape(len(positions), -1).astype(np.float64) @ self._weights
+
+
+class _Named:
+  """Errors of the writers of the formats, which raise whatever they come upon, name the file."""
+
+  def __init__(self, path: pathlib.Path):
+    self._path = path
+
+  def __enter__(self) -> None:
+    return None
+
+  def __exit__(self, kind, error, traceback) -> None:
+    if isinstance(error, Exception) and not isinstance(error, OSError | InputError):
+      raise InputError(
+        f'cannot write {self._path}: is the disk full? ({type(error).__name__}: {error})'
+      ) from error
+
+
+def _chunks(positions: np.ndarray) -> Iterator[np.ndarray]:
+  for first in range(0, len(positions), _CHUNK):
+    yield positions[first : first + _CHUNK]
+
+
+def _numbers_path(folder: pathlib.Path, replica: int) -> pathlib.Path:
+  """Of the file with a replica's share of frames.csv: float64, row by row."""
+  return folder / f'.frames_{replica}'
+
+
+def join_frames(folder: pathlib.Path, outline: Outline) -> frame_table.FrameTable:
+  """Writes frames.csv from what every `ReplicaFile` has left in the folder.
+
+  Args:
+    folder: that all replicas have been written into.
+    outline: of them.
+
+  Returns:
+    The numbers in frames.csv: 48 bytes a frame.
+
+  Raises:
+    InputError: numbers of frames are missing.
+    OSError: a file cannot be read, or written.
+  """
+  shape = outline.num_frames, len(frame_table.COLUMNS)
+  paths = [_numbers_path(folder, replica) for replica in range(outline.num_replicas)]
+  numbers = [np.fromfile(path, np.float64) for path in paths]
+  if any(part.size != np.prod(shape) for part in numbers):
+    raise InputError(f'{folder / FRAMES} would lack frames: is the disk full?')
+  frames = frame_table.FrameTable(
+    outline.dt_ns, outline.start_ns, [part.reshape(shape) for part in numbers]
+  )
+  frames.write_csv(folder / FRAMES)
+  for path in paths:
+    path.unlink()
+  return frames
+
+
+def write(
+  folder: pathlib.Path, trajectory: trajectory_lib.Trajectory, extension: str
+) -> frame_table.FrameTable:
+  """Writes topology.pdb, a trajectory that is in memory, and frames.csv.
+
+  Args:
+    folder: exists, and holds none of the files.
+    trajectory: its protein's conformation is written as the topology, t = 0.
+    extension: one of `FORMATS`.
+
+  Returns:
+    The numbers in frames.csv.
+
+  Raises:
+    InputError: a file cannot be written, or the coordinates do not fit its format.
+    OSError: the same.
+  """
+  outline = Outline.of(trajectory, extension)
+  trajectory_lib.save_structure(folder / TOPOLOGY, trajectory.protein)
+  for replica, positions in enumerate(trajectory.positions):
+    file = ReplicaFile(folder, outline, replica)
+    file.append(np.asarray(positions, np.float32))
+    file.close()
+  return join_frames(folder, outline)
+
+
+def picked(folder: pathlib.Path, outline: Outline) -> trajectory_lib.Trajectory:
+  """Reads evenly picked frames back: all, or as many as fit into some memory.
+
+  Args:
+    folder: that all replicas have been written into.
+    outline: of them.
+  """
+  protein = outline.protein
+  most = _PICKED_BYTES // (48 * protein.num_residues * outline.num_replicas)
+  stride = -(-outline.num_frames // min(_PICKED_FRAMES, max(100, most)))
+  replicas = [
+    np.concatenate(list(read(outline.path(folder, replica), protein, stride)))
+    for replica in range(outline.num_replicas)
+  ]
+  return trajectory_lib.Trajectory(
+    np.stack(replicas), protein, stride * outline.dt_ns, outline.start_ns
+  )
+
+
+def read(path: pathlib.Path, protein: protein_lib.Protein, stride: int = 1) -> Iterator[np.ndarray]:
+  """Reads a trajectory file in little memory.
+
+  Args:
+    path: of the file, written by `ReplicaFile`.
+    protein: its residues.
+    stride: take every so many frames.
+
+  Yields:
+    [F, L, 4, 3] float32 Å, some frames at a time.
+  """
+  shape = protein.num_residues, 4, 3
+  number = 0
+  for block in _blocks(path, protein):
+    # A copy: a view would keep the whole block in memory.
+    picked = block[-number % stride :: stride].copy()
+    if len(picked):
+      yield picked.reshape(-1, *shape)
+    number += len(block)
+
+
+def _blocks(path: pathlib.Path, protein: protein_lib.Protein) -> Iterator[np.ndarray]:
+  """Yields [F, 3 x atoms] or [F, atoms, 3] float32 Å."""
+  if path.suffix == '.pdb':  # mdtraj takes all of it at once.
+    yield from _pdb_blocks(path)
+    return
+  atoms = trajectory_lib.topology(protein)
+  for block in mdtraj.iterload(str(path), top=atoms, chunk=_CHUNK):
+    yield 10.0 * block.xyz
+
+
+def _pdb_blocks(path: pathlib.Path) -> Iterator[np.ndarray]:
+  frames: list[list[float]] = []
+  numbers: list[float] = []
+  with open(path) as file:
+    for line in file:
+      if line.startswith('ATOM'):
+        numbers += float(line[30:38]), float(line[38:46]), float(line[46:54])
+      elif line.startswith('ENDMDL'):
+        frames.append(numbers)
+        numbers = []
+        if len(frames) == _CHUNK:
+          yield np.array(frames, np.float32)
+          frames = []
+  if frames:
+    yield np.array(frames, np.float32)

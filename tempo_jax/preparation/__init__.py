@@ -1,0 +1,1 @@
+"""Raw molecular dynamics -> store."""

@@ -1,0 +1,440 @@
+r"""ATLAS molecular dynamics (https://www.dsimb.inserm.fr/ATLAS) -> store.
+
+    python -m data_prep.atlas --raw_dir=atlas --store=stores/atlas \
+        --download=mdgen_atlas_train.csv,mdgen_atlas_val.csv --stride_ns=0.4
+
+ATLAS is licensed CC-BY-NC 4.0: no commercial use, and credit is due (Vander Meersche et al.,
+Nucleic Acids Res. 2024, 52, D384). It holds 3 x 100 ns at 300 K of 1,390 protein chains.
+
+--raw_dir may hold the zips NAME_protein.zip (a frame every 10 ps) and NAME_analysis.zip (every
+100 ps), the folders unpacked from them, or loose files. A zip is not unpacked as a whole; one
+trajectory at a time goes to the folder for temporary files (TMPDIR), where only a run that is
+killed leaves it. Of several copies of a chain, the coarsest whose time step divides --stride_ns is
+used, otherwise the finest; of those with the same time step the most complete, and rather an
+unpacked one. Frames are stored as they are, the first one included: ATLAS has superposed them.
+Time steps come from the files, whatever these are called. Every frame is checked for broken
+molecules. A bad file does not stop the rest, and running again skips what is there already,
+without unpacking it.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import pathlib
+import sys
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+
+import mdtraj
+import numpy as np
+from absl import flags
+
+from tempo_jax import workers
+from tempo_jax.errors import InputError
+from tempo_jax.preparation import name_lists, trajectories
+from tempo_jax.preparation.atlas import archive as atlas_archive
+from tempo_jax.protein import protein
+from tempo_jax.store import store
+from tempo_jax.trajectory import trajectory
+
+TEMPERATURE_K = 300.0
+LICENCE = (
+  'ATLAS is licensed CC-BY-NC 4.0: no commercial use; cite Vander Meersche et al., Nucleic Acids '
+  'Res. 2024, 52, D384'
+)
+
+_LISTED = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What to do with each chain.
+
+  Attributes:
+    store: directory of the store.
+    stride_ns: time between stored frames, ns; None for that of the file.
+    archive: 'protein', 'analysis', or None for the better one.
+    replicas: which.
+    max_residues: longer chains are cut or left out; 0 for no limit.
+    longer: 'truncate' (to the first `max_residues`) or 'skip'.
+    overwrite: replace entries of other sources or settings.
+  """
+
+  store: str
+  stride_ns: float | None = None
+  archive: str | None = None
+  replicas: tuple[int, ...] = atlas_archive.REPLICAS
+  max_residues: int = 0
+  longer: str = 'truncate'
+  overwrite: bool = False
+
+  def __post_init__(self):
+    if self.stride_ns is not None and not 0.0 < self.stride_ns < math.inf:
+      raise InputError(f'--stride_ns={self.stride_ns}: give a number above zero')
+    if not self.replicas or not set(self.replicas) <= set(atlas_archive.REPLICAS):
+      raise InputError(
+        f'--replicas={",".join(map(str, self.replicas))}: ATLAS has 1, 2 and 3: choose from these'
+      )
+    if self.max_residues < 0 or self.max_residues == 1:
+      raise InputError(f'--max_residues={self.max_residues}: give 2 or more, or 0 for no limit')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+  name: str
+  places: tuple[pathlib.Path, ...]
+  row: name_lists.NameRow
+  settings: Settings
+
+
+def prepare(
+  raw_dir: str | os.PathLike,
+  settings: Settings,
+  *,
+  names: Sequence[str | os.PathLike] = (),
+  download_names: Sequence[str | os.PathLike] = (),
+  num_workers: int | None = None,
+  scheduler: str | None = None,
+) -> int:
+  """Adds chains of ATLAS to a store, and prints what became of each.
+
+  Args:
+    raw_dir: where zips, folders or files are, and downloads go.
+    settings: for every chain.
+    names: lists (see `name_lists.read`) of the chains to prepare; by default all in `raw_dir`. The
+      splits that they give are assigned also to what the store has already.
+    download_names: lists of chains to download, if they are not there, and to prepare.
+    num_workers: chains prepared at once; by default one per core.
+    scheduler: address of a Dask cluster, in place of local processes.
+
+  Returns:
+    The exit code: 1 if something asked for is not in the store, and was reported.
+
+  Raises:
+    InputError: nothing can be prepared at all.
+  """
+  print(LICENCE)
+  raw = pathlib.Path(raw_dir).expanduser().absolute()
+  rows = name_lists.read([*names, *download_names])
+  with store.StoreWriter(settings.store) as writer:
+    wrong = _download(name_lists.read(download_names), raw, settings) if download_names else {}
+    if not raw.is_dir():
+      raise InputError(f'{raw}: no such folder: correct --raw_dir, or use --download')
+    places = atlas_archive.find(raw)
+    if not places and not rows:
+      raise InputError(
+        f'{raw}: nothing of ATLAS in it, such as 6okd_C_protein.zip or 6okd_C/6okd_C_R1.xtc: '
+        'correct --raw_dir, or use --download'
+      )
+    chosen = [name for name in (rows or places) if name in places]
+    absent = [name for name in rows if name not in places and name not in wrong]
+    if absent:
+      wrong[''] = (
+        f'{raw}: has nothing of {len(absent)} of the {len(rows)} chains that are listed, '
+        f'{_listing(absent)}: get them with --download'
+      )
+    # Workers may be in another folder.
+    path = pathlib.Path(settings.store).expanduser().absolute()
+    settings = dataclasses.replace(settings, store=str(path))
+    tasks = [
+      _Task(name, tuple(places[name]), rows.get(name, name_lists.NameRow(name)), settings)
+      for name in chosen
+    ]
+    results = workers.run(
+      _prepare_chain, tasks, names=chosen, num_workers=num_workers, scheduler=scheduler
+    )
+    moved = writer.assign_splits({row.name: row.split for row in rows.values() if row.split})
+  code = workers.summarize(results) if results else 0
+  if moved:
+    print(f'{moved} entries that were there already now have the split that the lists give')
+  for line in wrong.values():
+    print(f'error: {line}', file=sys.stderr)
+  return 1 if wrong else code
+
+
+def _download(
+  rows: Mapping[str, name_lists.NameRow], raw: pathlib.Path, settings: Settings
+) -> dict[str, str]:
+  """Gets what is asked for and not there; returns a line by name of each that failed."""
+  coarse = settings.stride_ns is not None and atlas_archive.divides(
+    atlas_archive.ANALYSIS_NS, settings.stride_ns
+  )
+  kind = settings.archive or ('analysis' if coarse else 'protein')
+  return atlas_archive.fetch(list(rows), kind, raw)
+
+
+def _listing(names: Sequence[str]) -> str:
+  more = f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''
+  return ', '.join(names[:_LISTED]) + more
+
+
+def _prepare_chain(task: _Task) -> workers.Result:
+  settings = task.settings
+  lines, wrong, skipped = [], [], []
+  frames: dict[str, int] = {}
+  num_bytes = 0
+  with warnings.catch_warnings():
+    # About dummy unit cells and optional packages: nothing that the user could act on.
+    warnings.filterwarnings('ignore', module='mdtraj')
+    # Not looked into: what is called otherwise than is asked for, unless there is nothing else.
+    kinds = (None, settings.archive) if settings.archive else (None, *atlas_archive.KINDS)
+    places = [place for place in task.places if atlas_archive.kind_of(place) in kinds]
+    archives = [a for place in places or task.places for a in atlas_archive.read(task.name, place)]
+    if not archives:
+      raise InputError(
+        f'{task.places[0]}: no trajectory such as {task.name}_R1.xtc in it: get the archive again'
+      )
+    archive = atlas_archive.choose(
+      archives, settings.archive, settings.stride_ns, settings.replicas
+    )
+    if len(archives) > 1:
+      others = ', '.join(str(other) for other in archives if other is not archive)
+      lines.append(f'{task.name}: read from {archive}, not from {others}')
+    chain, said = _load(task, archive.structure)
+    lines += said
+    if 0 < settings.max_residues < chain.found.num_residues and settings.longer == 'skip':
+      what = f'{chain.found.num_residues} residues, more than --max_residues'
+      return workers.Result(task.name, lines=(*lines, f'{task.name}: {what}: left out'))
+    missing = [f'R{r}' for r in settings.replicas if r not in archive.trajectories]
+    if missing:
+      lines.append(f'{task.name}: no {", ".join(missing)} in {archive.path}')
+    for replica, member in archive.trajectories.items():
+      if replica not in settings.replicas:
+        continue
+      if not member.size:
+        lines.append(f'{member}: empty, no frames in it: left out')
+        continue
+      try:
+        written, dt_ns = _add_replica(task, chain, replica, member)
+      except InputError as error:
+        wrong.append(str(error))
+        continue
+      if written:
+        frames[f'R{replica} {written} frames {dt_ns:g} ns apart'] = written
+        num_bytes += member.size
+      else:
+        skipped.append(f'R{replica}')
+  if frames:
+    uneven = '; of different lengths' if len(set(frames.values())) > 1 else ''
+    lines.append(f'{task.name}: {chain.found.num_residues} residues; {", ".join(frames)}{uneven}')
+  if skipped:
+    lines.append(f'{task.name}: {", ".join(skipped)} there already, skipped')
+  return workers.Result(task.name, tuple(lines), tuple(wrong), sum(frames.values()), num_bytes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chain:
+  """The structure of a chain.
+
+  Attributes:
+    structure: with all atoms.
+    found: the residues to store.
+    atom_index: [L, 4] of their backbone.
+    sources: checksum, and the settings that shaped it.
+    notes: how it was cut.
+  """
+
+  structure: mdtraj.Trajectory
+  found: protein.Protein
+  atom_index: np.ndarray
+  sources: Mapping[str, str]
+  notes: tuple[str, ...]
+
+
+def _load(task: _Task, member: atlas_archive.Member) -> tuple[_Chain, list[str]]:
+  """The structure, and what is to be said of it."""
+  settings = task.settings
+  sources = {member.name: member.fingerprint()}
+  with member.unpacked() as file:
+    structure = trajectory.load_structure(file, file)
+    found, atom_index = trajectories.find_protein(structure, task.name, file)
+  lines = [f'warning: {member}: {line}' for line in found.warnings]
+  lines += [f'warning: {member}: left out: {residue}' for residue in found.left_out]
+  if task.row.sequence:
+    lines += _check_sequence(found, task.row.sequence.strip().upper(), member)
+  notes: tuple[str, ...] = ()
+  if 0 < settings.max_residues < found.num_residues and settings.longer == 'truncate':
+    notes = (f'cut to the first {settings.max_residues} of {found.num_residues} residues',)
+    lines.append(f'{task.name}: {notes[0]}')
+    sources['--max_residues'] = str(settings.max_residues)
+    first_left_out = structure.topology.atom(atom_index[settings.max_residues, 0]).residue
+    atoms = np.arange(min(atom.index for atom in first_left_out.atoms))
+    found, atom_index = protein.from_mdtraj(structure.atom_slice(atoms), task.name)
+  return _Chain(structure, found, atom_index, sources, notes), lines
+
+
+def _check_sequence(
+  found: protein.Protein, expected: str, member: atlas_archive.Member
+) -> list[str]:
+  """Compares with the list; X matches all, and residues may be missing at ends and breaks.
+
+  Returns:
+    A line if some are missing.
+  """
+  sequence, wanted = np.array([*found.sequence]), np.array([*expected])
+
+  def same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a == b) | (a == 'X') | (b == 'X')
+
+  index = found.arrays.residue_index
+  for first in range(len(wanted) - index.max()):
+    if same(sequence, wanted[index + first]).all():
+      missing = len(wanted) - len(sequence)
+      return [f'warning: {member}: lacks {missing} residues of the seqres listed'] * bool(missing)
+  common = min(len(sequence), len(wanted))
+  differ = np.append(~same(sequence[:common], wanted[:common]), True)
+  position = int(np.argmax(differ))
+  letters = [s[position : position + 1] or 'nothing' for s in (found.sequence, expected)]
+  raise InputError(
+    f'{member}: its sequence differs from the seqres listed at position {position + 1} '
+    f'({letters[0]}, not {letters[1]}): correct the list, or get the archive again'
+  )
+
+
+def _add_replica(
+  task: _Task, chain: _Chain, replica: int, member: atlas_archive.Member
+) -> tuple[int, float]:
+  """The number of frames written, 0 if they are there already, and their spacing, ns."""
+  settings = task.settings
+  num_atoms, step_ns = atlas_archive.peek(member)
+  if num_atoms != chain.structure.n_atoms:
+    raise InputError(
+      f'{member}: has {num_atoms} atoms, {task.name}.pdb has {chain.structure.n_atoms}: they do '
+      'not belong together, get the archive again'
+    )
+  sources = {**chain.sources, member.name: member.fingerprint()}
+  stride = 1
+  if settings.stride_ns is not None:
+    stride = max(1, round(settings.stride_ns / step_ns))
+    if not atlas_archive.divides(step_ns, settings.stride_ns):
+      below = max(1, math.floor(settings.stride_ns / step_ns))
+      choices = ' or '.join(f'{count * step_ns:g}' for count in (below, below + 1))
+      raise InputError(
+        f'{member}: its frames are {step_ns:g} ns apart, so --stride_ns={settings.stride_ns:g} '
+        f'cannot be: give a multiple, such as {choices}'
+      )
+  if stride > 1:
+    sources['--stride_ns'] = f'{settings.stride_ns:g}'
+  entry = store.Entry.of(
+    chain.found,
+    temperature_K=TEMPERATURE_K,
+    replica=replica,
+    dt_ns=atlas_archive.round_time(stride * step_ns),
+    sources=sources,
+    split=task.row.split or 'train',
+    notes=chain.notes,
+  )
+  frames = 0
+
+  def positions() -> Generator[np.ndarray]:
+    nonlocal frames
+    start = 0
+    with member.unpacked() as file:
+      blocks, _ = trajectories.open_blocks(file, chain.structure, None)
+      for block in trajectories.check_geometry(blocks, chain.found, chain.atom_index, file):
+        kept = block[-start % stride :: stride]
+        start += len(block)
+        frames += len(kept)
+        yield kept
+    if frames < 2:
+      raise InputError(
+        f'{member}: --stride_ns={settings.stride_ns:g} leaves one of its {start} frames: give a '
+        'shorter one'
+      )
+
+  with contextlib.closing(positions()) as blocks:
+    store.StoreWriter(settings.store).add(entry, blocks, overwrite=settings.overwrite)
+  return frames, entry.dt_ns
+
+
+def define_flags() -> None:
+  """Called by the binary only: other binaries have flags of the same names."""
+  flags.DEFINE_string(
+    'raw_dir',
+    None,
+    'Folder with zips of ATLAS, folders unpacked from them, or loose files, at most four folders '
+    'deep; downloads go there. Required.',
+  )
+  flags.DEFINE_string(
+    'store', None, 'Directory of the store; made if it is not there, else added to. Required.'
+  )
+  flags.DEFINE_float(
+    'stride_ns',
+    None,
+    'Time between stored frames, ns: a multiple of the time step of the files (0.01 in protein '
+    'archives, 0.1 in analysis archives; MDGen takes 0.4). Default: every frame.',
+  )
+  flags.DEFINE_list(
+    'names',
+    [],
+    'Lists of the chains to prepare, comma-separated: text with one name a line, or CSV with '
+    'columns name and perhaps seqres, which is checked, and split; without that column, the split '
+    'is what the file is called, *train*, *val* or *test*. MDGen and AlphaFlow publish such '
+    'lists. Default: every chain in --raw_dir, for training.',
+  )
+  flags.DEFINE_list(
+    'download',
+    [],
+    'Lists of chains, as for --names, to download into --raw_dir where they are not there in any '
+    'form, and to prepare. Default: no download.',
+  )
+  flags.DEFINE_enum(
+    'archive',
+    None,
+    list(atlas_archive.KINDS),
+    'Which archive to download and read: protein (10,001 frames 0.01 ns apart) or analysis (1,001 '
+    'frames 0.1 ns apart, the smaller download). Default: to download, analysis if --stride_ns is '
+    'a multiple of 0.1 ns, otherwise protein; to read, the coarsest whose time step divides '
+    '--stride_ns, otherwise the finest.',
+  )
+  flags.DEFINE_list('replicas', ['1', '2', '3'], 'Replicas, comma-separated. Default: 1,2,3.')
+  flags.DEFINE_integer(
+    'max_residues', 0, 'Chains longer than this, in residues, are cut or left out; 0: no limit.'
+  )
+  flags.DEFINE_enum(
+    'longer',
+    'truncate',
+    ['truncate', 'skip'],
+    'What becomes of chains with more than --max_residues: the first ones only, or nothing.',
+  )
+  flags.DEFINE_bool(
+    'overwrite', False, 'Replace what was prepared from other files or with other settings.'
+  )
+  workers.define_flags()
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to `prepare`."""
+  del argv
+  values = flags.FLAGS
+  for flag in ('raw_dir', 'store'):
+    if not values[flag].value:
+      raise InputError(f'--{flag} is missing: --help says what it takes')
+  try:
+    replicas = tuple(sorted({int(replica) for replica in values.replicas}))
+  except ValueError:
+    raise InputError(f'--replicas={",".join(values.replicas)}: give numbers, as 1,2,3') from None
+  settings = Settings(
+    store=values.store,
+    stride_ns=values.stride_ns,
+    archive=values.archive,
+    replicas=replicas,
+    max_residues=values.max_residues,
+    longer=values.longer,
+    overwrite=values.overwrite,
+  )
+  code = prepare(
+    values.raw_dir,
+    settings,
+    names=values.names,
+    download_names=values.download,
+    num_workers=values.num_workers,
+    scheduler=values.scheduler,
+  )
+  sys.exit(code)
+
+
+def launch() -> None:
+  """Runs the command line."""
+  workers.run_binary(sys.modules[__name__])

@@ -1,0 +1,182 @@
+"""What is wrong with one entry of a store.
+
+Every frame is read once, block by block. A process needs memory for a block (some 4 MiB as
+stored) and 24 bytes per frame.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from tempo_jax import workers
+from tempo_jax.errors import InputError
+from tempo_jax.preparation.inspection import frame_series
+from tempo_jax.preparation.inspection.findings import Finding, Subject
+from tempo_jax.store import entry as entry_lib
+from tempo_jax.store import store as store_lib
+
+NUM_STEPS = 400
+"""An entry's steps are thinned to so many, at most."""
+
+_NUM_FINGERPRINTS = 64
+_BLOCK_BYTES = 4 * 1024**2
+_CACHE_BYTES = 8 * 1024**2
+_FAR = 1e6  # Å
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """What a worker needs to know.
+
+  Attributes:
+    store: absolute path, or URL.
+    run: names this inspection; a process keeps the store open during one.
+    entry: what to check.
+    num_torsions: how many pairs of phi and psi to return, about.
+  """
+
+  store: str
+  run: str
+  entry: entry_lib.Entry
+  num_torsions: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EntryReport(workers.Result):
+  """What is known of one entry; small, whatever its number of frames.
+
+  Attributes:
+    findings: what is wrong.
+    bonds: bond -> least and greatest length, Å.
+    histograms: bond of `frame_series.HISTOGRAMS` -> counts.
+    torsions: [n, 2] float32 degrees, phi and psi of evenly spaced frames.
+    steps: [n] float32 Å, n <= 400: the greatest RMSD between successive frames in each of n equal
+      stretches.
+    fingerprints: {fingerprint: frame}, the 64 least of all frames, and so the same ones in copies.
+  """
+
+  findings: tuple[Finding, ...] = ()
+  bonds: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+  histograms: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  torsions: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.float32))
+  steps: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+  fingerprints: dict[int, int] = dataclasses.field(default_factory=dict)
+
+
+def check(task: Task) -> EntryReport:
+  """Reads all frames of an entry and looks for whatever is wrong."""
+  subject = Subject(task.entry)
+  bonds = frame_series.Bonds(subject)
+  steps, repeats = frame_series.Steps(subject), frame_series.Repeats(subject)
+  torsions = frame_series.Torsions(subject, task.num_torsions)
+  clashes = frame_series.Clashes(subject)
+  read = functools.partial(_open(task.store, task.run).read, task.entry)
+  said = list(_against_manifest(task))
+  frames = 0
+  try:
+    for positions in _blocks(read, task.entry):
+      if frames == 0 and (wrong := _wrong_units(positions)):
+        said.append(subject.finding('error', 'units', wrong))
+        break
+      sound = bonds.update(frames, positions)
+      for other in (steps, repeats, torsions, clashes):
+        other.update(frames, positions, sound)
+      frames += len(positions)
+  except InputError as error:
+    said.append(subject.finding('error', 'missing', f'{error}; no later frame was looked at'))
+  said += [
+    *bonds.findings(),
+    *steps.findings(read),
+    *repeats.findings(read, steps.values),
+    *torsions.findings(),
+    *clashes.findings(),
+  ]
+  if task.entry.num_frames == 1:
+    said.append(subject.finding('warning', 'short', 'one frame only, so no motion: leave it out'))
+  unique, first = np.unique(repeats.values, return_index=True)
+  least = zip(unique[:_NUM_FINGERPRINTS].tolist(), first.tolist(), strict=False)
+  return EntryReport(
+    name=task.entry.key,
+    frames=frames,
+    num_bytes=frames * task.entry.length * 48,
+    findings=tuple(said),
+    bonds=bonds.ranges,
+    histograms=bonds.histograms,
+    torsions=torsions.sample,
+    steps=_thinned(steps.values[1:]),
+    fingerprints=dict(least),
+  )
+
+
+@functools.lru_cache(maxsize=1)
+def _open(path: str, run: str) -> store_lib.Store:
+  del run  # The next inspection is to open it anew: it may have changed.
+  return store_lib.Store(path, cache_bytes=_CACHE_BYTES)
+
+
+def _blocks(read: frame_series.Read, entry: entry_lib.Entry) -> Iterator[np.ndarray]:
+  """All frames, with a line now and then."""
+  size = max(2, _BLOCK_BYTES // (entry.length * 48))
+  last = time.monotonic()
+  for start in range(0, entry.num_frames, size):
+    # Nothing overflows in what follows, and what is corrupt remains so.
+    yield np.clip(read(slice(start, start + size)), -_FAR, _FAR)
+    if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+      print(f'{entry.key}: {start} of {entry.num_frames} frames', file=sys.stderr, flush=True)
+      last = time.monotonic()
+
+
+def _against_manifest(task: Task) -> Iterator[Finding]:
+  """The manifest should say what the entry's own file says."""
+  if '://' in task.store:
+    return
+  listed = task.entry
+  path = pathlib.Path(task.store) / 'entries' / listed.key / 'entry.json'
+  remedy = 'run the command that prepared it again, which completes manifest.json'
+  try:
+    (own,) = entry_lib.parse(path.read_bytes(), f'{path}')
+  except FileNotFoundError:
+    message = f'it is in manifest.json, but its entry.json is gone: {remedy}'
+    yield Finding('error', 'manifest', listed.key, message)
+    return
+  except InputError as error:
+    yield Finding('error', 'manifest', listed.key, str(error))
+    return
+  names = ('array', 'num_frames', 'split')
+  changed = [name for name in names if getattr(own, name) != getattr(listed, name)]
+  changed += filter(None, [entry_lib.difference(listed, own)])
+  if changed:
+    message = f'manifest.json is out of date, its entry.json has other {", ".join(changed)}: '
+    yield Finding('warning', 'manifest', listed.key, message + remedy)
+
+
+def _wrong_units(positions: np.ndarray) -> str | None:
+  """Whether all lengths in a block are far from those of a protein, by the same factor."""
+  step = positions[:, :, 2].astype(np.float64) - positions[:, :, 1]
+  length = float(np.median(np.linalg.norm(step, axis=-1)))
+  if 0.3 < length < 7.5:
+    return None
+  unit = 'in another unit'
+  if 0.12 < length < 0.18:
+    unit = 'nm stored as Å'
+  elif 12.0 < length < 18.0:
+    unit = 'Å taken for nm'
+  return (
+    f'wrong units: CA-C is {length:.3g} Å where proteins have 1.53, so coordinates are probably '
+    f'{unit}: correct the raw file, and prepare it again with --overwrite (nothing else was looked '
+    'at)'
+  )
+
+
+def _thinned(steps: np.ndarray) -> np.ndarray:
+  """[n] the greatest in each of n stretches."""
+  if not len(steps):
+    return np.zeros(0, np.float32)
+  starts = np.linspace(0, len(steps), min(len(steps), NUM_STEPS), endpoint=False).astype(int)
+  return np.fmax.reduceat(steps, starts).astype(np.float32)

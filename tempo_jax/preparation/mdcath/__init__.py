@@ -1,0 +1,1 @@
+"""mdCATH -> store."""

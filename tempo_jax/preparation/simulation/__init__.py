@@ -1,0 +1,1 @@
+"""Structure -> molecular dynamics, by OpenMM."""

@@ -1,0 +1,410 @@
+r"""Molecular dynamics of one protein: structure file -> trajectories for `data_prep.trajectories`.
+
+    pip install -e '.[simulate]'
+    python -m data_prep.simulate --structure=1l2y.pdb --out=runs/1l2y --length_ns=100
+
+ff14SB in implicit (OBC2) or explicit (TIP3P) solvent, 4-fs steps, by OpenMM. Interrupted, even by
+SIGKILL, the same command goes on where it was; with a larger --length_ns it makes finished
+replicas longer. In the directory OUT, with the name of the structure file:
+
+    NAME_prepared.pdb      all atoms, after minimisation;  NAME_prepared.json  how they came about
+    NAME.pdb               heavy atoms of the protein at t = 0 of replica 1: topology of the XTCs
+    NAME_R2_start.pdb      t = 0 of replica 2, ...
+    NAME_R1.xtc            frames from --frame_ps on; NAME_R1.partial.xtc until it is finished
+    NAME_R1.json           every parameter, seed and check
+    NAME_R1.checkpoint.gz  from which it goes on
+"""
+
+import dataclasses
+import hashlib
+import math
+import os
+import pathlib
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from absl import flags
+
+from tempo_jax import errors, version
+from tempo_jax.errors import InputError
+from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
+
+_FORMAT = 'tempo_jax simulation'
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What makes a simulation what it is: who goes on with it must agree in all.
+
+  Attributes:
+    temperature_K: K.
+    frame_ps: time from frame to frame, ps; a multiple of the time step, 0.004 ps.
+    solvent: 'implicit' or 'explicit'.
+    pH: that hydrogens are placed for.
+    equilibration_ps: time before t = 0, ps.
+    chains: author's ids, 'A,B'; '' are all protein chains.
+    seed: all random numbers follow from it.
+  """
+
+  temperature_K: float = 320.0  # noqa: N815  (K is kelvin)
+  frame_ps: float = 10.0
+  solvent: str = 'implicit'
+  pH: float = 7.0  # noqa: N815  (so it is written)
+  equilibration_ps: float = 50.0
+  chains: str = ''
+  seed: int = 0
+
+
+def simulate(
+  structure: str | os.PathLike,
+  out: str | os.PathLike,
+  *,
+  length_ns: float,
+  settings: Settings | None = None,
+  num_replicas: int = 1,
+  platform: str = 'auto',
+  num_threads: int | None = None,
+  overwrite: bool = False,
+) -> list[pathlib.Path]:
+  """Simulates a protein, or goes on with what is in `out`; one replica after the other.
+
+  Args:
+    structure: PDB or mmCIF, also gzipped.
+    out: directory for the results.
+    length_ns: of each replica, ns; a multiple of the time from frame to frame.
+    settings: see there.
+    num_replicas: they begin with other velocities.
+    platform: one of OpenMM's; 'auto' is CUDA, else OpenCL, else CPU.
+    num_threads: on the CPU platform; by default as many as pay.
+    overwrite: begin anew.
+
+  Returns:
+    The trajectory files.
+
+  Raises:
+    InputError: OpenMM is not installed, the structure cannot be used, `out` holds something else,
+      or the simulation blew up.
+    simulation_run.StoppedError: SIGINT or SIGTERM came; what there was is saved.
+  """
+  require_openmm()
+  from tempo_jax.preparation.simulation import run as simulation_run
+  from tempo_jax.preparation.simulation import system as simulation_system
+
+  settings = settings or Settings()
+  step_ps = simulation_system.TIME_STEP_PS
+  num_frames, frame_steps = _count_frames(length_ns, settings, step_ps)
+  structure, out = pathlib.Path(structure).expanduser(), pathlib.Path(out).expanduser()
+  if not structure.is_file():
+    raise InputError(f'--structure={structure}: no such file: give a PDB or mmCIF file')
+  name = re.sub(r'[^A-Za-z0-9_.+-]+', '_', structure.name.split('.')[0])
+  prepared = out / f'{name}_prepared.json'
+  try:
+    wanted = _wanted(structure, name, settings)
+    if overwrite:
+      _remove(prepared, structure)
+    if not _may_go_on(prepared, wanted):
+      _prepare(prepared, structure, wanted, settings, platform, num_threads)
+    facts = simulation_checkpoint.read_json(prepared)
+    simulated = None
+    files = []
+    for number in range(1, num_replicas + 1):
+      replica = simulation_run.Replica(
+        number=number,
+        stem=out / f'{name}_R{number}',
+        start=out / (f'{name}.pdb' if number == 1 else f'{name}_R{number}_start.pdb'),
+        temperature_K=settings.temperature_K,
+        num_equilibration_steps=round(settings.equilibration_ps / step_ps),
+        frame_steps=frame_steps,
+        num_frames=num_frames,
+        seed=settings.seed,
+        platform=platform,
+        num_threads=num_threads,
+        metadata=facts,
+      )
+      files.append(replica.file('.xtc'))
+      if simulation_run.is_finished(replica):
+        print(f'{replica.stem.name}: there already, skipped')
+        continue
+      if simulated is None:
+        atoms = simulation_system.read_pdb(prepared.with_suffix('.pdb'))
+        simulated = simulation_system.build(*atoms, settings.solvent, settings.temperature_K)
+      done = simulation_run.run(replica, simulated)
+      print(
+        f'{replica.stem.name}: {done["n_frames"]} frames, {done["length_ns"]:g} ns, '
+        f'{done["ns_per_day"]:g} ns/day',
+        flush=True,
+      )
+  except OSError as error:
+    where = error.filename or out
+    raise InputError(
+      f'cannot read or write {where}: {error.strerror or error}: free space, or give another --out'
+    ) from error
+  return files
+
+
+def require_openmm() -> None:
+  """Raises InputError if the extra `simulate` is not installed."""
+  try:
+    import openmm  # noqa: F401  (only whether it is there)
+    import pdbfixer  # noqa: F401  (the same)
+  except ImportError as error:
+    raise InputError(
+      f"data_prep.simulate needs OpenMM and PDBFixer ({error}): pip install -e '.[simulate]'"
+    ) from error
+
+
+def _count_frames(length_ns: float, settings: Settings, step_ps: float) -> tuple[int, int]:
+  """Number of frames, and steps from one to the next."""
+  for flag, value, above in (
+    ('length_ns', length_ns, 0.0),
+    ('frame_ps', settings.frame_ps, 0.0),
+    ('temperature_K', settings.temperature_K, 0.0),
+    ('equilibration_ps', settings.equilibration_ps, -1.0),
+    ('pH', settings.pH, -1.0),
+  ):
+    if not above < value < math.inf:
+      raise InputError(
+        f'--{flag}={value}: give a number {"above" if above == 0.0 else "from"} zero'
+      )
+  frame_steps = round(settings.frame_ps / step_ps)
+  if frame_steps < 1 or abs(frame_steps * step_ps - settings.frame_ps) > 1e-6:
+    raise InputError(
+      f'--frame_ps={settings.frame_ps:g} is not a multiple of the time step of {step_ps:g} ps: '
+      f'give e.g. {max(frame_steps, 1) * step_ps:g}'
+    )
+  num_frames = round(1000.0 * length_ns / settings.frame_ps)
+  if num_frames < 1 or abs(num_frames * settings.frame_ps - 1000.0 * length_ns) > 1e-6:
+    raise InputError(
+      f'--length_ns={length_ns:g} is not a multiple of --frame_ps={settings.frame_ps:g}: give '
+      f'e.g. {max(num_frames, 1) * settings.frame_ps / 1000.0:g}'
+    )
+  return num_frames, frame_steps
+
+
+def _wanted(structure: pathlib.Path, name: str, settings: Settings) -> dict[str, Any]:
+  return {
+    'format': _FORMAT,
+    'name': name,
+    'source_file': structure.name,
+    'source_sha256': hashlib.sha256(structure.read_bytes()).hexdigest(),
+    **dataclasses.asdict(settings),
+  }
+
+
+def _outputs(prepared: pathlib.Path) -> list[pathlib.Path]:
+  """All files in the directory that this simulation may have written; `prepared` comes last."""
+  name = re.escape(prepared.name.removesuffix('_prepared.json'))
+  ours = re.compile(rf'{name}(\.pdb|_prepared\.(pdb|json)|_R\d+([._].+)?)')
+  if not prepared.parent.exists():
+    return []
+  files = [path for path in prepared.parent.iterdir() if ours.fullmatch(path.name)]
+  return sorted(files, key=lambda path: path == prepared)
+
+
+def _remove(prepared: pathlib.Path, structure: pathlib.Path) -> None:
+  """Makes way for a new simulation of the same name."""
+  if simulation_checkpoint.read_json(prepared).get('format') != _FORMAT:
+    return
+  for path in _outputs(prepared):
+    if path.samefile(structure):
+      raise InputError(
+        f'--structure={structure} is an output of the simulation that --overwrite '
+        'would remove: copy it elsewhere, or give another --out'
+      )
+  for path in _outputs(prepared):
+    path.unlink()
+
+
+def _may_go_on(prepared: pathlib.Path, wanted: dict[str, Any]) -> bool:
+  """Whether the preparation is there; InputError if it is another, or not ours."""
+  there = simulation_checkpoint.read_json(prepared)
+  if there.get('format') != _FORMAT:
+    # The preparation may have been interrupted between its two files.
+    foreign = [path for path in _outputs(prepared) if path != prepared.with_suffix('.pdb')]
+    if foreign:
+      raise InputError(
+        f'{foreign[0]} is not of a simulation by data_prep.simulate: give another --out'
+      )
+    return False
+  for key, value in wanted.items():
+    if there.get(key) != value:
+      flag = f'--structure of another {key}' if key.startswith('source') else f'--{key}'
+      raise InputError(
+        f'{prepared.parent}: was simulated with {flag} ({there.get(key)!r}, not {value!r}): give '
+        'that, or another --out, or begin anew with --overwrite'
+      )
+  return True
+
+
+def _prepare(
+  prepared: pathlib.Path,
+  structure: pathlib.Path,
+  wanted: dict[str, Any],
+  settings: Settings,
+  platform: str,
+  num_threads: int | None,
+) -> None:
+  """Writes NAME_prepared.pdb and then NAME_prepared.json."""
+  from tempo_jax.preparation.simulation import run as simulation_run
+  from tempo_jax.preparation.simulation import stereochemistry
+  from tempo_jax.preparation.simulation import structure as simulation_structure
+  from tempo_jax.preparation.simulation import system as simulation_system
+
+  seed = simulation_run.derive_seed(settings.seed, 0)
+  complete = simulation_structure.prepare(
+    structure, chains=settings.chains, pH=settings.pH, seed=seed
+  )
+  for note in complete.notes:
+    print(f'note: {structure}: {note}', file=sys.stderr)
+  start = complete
+  if settings.solvent == 'explicit':
+    start = simulation_system.solvate(complete, seed)
+  simulated = simulation_system.build(
+    start.topology, start.positions, settings.solvent, settings.temperature_K
+  )
+  print(
+    f'{wanted["name"]}: minimises the energy of {len(simulated.positions)} atoms',
+    file=sys.stderr,
+    flush=True,
+  )
+  context = simulation_system.open_context(
+    simulated, settings.temperature_K, seed, platform=platform, num_threads=num_threads
+  )
+  positions, energy = simulation_system.minimize(context, structure)
+  problems = stereochemistry.Stereochemistry(simulated.topology).problems(
+    positions, start.positions
+  )
+  if problems:
+    raise InputError(
+      f'{structure}: after minimisation {"; ".join(problems)}: correct the structure there'
+    )
+  prepared.parent.mkdir(parents=True, exist_ok=True)
+  simulation_system.write_pdb(
+    prepared.with_suffix('.pdb'), simulated.topology, positions, simulated.box
+  )
+  residues = [residue.name for residue in simulated.saved_topology.residues()]
+  facts = {
+    **wanted,
+    'residues': residues,
+    'n_residues': len(residues),
+    'n_atoms_total': len(positions),
+    'n_atoms_saved': len(simulated.saved),
+    'saved': 'heavy atoms of the protein, caps included',
+    **simulation_system.describe(settings.solvent),
+    'notes': list(complete.notes),
+    'protonation': complete.protonation,
+    'preparation_seed': seed,
+    'minimised_energy_kJ_per_mol': round(energy, 3),
+    'versions': {
+      'tempo_jax': version.__version__,
+      'python': sys.version.split()[0],
+      **{package: metadata.version(package) for package in ('openmm', 'pdbfixer', 'mdtraj')},
+    },
+  }
+  simulation_checkpoint.write_json(prepared, facts)
+
+
+def define_flags() -> None:
+  """Called by the binary only: other binaries have flags of the same names."""
+  default = Settings()
+  flags.DEFINE_string(
+    'structure', None, 'PDB or mmCIF file, also gzipped; model 1 counts. Required.'
+  )
+  flags.DEFINE_string(
+    'out', None, 'Directory for the results; an interrupted simulation in it goes on. Required.'
+  )
+  flags.DEFINE_float(
+    'length_ns',
+    None,
+    'Length of each replica, ns, without equilibration; a multiple of --frame_ps. A larger one '
+    'makes finished replicas longer. Required.',
+  )
+  flags.DEFINE_float(
+    'frame_ps', default.frame_ps, 'Time between frames, ps; the first frame is at this time.'
+  )
+  flags.DEFINE_float('temperature_K', default.temperature_K, 'Temperature, K.')
+  flags.DEFINE_integer(
+    'num_replicas', 1, 'Replicas, which differ in their random numbers.', lower_bound=1
+  )
+  flags.DEFINE_integer(
+    'seed', default.seed, 'All random numbers of all replicas follow from it.', lower_bound=0
+  )
+  flags.DEFINE_enum(
+    'solvent',
+    default.solvent,
+    ['implicit', 'explicit'],
+    'implicit: OBC2, no salt. explicit: TIP3P, 0.15 M NaCl, 1 bar; ten times slower and more.',
+  )
+  flags.DEFINE_float('pH', default.pH, 'pH that decides which residues are protonated.')
+  flags.DEFINE_float(
+    'equilibration_ps',
+    default.equilibration_ps,
+    'Simulated after minimisation and before the time 0, ps.',
+  )
+  flags.DEFINE_list(
+    'chains',
+    [],
+    "Author's ids of the chains to simulate, comma-separated. Default: all of protein.",
+  )
+  flags.DEFINE_enum(
+    'platform',
+    'auto',
+    ['auto', 'CPU', 'CUDA', 'OpenCL'],
+    'Where OpenMM computes; auto is CUDA, else OpenCL, else CPU.',
+  )
+  flags.DEFINE_integer(
+    'num_threads',
+    None,
+    'Threads on the CPU platform. Default: all cores, but in implicit solvent one per 200 atoms.',
+    lower_bound=1,
+  )
+  flags.DEFINE_bool('overwrite', False, 'Remove an earlier simulation of that name, begin anew.')
+
+
+def main(argv: Sequence[str]) -> None:
+  """From the flags to `simulate`."""
+  del argv
+  values = flags.FLAGS
+  for flag in ('structure', 'out', 'length_ns'):
+    if not values[flag].value:
+      raise InputError(f'--{flag} is missing: --help says what it takes')
+  require_openmm()
+  from tempo_jax.preparation.simulation import run as simulation_run
+
+  given: dict[str, Any] = {f.name: values[f.name].value for f in dataclasses.fields(Settings)}
+  settings = Settings(**(given | {'chains': ','.join(values.chains)}))
+  try:
+    files = simulate(
+      values.structure,
+      values.out,
+      length_ns=values.length_ns,
+      settings=settings,
+      num_replicas=values.num_replicas,
+      platform=values.platform,
+      num_threads=values.num_threads,
+      overwrite=values.overwrite,
+    )
+  except simulation_run.StoppedError as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(128 + stopped.signal_number)
+  name = re.sub(r'_R\d+\.xtc$', '', files[0].name)
+  command = [
+    'python',
+    '-m',
+    'data_prep.trajectories',
+    f'--topology={files[0].with_name(name + ".pdb")}',
+    f'--trajectories={",".join(map(str, files))}',
+    f'--store=stores/{name}',
+    f'--temperature_K={values.temperature_K:g}',
+  ]
+  print(f'Put it into a store by:\n  {shlex.join(command)}')
+
+
+def launch() -> None:
+  """Runs the command line."""
+  define_flags()
+  errors.run(main)

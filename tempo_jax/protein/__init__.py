@@ -1,0 +1,1 @@
+"""A protein as the model sees it, and the files that it comes from."""

@@ -1,0 +1,65 @@
+"""Padding of proteins to one of a few lengths, so that shapes recur."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from tempo_jax.protein.protein import ProteinArrays
+
+BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Padded lengths, in residues.
+
+A step is by a third or a half: of more than 16 residues at most a third is padding, and a run
+compiles at most thirteen times. All are multiples of 8, the tile of an accelerator.
+"""
+
+# Between CA atoms of neighbours in the chain: padding looks like one more residue.
+_SPACING = 3.8
+
+
+def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
+  """The padded length of a protein: the least bucket that holds it.
+
+  Beyond the last bucket, the next multiple of half of it.
+  """
+  for size in buckets:
+    if length <= size:
+      return size
+  half = buckets[-1] // 2
+  return -(-length // half) * half
+
+
+def pad_positions(positions: np.ndarray, length: int) -> np.ndarray:
+  """Pads [..., L, 4, 3] Å to [..., length, 4, 3].
+
+  Padding repeats the last residue, each time 3.8 Å further along x: frames, torsions and
+  distances of it are finite, and so are their gradients.
+  """
+  extra = length - positions.shape[-3]
+  shift = np.zeros((extra, 1, 3), positions.dtype)
+  shift[:, 0, 0] = _SPACING * np.arange(1, extra + 1)
+  return np.concatenate([positions, positions[..., -1:, :, :] + shift], axis=-3)
+
+
+def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
+  """Pads a protein of L residues to `length`; in padding `mask` and `bonded` are False.
+
+  Raises:
+    ValueError: the protein is longer than that.
+  """
+  extra = length - len(arrays.mask)
+  if extra < 0:
+    raise ValueError(f'{len(arrays.mask)} residues do not fit into {length}')
+
+  def with_zeros(field: jax.Array | np.ndarray) -> np.ndarray:
+    return np.pad(np.asarray(field), (0, extra))
+
+  return ProteinArrays(
+    residue_type=with_zeros(arrays.residue_type),
+    residue_index=with_zeros(arrays.residue_index),
+    chain_index=with_zeros(arrays.chain_index),
+    bonded=with_zeros(arrays.bonded),
+    mask=with_zeros(arrays.mask),
+    positions=pad_positions(np.asarray(arrays.positions), length),
+  )

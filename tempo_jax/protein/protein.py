@@ -1,0 +1,228 @@
+"""A protein as the model sees it: residues, chains, masks and one conformation."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gemmi
+import jax
+import numpy as np
+
+if TYPE_CHECKING:
+  import mdtraj
+
+_LETTERS = 'ACDEFGHIKLMNPQRSTVWYX'
+
+RESIDUE_TYPES: tuple[str, ...] = (
+  *('ALA', 'CYS', 'ASP', 'GLU', 'PHE', 'GLY', 'HIS', 'ILE', 'LYS', 'LEU'),
+  *('MET', 'ASN', 'PRO', 'GLN', 'ARG', 'SER', 'THR', 'VAL', 'TRP', 'TYR'),
+  'UNK',
+)
+"""Three-letter codes in the order of their one-letter codes; unknown comes last."""
+
+ONE_LETTER: dict[str, str] = dict(zip(RESIDUE_TYPES, _LETTERS, strict=True))
+THREE_LETTER: dict[str, str] = dict(zip(_LETTERS, RESIDUE_TYPES, strict=True))
+
+VARIANTS: dict[str, str] = {
+  variant: parent
+  for parent, variants in {
+    'ASP': 'ASH ASPH ASPP ASPN AS4',
+    'ARG': 'ARN ARGN',
+    'CYS': 'CYX CYM CYN CYSH CYS1 CYS2 CYSP CSS SEC',
+    'GLU': 'GLH GLUH GLUP GLUN GL4',
+    'HIS': 'HSD HSE HSP HSH HID HIE HIP HIH HISA HISB HISD HISE HISH HISP HIS1 HIS2',
+    'LYS': 'LYN LSN LYSH LYSN LYSP PYL',
+    'TYR': 'TYM TYRH',
+  }.items()
+  for variant in variants.split()
+}
+"""Names that force fields and the PDB give to standard residues beyond those that gemmi knows.
+
+CHARMM, AMBER, GROMOS and OPLS protonation states and disulphides, selenocysteine
+and pyrrolysine. Modified residues (MSE, NLE, SEP, D-residues, ...) stand in gemmi's table.
+"""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ProteinArrays:
+  """What the network reads of one protein; a pytree, so it can be jitted and vmapped.
+
+  Fields are numpy arrays as they come from a file, jax arrays (or tracers) inside a function.
+
+  Attributes:
+    residue_type: [L] int32, index into `RESIDUE_TYPES`.
+    residue_index: [L] int32, position along the chain; jumps at a chain break.
+    chain_index: [L] int32, 0-based.
+    bonded: [L] bool, residue i has a peptide bond to residue i + 1. False at
+      the end of a chain, at a break, and in padding.
+    mask: [L] bool, False in padding.
+    positions: [L, 4, 3] float32 Å, N, CA, C, O of the start conformation.
+  """
+
+  residue_type: Any
+  residue_index: Any
+  chain_index: Any
+  bonded: Any
+  mask: Any
+  positions: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+  """A residue of the file that the model does not see, and why."""
+
+  chain: str
+  residue_name: str
+  number: int
+  insertion_code: str
+  reason: str
+
+  def __str__(self) -> str:
+    residue = label(self.chain, self.number, self.insertion_code, self.residue_name)
+    return f'{residue} ({self.reason})'
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Protein:
+  """Residues with their names and numbers, and one conformation.
+
+  Attributes:
+    name: of the file, without folder and extensions.
+    arrays: what the network reads; numpy, unpadded (`mask` is all True).
+    chain_ids: author's id of each chain, '' where blank. Two chains may share
+      an id (see `residue_selection.select`).
+    residue_number: [L] int, author's numbering.
+    insertion_code: per residue, '' where there is none.
+    left_out: residues that were dropped, with the reason.
+    warnings: what looks wrong but could be used, one line each.
+  """
+
+  name: str
+  arrays: ProteinArrays
+  chain_ids: tuple[str, ...]
+  residue_number: np.ndarray
+  insertion_code: tuple[str, ...]
+  left_out: tuple[LeftOut, ...] = ()
+  warnings: tuple[str, ...] = ()
+
+  def __repr__(self) -> str:
+    return f'Protein({self.name!r}, {self.num_residues} residues, {self.num_chains} chains)'
+
+  @property
+  def num_residues(self) -> int:
+    """L."""
+    return len(self.residue_number)
+
+  @property
+  def num_chains(self) -> int:
+    """Chains are numbered in the order of the file."""
+    return len(self.chain_ids)
+
+  @property
+  def residue_names(self) -> tuple[str, ...]:
+    """Three-letter code of the residue type that the model sees, per residue."""
+    return tuple(RESIDUE_TYPES[i] for i in self.arrays.residue_type)
+
+  @property
+  def sequence(self) -> str:
+    """One letter per residue, chains joined without a mark, 'X' for unknown."""
+    return ''.join(_LETTERS[i] for i in self.arrays.residue_type)
+
+  @property
+  def chain_of_residue(self) -> tuple[str, ...]:
+    """Author's chain id per residue."""
+    return tuple(self.chain_ids[i] for i in self.arrays.chain_index)
+
+  def with_positions(self, positions: jax.Array | np.ndarray) -> 'Protein':
+    """The same residues in another conformation; positions [L, 4, 3] Å."""
+    expected = (self.num_residues, 4, 3)
+    if np.shape(positions) != expected:
+      raise ValueError(f'positions have shape {np.shape(positions)}, {self.name} needs {expected}')
+    positions = np.asarray(positions, np.float32)
+    return dataclasses.replace(self, arrays=dataclasses.replace(self.arrays, positions=positions))
+
+
+def label(chain: str, number: int, insertion_code: str, name: str) -> str:
+  """How messages name a residue, e.g. 'A:52B GLY'."""
+  return f'{chain}:{number}{insertion_code} {name}' if chain else f'{number}{insertion_code} {name}'
+
+
+def standard_residue(name: str) -> str | None:
+  """The residue type, one of `RESIDUE_TYPES`, of a residue name.
+
+  Args:
+    name: as a structure file or a force field gives it, e.g. 'MSE', 'HSD', 'NALA'.
+
+  Returns:
+    'UNK' for an amino acid whose parent is not known, None for anything that
+    is not an amino acid by name (a residue with a backbone may still be one).
+  """
+  if name in ONE_LETTER:
+    return name
+  if name in VARIANTS:
+    return VARIANTS[name]
+  # AMBER marks the residues at the ends: NALA, CHIE.
+  if len(name) == 4 and name[0] in 'NC' and (name[1:] in ONE_LETTER or name[1:] in VARIANTS):
+    return standard_residue(name[1:])
+  known = gemmi.find_tabulated_residue(name)
+  if known.is_amino_acid():
+    return THREE_LETTER.get(known.one_letter_code.upper(), 'UNK')
+  return None
+
+
+def load_protein(path: str | os.PathLike, chains: str | Sequence[str] | None = None) -> Protein:
+  """Reads model 1 of a PDB or mmCIF file, which may be gzipped.
+
+  Args:
+    path: the file; its content, not its name, tells the format.
+    chains: author's ids of the chains to keep: 'A', 'A,B' or a sequence of
+      ids; None or '' keeps every protein chain.
+
+  Returns:
+    The residues that have N, CA and C, with the start conformation in the
+    coordinates of the file (Å). Of alternate locations the one with the
+    highest mean backbone occupancy is taken per residue. A missing O is placed
+    from the geometry. See `residue_selection.select` for the rules.
+
+  Raises:
+    InputError: the file cannot be read or is no structure, has fewer than two
+      residues with a complete backbone, or lacks a chain that was asked for.
+  """
+  from tempo_jax.protein import structure_file
+
+  if isinstance(chains, str):
+    chains = [chain.strip() for chain in chains.split(',')] if chains else None
+  return structure_file.read(path, chains)
+
+
+def from_mdtraj(traj: 'mdtraj.Trajectory', name: str) -> tuple[Protein, np.ndarray]:
+  """Chooses residues of an mdtraj trajectory by the rules of `load_protein`.
+
+  The start conformation is frame 0, and bonds are judged in it: molecules that
+  the periodic box cuts must have been made whole.
+
+  Returns:
+    The protein, and the atom index [L, 4] int64 of N, CA, C, O in the
+    trajectory, -1 where there is no O (`trajectory.backbone_positions` places it).
+
+  Raises:
+    InputError: fewer than two residues with a complete backbone.
+  """
+  from tempo_jax.protein import residue_selection
+
+  candidates = [
+    residue_selection.Candidate(
+      chain=(getattr(residue.chain, 'chain_id', None) or '').strip(),
+      segment=str(residue.chain.index),
+      number=residue.resSeq,
+      insertion_code='',
+      name=residue.name.strip().upper(),
+      is_hetero=False,
+      # Reversed, so that of two atoms with one name the first is kept.
+      atoms={atom.name: atom.index for atom in reversed(list(residue.atoms))},
+    )
+    for residue in traj.topology.residues
+  ]
+  return residue_selection.select(candidates, 10.0 * traj.xyz[0], name=name, source=name)

@@ -1,0 +1,1 @@
+"""Prepared trajectories, and the training windows drawn from them."""

@@ -1,0 +1,125 @@
+"""Windows of proteins of unequal length, as batches of few different shapes."""
+
+import collections
+import concurrent.futures
+import dataclasses
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from tempo_jax.protein import padding
+from tempo_jax.protein.protein import ProteinArrays
+from tempo_jax.store import windows as windows_lib
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """Windows, padded to one length; a pytree of numpy arrays.
+
+  Attributes:
+    protein: every field with a leading [B]; `positions` is frame 0 of the window.
+    positions: [B, T, L, 4, 3] float32 Å, N, CA, C, O, as in the store: not superposed; where
+      the source draws anchors, the last one is the anchor. In padding finite, with proper
+      residues apart from each other.
+    anchor: [B] int32, at which frame of the level, counted from the first, the anchor stands, or
+      `windows.REFERENCE`.
+    temperature_K: [B] float32, K.
+  """
+
+  protein: ProteinArrays
+  positions: Any
+  anchor: Any
+  temperature_K: Any  # noqa: N815  (K is kelvin)
+
+
+class Loader:
+  """Reads the batch of any training step, on this host's part of it.
+
+  The windows of a batch come from one length bucket, which is as likely as its windows together,
+  so the source decides how likely each is, and shapes recur.
+  """
+
+  def __init__(
+    self,
+    source: windows_lib.WindowSource,
+    batch_size: int,
+    *,
+    shard_index: int = 0,
+    num_shards: int = 1,
+    buckets: Sequence[int] = padding.BUCKETS,
+    prefetch: int = 4,
+  ):
+    """Prepares to read.
+
+    Args:
+      source: the windows.
+      batch_size: B over all hosts.
+      shard_index: which of the equal slices of every batch this host gets.
+      num_shards: number of slices, a divisor of batch_size.
+      buckets: padded lengths, ascending.
+      prefetch: batches that `iterate` reads ahead.
+
+    Raises:
+      ValueError: the batch does not divide into the shards.
+    """
+    if batch_size % num_shards or not 0 <= shard_index < num_shards:
+      raise ValueError(f'no slice {shard_index} of {num_shards} in a batch of {batch_size}')
+    self.source, self.batch_size = source, batch_size
+    self._slice = slice(
+      shard_index * batch_size // num_shards, (shard_index + 1) * batch_size // num_shards
+    )
+    self._buckets, self._prefetch = tuple(buckets), prefetch
+    self._lengths = np.array([padding.bucket(w.entry.length, buckets) for w in source.windows])
+
+  @property
+  def lengths(self) -> tuple[int, ...]:
+    """The padded lengths that occur, ascending."""
+    return tuple(int(length) for length in np.unique(self._lengths))
+
+  def batch(self, step: int) -> tuple[Batch, tuple[str, ...]]:
+    """This host's slice of the batch of a step: a pure function of the step.
+
+    Returns:
+      The batch, and the name KEY@FIRST_FRAME of each window, for messages.
+
+    Raises:
+      InputError: the store lacks frames that it should have.
+    """
+    drawn = self.source.draw(step, self.batch_size, self._lengths)
+    # The length is one for the whole draw, so for all hosts.
+    length = padding.bucket(drawn[0].entry.length, self._buckets)
+    drawn = drawn[self._slice]
+    reads = [self.source.store.read_async(window.entry, window.frames) for window in drawn]
+    positions = [read.result() for read in reads]
+    proteins = [
+      padding.pad(window.entry.arrays(x[0]), length)
+      for window, x in zip(drawn, positions, strict=True)
+    ]
+    batch = Batch(
+      protein=jax.tree.map(lambda *fields: np.stack(fields), *proteins),
+      positions=np.stack([padding.pad_positions(x, length) for x in positions]),
+      anchor=np.array([window.anchor for window in drawn], np.int32),
+      temperature_K=np.array([window.entry.temperature_K for window in drawn], np.float32),
+    )
+    return batch, tuple(window.name for window in drawn)
+
+  def iterate(self, start_step: int = 0) -> Generator[tuple[Batch, tuple[str, ...]], None, None]:
+    """The batches of start_step, start_step + 1, ... without end, read ahead in the background.
+
+    An error in reading a batch is raised when that batch is due. Close the iterator (or let it
+    go) to stop the background work.
+    """
+    pool = concurrent.futures.ThreadPoolExecutor(2, 'tempo_loader')
+    ahead: collections.deque[concurrent.futures.Future] = collections.deque()
+    step = start_step
+    try:
+      while True:
+        while len(ahead) <= self._prefetch:
+          ahead.append(pool.submit(self.batch, step))
+          step += 1
+        yield ahead.popleft().result()
+    finally:
+      pool.shutdown(wait=True, cancel_futures=True)

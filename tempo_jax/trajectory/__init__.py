@@ -1,0 +1,1 @@
+"""Trajectories, and the formats that they are written in."""

@@ -1,0 +1,238 @@
+"""Trajectories of backbone atoms, to and from mdtraj and files."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import tempfile
+
+import jax
+import mdtraj
+import numpy as np
+
+from tempo_jax.errors import InputError
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import residue_selection
+from tempo_jax.trajectory import writers
+from tempo_jax.trajectory.writers import topology as topology
+
+WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trajectory:
+  """One or more replicas of one protein, frames evenly spaced in time.
+
+  Attributes:
+    positions: [R, F, L, 4, 3] Å, replicas and frames of N, CA, C, O; stays on its device.
+    protein: names, numbering, chains and the start conformation.
+    dt_ns: time from frame to frame, ns.
+    start_ns: time of the first frame, ns; `dt_ns` if None, the start
+      conformation itself not being a frame.
+  """
+
+  positions: jax.Array | np.ndarray
+  protein: protein_lib.Protein
+  dt_ns: float
+  start_ns: float | None = None
+
+  def __post_init__(self):
+    expected = (self.protein.num_residues, 4, 3)
+    if self.positions.ndim != 5 or self.positions.shape[2:] != expected:
+      raise ValueError(f'positions have shape {self.positions.shape}, not (R, F, *{expected})')
+
+  @property
+  def num_replicas(self) -> int:
+    """R."""
+    return self.positions.shape[0]
+
+  @property
+  def num_frames(self) -> int:
+    """F."""
+    return self.positions.shape[1]
+
+  @property
+  def time_ns(self) -> np.ndarray:
+    """[F] float64, ns."""
+    start = self.dt_ns if self.start_ns is None else self.start_ns
+    return start + self.dt_ns * np.arange(self.num_frames)
+
+  @classmethod
+  def from_mdtraj(
+    cls, traj: mdtraj.Trajectory, name: str, dt_ns: float | None = None
+  ) -> 'Trajectory':
+    """One replica, its residues chosen as `protein.from_mdtraj` does.
+
+    Args:
+      traj: any atoms; times in ps.
+      name: of the protein.
+      dt_ns: time from frame to frame, first frame at `dt_ns`, for formats that
+        hold no times (mdtraj numbers the frames of DCD and PDB files 0, 1, 2
+        ps); None reads the times of `traj`.
+
+    Raises:
+      InputError: no usable protein, or frames that are not evenly spaced.
+    """
+    protein, atom_index = protein_lib.from_mdtraj(traj, name)
+    start_ns = None
+    if dt_ns is None:
+      start_ns, dt_ns = _even_times(np.asarray(traj.time, np.float64) / 1000.0, name)
+    positions = backbone_positions(traj, protein, atom_index)[None]
+    return cls(positions, protein, dt_ns, start_ns)
+
+  def to_mdtraj(self, replica: int = 0) -> mdtraj.Trajectory:
+    """One replica, in nm and ps, without a unit cell."""
+    xyz = np.asarray(self.positions[replica], np.float32).reshape(self.num_frames, -1, 3) / 10.0
+    return mdtraj.Trajectory(xyz, topology(self.protein), time=1000.0 * self.time_ns)
+
+  def save(self, path: str | os.PathLike, overwrite: bool = False) -> tuple[pathlib.Path, ...]:
+    """Writes XTC, DCD, PDB or HDF5, by the extension (.xtc .dcd .pdb .h5).
+
+    Several replicas go to several files, STEM_r1.EXT, STEM_r2.EXT, ... Files
+    are written aside and then renamed, so that none is ever half written.
+
+    - XTC: 0.01 Å precision; times in ps, steps counted from 1.
+    - HDF5 (mdtraj's): full float32; times in ps.
+    - DCD: full float32; the frame spacing and the first time stand in the header
+      in CHARMM's units, where VMD and MDAnalysis read them. mdtraj does not: it
+      numbers the frames.
+    - PDB: 0.001 Å; no field for time, so each model's TITLE ends in 't= TIME' in
+      ps, as GROMACS writes and reads it. mdtraj numbers the frames.
+
+    Returns:
+      The files written.
+
+    Raises:
+      InputError: unknown extension, file there already (without `overwrite`),
+        folder missing or not writable, or coordinates that do not fit the format.
+    """
+    path = pathlib.Path(path)
+    if path.suffix not in writers.WRITERS:
+      known = ', '.join(writers.WRITERS)
+      raise InputError(f'{path}: unknown trajectory format {path.suffix!r}; use one of {known}')
+    targets = [path]
+    if self.num_replicas > 1:
+      names = [f'{path.stem}_r{k + 1}{path.suffix}' for k in range(self.num_replicas)]
+      targets = [path.with_name(name) for name in names]
+    there = next((target for target in targets if target.exists()), None)
+    if there and not overwrite:
+      raise InputError(f'{there} exists already; choose another name or overwrite it')
+    positions = np.asarray(self.positions, np.float32)
+    if not np.all(np.isfinite(positions)):
+      raise ValueError(f'{path}: positions are not finite; nothing was written')
+    with _Aside(path) as folder:
+      for k, target in enumerate(targets):
+        times = self.dt_ns, float(self.time_ns[0])
+        with writers.open_file(folder / target.name, self.protein, *times) as file:
+          file.append(positions[k])
+      for target in targets:
+        os.replace(folder / target.name, target)
+    return tuple(targets)
+
+
+def load_structure(topology: str | os.PathLike, file: str | os.PathLike) -> mdtraj.Trajectory:
+  """The atoms of a trajectory in one conformation.
+
+  Args:
+    topology: structure or topology file of any format that mdtraj reads.
+    file: the trajectory; its first frame is the conformation where `topology` holds none.
+
+  Raises:
+    InputError: mdtraj cannot read them.
+  """
+  suffix = pathlib.Path(topology).suffix.lower()
+  sound = 'give a PDB file'
+  try:
+    if suffix in WITHOUT_COORDINATES:
+      atoms = (mdtraj.load_psf if suffix == '.psf' else mdtraj.load_prmtop)(str(topology))
+      sound = f'give one that belongs to {file}, or a sound trajectory'
+      return mdtraj.load_frame(str(file), 0, top=atoms)
+    try:
+      return mdtraj.load_frame(str(topology), 0)
+    except NotImplementedError:  # GRO
+      return mdtraj.load(str(topology))[0]
+  except Exception as error:  # mdtraj's readers raise whatever they come upon
+    raise InputError(
+      f'{topology}: mdtraj cannot read it as a topology: {sound} ({reason(error)})'
+    ) from error
+
+
+def reason(error: Exception) -> str:
+  """What a reader of mdtraj raised, in a line."""
+  return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+
+
+def backbone_positions(
+  traj: mdtraj.Trajectory, protein: protein_lib.Protein, atom_index: np.ndarray
+) -> np.ndarray:
+  """Backbone atoms of every frame, as `protein.from_mdtraj` chose them.
+
+  Args:
+    traj: F frames.
+    protein: L residues.
+    atom_index: [L, 4], -1 for an O to be placed from the geometry.
+
+  Returns:
+    [F, L, 4, 3] float32 Å.
+  """
+  positions = 10.0 * traj.xyz[:, atom_index].astype(np.float32)
+  return residue_selection.place_oxygen(
+    positions, np.asarray(protein.arrays.bonded), atom_index[:, 3] < 0
+  )
+
+
+def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> None:
+  """Writes the backbone as PDB: chain ids, author's numbers, insertion codes.
+
+  The atoms are in the order of the trajectory. A chain id of several letters,
+  which mmCIF has and PDB has not, is written as a free letter or digit, and a
+  REMARK says so; beyond 62 chains letters repeat, and only TER keeps the chains
+  apart. Atom serials above 99,999 and residue numbers above 9,999 are written
+  in hybrid-36.
+
+  Raises:
+    InputError: coordinates (-1,000 to 10,000 Å) or residue numbers (from -999)
+      that do not fit PDB, or a folder that is missing or not writable.
+  """
+  path = pathlib.Path(path)
+  remarks, template = writers.pdb_template(protein, path)
+  # What to do about coordinates that do not fit: a structure is always written in PDB.
+  remedy = 'move the structure near the origin'
+  positions = np.asarray(protein.arrays.positions)
+  frame = writers.pdb_frame(template, positions, path, remedy)
+  text = f'{remarks}{frame}END\n'
+  with _Aside(path) as folder:
+    (folder / path.name).write_text(text)
+    os.replace(folder / path.name, path)
+
+
+class _Aside:
+  """A folder beside the target to write into first; OS errors become input errors."""
+
+  def __init__(self, target: pathlib.Path):
+    self._target = target
+
+  def __enter__(self) -> pathlib.Path:
+    try:
+      self._folder = pathlib.Path(tempfile.mkdtemp(prefix='.partial_', dir=self._target.parent))
+    except OSError as error:
+      raise InputError(f'cannot write {self._target}: {error.strerror}') from None
+    return self._folder
+
+  def __exit__(self, kind, error, traceback) -> None:
+    shutil.rmtree(self._folder, ignore_errors=True)
+    if isinstance(error, OSError):
+      raise InputError(f'cannot write {self._target}: {error.strerror or error}') from None
+
+
+def _even_times(time_ns: np.ndarray, name: str) -> tuple[float, float]:
+  """Time of the first frame and spacing, ns."""
+  steps = np.diff(time_ns)
+  if len(steps) == 0:
+    raise InputError(f'{name}: one frame has no spacing in time; give its dt')
+  dt = float(np.mean(steps))
+  # Times are float32 in files.
+  if dt <= 0.0 or np.ptp(steps) > 1e-3 * dt + 1e-6 * np.max(np.abs(time_ns)):
+    low, high = np.min(steps), np.max(steps)
+    raise InputError(f'{name}: frames are {low:g} to {high:g} ns apart; give evenly spaced ones')
+  return float(time_ns[0]), dt

@@ -1,0 +1,241 @@
+"""Files of backbone trajectories, written block by block: XTC, DCD, PDB, HDF5.
+
+Blocks make no difference: a file holds the same whether its frames came at once or one by one.
+"""
+
+import abc
+import os
+import pathlib
+import struct
+
+import gemmi
+import mdtraj
+import numpy as np
+
+from tempo_jax.errors import InputError
+from tempo_jax.protein import protein as protein_lib
+
+ATOM_NAMES = ('N', 'CA', 'C', 'O')
+PS_PER_AKMA = 0.048888212  # CHARMM's unit of time, which DCD headers use
+PDB_CHAIN_IDS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
+
+
+class Writer(abc.ABC):
+  """A file that grows; to be used as a context, which closes it."""
+
+  def __init__(
+    self, path: pathlib.Path, protein: protein_lib.Protein, dt_ns: float, start_ns: float
+  ):
+    """Opens the file, replacing what is there.
+
+    Args:
+      path: of the file.
+      protein: names, numbering and chains.
+      dt_ns: time from frame to frame, ns.
+      start_ns: time of the first frame, ns.
+    """
+    self.path, self.protein, self.dt_ns, self.start_ns = path, protein, dt_ns, start_ns
+    self.num_frames = 0
+
+  def append(self, positions: np.ndarray) -> None:
+    """Writes the next frames.
+
+    Args:
+      positions: [F, L, 4, 3] float32 Å.
+    """
+    number = self.num_frames + np.arange(len(positions))
+    self._write(positions, number, 1000.0 * (self.start_ns + self.dt_ns * number))
+    self.num_frames += len(positions)
+
+  @abc.abstractmethod
+  def _write(self, positions: np.ndarray, number: np.ndarray, time_ps: np.ndarray) -> None:
+    """The same; number [F] from 0, time [F] ps."""
+
+  @abc.abstractmethod
+  def close(self) -> None:
+    """Completes the file."""
+
+  def __enter__(self) -> 'Writer':
+    return self
+
+  def __exit__(self, *unused) -> None:
+    self.close()
+
+
+class _Xtc(Writer):
+  def __init__(self, path, protein, dt_ns, start_ns):
+    super().__init__(path, protein, dt_ns, start_ns)
+    self._file = mdtraj.formats.XTCTrajectoryFile(str(path), 'w')
+
+  def _write(self, positions, number, time_ps):
+    self._file.write(_nm(positions), time=time_ps.astype(np.float32), step=number + 1)
+
+  def close(self):
+    self._file.close()
+
+
+class _Hdf5(Writer):
+  def __init__(self, path, protein, dt_ns, start_ns):
+    super().__init__(path, protein, dt_ns, start_ns)
+    self._file = mdtraj.formats.HDF5TrajectoryFile(str(path), 'w')
+
+  def _write(self, positions, number, time_ps):
+    self._file.write(_nm(positions), time=time_ps)
+    if not self.num_frames:
+      self._file.topology = topology(self.protein)
+
+  def close(self):
+    self._file.close()
+
+
+class _Dcd(Writer):
+  def __init__(self, path, protein, dt_ns, start_ns):
+    super().__init__(path, protein, dt_ns, start_ns)
+    self._file = mdtraj.formats.DCDTrajectoryFile(str(path), 'w')
+
+  def _write(self, positions, number, time_ps):
+    self._file.write(positions.reshape(len(positions), -1, 3))
+
+  def close(self):
+    self._file.close()
+    # mdtraj leaves the times in the header empty. The header: record length, 'CORD',
+    # then 20 integers, of which the second is the step of the first frame, the third
+    # the steps between frames, and the tenth, a float, the time of a step.
+    with open(self.path, 'r+b') as file:
+      file.seek(8 + 4 * 1)
+      file.write(struct.pack('<ii', round(self.start_ns / self.dt_ns), 1))
+      file.seek(8 + 4 * 9)
+      file.write(struct.pack('<f', 1000.0 * self.dt_ns / PS_PER_AKMA))
+
+
+class _Pdb(Writer):
+  def __init__(self, path, protein, dt_ns, start_ns):
+    super().__init__(path, protein, dt_ns, start_ns)
+    remarks, self._template = pdb_template(protein, path)
+    self._file = open(path, 'w')  # noqa: SIM115
+    self._file.write(remarks)
+
+  def _write(self, positions, number, time_ps):
+    for k, time, frame in zip(number.tolist(), time_ps.tolist(), positions, strict=True):
+      text = pdb_frame(self._template, frame, self.path, 'use .xtc or .h5')
+      self._file.write(f'TITLE     {self.protein.name[:40]} t= {time:.5f}\n')
+      self._file.write(f'MODEL     {k + 1:4d}\n{text}ENDMDL\n')
+
+  def close(self):
+    with self._file:
+      self._file.write('END\n')
+
+
+WRITERS: dict[str, type[Writer]] = {'.xtc': _Xtc, '.dcd': _Dcd, '.pdb': _Pdb, '.h5': _Hdf5}
+"""By the extension of the file."""
+
+
+def open_file(
+  path: pathlib.Path, protein: protein_lib.Protein, dt_ns: float, start_ns: float
+) -> Writer:
+  """Opens a file for writing, of the format that its extension names; see `Writer`."""
+  return WRITERS[path.suffix](path, protein, dt_ns, start_ns)
+
+
+def _nm(positions: np.ndarray) -> np.ndarray:
+  return positions.reshape(len(positions), -1, 3) / 10.0
+
+
+def topology(protein: protein_lib.Protein) -> mdtraj.Topology:
+  """N, CA, C, O of every residue, in the order of the trajectory, with their bonds.
+
+  Chains are kept apart and carry their ids, residues their author's number
+  (mdtraj has no insertion codes); peptide bonds only where residues are bonded.
+  """
+  top = mdtraj.Topology()
+  # mdtraj writes a blank chain id only if it is a space.
+  chains = [top.add_chain(chain_id or ' ') for chain_id in protein.chain_ids]
+  elements = [mdtraj.element.get_by_symbol(name[0]) for name in ATOM_NAMES]
+  carbonyl = None
+  for i, name in enumerate(protein.residue_names):
+    chain = chains[protein.arrays.chain_index[i]]
+    residue = top.add_residue(name, chain, resSeq=int(protein.residue_number[i]))
+    n, ca, c, o = (
+      top.add_atom(atom, element, residue)
+      for atom, element in zip(ATOM_NAMES, elements, strict=True)
+    )
+    if carbonyl is not None:
+      top.add_bond(carbonyl, n)
+    for bond in ((n, ca), (ca, c), (c, o)):
+      top.add_bond(*bond)
+    carbonyl = c if protein.arrays.bonded[i] else None
+  return top
+
+
+def pdb_chain_ids(protein: protein_lib.Protein) -> tuple[str, ...]:
+  """The chain ids, '' or one character each, that PDB files get."""
+  used = {chain_id for chain_id in protein.chain_ids if len(chain_id) == 1}
+  free = [letter for letter in PDB_CHAIN_IDS if letter not in used] or list(PDB_CHAIN_IDS)
+  long = dict.fromkeys(chain_id for chain_id in protein.chain_ids if len(chain_id) > 1)
+  short = {chain_id: free[k % len(free)] for k, chain_id in enumerate(long)}
+  return tuple(short.get(chain_id, chain_id) for chain_id in protein.chain_ids)
+
+
+def pdb_template(protein: protein_lib.Protein, path: str | os.PathLike[str]) -> tuple[str, str]:
+  """REMARK lines, and the ATOM and TER lines of one model with %-fields for coordinates.
+
+  Args:
+    protein: names, numbering and chains.
+    path: of the file, for messages.
+
+  Raises:
+    InputError: residue numbers that do not fit PDB.
+  """
+  if np.min(protein.residue_number) < -999:
+    raise InputError(f'{path}: residue numbers below -999 do not fit PDB; renumber the residues')
+  chain_ids = pdb_chain_ids(protein)
+  renamed = dict(zip(protein.chain_ids, chain_ids, strict=True))
+  remarks = ''.join(
+    f'REMARK   1 CHAIN {long} OF THE INPUT IS CHAIN {short} HERE\n'
+    for long, short in renamed.items()
+    if long != short
+  )
+  chains = [gemmi.Chain(chain_id) for chain_id in chain_ids]
+  elements = [gemmi.Element(name[0]) for name in ATOM_NAMES]
+  for i, name in enumerate(protein.residue_names):
+    residue = gemmi.Residue()
+    residue.name = name
+    residue.het_flag = 'A'
+    residue.entity_type = gemmi.EntityType.Polymer
+    residue.seqid = gemmi.SeqId(int(protein.residue_number[i]), protein.insertion_code[i] or ' ')
+    for atom_name, element in zip(ATOM_NAMES, elements, strict=True):
+      atom = gemmi.Atom()
+      atom.name, atom.element, atom.b_iso = atom_name, element, 0.0
+      residue.add_atom(atom)
+    chains[protein.arrays.chain_index[i]].add_residue(residue)
+  model = gemmi.Model(1)
+  for chain in chains:
+    model.add_chain(chain)
+  structure = gemmi.Structure()
+  structure.add_model(model)
+  lines = structure.make_pdb_string(gemmi.PdbWriteOptions(minimal=True)).splitlines()
+  records = [
+    f'{line[:30]}%8.3f%8.3f%8.3f{line[54:]}\n' if line.startswith('ATOM') else f'{line}\n'
+    for line in lines
+    if line.startswith(('ATOM', 'TER'))
+  ]
+  return remarks, ''.join(records)
+
+
+def pdb_frame(
+  template: str, positions: np.ndarray, path: str | os.PathLike[str], remedy: str
+) -> str:
+  """The ATOM and TER lines of one model.
+
+  Args:
+    template: from `pdb_template`.
+    positions: [L, 4, 3] Å.
+    path: of the file, for messages.
+    remedy: what to do about coordinates that do not fit PDB.
+
+  Raises:
+    InputError: they do not.
+  """
+  if not (np.min(positions) > -999.999 and np.max(positions) < 9999.999):
+    raise InputError(f'{path}: coordinates beyond -999 to 9999 Å do not fit PDB; {remedy}')
+  return template % tuple(positions.ravel().tolist())

@@ -1,0 +1,44 @@
+import pathlib
+
+import jax
+import pytest
+
+from tempo_jax.compilation import cache as compilation_cache
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch, tmp_path):
+  names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
+  before = [getattr(jax.config, name) for name in names]
+  jax.config.update('jax_compilation_cache_dir', None)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  yield
+  for name, value in zip(names, before, strict=True):
+    jax.config.update(name, value)
+
+
+def test_programs_are_kept_in_the_users_cache(tmp_path, monkeypatch):
+  expected = tmp_path / 'cache/tempo_jax/compiled'
+  assert compilation_cache.use() == expected
+  assert jax.config.jax_compilation_cache_dir == str(expected)
+  assert expected.is_dir()
+  monkeypatch.delenv('XDG_CACHE_HOME')
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  assert compilation_cache.default_directory() == tmp_path / 'home/.cache/tempo_jax/compiled'
+
+
+def test_another_directory_or_none(tmp_path):
+  assert compilation_cache.use(tmp_path / 'a') == tmp_path / 'a'
+  # What JAX was told stays unless something else is asked for.
+  assert compilation_cache.use() == tmp_path / 'a'
+  assert compilation_cache.use(str(tmp_path / 'b')) == tmp_path / 'b'
+  assert compilation_cache.use('off') is None
+  assert jax.config.jax_compilation_cache_dir is None
+  assert not pathlib.Path('off').exists()
+
+
+def test_a_directory_that_cannot_be_made_costs_a_warning(tmp_path, caplog):
+  (tmp_path / 'file').write_text('')
+  assert compilation_cache.use(tmp_path / 'file' / 'below') is None
+  assert 'compiled programs are not kept' in caplog.text
+  assert jax.config.jax_compilation_cache_dir is None

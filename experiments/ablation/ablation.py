@@ -30,7 +30,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.ablation import rollouts as rollouts
+from experiments.ablation import rollouts
 from experiments.ablation import settings as ablation_settings
 from experiments.ablation.rollouts import HeldOut, Sampling
 from tempo_jax import config as config_lib

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.ablation import rollouts
 from experiments.benchmarks import calibration_cases, finetuning
 from tempo_jax import config as config_lib
 from tempo_jax.configs import finetune

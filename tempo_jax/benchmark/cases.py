@@ -20,8 +20,8 @@ from flax import traverse_util
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.encoder import invariant_point_attention
 from tempo_jax.geometry import backbone, rigid
 from tempo_jax.models import model as model_lib
@@ -91,7 +91,7 @@ def load_model(name: str) -> model_lib.Model:
 
 def random_params(config: Any, seed: int = 0) -> Any:
   """Small random parameters of one level; nothing is compiled."""
-  shapes = jax.eval_shape(functools.partial(sde.init_params, config), jax.random.key(0))
+  shapes = jax.eval_shape(functools.partial(transition.init_params, config), jax.random.key(0))
   rng = np.random.default_rng(seed)
   return traverse_util.path_aware_map(
     lambda path, leaf: jnp.asarray(
@@ -233,7 +233,7 @@ class StepByStep:
 
   def _step(self, name: str) -> Callable[..., state_lib.Window]:
     level = level_lib.Level.of(self._config, name)
-    step = sde.make_step(self._config, level)
+    step = transition.make_step(self._config, level)
 
     def one(params, window, protein, temperature_K, key):
       rng = jax.random.wrap_key_data(key)
@@ -243,7 +243,7 @@ class StepByStep:
 
   def _window(self, start, end, frames, protein):
     # Of the first level, or of a model without anchors.
-    anchor = sde.initial_anchor(self._config, self._config.levels[0], start)
+    anchor = transition.initial_anchor(self._config, self._config.levels[0], start)
     if end is not None:
       anchor = state_lib.Anchor(end, frames)
     here = dataclasses.replace(protein, positions=state_lib.to_positions(start))

@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax import config as config_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import segments
@@ -80,7 +80,7 @@ def begin(config: Any, protein: protein_lib.ProteinArrays) -> Progress:
   # float32 is finest near the origin.
   centre = centre_of(protein.positions, protein.mask)
   start = state_lib.from_positions(protein.positions - centre[None, None, :], protein.bonded)
-  anchor = sde.initial_anchor(config, config.levels[0], start)
+  anchor = transition.initial_anchor(config, config.levels[0], start)
   window = state_lib.start_window(start, config.window, anchor)
   finer = config.levels[1:] if config.anchors == 'both' else ()
   seams = tuple(segments.first_seam(start) for _ in finer)

@@ -5,13 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.protein import protein as protein_lib
 
 
 def rollout(
-  step: sde.Step,
+  step: transition.Step,
   params: Any,
   window: state_lib.Window,
   protein: protein_lib.ProteinArrays,
@@ -24,7 +24,7 @@ def rollout(
   """Continues a window by `num_frames` frames.
 
   Args:
-    step: transition of the level (`sde.make_step`).
+    step: transition of the level (`transition.make_step`).
     params: its parameters.
     window: the T states to start from.
     protein: [L] residues.

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.geometry import alignment, rigid
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import rollout as rollout_lib
@@ -63,7 +63,7 @@ def roll(
     first_pass: number of the first pass.
   """
   level = level_lib.Level.of(run.config, level_name)
-  step = sde.make_step(run.config, level)
+  step = transition.make_step(run.config, level)
   protein = dataclasses.replace(run.protein, positions=state_lib.to_positions(start))
   params = run.params[level_name]
   return rollout_lib.rollout(
@@ -124,7 +124,7 @@ def refine(
 
   def one_segment(inputs):
     start, number, end = inputs
-    anchor = sde.initial_anchor(config, level_name, start)
+    anchor = transition.initial_anchor(config, level_name, start)
     if end is not None:
       anchor = state_lib.Anchor(end, jnp.float32(ratio))
     window = state_lib.start_window(start, config.window, anchor)

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import examples
 
@@ -116,7 +116,7 @@ def example_loss(
     'error': summed over residues, averaged over the unrolled windows.
   """
   del forcing
-  step = sde.make_step(config.model, level)
+  step = transition.make_step(config.model, level)
   start_rng, sigma_rng, view_rng, draw_rng = jax.random.split(rng, 4)
   window = examples.first_window(config, example, start_rng)
   sigma = examples.draw_sigma(level, sigma_rng)

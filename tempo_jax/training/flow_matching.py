@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax.dynamics import generator, sde, update
+from tempo_jax.dynamics import generator, transition, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
@@ -99,7 +99,7 @@ def example_loss(
   start_rng, sigma_rng, noise_rng, line_rng = jax.random.split(rng, 4)
   window = examples.first_window(config, example, start_rng)
   sigma = examples.draw_sigma(level, sigma_rng)
-  noised = sde.noised_window(window, sigma, level, protein, noise_rng)
+  noised = transition.noised_window(window, sigma, level, protein, noise_rng)
   newest = noised.states[-1]
   following = jax.tree.map(lambda x: x[1], example.windows)
   true = update.motions(newest, superposed_on(newest, following, protein.mask), level)

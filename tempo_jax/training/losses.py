@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.geometry import alignment
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
@@ -81,7 +81,7 @@ def local_error(
   return error + jnp.where(free[None, :], 1.0 - jnp.cos(predicted.psi - true.psi), 0.0)
 
 
-def global_error(prediction: sde.Prediction, true: state_lib.State) -> jax.Array:
+def global_error(prediction: transition.Prediction, true: state_lib.State) -> jax.Array:
   """Mean squared error of the 13 raw numbers (paper, section 5), [T, L]."""
   return jnp.mean((prediction.vector - state_lib.to_vector(true)) ** 2, axis=-1)
 
@@ -130,7 +130,7 @@ def clash_penalty(positions: jax.Array, pairs: jax.Array, power: float) -> jax.A
 def window_loss(
   config: Any,
   level: level_lib.Level,
-  prediction: sde.Prediction,
+  prediction: transition.Prediction,
   true: state_lib.State,
   protein: protein_lib.ProteinArrays,
   clash_power: float,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
+from tempo_jax.dynamics import transition
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import examples, losses
 
@@ -36,7 +36,7 @@ def example_loss(
   Returns:
     Sums as in `losses.window_loss`, averaged over the unrolled windows.
   """
-  step = sde.make_step(config.model, level)
+  step = transition.make_step(config.model, level)
   start_rng, noise_rng, sigma_rng, forcing_rng = jax.random.split(rng, 4)
   unroll = config.train.unroll
   forced = jax.random.bernoulli(forcing_rng, forcing, (unroll,))

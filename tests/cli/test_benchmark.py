@@ -15,7 +15,7 @@ from tempo_jax.benchmark import flops as benchmark_flops
 from tempo_jax.benchmark import measure as benchmark_measure
 from tempo_jax.benchmark.cases import Case
 from tempo_jax.cli import benchmark
-from tempo_jax.dynamics import sde, update
+from tempo_jax.dynamics import transition, update
 from tempo_jax.encoder import invariant_point_attention
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import rigid
@@ -191,11 +191,11 @@ def _random_walk(monkeypatch):
       if window.anchor is not None:
         numbers = numbers * jnp.where(window.anchor.known, 1.0 / window.anchor.frames, 2.0)
       states = update.apply_motions(newest, numbers, level, protein.bonded)
-      return sde.Prediction(window.followed_by(states), numbers)
+      return transition.Prediction(window.followed_by(states), numbers)
 
     return step
 
-  monkeypatch.setattr(sde, 'make_step', make_step)
+  monkeypatch.setattr(transition, 'make_step', make_step)
 
 
 @pytest.mark.usefixtures('_random_walk')

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.geometry import rigid
 from tempo_jax.samplers import segments
 
@@ -28,7 +28,7 @@ def clock(config, level):
     frames = rigid.Rigid(states.frames.rotation, states.frames.translation + shift)
     states = state_lib.State(frames, states.torsions)
     window = window.followed_by(states)
-    return sde.Prediction(window, state_lib.to_vector(window.states))
+    return transition.Prediction(window, state_lib.to_vector(window.states))
 
   return step
 
@@ -44,7 +44,7 @@ def diffusion(config, level):
     kicks = jnp.cumsum(jax.random.normal(rng, (len(torsions), 3)), axis=0)
     frames = rigid.Rigid(frames.rotation, frames.translation + kicks[:, None, :])
     window = state_lib.Window(state_lib.State(frames, torsions), window.known, anchor)
-    return sde.Prediction(window, state_lib.to_vector(window.states))
+    return transition.Prediction(window, state_lib.to_vector(window.states))
 
   return step
 
@@ -64,7 +64,7 @@ def install(monkeypatch, make_step):
     origins = state.frames.translation[..., None, :]
     return jnp.broadcast_to(origins, (*origins.shape[:-2], 4, 3))
 
-  monkeypatch.setattr(sde, 'make_step', make_step)
+  monkeypatch.setattr(transition, 'make_step', make_step)
   monkeypatch.setattr(state_lib, 'from_positions', from_positions)
   monkeypatch.setattr(state_lib, 'to_positions', to_positions)
   monkeypatch.setattr(segments, 'join', lambda states, starts, carried, _: (states, carried))

@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import rigid
 from tempo_jax.samplers import coarse_to_fine
@@ -111,7 +111,7 @@ def test_anchored_segments_end_in_the_state_above(monkeypatch, config):
         return tick(params, window, *args)
       jax.debug.callback(lambda left: frames_left.add(float(left)), window.anchor.frames)
       states = state_lib.start_window(window.states[-1], 2).states
-      return sde.Prediction(window.followed_by(states), state_lib.to_vector(states))
+      return transition.Prediction(window.followed_by(states), state_lib.to_vector(states))
 
     return step
 

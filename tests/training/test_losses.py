@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.geometry import rigid
 from tempo_jax.training import losses
 from tests import builders
@@ -101,7 +101,7 @@ def test_global_error_is_the_mean_square_of_thirteen_numbers(np_rng):
   true, predicted = states(protein, np_rng, 0.1)
   vector = state_lib.to_vector(predicted)
   window = state_lib.Window(predicted, jnp.ones(2, bool))
-  found = losses.global_error(sde.Prediction(window, vector), true)
+  found = losses.global_error(transition.Prediction(window, vector), true)
   expected = ((np.asarray(vector) - np.asarray(state_lib.to_vector(true))) ** 2).mean(-1)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 

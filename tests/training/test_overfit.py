@@ -11,8 +11,8 @@ import pytest
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.store import batching
 from tempo_jax.training import examples as examples_lib
@@ -67,7 +67,7 @@ def distances(config, window):
     still = examples_lib.without_tumbling(positions, protein.mask)
     states = state_lib.from_positions(still[:2], protein.bonded)
     known = state_lib.Window(states, jnp.ones(2, bool))
-    step = sde.make_step(config.model, level)
+    step = transition.make_step(config.model, level)
     prediction = step(params, known, protein, 0.0, window.temperature_K[0], jax.random.key(0))
     return state_lib.to_positions(prediction.window.states)
 
@@ -84,7 +84,7 @@ def distances(config, window):
 def test_learns_one_window_of_trp_cage_by_heart(window, config, distances):
   level = level_lib.Level.of(config.model, 'fine')
   optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, _STEPS))
-  state = train_state.create(sde.init_params(config.model, jax.random.key(0)), optimizer)
+  state = train_state.create(transition.init_params(config.model, jax.random.key(0)), optimizer)
   assert distances(state.params).min() > 0.3
 
   @builders.numpy_jit

@@ -10,8 +10,8 @@ import pytest
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import sde
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import transition
 from tempo_jax.geometry import rigid
 from tempo_jax.training import examples as examples_lib
 from tempo_jax.training import mean_squared_error, parallel, train_state, train_step
@@ -67,11 +67,11 @@ def pushing_step(monkeypatch):
       states = state_lib.from_frames(frames, newest.psi, protein.bonded)
       states = jax.tree.map(lambda x: jnp.stack([x] * config.window), states)
       window = state_lib.Window(states, jnp.ones(config.window, bool))
-      return sde.Prediction(window, state_lib.to_vector(states))
+      return transition.Prediction(window, state_lib.to_vector(states))
 
     return step
 
-  monkeypatch.setattr(sde, 'make_step', make_step)
+  monkeypatch.setattr(transition, 'make_step', make_step)
 
 
 def test_gradient_flows_through_the_unrolled_windows(pushing_step):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tempo_jax.dynamics import drift, sde
+from tempo_jax.dynamics import drift, transition
 from tempo_jax.dynamics import state as state_lib
 from tests import builders
 
@@ -134,7 +134,7 @@ def test_a_step_is_noise_then_drift(monkeypatch, protein):
 def test_fresh_parameters_have_a_zero_head():
   config = CONFIGS['local']
   # The rest of the network is not compiled.
-  init = builders.numpy_jit(lambda rng: sde.init_params(config, rng)['head_out'])
+  init = builders.numpy_jit(lambda rng: transition.init_params(config, rng)['head_out'])
   head = init(jax.random.key(0))
   assert head['kernel'].shape == (16, 2, 8)
   jax.tree.map(lambda x: np.testing.assert_array_equal(x, 0.0), head)

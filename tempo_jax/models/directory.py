@@ -8,8 +8,6 @@ import functools
 import json
 import os
 import pathlib
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +17,7 @@ from flax import traverse_util
 from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
+from tempo_jax import files
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import transition
 from tempo_jax.errors import InputError
@@ -38,20 +37,12 @@ def save(directory: str | os.PathLike[str], config: Any, params: Mapping[str, An
     params = {_SHARED: params[config.levels[0]]}
   flat: dict[str, Any] = traverse_util.flatten_dict(params, sep='/')
   arrays = {key: np.asarray(value) for key, value in flat.items()}
-  partial = out.parent / f'.partial_{secrets.token_hex(4)}'
-  try:
-    partial.mkdir(parents=True)
-    with open(partial / PARAMS_FILE, 'wb') as file:
+  with files.aside(out) as folder:
+    folder.mkdir()
+    with open(folder / PARAMS_FILE, 'wb') as file:
       np.savez_compressed(file, allow_pickle=False, **arrays)
     text = json.dumps({'model': config_lib.to_dict(config)}, indent=2)
-    (partial / CONFIG_FILE).write_text(f'{text}\n')
-    partial.rename(out)
-  except OSError as error:
-    raise InputError(
-      f'cannot write {out}: {error.strerror or error}: give a new or empty directory, with space'
-    ) from error
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
+    (folder / CONFIG_FILE).write_text(f'{text}\n')
 
 
 def load(directory: pathlib.Path) -> tuple[config_dict.FrozenConfigDict, dict[str, Any]]:

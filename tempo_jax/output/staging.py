@@ -5,10 +5,9 @@ import json
 import os
 import pathlib
 import re
-import secrets
-import shutil
 from collections.abc import Collection, Iterator
 
+from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.output import trajectory_files
 
@@ -43,33 +42,19 @@ def output_directory(
     InputError: `out` exists, or holds what no run wrote, or it cannot be written: permission,
       space, ...
   """
-  out = pathlib.Path(out).expanduser()
-  new_parents: list[pathlib.Path] = []
-  staging = None
   try:
-    out = out.resolve()
+    out = pathlib.Path(out).expanduser().resolve()
     replace = _may_replace(out, overwrite, folders)
-    new_parents = [] if replace else [p for p in out.parents if not p.exists()]
-    staging = (out if replace else out.parent) / f'.partial_{secrets.token_hex(4)}'
-    staging.mkdir(parents=True)
-    yield staging
-    if replace:
-      _replace_files(staging, out, ours)
-    else:
-      staging.rename(out)
   except OSError as error:
     raise InputError(f'cannot write {out}: {error.strerror or error}') from error
-  except InputError as error:
-    if staging is None:
-      raise
-    # Whoever wrote into the folder knows it by its passing name.
-    raise InputError(str(error).replace(str(staging), str(out))) from error
-  finally:
-    if staging is not None:
-      shutil.rmtree(staging, ignore_errors=True)
-    for parent in new_parents:
-      with contextlib.suppress(OSError):  # the result, if there is one, is in it
-        parent.rmdir()
+  if replace:
+    with files.hidden_folder(out, out) as folder:
+      yield folder
+      _replace_files(folder, out, ours)
+  else:
+    with files.aside(out) as folder:
+      folder.mkdir()
+      yield folder
 
 
 def _may_replace(out: pathlib.Path, overwrite: bool, folders: Collection[str]) -> bool:

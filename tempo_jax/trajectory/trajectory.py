@@ -1,15 +1,15 @@
 """Trajectories of backbone atoms, to and from mdtraj and files."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-import shutil
-import tempfile
 
 import jax
 import mdtraj
 import numpy as np
 
+from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
@@ -120,13 +120,13 @@ class Trajectory:
     positions = np.asarray(self.positions, np.float32)
     if not np.all(np.isfinite(positions)):
       raise ValueError(f'{path}: positions are not finite; nothing was written')
-    with _Aside(path) as folder:
-      for k, target in enumerate(targets):
-        times = self.dt_ns, float(self.time_ns[0])
-        with writers.open_file(folder / target.name, self.protein, *times) as file:
-          file.append(positions[k])
-      for target in targets:
-        os.replace(folder / target.name, target)
+    _check_folder(path)
+    times = self.dt_ns, float(self.time_ns[0])
+    with contextlib.ExitStack() as stack:  # they appear at its end
+      for target, replica in zip(targets, positions, strict=True):
+        new = stack.enter_context(files.aside(target))
+        with writers.open_file(new, self.protein, *times) as file:
+          file.append(replica)
     return tuple(targets)
 
 
@@ -201,28 +201,14 @@ def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> Non
   positions = np.asarray(protein.arrays.positions)
   frame = writers.pdb_frame(template, positions, path, remedy)
   text = f'{remarks}{frame}END\n'
-  with _Aside(path) as folder:
-    (folder / path.name).write_text(text)
-    os.replace(folder / path.name, path)
+  _check_folder(path)
+  files.write_text(path, text)
 
 
-class _Aside:
-  """A folder beside the target to write into first; OS errors become input errors."""
-
-  def __init__(self, target: pathlib.Path):
-    self._target = target
-
-  def __enter__(self) -> pathlib.Path:
-    try:
-      self._folder = pathlib.Path(tempfile.mkdtemp(prefix='.partial_', dir=self._target.parent))
-    except OSError as error:
-      raise InputError(f'cannot write {self._target}: {error.strerror}') from None
-    return self._folder
-
-  def __exit__(self, kind, error, traceback) -> None:
-    shutil.rmtree(self._folder, ignore_errors=True)
-    if isinstance(error, OSError):
-      raise InputError(f'cannot write {self._target}: {error.strerror or error}') from None
+def _check_folder(path: pathlib.Path) -> None:
+  """Raises for a folder that is missing: a name misspelt in a notebook makes none."""
+  if not path.parent.is_dir():
+    raise InputError(f'cannot write {path}: No such file or directory: make the folder first')
 
 
 def _even_times(time_ns: np.ndarray, name: str) -> tuple[float, float]:

@@ -95,8 +95,8 @@ def test_summary(capsys):
 
 def test_progress_in_a_log():
   code = (
-    'from tests.data_prep import test_workers\n'
-    'from data_prep import workers\n'
+    'from tempo_jax import workers\n'
+    'from tests import test_workers\n'
     'workers.run(test_workers.square, [2, 3], names="ab", num_workers=1)'
   )
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -25,20 +25,20 @@ import urllib.parse
 import zipfile
 from collections.abc import Sequence
 from multiprocessing import pool
+from typing import TYPE_CHECKING
 
-import requests
 import tqdm
-import urllib3
-from requests import adapters, exceptions
 
 from tempo_jax import version
 from tempo_jax.errors import InputError
+
+if TYPE_CHECKING:
+  import requests
 
 _BACKOFF_S = 1.0  # doubles from try to try
 _TRIES = 6  # in a row that bring nothing new
 _TIMEOUT_S = (10.0, 60.0)  # to connect, and between two packets
 _BUSY = (408, 429, 500, 502, 503, 504)
-_BROKEN = (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError)
 _CHUNK_BYTES = 64 * 1024
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -108,7 +108,7 @@ class _Content:
   validator: str | None  # strong ETag or Last-Modified, for If-Range
 
   @classmethod
-  def of(cls, response: requests.Response) -> '_Content':
+  def of(cls, response: 'requests.Response') -> '_Content':
     headers = response.headers
     # An ETag of 64 digits need not be a checksum (RFC 9110, 8.8.3); that of a link is.
     linked = [answer.headers.get('X-Linked-Etag', '') for answer in (*response.history, response)]
@@ -183,6 +183,11 @@ class _Downloads:
 
   def _complete(self, remote: Remote) -> _Content:
     """Downloads what is missing, over as many connections as that takes."""
+    # Of the extra `prepare`.
+    import requests
+    from requests import exceptions
+
+    broken = (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError)
     most, failures = _size(remote.part), 0
     while True:
       try:
@@ -190,7 +195,7 @@ class _Downloads:
         if content and _size(remote.part) >= (content.size or 0):
           return content
         reason = 'less came than was announced'
-      except _BROKEN as error:
+      except broken as error:
         reason = _reason(error)
         if _host(remote.url) not in self.answered:
           host = _host(str(error.request.url) if error.request else remote.url)
@@ -242,7 +247,7 @@ class _Downloads:
       return known
 
   def _receive(
-    self, response: requests.Response, part: pathlib.Path, start: int, size: int | None
+    self, response: 'requests.Response', part: pathlib.Path, start: int, size: int | None
   ) -> None:
     missing = 0 if size is None else size - start
     self._progress.add(expected=missing)
@@ -285,8 +290,13 @@ class _Progress:
         self._last = time.monotonic()
 
 
-def _session() -> requests.Session:
+def _session() -> 'requests.Session':
   """Waits and tries again where a server is busy."""
+  # Of the extra `prepare`.
+  import requests
+  import urllib3
+  from requests import adapters
+
   retry = urllib3.Retry(
     _TRIES - 1,
     connect=2,
@@ -309,7 +319,7 @@ def _host(url: str) -> str:
   return urllib.parse.urlsplit(url).netloc
 
 
-def _refusal(remote: Remote, response: requests.Response) -> str:
+def _refusal(remote: Remote, response: 'requests.Response') -> str:
   what = f'{remote.url}: {response.status_code} {response.reason}: '
   if response.status_code == 404:
     return what + 'the server has no such file: correct its name, or leave it out'

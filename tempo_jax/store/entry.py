@@ -169,9 +169,8 @@ def parse(content: bytes, where: str) -> tuple[Entry, ...]:
       )
     proteins = [_protein_fields(protein) for protein in data['proteins']]
     return tuple(
-      Entry(
-        **proteins[entry.pop('protein', 0)], **(entry | {'notes': tuple(entry.get('notes', ()))})
-      )
+      # An entry.json holds one protein, to which its entry does not refer.
+      Entry(**proteins[entry.pop('protein', 0)], **(entry | {'notes': tuple(entry['notes'])}))
       for entry in data['entries']
     )
   except (LookupError, TypeError, AttributeError, json.JSONDecodeError, UnicodeError) as error:

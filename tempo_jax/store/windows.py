@@ -15,8 +15,8 @@ _TOLERANCE = 1e-3  # relative, of a time step: files hold times in float32
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
-  """Consecutive frames of one level, out of one trajectory.
+class DrawnWindow:
+  """Which frames of which trajectory a training window consists of.
 
   Attributes:
     entry: the trajectory.
@@ -142,7 +142,7 @@ class WindowSource:
     shared = np.array([of_protein[w.entry.name] for w in windows], np.float64)
     self._weights = self._counts * shared**-balance
 
-  def draw(self, step: int, batch_size: int, group: np.ndarray | None = None) -> list[Window]:
+  def draw(self, step: int, batch_size: int, group: np.ndarray | None = None) -> list[DrawnWindow]:
     """Draws the windows of one training step, as likely as `balance` says.
 
     Args:
@@ -181,7 +181,7 @@ class WindowSource:
         # Rounded towards the window, which it may begin in.
         beginning = w.end - 1 if back else w.first
         frames = np.append(frames, frames[0] + int(age * (beginning - frames[0])))
-      batch.append(Window(w.entry, frames, int(anchor)))
+      batch.append(DrawnWindow(w.entry, frames, int(anchor)))
     return batch
 
   def _span(self, stride: int) -> int:

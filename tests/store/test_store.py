@@ -212,7 +212,7 @@ def test_killed_writer(tmp_path):
   """Killed in the middle of an overwrite: the old entry is there; the next run ends it."""
   code = f"""
 import os, numpy as np
-from tempo_jax.data import store
+from tempo_jax.store import store
 from tests.data import synthetic
 entry = synthetic.entry(length={LONG})
 x = np.ones(({2 * CHUNK}, {LONG}, 4, 3), np.float32)

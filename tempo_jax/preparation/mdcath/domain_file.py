@@ -12,14 +12,16 @@ import collections
 import dataclasses
 import pathlib
 import re
-
-import h5py
+from typing import TYPE_CHECKING
 
 from tempo_jax import workers
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.mdcath import replica as mdcath_replica
 from tempo_jax.preparation.mdcath import topology as mdcath_topology
 from tempo_jax.store import store
+
+if TYPE_CHECKING:
+  import h5py
 
 DT_NS = 1.0
 TEMPERATURES = (320, 348, 379, 413, 450)  # K
@@ -92,6 +94,8 @@ def prepare(task: Task) -> workers.Result:
   Raises:
     InputError: nothing of the file can be used.
   """
+  import h5py  # of the extra `prepare`, which other commands do without
+
   selection = task.selection
   with mdcath_replica.reading(task.file.name):
     h5 = h5py.File(task.file, 'r', locking=False)
@@ -162,8 +166,8 @@ def _errors_of(failed: list[tuple[str, InputError]]) -> tuple[str, ...]:
 
 
 def _find_replicas(
-  domain: h5py.Group, task: Task
-) -> tuple[list[tuple[int, int, h5py.Group]], list[str]]:
+  domain: 'h5py.Group', task: Task
+) -> tuple[list[tuple[int, int, 'h5py.Group']], list[str]]:
   """Temperature, K, number and group of the chosen replicas; and what to report."""
   groups = {temperature: domain[key] for temperature, key in temperature_groups(domain).items()}
   found, lines = [], []
@@ -189,7 +193,7 @@ def _find_replicas(
   return found, lines
 
 
-def temperature_groups(domain: h5py.Group) -> dict[int, str]:
+def temperature_groups(domain: 'h5py.Group') -> dict[int, str]:
   """Temperature, K -> name of its group, in either spelling."""
   matches = (re.fullmatch(r'(\d+)|sims(\d+)K', key) for key in domain)
   return {int(match[1] or match[2]): match[0] for match in matches if match}

@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import h5py
 import mdtraj
 import numpy as np
 
@@ -12,6 +12,9 @@ from tempo_jax.errors import InputError
 from tempo_jax.preparation import frame_checks
 from tempo_jax.preparation.mdcath import topology as mdcath_topology
 from tempo_jax.protein import protein, residue_selection
+
+if TYPE_CHECKING:
+  import h5py
 
 _BLOCK_BYTES = 8 * 1024**2
 _LAST_BLOCK_BYTES = 1024**2
@@ -58,7 +61,7 @@ class Replica:
 
   def __init__(
     self,
-    group: h5py.Group,
+    group: 'h5py.Group',
     key: str,
     domain: mdcath_topology.Domain,
     *,
@@ -223,7 +226,7 @@ class Replica:
     return 'the molecule is broken, and the periodic box does not make it whole'
 
 
-def _read_cells(group: h5py.Group) -> list[np.ndarray]:
+def _read_cells(group: 'h5py.Group') -> list[np.ndarray]:
   """What the box [3, 3] may be, Å, the likeliest first; its unit, nm, is not to be relied on."""
   box = np.asarray(group['box'][()] if 'box' in group else 0.0, np.float64)
   box = np.diag(box) if box.shape == (3,) else box

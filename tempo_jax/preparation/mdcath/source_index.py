@@ -9,8 +9,6 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
-import h5py
-
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import download
 from tempo_jax.preparation.mdcath import domain_file
@@ -25,7 +23,7 @@ _LISTED = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Domain:
+class IndexedDomain:
   """What the index knows of a domain.
 
   Attributes:
@@ -53,7 +51,7 @@ def get(raw_dir: pathlib.Path) -> None:
     raise InputError(errors[0])
 
 
-def read(raw_dir: pathlib.Path, names: Iterable[str] | None = None) -> dict[str, Domain]:
+def read(raw_dir: pathlib.Path, names: Iterable[str] | None = None) -> dict[str, IndexedDomain]:
   """Reads the index in `raw_dir`.
 
   Args:
@@ -63,6 +61,8 @@ def read(raw_dir: pathlib.Path, names: Iterable[str] | None = None) -> dict[str,
   Raises:
     InputError: it is not there or damaged, or has none of that name.
   """
+  import h5py  # of the extra `prepare`, which other commands do without
+
   file = raw_dir / NAME
   if not file.is_file():
     raise InputError(f'{file}: no such file, and domains are chosen from it: add --download')
@@ -81,12 +81,12 @@ def read(raw_dir: pathlib.Path, names: Iterable[str] | None = None) -> dict[str,
         for temperature, key in domain_file.temperature_groups(h5[name]).items()
         for replica, group in h5[name][key].items()
       }
-      domains[name] = Domain(int(h5[name].attrs['numResidues']), frames)
+      domains[name] = IndexedDomain(int(h5[name].attrs['numResidues']), frames)
   return domains
 
 
 def draw_paper(
-  index: Mapping[str, Domain], selection: domain_file.Selection, seed: int
+  index: Mapping[str, IndexedDomain], selection: domain_file.Selection, seed: int
 ) -> dict[str, str]:
   """Draws domains as the paper (section 8) describes its own, which it does not list.
 
@@ -144,7 +144,7 @@ def write_list(file: pathlib.Path, splits: Mapping[str, str]) -> None:
     raise InputError(f'{file}: {what}') from error
 
 
-def useless(index: Mapping[str, Domain], selection: domain_file.Selection) -> dict[str, str]:
+def useless(index: Mapping[str, IndexedDomain], selection: domain_file.Selection) -> dict[str, str]:
   """Why there is no use in downloading a domain, by the names of those where it is so."""
   reasons = {}
   for name, domain in index.items():

@@ -2,12 +2,15 @@
 
 import dataclasses
 import pathlib
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein, residue_selection
+
+if TYPE_CHECKING:
+  import h5py
 
 LAYOUT = 'mdcath-only-protein-v1.0'
 
@@ -54,7 +57,7 @@ class Domain:
     )
 
 
-def read(h5: h5py.File, file: pathlib.Path, name: str) -> Domain:
+def read(h5: 'h5py.File', file: pathlib.Path, name: str) -> Domain:
   """Reads the residues of domain `name` from `file`, which is open as `h5`.
 
   A file without the attribute `layout` is taken if the rest is there.

@@ -18,7 +18,7 @@ _SHORT = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Protein:
+class ProteinSummary:
   """What counts of a protein, over all its entries.
 
   Attributes:
@@ -57,12 +57,14 @@ class Crossing:
     return f'{a} ({split_a}) and {b} ({split_b}): identity {self.identity:.3f}'
 
 
-def read_proteins(entries: Iterable[store.Entry]) -> list[Protein]:
+def read_proteins(entries: Iterable[store.Entry]) -> list[ProteinSummary]:
   """The proteins of a store, by name; what several entries of one differ in is joined."""
-  proteins: dict[str, Protein] = {}
+  proteins: dict[str, ProteinSummary] = {}
   for entry in entries:
-    before = proteins.get(entry.name, Protein(entry.name, frozenset(), 0, 0, 0.0, frozenset()))
-    proteins[entry.name] = Protein(
+    before = proteins.get(
+      entry.name, ProteinSummary(entry.name, frozenset(), 0, 0, 0.0, frozenset())
+    )
+    proteins[entry.name] = ProteinSummary(
       entry.name,
       before.chains | _chains(entry),
       max(before.length, entry.length),
@@ -80,7 +82,7 @@ def _chains(entry: store.Entry) -> set[str]:
   return {chain for chain in chains if len(chain.replace('X', '')) > _SHORT} or chains
 
 
-def chain_owners(proteins: Sequence[Protein]) -> tuple[list[str], list[list[int]]]:
+def chain_owners(proteins: Sequence[ProteinSummary]) -> tuple[list[str], list[list[int]]]:
   """All different chains, and which proteins have each."""
   owners: dict[str, list[int]] = {}
   for p, protein in enumerate(proteins):
@@ -142,7 +144,7 @@ def assign_clusters(sizes: np.ndarray, fractions: Sequence[float], seed: int) ->
 
 
 def find_crossings(
-  proteins: Sequence[Protein],
+  proteins: Sequence[ProteinSummary],
   owners: Sequence[Sequence[int]],
   pairs: sequence_identity.Pairs,
   splits: Mapping[str, str],

@@ -124,7 +124,7 @@ def _header(file: pathlib.Path) -> bytes:
 
 
 def _listed(
-  proteins: Sequence[protein_clusters.Protein],
+  proteins: Sequence[protein_clusters.ProteinSummary],
   lists: Mapping[str, name_lists.NameRow],
   store_path: str | os.PathLike,
 ) -> dict[str, str]:
@@ -162,7 +162,7 @@ def _listed(
 
 
 def _assign(
-  proteins: Sequence[protein_clusters.Protein],
+  proteins: Sequence[protein_clusters.ProteinSummary],
   cluster: np.ndarray,
   fractions: Sequence[float],
   seed: int,
@@ -194,7 +194,9 @@ def _compare(chains: Sequence[str], method: str) -> sequence_identity.Pairs:
 
 
 def _print_table(
-  proteins: Sequence[protein_clusters.Protein], splits: Mapping[str, str], cluster: np.ndarray
+  proteins: Sequence[protein_clusters.ProteinSummary],
+  splits: Mapping[str, str],
+  cluster: np.ndarray,
 ) -> None:
   names = ('proteins', 'share', 'clusters', 'residues', 'frames', 'ns')
   print(' ' * 10, *(f'{name:>9}' for name in names))
@@ -246,7 +248,7 @@ def _warn(crossings: Sequence[protein_clusters.Crossing], max_identity: float) -
 
 
 def _write(
-  proteins: Sequence[protein_clusters.Protein],
+  proteins: Sequence[protein_clusters.ProteinSummary],
   splits: Mapping[str, str],
   cluster: np.ndarray,
   file: pathlib.Path,

@@ -10,6 +10,7 @@ are independent of one another). Run again, training goes on where it was. Write
 WORKDIR/finetuning.json and finetuning.md.
 """
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -23,7 +24,6 @@ from absl import flags
 
 from experiments.ablation import ablation, rollouts
 from experiments.ablation.rollouts import HeldOut, Sampling
-from experiments.benchmarks import calibration_cases
 from tempo_jax import errors
 from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.configs import finetune, quickstart
@@ -32,6 +32,7 @@ from tempo_jax.evaluation import calibration
 from tempo_jax.metrics import baselines, flexibility
 from tempo_jax.models.model import load_model
 from tempo_jax.output import provenance
+from tempo_jax.preparation import trajectories
 from tempo_jax.training import checkpoint, loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
@@ -50,6 +51,31 @@ _COLUMNS = (
   ('best step', 'best_step', 'd'),
   ('training (minutes)', 'minutes', '.1f'),
 )
+
+
+def prepare(data: pathlib.Path, store: pathlib.Path) -> None:
+  """Puts BPTI, 500 frames of 10 ps, into a store, unless it is there already.
+
+  Raises:
+    InputError: a file is missing.
+  """
+  folder = data / 'trajectories/bpti_5ns'
+  topology, trajectory = folder / 'bpti.pdb', folder / 'bpti.xtc'
+  for file in (topology, trajectory):
+    if not file.is_file():
+      raise InputError(f'{file}: no such file: correct --data')
+  with contextlib.redirect_stdout(None):
+    trajectories.prepare(
+      topology,
+      [trajectory],
+      store,
+      name='bpti',
+      temperature_K=300.0,
+      replica=1,
+      split='train',
+      dt_ns=None,
+      num_workers=1,
+    )
 
 
 def experiments(model: str, store: str, steps: int | None) -> dict[str, Any]:
@@ -124,7 +150,7 @@ def run(
   """
   store = workdir / 'store'
   configs = experiments(model, str(store), steps)
-  calibration_cases.bpti(data, None, store)
+  prepare(data, store)
   before = load_model(model)
   sampling = Sampling(
     replicas=num_replicas, start='first', heldout_split='train', heldout_block=_SECOND

@@ -1,8 +1,8 @@
-"""Measures one case of the benchmark in this process, and gives its rows.
+"""Measures one workload in this process.
 
-Every case has a process of its own: peak memory never falls within one, and what one case compiled
-must not help the next. Times are of the work alone: arguments are on the device already, results
-stay there.
+Every workload runs in a process of its own: the peak memory of a process never falls, and one
+workload must not profit from what another compiled. Times cover the work alone: arguments are on
+the device before, and results stay there.
 """
 
 import contextlib
@@ -21,9 +21,8 @@ import numpy as np
 import threadpoolctl
 
 from tempo_jax import config as config_lib
-from tempo_jax.benchmark import cases as benchmark_cases
-from tempo_jax.benchmark import flops as benchmark_flops
-from tempo_jax.benchmark.cases import Case
+from tempo_jax.benchmark import flops, workloads
+from tempo_jax.benchmark.workloads import Workload
 from tempo_jax.compilation import ahead_of_time
 from tempo_jax.configs import common
 from tempo_jax.dynamics import level as level_lib
@@ -50,24 +49,11 @@ _DT_NS = 0.01
 # Of the square matrices whose product is the device's measured peak.
 _PEAK_SIZE = {'cpu': 2048}
 _PEAK_SIZE_ACCELERATOR = 8192
-_GAINS = {
-  'batched_segments': ('serial', 'ours'),
-  'jitted_rollout': ('steps', 'serial'),
-  'ipa': ('dense', 'ours'),
-  'all': ('paper', 'ours'),
-}
-"""Of `compare`: what is missing, and the same program with it. They differ in one thing each:
-
-- serial: one segment after the other, in one program;
-- steps: the same, and a call from Python for every step;
-- dense: our program, points of the IPA compared pair by pair;
-- paper: all of that together.
-"""
 
 
 @dataclasses.dataclass
-class Work:
-  """Something to time.
+class Prepared:
+  """A workload that is ready to be timed.
 
   Attributes:
     run: does it once, to the end.
@@ -88,53 +74,56 @@ class Work:
   per_run: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-def rows(case: Case) -> list[Row]:
-  """Measures a case: one row, or, of `compare`, one per gain.
+def row(workload: Workload) -> Row:
+  """Measures a workload.
 
   Raises:
     InputError: the model, the numbers or the device's memory do not allow it.
   """
   try:
-    if case.mode == 'compare':
-      return _compare(case)
-    with _WORK[case.mode](case) as work:
-      walls, cpus = np.transpose([_timed(work.run) for _ in range(case.repeats + 1)][1:])
-      return [_row(case, work, walls, cpus, _memory(), _peak())]
+    with _PREPARE[workload.mode](workload) as prepared:
+      walls, cpus = np.transpose([_timed(prepared.run) for _ in range(workload.repeats + 1)][1:])
+      return _row(workload, prepared, walls, cpus, _memory(), _peak())
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
     raise InputError(
-      'the memory of the device does not suffice: lower --segment_batch_size, --batch_size or '
+      'the device has too little memory: lower --segment_batch_size, --batch_size or '
       f'--num_replicas ({str(error).splitlines()[0]})'
     ) from error
 
 
 def _row(
-  case: Case, work: Work, walls: np.ndarray, cpus: np.ndarray, memory: Row, peak: float
+  workload: Workload,
+  prepared: Prepared,
+  walls: np.ndarray,
+  cpus: np.ndarray,
+  memory: Row,
+  peak: float,
 ) -> Row:
   """The columns; `walls` and `cpus` are seconds per repeat."""
   steady, cpu = float(np.median(walls)), float(np.median(cpus))
   row = {
-    'name': case.name,
-    'length': case.length,
-    'num_frames': case.num_frames,
-    'num_replicas': case.num_replicas,
-    'compile_s': work.compile_s,
+    'name': workload.name,
+    'length': workload.length,
+    'num_frames': workload.num_frames,
+    'num_replicas': workload.num_replicas,
+    'compile_s': prepared.compile_s,
     'steady_s': steady,
     'steady_s_all': [float(x) for x in walls],
     'steady_s_spread': float(np.ptp(walls)),
     'cpu_s': cpu,
-    'cpu_s_per_frame': cpu / work.frames,
-    'frames_per_s': work.frames / steady,
-    'flop': work.flop,
-    'flop_per_s': None if work.flop is None else work.flop / steady,
-    'peak_flop_per_s': peak * work.devices,
+    'cpu_s_per_frame': cpu / prepared.frames,
+    'frames_per_s': prepared.frames / steady,
+    'flop': prepared.flop,
+    'flop_per_s': None if prepared.flop is None else prepared.flop / steady,
+    'peak_flop_per_s': peak * prepared.devices,
     **memory,
   }
-  if work.flop is not None:
-    row['peak_share'] = work.flop / steady / (peak * work.devices)
-  row |= {name: number / steady for name, number in work.per_run.items()}
-  row |= {'model': case.model, **work.details}
+  if prepared.flop is not None:
+    row['peak_share'] = prepared.flop / steady / (peak * prepared.devices)
+  row |= {name: number / steady for name, number in prepared.per_run.items()}
+  row |= {'model': workload.model, **prepared.details}
   return row | {'device': provenance.device(), 'versions': provenance.versions()}
 
 
@@ -180,95 +169,95 @@ def _compiled(function: Any, *args: Any) -> tuple[Callable[..., Any], float]:
   return compiled, time.perf_counter() - started
 
 
-def _model(case: Case) -> Any:
-  assert case.model is not None
-  model = benchmark_cases.load_model(case.model)
-  if case.passes is not None:
-    model = model.with_passes(case.passes)
-  return model if case.precision is None else model.with_precision(case.precision)
+def _model(workload: Workload) -> Any:
+  assert workload.model is not None
+  model = workloads.load_model(workload.model)
+  if workload.passes is not None:
+    model = model.with_passes(workload.passes)
+  return model if workload.precision is None else model.with_precision(workload.precision)
 
 
-def _of_model(case: Case, config: Any) -> Row:
+def _of_model(workload: Workload, config: Any) -> Row:
   passes = None if config.objective == 'mse' else config.passes
   return {
     'passes': passes,
     'precision': config.precision,
-    'segment_batch_size': case.segment_batch_size,
+    'segment_batch_size': workload.segment_batch_size,
   }
 
 
 @contextlib.contextmanager
-def _sample(case: Case) -> Iterator[Work]:
+def _sample(workload: Workload) -> Iterator[Prepared]:
   """Trajectories of one protein, padded as `experiments.sample` pads it."""
-  model = _model(case)
+  model = _model(workload)
   sampler = ensemble.make_ensemble_sampler(
-    model.config, case.num_frames, case.num_replicas, case.segment_batch_size
+    model.config, workload.num_frames, workload.num_replicas, workload.segment_batch_size
   )
-  protein = model_lib.padded(benchmark_cases.helix(case.length))
+  protein = model_lib.padded(workloads.helix(workload.length))
   args = jax.device_put((model.params, protein, jax.random.key(0)))
   compiled, seconds = _compiled(sampler, *args)
-  yield Work(
+  yield Prepared(
     lambda: jax.block_until_ready(compiled(*args)),
-    frames=case.num_frames * case.num_replicas,
+    frames=workload.num_frames * workload.num_replicas,
     compile_s=seconds,
-    flop=benchmark_flops.count(sampler, *args),
-    devices=ensemble.mesh(case.num_replicas).size,
-    details=_of_model(case, model.config),
+    flop=flops.count(sampler, *args),
+    devices=ensemble.mesh(workload.num_replicas).size,
+    details=_of_model(workload, model.config),
   )
 
 
 @contextlib.contextmanager
-def _stream(case: Case) -> Iterator[Work]:
+def _stream(workload: Workload) -> Iterator[Prepared]:
   """The same block by block, each fetched while the next is computed, and given up."""
-  model = _model(case)
-  protein = benchmark_cases.helix(case.length)
+  model = _model(workload)
+  protein = workloads.helix(workload.length)
   stream = model.stream(
     [protein],
-    case.num_frames,
-    case.num_replicas,
+    workload.num_frames,
+    workload.num_replicas,
     jax.random.key(0),
-    segment_batch_size=case.segment_batch_size,
+    segment_batch_size=workload.segment_batch_size,
   )
 
   def run():
     for _, positions, _ in stream:
       np.asarray(positions)
-    work.compile_s = stream.compile_seconds
+    prepared.compile_s = stream.compile_seconds
 
-  work = Work(
-    run, frames=case.num_frames * case.num_replicas, details=_of_model(case, model.config)
+  prepared = Prepared(
+    run,
+    frames=workload.num_frames * workload.num_replicas,
+    details=_of_model(workload, model.config),
   )
-  yield work
+  yield prepared
 
 
-def _batch(config: Any, level: str, case: Case) -> batching.Batch:
+def _batch(config: Any, level: str, workload: Workload) -> batching.Batch:
   """Windows of one protein, as the loop of training gets them."""
-  protein = benchmark_cases.helix(case.length)
+  protein = workloads.helix(workload.length)
   at = examples.anchor_range(config.model, level)
   num_frames = examples.frames_per_window(config) + (at is not None)
-  size = case.batch_size
+  size = workload.batch_size
   return batching.Batch(
     protein=jax.tree.map(lambda x: np.stack([np.asarray(x)] * size), protein.arrays),
-    positions=np.stack(
-      [benchmark_cases.trajectory(protein, num_frames, seed) for seed in range(size)]
-    ),
+    positions=np.stack([workloads.trajectory(protein, num_frames, seed) for seed in range(size)]),
     anchor=np.full(size, 0 if at is None else at[1], np.int32),
     temperature_K=np.full(size, 320.0, np.float32),
   )
 
 
 @contextlib.contextmanager
-def _train(case: Case) -> Iterator[Work]:
+def _train(workload: Workload) -> Iterator[Prepared]:
   """One step of the finest level, over all devices."""
-  model = _model(case)
+  model = _model(workload)
   config = common.experiment(config_lib.from_dict(config_lib.to_dict(model.config)))
-  config.data.batch_size = case.batch_size
-  parallel.check_batch_size(case.batch_size)
+  config.data.batch_size = workload.batch_size
+  parallel.check_batch_size(workload.batch_size)
   frozen = config_lib.freeze(config)
   name = model.config.levels[-1]
   tx = optimizer.make_optimizer(frozen.train)
   step = parallel.map_train_step(frozen, tx)
-  batch = _batch(frozen, name, case)
+  batch = _batch(frozen, name, workload)
   fixed = parallel.replicate((level_lib.Level.of(frozen.model, name), jax.random.key(0)))
   state = parallel.replicate(train_state.create(model.params[name], tx))
   level, rng = fixed
@@ -281,52 +270,52 @@ def _train(case: Case) -> Iterator[Work]:
     jax.block_until_ready((state, metrics))
 
   size, frames = batch.positions.shape[:2]
-  yield Work(
+  yield Prepared(
     run,
     frames=size * frames,
     compile_s=seconds,
-    flop=benchmark_flops.count(step, state, level, split, rng),
+    flop=flops.count(step, state, level, split, rng),
     devices=jax.device_count(),
-    details={'num_frames': frames, 'batch_size': size, **_of_model(case, model.config)},
+    details={'num_frames': frames, 'batch_size': size, **_of_model(workload, model.config)},
     per_run={'tokens_per_s': examples.num_tokens(frozen, batch)},
   )
 
 
 @contextlib.contextmanager
-def _data(case: Case) -> Iterator[Work]:
+def _data(workload: Workload) -> Iterator[Prepared]:
   """Batches of training windows from a store on disk, which the system's cache will hold."""
-  protein = benchmark_cases.helix(case.length)
+  protein = workloads.helix(workload.length)
   with tempfile.TemporaryDirectory() as folder:
     with store.StoreWriter(folder) as writer:
       for replica in range(_STORED_REPLICAS):
         entry = Entry.of(
           protein, temperature_K=320.0, replica=replica, dt_ns=_DT_NS, sources={'': 'benchmark'}
         )
-        writer.add(entry, benchmark_cases.trajectory(protein, case.num_frames, replica))
+        writer.add(entry, workloads.trajectory(protein, workload.num_frames, replica))
     source = windows.WindowSource(store.Store(folder), _DT_NS, WINDOW_FRAMES)
-    with contextlib.closing(batching.Loader(source, case.batch_size).iterate()) as stream:
-      number = _BATCHES * case.batch_size
+    with contextlib.closing(batching.Loader(source, workload.batch_size).iterate()) as stream:
+      number = _BATCHES * workload.batch_size
 
       def run():
         for _ in range(_BATCHES):
           next(stream)
 
-      yield Work(
+      yield Prepared(
         run,
         frames=number * WINDOW_FRAMES,
-        details={'batch_size': case.batch_size},
+        details={'batch_size': workload.batch_size},
         per_run={'windows_per_s': number},
       )
 
 
 @contextlib.contextmanager
-def _evaluate(case: Case) -> Iterator[Work]:
+def _evaluate(workload: Workload) -> Iterator[Prepared]:
   """The numbers of one prediction, without baselines; one thread, as `experiments.evaluate`."""
-  native = benchmark_cases.helix(case.length)
-  times = _DT_NS * np.arange(1, case.num_frames + 1)
+  native = workloads.helix(workload.length)
+  times = _DT_NS * np.arange(1, workload.num_frames + 1)
 
   def frames_of(seed: int) -> Ensemble:
-    positions = benchmark_cases.trajectory(native, case.num_frames, seed)
+    positions = workloads.trajectory(native, workload.num_frames, seed)
     return Ensemble(positions, times, f'frames of seed {seed}')
 
   prediction, *reference = (frames_of(seed) for seed in range(1 + _REFERENCES))
@@ -337,72 +326,13 @@ def _evaluate(case: Case) -> Iterator[Work]:
     columns.columns(*pair, Settings(), with_baselines=False)
 
   with threadpoolctl.threadpool_limits(1):
-    yield Work(run, frames=case.num_frames)
+    yield Prepared(run, frames=workload.num_frames)
 
 
-_WORK = {
+_PREPARE = {
   'sample': _sample,
   'stream': _stream,
   'train': _train,
   'data': _data,
   'evaluate': _evaluate,
 }
-
-
-def _compare(case: Case) -> list[Row]:
-  """What the paper's schedule costs on the same work, and what each of our changes gains.
-
-  All programs are timed in turns, and ratios taken within a turn: the machine's speed changes.
-  Memory is that of the process, so of the greediest.
-  """
-  model = _model(case)
-  config, size = model.config, case.segment_batch_size
-  protein = benchmark_cases.helix(case.length).arrays
-  args = jax.device_put((model.params, protein, jax.random.key(0)))
-  num_frames = case.num_frames
-  programs = {
-    'ours': benchmark_cases.one_program(config, num_frames, size),
-    'serial': benchmark_cases.one_program(config, num_frames, 1),
-    'dense': benchmark_cases.one_program(config, num_frames, size, dense=True),
-    'paper': benchmark_cases.one_program(config, num_frames, 1, dense=True),
-  }
-  # The same steps, one by one, are the same operations.
-  flops = {name: benchmark_flops.count(program, *args) for name, program in programs.items()}
-  flops['steps'] = flops['serial']
-  runs: dict[str, Callable[..., Any]] = {
-    'steps': benchmark_cases.StepByStep(config, num_frames, dense=False),
-    'paper': benchmark_cases.StepByStep(config, num_frames, dense=True),
-  }
-  compile_s = {}
-  for name in ('ours', 'serial', 'dense'):
-    runs[name], compile_s[name] = _compiled(programs[name], *args)
-
-  def seconds(name: str) -> tuple[float, float]:
-    return _timed(lambda: jax.block_until_ready(runs[name](*args)))
-
-  first = {name: seconds(name)[0] for name in runs}
-  turns = [{name: seconds(name) for name in runs} for _ in range(case.repeats)]
-  times = {name: np.array([turn[name] for turn in turns]) for name in runs}  # [repeats, 2]
-  for name in ('steps', 'paper'):
-    # Its programs are compiled on the way.
-    compile_s[name] = max(0.0, first[name] - float(np.median(times[name][:, 0])))
-  memory, peak = _memory(), _peak()
-  found = []
-  for gain, (without, against) in _GAINS.items():
-    ratios = times[without][:, 0] / times[against][:, 0]
-    work = Work(
-      runs[without],
-      frames=num_frames,
-      compile_s=compile_s[without],
-      flop=flops[without],
-      details={
-        'ratio': float(np.median(ratios)),
-        'ratio_all': ratios.tolist(),
-        'against_s': float(np.median(times[against][:, 0])),
-        **_of_model(case, config),
-      },
-    )
-    named = dataclasses.replace(case, name=f'{case.name}/{gain}')
-    walls, cpus = times[without].T
-    found.append(_row(named, work, walls, cpus, memory, peak))
-  return found

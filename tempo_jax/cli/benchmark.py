@@ -7,22 +7,18 @@ Every row is measured in a process of its own on synthetic proteins, and written
 what an interrupted benchmark has measured is kept. Columns of a row:
 
     name                    sample/default, sample/paper_size, sample/paper_size/passes1, train/...,
-                            data/windows, evaluate/metrics, compare/...
+                            data/windows, evaluate/metrics
     length, num_frames, num_replicas    residues; frames per trajectory (train: per example)
     compile_s               tracing and compiling, without a cache of compiled programs
     steady_s                median of the repeats, without the first (_all, _spread: max - min)
     cpu_s                   user + system of all threads, median over steady runs (_per_frame)
     frames_per_s            of all replicas (train, data: of the windows that were read)
     peak_rss_mib            memory of the whole process, compilation included
-    flop, flop_per_s        operations that the model asks for (experiments/benchmark_flops.py)
+    flop, flop_per_s        operations that the model asks for (tempo_jax/benchmark/flops.py)
     peak_flop_per_s, peak_share         those of a large float32 matrix product, and the share of it
     passes, precision, segment_batch_size, model, batch_size, device_memory_mib, tokens_per_s,
     windows_per_s
     device, versions
-
---compare sets the paper's way to sample against ours on the same work, in one process:
-compare/batched_segments, /jitted_rollout, /ipa, /all, each with the `ratio` of the time without it
-(steady_s) to that with it (against_s).
 """
 
 import dataclasses
@@ -45,10 +41,10 @@ from absl import flags
 from tempo_jax import config as config_lib
 from tempo_jax import errors
 from tempo_jax import files as whole_file
-from tempo_jax.benchmark import cases as benchmark_cases
 from tempo_jax.benchmark import measure as benchmark_measure
-from tempo_jax.benchmark.cases import PAPER_SIZE, Case
+from tempo_jax.benchmark import workloads as benchmark_workloads
 from tempo_jax.benchmark.measure import Row
+from tempo_jax.benchmark.workloads import PAPER_SIZE, Workload
 from tempo_jax.errors import InputError
 from tempo_jax.report import plots
 
@@ -108,9 +104,6 @@ def define_flags(values: flags.FlagValues) -> None:
     'against three times as many.',
     flag_values=values,
   )
-  flags.DEFINE_bool(
-    'compare', False, "Also hold the paper's schedule against ours.", flag_values=values
-  )
   flags.DEFINE_string(
     'out', None, 'JSON file to write; replaced if it is there. Required.', flag_values=values
   )
@@ -122,10 +115,10 @@ def define_flags(values: flags.FlagValues) -> None:
     flag_values=values,
   )
   flags.DEFINE_string(
-    'case',
+    'workload',
     None,
-    'Measure only this case, given as JSON, and print its rows: the benchmark starts itself anew '
-    'with it, since a process cannot lower its peak memory.',
+    'Measure only this workload, given as JSON, and print its row: the benchmark starts itself '
+    'anew with it, since a process cannot lower its peak memory.',
     flag_values=values,
   )
 
@@ -141,7 +134,7 @@ def _positive(values: flags.FlagValues, name: str) -> list[int]:
   return list(dict.fromkeys(found))
 
 
-def cases(values: flags.FlagValues) -> list[Case]:
+def workloads(values: flags.FlagValues) -> list[Workload]:
   """What the flags ask for, in the order of the rows.
 
   Raises:
@@ -157,23 +150,23 @@ def cases(values: flags.FlagValues) -> list[Case]:
   unknown = [mode for mode in values.modes if mode not in MODES]
   if unknown:
     raise InputError(f'--modes: {unknown[0]!r} is none of {", ".join(MODES)}')
-  if not values.modes and not values.compare:
-    raise InputError(f'nothing to measure: give --modes of {", ".join(MODES)}, or --compare')
+  if not values.modes:
+    raise InputError(f'nothing to measure: give --modes of {", ".join(MODES)}')
   for mode, least in _LEAST_FRAMES.items():
     if mode in values.modes and values.num_frames < least:
       raise InputError(f'--num_frames={values.num_frames}: {mode} needs at least {least}')
   # This process only looks at configurations: accelerators are left to those that measure.
   jax.config.update('jax_platforms', 'cpu')
-  models = {name: benchmark_cases.config_of(name) for name in values.models}
+  models = {name: benchmark_workloads.config_of(name) for name in values.models}
   generative = [name for name, config in models.items() if config.objective != 'mse']
   if numbers['passes'] and not generative:
     raise InputError('--passes: no model of --models has a head that could pass several times')
-  found: list[Case] = []
-  for mode in [*dict.fromkeys(values.modes), *(['compare'] if values.compare else [])]:
+  found: list[Workload] = []
+  for mode in dict.fromkeys(values.modes):
     for name, config in [('', None)] if mode in ('data', 'evaluate') else list(models.items()):
       for length in numbers['lengths']:
-        case = Case(
-          name=f'{mode}/{benchmark_cases.short_name(name)}',
+        workload = Workload(
+          name=f'{mode}/{benchmark_workloads.short_name(name)}',
           mode=mode,
           length=length,
           num_frames=values.num_frames,
@@ -181,31 +174,30 @@ def cases(values: flags.FlagValues) -> list[Case]:
           batch_size=values.batch_size,
           repeats=values.repeats,
         )
-        found.extend(_variants(case, config, values))
+        found.extend(_variants(workload, config, values))
   return found
 
 
-def _variants(case: Case, config: Any, values: flags.FlagValues) -> Iterator[Case]:
-  """The cases of one mode, model and length."""
-  names = {'data': 'data/windows', 'evaluate': 'evaluate/metrics', 'compare': 'compare'}
-  if case.mode in ('data', 'evaluate'):
-    yield dataclasses.replace(case, name=names[case.mode])
+def _variants(workload: Workload, config: Any, values: flags.FlagValues) -> Iterator[Workload]:
+  """The workloads of one mode, model and length."""
+  names = {'data': 'data/windows', 'evaluate': 'evaluate/metrics'}
+  if workload.mode in names:
+    yield dataclasses.replace(workload, name=names[workload.mode])
     return
-  samples = case.mode in ('sample', 'stream')
+  samples = workload.mode in ('sample', 'stream')
   passes: list[int | None] = [None]
   if samples and config.objective != 'mse':
     asked = _positive(values, 'passes') or [config.passes, 1]
     passes = list(dict.fromkeys(None if count == config.passes else count for count in asked))
   replicas = _positive(values, 'num_replicas') if samples else [1]
   sizes: list[int | None] = [*_positive(values, 'segment_batch_size')] or [None]
-  several = sizes if samples else sizes[: case.mode == 'compare'] or [None]
   for number, count, precision, size in itertools.product(
-    replicas, passes, values.precision or [None], several
+    replicas, passes, values.precision or [None], sizes if samples else [None]
   ):
     labels = [f'passes{count}' if count else '', precision, f'segments{size}' if size else '']
-    name = [names.get(case.mode, case.name), *filter(None, labels if samples else [precision])]
+    name = [workload.name, *filter(None, labels if samples else [precision])]
     yield dataclasses.replace(
-      case,
+      workload,
       name='/'.join(name),
       num_replicas=number,
       passes=count,
@@ -215,17 +207,17 @@ def _variants(case: Case, config: Any, values: flags.FlagValues) -> Iterator[Cas
 
 
 class MeasurementError(Exception):
-  """A case could not be measured; the message says why."""
+  """A workload could not be measured; the message says why."""
 
 
-def measure(case: Case) -> list[Row]:
-  """Measures a case in a new process.
+def measure(workload: Workload) -> Row:
+  """Measures a workload in a new process.
 
   Raises:
     MeasurementError: that process failed.
   """
   command = [sys.executable, '-m', 'experiments.benchmark']
-  command.append(f'--case={json.dumps(dataclasses.asdict(case))}')
+  command.append(f'--workload={json.dumps(dataclasses.asdict(workload))}')
   path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get('PYTHONPATH')]))
   done = subprocess.run(
     command, env={**os.environ, 'PYTHONPATH': path}, capture_output=True, text=True
@@ -240,17 +232,17 @@ def measure(case: Case) -> list[Row]:
 
 
 def _measure_here(text: str) -> None:
-  """In the new process: prints the rows as the last line."""
+  """In the new process: prints the row as the last line."""
   try:
-    case = Case(**json.loads(text))
+    workload = Workload(**json.loads(text))
   except (ValueError, TypeError) as error:
     raise InputError(
-      f'--case={text}: no case ({error}): leave that flag to the benchmark'
+      f'--workload={text}: no workload ({error}): leave that flag to the benchmark'
     ) from None
   # Compiling takes as long as it does for a user who has not compiled this before.
   jax.config.update('jax_enable_compilation_cache', False)
   try:
-    found = benchmark_measure.rows(case)
+    found = benchmark_measure.row(workload)
   except InputError:
     raise
   except Exception as error:
@@ -265,7 +257,7 @@ def benchmark(values: flags.FlagValues) -> int:
   """Does what the flags say.
 
   Returns:
-    The exit code: 1 if some cases could not be measured, and were reported.
+    The exit code: 1 if some workloads could not be measured, and were reported.
 
   Raises:
     InputError: something that the user gave is wrong; nothing was measured then.
@@ -281,14 +273,14 @@ def benchmark(values: flags.FlagValues) -> int:
     raise InputError(f'--out={out}: {error.strerror}: choose another --out') from error
   if values.plot:
     plots.require()
-  wanted = cases(values)
+  wanted = workloads(values)
   found: list[Row] = []
   failures = []
-  for index, case in enumerate(wanted):
-    what = f'{case.name}, {case.length} residues'
+  for index, workload in enumerate(wanted):
+    what = f'{workload.name}, {workload.length} residues'
     _LOG.info('%s (%d of %d) ...', what, index + 1, len(wanted))
     try:
-      found.extend(measure(case))
+      found.append(measure(workload))
     except MeasurementError as error:
       failures.append(f'{what}: {error}')
       _LOG.warning('%s', failures[-1])
@@ -328,7 +320,6 @@ _COLUMNS = (
   ('GFLOP/s', 'flop_per_s', 1e-9, 1),
   ('% of peak', 'peak_share', 100, 1),
   ('MiB', 'peak_rss_mib', 1, 0),
-  ('ratio', 'ratio', 1, 2),
 )
 
 
@@ -341,7 +332,7 @@ def table(found: Sequence[Row]) -> str:
       '' if row.get(key) is None else f'{row[key] * factor:.{digits}f}'
       for _, key, factor, digits in shown
     ]
-    lines.append([row['name'], benchmark_cases.short_name(row['model'] or ''), *cells])
+    lines.append([row['name'], benchmark_workloads.short_name(row['model'] or ''), *cells])
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   return '\n'.join(
     '  '.join(
@@ -356,10 +347,9 @@ def scaling(found: Sequence[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """Lengths [N] and steady seconds [N], by label, of all that was measured at two or more."""
   groups: dict[str, dict[int, float]] = {}
   for row in found:
-    if 'ratio' not in row:
-      replicas = f', {row["num_replicas"]} replicas' if row['num_replicas'] > 1 else ''
-      label = f'{row["name"]}, {row["num_frames"]} frames{replicas}'
-      groups.setdefault(label, {})[row['length']] = row['steady_s']
+    replicas = f', {row["num_replicas"]} replicas' if row['num_replicas'] > 1 else ''
+    label = f'{row["name"]}, {row["num_frames"]} frames{replicas}'
+    groups.setdefault(label, {})[row['length']] = row['steady_s']
   return {
     label: (np.array(sorted(by_length)), np.array([by_length[n] for n in sorted(by_length)]))
     for label, by_length in groups.items()
@@ -396,8 +386,8 @@ def draw(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> 'mpl_figure.Figure
 def main(argv: Sequence[str]) -> None:
   """From the flags to `benchmark`."""
   del argv
-  if flags.FLAGS.case:
-    _measure_here(flags.FLAGS.case)
+  if flags.FLAGS.workload:
+    _measure_here(flags.FLAGS.workload)
     return
   code = benchmark(flags.FLAGS)
   if code:

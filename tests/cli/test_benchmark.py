@@ -1,4 +1,4 @@
-"""experiments.benchmark: flags, rows, counted operations, and a fair comparison."""
+"""experiments.benchmark: flags, rows, and counted and counted operations."""
 
 import functools
 import json
@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempo_jax.benchmark import cases as benchmark_cases
 from tempo_jax.benchmark import flops as benchmark_flops
 from tempo_jax.benchmark import measure as benchmark_measure
-from tempo_jax.benchmark.cases import Case
+from tempo_jax.benchmark import workloads as benchmark_workloads
+from tempo_jax.benchmark.workloads import Workload
 from tempo_jax.cli import benchmark
 from tempo_jax.dynamics import transition, update
-from tempo_jax.encoder import invariant_point_attention
 from tempo_jax.errors import InputError
-from tempo_jax.geometry import rigid
+from tempo_jax.samplers import coarse_to_fine
 from tests import builders, peptides
 from tests.cli import commands
 
@@ -28,7 +27,7 @@ KEYS = {
 }
 EXTRA_KEYS = {
   *('steady_s_all', 'steady_s_spread', 'cpu_s_per_frame', 'peak_share', 'peak_flop_per_s'),
-  *('passes', 'precision', 'segment_batch_size', 'model', 'ratio', 'ratio_all', 'against_s'),
+  *('passes', 'precision', 'segment_batch_size', 'model'),
   *('device_memory_mib', 'tokens_per_s', 'windows_per_s', 'batch_size'),
 }
 
@@ -137,11 +136,11 @@ def test_xla_counts_the_same_products_without_loops():
   assert benchmark_flops.count(function, A) == found
 
 
-# Proteins and attention.
+# Proteins.
 
 
 def test_helix_is_one():
-  found = benchmark_cases.helix(30)
+  found = benchmark_workloads.helix(30)
   xyz, ideal = (
     x.reshape(-1, 3) - x.reshape(-1, 3).mean(axis=0)
     for x in (found.arrays.positions, peptides.helix(30)[:, :4])
@@ -150,32 +149,6 @@ def test_helix_is_one():
   assert rmsd < 0.12  # 0.05 Å per coordinate is 0.087 Å
   assert found.num_residues == 30
   assert not found.arrays.bonded[-1]
-
-
-def test_dense_attention_is_the_same_function():
-  module = invariant_point_attention.InvariantPointAttention(num_heads=2)
-  protein = builders.helix(9)
-  rng = np.random.default_rng(0)
-  positions = jnp.asarray(protein.positions)
-  frames = rigid.Rigid.from_three_points(*jnp.moveaxis(positions[:, :3], 1, 0))
-  frames = jax.tree.map(lambda x: jnp.stack([x, x + 0.1]), frames)
-  mask = jnp.arange(9) < 7
-  single = jnp.asarray(rng.normal(size=(2, 9, 6)), jnp.float32)
-  shapes = jax.eval_shape(module.init, jax.random.key(0), single, frames, mask)
-  params = builders.fill(shapes)
-
-  def attend(*args):
-    return module.apply(params, *args)
-
-  dense = benchmark_cases.with_dense_attention(attend)
-  args = single, frames, mask
-  np.testing.assert_allclose(jax.jit(dense)(*args), jax.jit(attend)(*args), atol=3e-5)
-  # The tensor of differences is what it is about: [T, H, L, L, P, 3].
-  assert '2,9,9,2,4,3' in str(jax.make_jaxpr(dense)(*args))
-  assert '2,9,9,2,4,3' not in str(jax.make_jaxpr(attend)(*args))
-
-
-# The paper's schedule.
 
 
 @pytest.fixture
@@ -199,46 +172,24 @@ def _random_walk(monkeypatch):
 
 
 @pytest.mark.usefixtures('_random_walk')
-@pytest.mark.parametrize(('anchors', 'num_frames'), [('start', 11), ('both', 3), ('both', 11)])
-def test_schedules_give_the_same_trajectory(anchors, num_frames):
-  config = builders.generative_config({'a': 0.8, 'b': 0.4, 'c': 0.1}, anchors=anchors)
-  params = dict.fromkeys(config.levels, jnp.float32(1.0))
-  args = params, builders.helix(5), jax.random.key(1)
-  fast = np.asarray(benchmark_cases.one_program(config, num_frames)(*args))
-  slow = np.asarray(benchmark_cases.StepByStep(config, num_frames, dense=False)(*args))
-  assert fast.shape == (num_frames, 5, 4, 3)
-  assert np.abs(np.diff(fast, axis=0)).max(axis=(1, 2, 3)).min() > 0.01
-  np.testing.assert_allclose(slow, fast, atol=1e-4)
-
-
-@pytest.mark.usefixtures('_random_walk')
 def test_every_step_of_a_rollout_counts():
   config = builders.small_config({'fine': 0.1})
   args = {'fine': jnp.float32(1.0)}, builders.helix(8), jax.random.key(0)
   two, four, six = (
-    benchmark_flops.count(benchmark_cases.one_program(config, frames), *args)
+    benchmark_flops.count(coarse_to_fine.make_sampler(config, frames), *args)
     for frames in (20, 40, 60)
   )
   assert six - four == four - two > 0.9 * two
 
 
-def test_the_papers_way_gives_our_trajectory():
-  config = builders.small_config({'fine': 0.1})
-  params = {name: builders.params(config, seed) for seed, name in enumerate(config.levels)}
-  args = params, builders.helix(6), jax.random.key(1)
-  fast = benchmark_cases.one_program(config, 4)(*args)
-  slow = benchmark_cases.StepByStep(config, 4, dense=True)(*args)
-  np.testing.assert_allclose(slow, fast, atol=1e-4)
-
-
 # Rows.
 
 
-def _check(row, case):
+def _check(row, workload):
   assert set(row) >= KEYS
   assert set(row) <= KEYS | EXTRA_KEYS
-  assert (row['length'], row['num_replicas']) == (case.length, case.num_replicas)
-  assert len(row['steady_s_all']) == case.repeats
+  assert (row['length'], row['num_replicas']) == (workload.length, workload.num_replicas)
+  assert len(row['steady_s_all']) == workload.repeats
   assert row['steady_s'] == np.median(row['steady_s_all']) > 0
   assert row['steady_s_spread'] == pytest.approx(np.ptp(row['steady_s_all']))
   assert row['cpu_s'] > 0
@@ -252,33 +203,23 @@ def _check(row, case):
 
 
 @pytest.mark.usefixtures('_random_walk')
-def test_rows_of_sampling_and_of_the_comparison(monkeypatch):
+def test_rows_of_sampling(monkeypatch):
   config = builders.small_config({'coarse': 0.2, 'fine': 0.01})
   params = dict.fromkeys(config.levels, jnp.float32(1.0))
-  model = benchmark_cases.model_lib.Model('walk', config, params)
-  monkeypatch.setattr(benchmark_cases, 'load_model', lambda name: model)
-  case = Case('sample/walk', 'sample', 5, 30, num_replicas=2, model='walk', repeats=3)
-  (row,) = benchmark_measure.rows(case)
-  _check(row, case)
+  model = benchmark_workloads.model_lib.Model('walk', config, params)
+  monkeypatch.setattr(benchmark_workloads, 'load_model', lambda name: model)
+  workload = Workload('sample/walk', 'sample', 5, 30, num_replicas=2, model='walk', repeats=3)
+  row = benchmark_measure.row(workload)
+  _check(row, workload)
   assert row['name'] == 'sample/walk'
   assert row['frames_per_s'] == pytest.approx(60 / row['steady_s'])
   assert row['compile_s'] > 0
 
-  case = Case('stream/walk', 'stream', 5, 30, num_replicas=2, model='walk', repeats=1)
-  (row,) = benchmark_measure.rows(case)
-  _check(row, case)
+  workload = Workload('stream/walk', 'stream', 5, 30, num_replicas=2, model='walk', repeats=1)
+  row = benchmark_measure.row(workload)
+  _check(row, workload)
   assert row['frames_per_s'] == pytest.approx(60 / row['steady_s'])
   assert row['compile_s'] > 0
-
-  case = Case('compare', 'compare', 5, 30, model='walk', repeats=3)
-  found = benchmark_measure.rows(case)
-  gains = ('batched_segments', 'jitted_rollout', 'ipa', 'all')
-  assert [row['name'] for row in found] == [f'compare/{gain}' for gain in gains]
-  for row in found:
-    _check(row, case)
-    assert row['ratio'] == pytest.approx(np.median(row['ratio_all']))
-  # 2 + 20 calls from Python, and as many copies, against one.
-  assert found[1]['ratio'] > 2
 
 
 def test_row_of_training(monkeypatch):
@@ -295,24 +236,24 @@ def test_row_of_training(monkeypatch):
     return jax.pmap(step, axis_name='d', in_axes=(None, None, 0, None), out_axes=None)
 
   config = builders.generative_config({'coarse': 0.2, 'fine': 0.01}, anchors='both')
-  model = benchmark_cases.model_lib.Model(
+  model = benchmark_workloads.model_lib.Model(
     'small', config, {name: {'w': jnp.ones(3)} for name in config.levels}
   )
-  monkeypatch.setattr(benchmark_cases, 'load_model', lambda name: model)
+  monkeypatch.setattr(benchmark_workloads, 'load_model', lambda name: model)
   monkeypatch.setattr(benchmark_measure.parallel, 'map_train_step', step_of)
-  case = Case('train/small', 'train', 5, 30, model='small', batch_size=8, repeats=2)
-  (row,) = benchmark_measure.rows(case)
-  _check(row, case)
+  workload = Workload('train/small', 'train', 5, 30, model='small', batch_size=8, repeats=2)
+  row = benchmark_measure.row(workload)
+  _check(row, workload)
   assert row['num_frames'] == 5  # two windows of two frames, and the anchor
   assert row['tokens_per_s'] == pytest.approx(8 * 5 * 5 / row['steady_s'])
   with pytest.raises(InputError, match='does not divide'):
-    benchmark_measure.rows(Case('train/small', 'train', 5, 30, model='small', batch_size=3))
+    benchmark_measure.row(Workload('train/small', 'train', 5, 30, model='small', batch_size=3))
 
 
 def test_row_of_evaluation():
-  case = Case('evaluate/metrics', 'evaluate', 12, 30, repeats=2)
-  (row,) = benchmark_measure.rows(case)
-  _check(row, case)
+  workload = Workload('evaluate/metrics', 'evaluate', 12, 30, repeats=2)
+  row = benchmark_measure.row(workload)
+  _check(row, workload)
   assert row['flop'] is None
   assert row['frames_per_s'] == pytest.approx(30 / row['steady_s'])
 
@@ -321,9 +262,9 @@ def test_a_process_of_its_own():
   """The one real child: its memory is its own, its result comes back."""
   held = bytearray(600 * 1024**2)
   held[::4096] = b'x' * len(held[::4096])
-  case = Case('data/windows', 'data', 6, 20, repeats=2)
-  (row,) = benchmark.measure(case)
-  _check(row, case)
+  workload = Workload('data/windows', 'data', 6, 20, repeats=2)
+  row = benchmark.measure(workload)
+  _check(row, workload)
   assert row['windows_per_s'] * 8 == pytest.approx(row['frames_per_s'])
   assert row['peak_rss_mib'] < benchmark_measure._peak_rss_mib() - 100
 
@@ -341,33 +282,35 @@ def test_a_process_that_fails_is_reported(tmp_path, monkeypatch, script, expecte
   python.chmod(python.stat().st_mode | stat.S_IXUSR)
   monkeypatch.setattr(benchmark.sys, 'executable', str(python))
   with pytest.raises(benchmark.MeasurementError, match=expected):
-    benchmark.measure(Case('data/windows', 'data', 6, 20))
+    benchmark.measure(Workload('data/windows', 'data', 6, 20))
 
 
 # The command.
 
 
-def _row(case, seconds):
+def _row(workload, seconds):
   return {
-    'name': case.name,
-    'length': case.length,
-    'num_frames': case.num_frames,
-    'num_replicas': case.num_replicas,
+    'name': workload.name,
+    'length': workload.length,
+    'num_frames': workload.num_frames,
+    'num_replicas': workload.num_replicas,
     'steady_s': seconds,
     'steady_s_spread': 0.1,
-    'model': case.model,
+    'model': workload.model,
     'flop': None,
   }
 
 
 def _values(tmp_path, *args):
-  passes = benchmark_cases.config_of('default').passes
+  passes = benchmark_workloads.config_of('default').passes
   start = (f'--out={tmp_path}/new/b.json', '--models=default', f'--passes={passes}')
   return commands.parse(benchmark, *start, *args)
 
 
 def test_writes_rows_table_and_plot(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(benchmark, 'measure', lambda case: [_row(case, 1e-3 * case.length**2)])
+  monkeypatch.setattr(
+    benchmark, 'measure', lambda workload: _row(workload, 1e-3 * workload.length**2)
+  )
   assert benchmark.benchmark(_values(tmp_path, '--lengths=16,32,64', '--plot')) == 0
   found = json.loads((tmp_path / 'new/b.json').read_text())
   assert [row['length'] for row in found] == [16, 32, 64]
@@ -378,16 +321,16 @@ def test_writes_rows_table_and_plot(tmp_path, monkeypatch, capsys):
 
 
 def test_one_length_is_not_drawn(tmp_path, monkeypatch):
-  monkeypatch.setattr(benchmark, 'measure', lambda case: [_row(case, 1.0)])
+  monkeypatch.setattr(benchmark, 'measure', lambda workload: _row(workload, 1.0))
   assert benchmark.benchmark(_values(tmp_path, '--lengths=16', '--plot')) == 0
   assert not (tmp_path / 'new/b.svg').exists()
 
 
 def test_a_failure_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-  def measure(case):
-    if case.length == 16:
+  def measure(workload):
+    if workload.length == 16:
       raise benchmark.MeasurementError('no memory')
-    return [_row(case, 1.0)]
+    return _row(workload, 1.0)
 
   monkeypatch.setattr(benchmark, 'measure', measure)
   assert benchmark.benchmark(_values(tmp_path, '--lengths=8,16,32')) == 1
@@ -397,10 +340,10 @@ def test_a_failure_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
 
 
 def test_interrupted_it_keeps_its_rows(tmp_path, monkeypatch):
-  def measure(case):
-    if case.length == 32:
+  def measure(workload):
+    if workload.length == 32:
       raise KeyboardInterrupt
-    return [_row(case, 1.0)]
+    return _row(workload, 1.0)
 
   monkeypatch.setattr(benchmark, 'measure', measure)
   with pytest.raises(KeyboardInterrupt):
@@ -409,28 +352,27 @@ def test_interrupted_it_keeps_its_rows(tmp_path, monkeypatch):
   assert [row['length'] for row in found] == [8, 16]
 
 
-def test_cases_and_their_names():
+def test_workloads_and_their_names():
   values = commands.parse(
-    benchmark, '--out=b', '--lengths=64,128', '--modes=sample,train,data,evaluate', '--compare'
+    benchmark, '--out=b', '--lengths=64,128', '--modes=sample,train,data,evaluate'
   )
-  found = benchmark.cases(values)
+  found = benchmark.workloads(values)
   names = [
     *('sample/default', 'sample/paper_size', 'sample/paper_size/passes1'),
     *('train/default', 'train/paper_size', 'data/windows', 'evaluate/metrics'),
-    *('compare', 'compare'),
   ]
-  bundled = benchmark_cases.config_of('default')
+  bundled = benchmark_workloads.config_of('default')
   if bundled.objective != 'mse' and bundled.passes > 1:
     names.insert(1, 'sample/default/passes1')
-  assert sorted(case.name for case in found if case.length == 64) == sorted(names)
+  assert sorted(workload.name for workload in found if workload.length == 64) == sorted(names)
   assert len(found) == 2 * len(names)
   values = commands.parse(
     benchmark, '--models=paper_size', '--num_replicas=1,3', '--passes=4,2', '--lengths=8',
     '--segment_batch_size=5', '--precision=bfloat16', '--modes=stream,train',
   )  # fmt: skip
-  cases = benchmark.cases(values)
-  assert {case.precision for case in cases} == {'bfloat16'}
-  assert [(c.name, c.num_replicas, c.passes, c.segment_batch_size) for c in cases] == [
+  found = benchmark.workloads(values)
+  assert {workload.precision for workload in found} == {'bfloat16'}
+  assert [(c.name, c.num_replicas, c.passes, c.segment_batch_size) for c in found] == [
     *(
       (f'stream/paper_size{name}/bfloat16/segments5', replicas, passes, 5)
       for replicas in (1, 3)
@@ -441,7 +383,7 @@ def test_cases_and_their_names():
 
 
 def test_paper_size():
-  config = benchmark_cases.config_of('paper_size')
+  config = benchmark_workloads.config_of('paper_size')
   encoder = config.encoder
   assert encoder.channels == 256
   assert (encoder.num_ipa_blocks, encoder.num_attention_blocks, encoder.num_gru_layers) == (4, 4, 2)
@@ -468,7 +410,7 @@ def test_paper_size():
   ],
 )
 def test_mistakes(tmp_path, monkeypatch, args, expected):
-  monkeypatch.setattr(benchmark, 'measure', lambda case: pytest.fail('it measured'))
+  monkeypatch.setattr(benchmark, 'measure', lambda workload: pytest.fail('it measured'))
   with pytest.raises(InputError, match=expected):
     benchmark.benchmark(_values(tmp_path, *args))
 
@@ -480,6 +422,6 @@ def test_passes_of_a_model_without_a_head_are_refused(tmp_path):
     benchmark.benchmark(values)
 
 
-def test_a_case_that_is_none():
-  with pytest.raises(InputError, match='--case'):
+def test_a_workload_that_is_none():
+  with pytest.raises(InputError, match='--workload'):
     benchmark._measure_here('{"name": 1}')

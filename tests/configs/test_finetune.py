@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.ablation import rollouts
-from experiments.benchmarks import calibration_cases, finetuning
+from experiments.benchmarks import finetuning
 from tempo_jax import config as config_lib
 from tempo_jax.configs import finetune
 from tempo_jax.errors import InputError
@@ -189,7 +189,7 @@ def test_the_benchmark_judges_by_what_was_held_out(trained, tmp_path, monkeypatc
     sampled.append((sampling.frames, sampling.replicas, sampling.start))
     return [frames] * sampling.replicas, frames[0]
 
-  monkeypatch.setattr(calibration_cases, 'bpti', lambda data, _, path: shutil.copytree(store, path))
+  monkeypatch.setattr(finetuning, 'prepare', lambda data, path: shutil.copytree(store, path))
   monkeypatch.setattr(finetuning, 'train', train)
   monkeypatch.setattr(rollouts, 'sample_rollouts', sample)
   result = finetuning.run(str(trained), tmp_path, tmp_path / 'work', steps=2, num_replicas=3)

@@ -12,8 +12,6 @@ from absl import flags
 from experiments.ablation import ablation
 from experiments.ablation import rollouts as ablation_rollouts
 from experiments.ablation import settings as ablation_settings
-from experiments.benchmarks import calibrated_dynamics
-from experiments.benchmarks.calibration_cases import CASES, Row
 from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
 from tempo_jax.store import store as store_lib
@@ -388,51 +386,3 @@ def test_flags_reach_the_run(store, tmp_path, monkeypatch, capsys, caplog):
       ablation._block(block.split(','))
   with pytest.raises(InputError, match='--config and --workdir'):
     ablation.ablate(parse(f'--config={CONFIG}'))
-
-
-def test_cases_of_the_benchmark(store):
-  """Every case's settings can be trained; what chooses a checkpoint is never what is measured."""
-  config = examples.experiment(store, select_by='loss', rollout_every=0)
-  for name, case in CASES.items():
-    found = calibrated_dynamics.configs_of(config, case, store, 50, 'model.closure=True', '')
-    for label, each in found.items():
-      assert label.startswith('ours') or each.model.objective == 'mse'
-      assert each.model.closure == label.startswith('ours')
-      assert each.train.levels == each.model.levels
-      assert each.train.num_steps == 50
-      low, high = each.data.validation_block
-      assert each.data.train_block[1] == low < high == case.train_block[1]
-      assert each.model.level[each.model.levels[-1]].dt_ns == 0.01
-    for row in case.rows:
-      assert row.run in case.runs, name
-      assert {row.ours, row.paper} <= found.keys(), name
-    for sampling in case.runs.values():
-      block = sampling.heldout_block
-      assert sampling.heldout_split == 'test' or block[0] >= case.train_block[1]
-  config.train.select_by = 'last'
-  found = calibrated_dynamics.configs_of(config, CASES['levels'], store, 50, '', '')
-  assert list(found) == ['paper_two', 'ours_two', 'paper_three', 'ours_three']
-  assert config_lib.frames_per_segment(found['ours_three'].model) == (5, 4)
-  assert found['ours_three'].data.validation_block is None
-  assert found['ours_three'].data.train_block == (0.0, 0.5)
-
-
-@pytest.mark.parametrize(
-  ('row', 'value', 'text'),
-  [
-    (Row('', 'ca_jsd', floors=2.0), 0.2, 'at most 2 x floor = 0.200: reached'),
-    (Row('', 'ca_jsd', floors=2.0), 0.21, 'at most 2 x floor = 0.200: not reached'),
-    (Row('', 'spread_ratio', (0.85, 1.15)), 0.84, '0.85 - 1.15: not reached'),
-    (Row('', 'spread_ratio', (0.85, 1.15)), 1.15, '0.85 - 1.15: reached'),
-    (Row('', 'spread_ratio', (0.85, 1.15)), None, '0.85 - 1.15: not reached'),
-    (Row('', 'rmsf_r', (0.8, None)), 0.9, 'at least 0.8: reached'),
-    (Row('', 'seconds_ratio', (None, 2.0)), 2.1, 'at most 2: not reached'),
-    (Row('', 'outside_c_n', (None, 0.0)), 1e-5, 'none: not reached'),
-    (Row('', 'rmsd_error', than=('fine', 'ours', 1)), 0.6, 'no worse than 0.50: not reached'),
-    (Row('', 'rmsf_r', than=('fine', 'ours', -1)), 0.6, 'no worse than 0.50: reached'),
-    (Row('', 'spread_ratio', than=('fine', 'ours', 0)), 1.4, 'no worse than 0.50: reached'),
-    (Row('', 'max_c_n'), 1.5, ''),
-  ],
-)
-def test_goals(row, value, text):
-  assert calibrated_dynamics.goal_of(row, value, floor=0.1, other=0.5) == text

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 
-import tensorboardX
+from tempo_jax import extras
 
 METRICS_FILE = 'metrics.jsonl'
 
@@ -19,6 +19,8 @@ class MetricWriter:
   """
 
   def __init__(self, workdir: str, start_step: int = 0):
+    """Raises `InputError` where tensorboardX is missing."""
+    tensorboard = extras.require('tensorboardX', 'train')
     path = os.path.join(workdir, METRICS_FILE)
     if os.path.exists(path):
       kept = [line for line in _complete_lines(path) if json.loads(line)['step'] <= start_step]
@@ -26,7 +28,7 @@ class MetricWriter:
         file.writelines(kept)
       os.replace(path + '.tmp', path)
     self._file = open(path, 'a')  # noqa: SIM115  (closed in `close`)
-    self._events = tensorboardX.SummaryWriter(workdir, purge_step=start_step + 1)
+    self._events = tensorboard.SummaryWriter(workdir, purge_step=start_step + 1)
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Appends one line {'step': step, name: value, ...} and the TensorBoard events."""

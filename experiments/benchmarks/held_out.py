@@ -29,7 +29,7 @@ from tempo_jax import files as whole_file
 from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration, columns
-from tempo_jax.evaluation.ensemble import Ensemble, Native
+from tempo_jax.evaluation.replica import Native, Replica
 from tempo_jax.metrics import baselines, flexibility, validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance
@@ -192,7 +192,7 @@ def compare(
   return rows
 
 
-def _at_spacing(replica: Ensemble, dt_ns: float, mean_dt_ns: float | None) -> Ensemble:
+def _at_spacing(replica: Replica, dt_ns: float, mean_dt_ns: float | None) -> Replica:
   """Every n-th frame; of frames that are unevenly apart, on average."""
   own = replica.dt_ns or mean_dt_ns
   if own is None:

@@ -29,7 +29,7 @@ from tempo_jax import errors
 from tempo_jax.cli import benchmark
 from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import ensemble
+from tempo_jax.evaluation import replica
 from tempo_jax.metrics import baselines, flexibility, superposition
 from tempo_jax.models import model
 from tempo_jax.protein import protein as protein_lib
@@ -89,7 +89,7 @@ def make_motion(trained: model.Model, folder: pathlib.Path, seed: int) -> Motion
     raise InputError(f'{folder}: no NAME_R1.json in it: correct --simulated or --names')
   stem = records[0].name.removesuffix('_R1.json')
   temperature = float(json.loads(records[0].read_text())['temperature_K'])
-  native = ensemble.Native(folder / f'{stem}.pdb', folder.name)
+  native = replica.Native(folder / f'{stem}.pdb', folder.name)
   replicas = [native.read(file) for file in sorted(folder.glob(f'{stem}_R*.xtc'))]
   dt_ns = replicas[0].dt_ns
   if dt_ns is None or abs(dt_ns / trained.dt_ns - 1.0) > 1e-3:

@@ -29,7 +29,7 @@ from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import columns
 from tempo_jax.evaluation.ensemble import Ensemble
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.replica import Replica
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance
@@ -314,15 +314,15 @@ def _evaluate(workload: Workload) -> Iterator[Prepared]:
   native = workloads.helix(workload.length)
   times = _DT_NS * np.arange(1, workload.num_frames + 1)
 
-  def frames_of(seed: int) -> Ensemble:
+  def frames_of(seed: int) -> Replica:
     positions = workloads.trajectory(native, workload.num_frames, seed)
-    return Ensemble(positions, times, f'frames of seed {seed}')
+    return Replica(positions, times, f'frames of seed {seed}')
 
   prediction, *reference = (frames_of(seed) for seed in range(1 + _REFERENCES))
 
   def run():
     # Anew: a sample keeps what was computed of it.
-    pair = Sample(native, reference), Sample(native, [prediction])
+    pair = Ensemble(native, reference), Ensemble(native, [prediction])
     columns.columns(*pair, Settings(), with_baselines=False)
 
   with threadpoolctl.threadpool_limits(1):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tempo_jax import files as whole_file
 from tempo_jax import version
-from tempo_jax.evaluation import ensemble
+from tempo_jax.evaluation import replica
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case
@@ -17,7 +17,7 @@ from tempo_jax.evaluation.suite import Case
 def fingerprint(case: Case, settings: Settings, with_baselines: bool, with_page: bool) -> str:
   """Of all that a result depends on; files by their path, size and time of change."""
   files = []
-  beside = {ensemble.topology_beside(file) for file in (*case.reference, *case.prediction)}
+  beside = {replica.topology_beside(file) for file in (*case.reference, *case.prediction)}
   for file in (*case.files(), *sorted(filter(None, beside))):
     status = file.stat()
     files.append((str(file.absolute()), status.st_size, status.st_mtime_ns))

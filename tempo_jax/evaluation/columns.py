@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation.ensemble import Ensemble, Native
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.replica import Native, Replica
 from tempo_jax.evaluation.scores import Settings, score
 from tempo_jax.evaluation.suite import Case
 from tempo_jax.evaluation.summary import KEYS, MOMENTS
@@ -39,7 +39,7 @@ class Column:
   notes: dict[str, str]
 
 
-def read(case: Case) -> tuple[Sample, Sample]:
+def read(case: Case) -> tuple[Ensemble, Ensemble]:
   """The reference and the prediction of a case.
 
   Raises:
@@ -50,11 +50,11 @@ def read(case: Case) -> tuple[Sample, Sample]:
   for replica in reference:
     _check_whole(replica, native)
   prediction = [native.read(file, case.prediction_topology) for file in case.prediction]
-  return Sample(native.protein, reference), Sample(native.protein, prediction)
+  return Ensemble(native.protein, reference), Ensemble(native.protein, prediction)
 
 
 def columns(
-  reference: Sample, prediction: Sample, settings: Settings, with_baselines: bool = True
+  reference: Ensemble, prediction: Ensemble, settings: Settings, with_baselines: bool = True
 ) -> dict[str, Column]:
   """Scores the prediction and, unless told otherwise, every baseline that there is data for."""
   found = {PREDICTION: Column(*score(reference, prediction, settings))}
@@ -64,16 +64,18 @@ def columns(
     found[REPLICAS] = _replicas(reference, settings)
   halves = [_halves(replica) for replica in reference.replicas]
   if min(first.num_frames for first, _ in halves) >= _SHORTEST_HALF:
-    first, second = (Sample(reference.native, part) for part in zip(*halves, strict=True))
+    first, second = (Ensemble(reference.native, part) for part in zip(*halves, strict=True))
     found[HALVES] = Column(*score(second, first, settings))
   for name, positions in _free_predictions(reference, prediction, settings.seed).items():
     times = prediction.replicas[0].time_ns if len(prediction.replicas) == 1 else None
-    free = Sample(reference.native, [Ensemble(positions, times, name)])
+    free = Ensemble(reference.native, [Replica(positions, times, name)])
     found[name] = Column(*score(reference, free, settings))
   return found
 
 
-def _free_predictions(reference: Sample, prediction: Sample, seed: int) -> dict[str, np.ndarray]:
+def _free_predictions(
+  reference: Ensemble, prediction: Ensemble, seed: int
+) -> dict[str, np.ndarray]:
   """Baselines that need no MD of their own: as many frames as predicted."""
   native, num_frames = np.asarray(reference.native.arrays.positions), prediction.num_frames
   target = float(reference.rmsf[:, 1].mean())
@@ -84,11 +86,11 @@ def _free_predictions(reference: Sample, prediction: Sample, seed: int) -> dict[
   }
 
 
-def _replicas(reference: Sample, settings: Settings) -> Column:
+def _replicas(reference: Ensemble, settings: Settings) -> Column:
   every = []
   for k, replica in enumerate(reference.replicas):
     others = [other for i, other in enumerate(reference.replicas) if i != k]
-    one, rest = (Sample(reference.native, group) for group in ([replica], others))
+    one, rest = (Ensemble(reference.native, group) for group in ([replica], others))
     every.append(score(rest, one, settings))
   numbers: dict[str, Any] = {}
   for key in KEYS:
@@ -99,11 +101,11 @@ def _replicas(reference: Sample, settings: Settings) -> Column:
   return Column(numbers, notes)
 
 
-def _halves(replica: Ensemble) -> tuple[Ensemble, Ensemble]:
+def _halves(replica: Replica) -> tuple[Replica, Replica]:
   middle = replica.num_frames // 2
   first, second = slice(0, middle), slice(middle, 2 * middle)
 
-  def cut(part: slice) -> Ensemble:
+  def cut(part: slice) -> Replica:
     # Both begin at the same time: what is compared is how they go on.
     times = None if replica.time_ns is None else replica.time_ns[first]
     return dataclasses.replace(replica, positions=replica.positions[part], time_ns=times)
@@ -111,7 +113,7 @@ def _halves(replica: Ensemble) -> tuple[Ensemble, Ensemble]:
   return cut(first), cut(second)
 
 
-def _check_whole(replica: Ensemble, native: Native) -> None:
+def _check_whole(replica: Replica, native: Native) -> None:
   """Predictions may break chains, and are judged for it; MD does not."""
   bonded = np.asarray(native.protein.arrays.bonded)
   broken = validity.is_broken(

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import kinetics, validity
 
 
-def details(reference: Sample, prediction: Sample) -> dict[str, Any]:
+def details(reference: Ensemble, prediction: Ensemble) -> dict[str, Any]:
   """What the paper's table has no row for.
 
   Returns:
@@ -18,7 +18,8 @@ def details(reference: Sample, prediction: Sample) -> dict[str, Any]:
     where something cannot be computed.
   """
   found: dict[str, Any] = {
-    name: _shares(sample) for name, sample in (('prediction', prediction), ('reference', reference))
+    name: _shares(ensemble)
+    for name, ensemble in (('prediction', prediction), ('reference', reference))
   }
   grid, _ = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
   if grid is None:
@@ -43,16 +44,16 @@ def details(reference: Sample, prediction: Sample) -> dict[str, Any]:
   }
 
 
-def _shares(sample: Sample) -> dict[str, float | None]:
-  bonded = np.asarray(sample.native.arrays.bonded)
-  types = np.asarray(sample.native.arrays.residue_type)
-  phi, psi, omega = np.moveaxis(sample.torsions, -1, 0)
+def _shares(ensemble: Ensemble) -> dict[str, float | None]:
+  bonded = np.asarray(ensemble.native.arrays.bonded)
+  types = np.asarray(ensemble.native.arrays.residue_type)
+  phi, psi, omega = np.moveaxis(ensemble.torsions, -1, 0)
 
   def share(judgement: tuple[np.ndarray, np.ndarray]) -> float | None:
     mask, judged = judgement
     return 100.0 * float(mask[:, judged].mean()) if judged.any() else None
 
-  valid = validity.passes_bioemu_filter(sample.positions, bonded)
+  valid = validity.passes_bioemu_filter(ensemble.positions, bonded)
   return {
     'passes_bioemu_filter_percent': 100.0 * float(np.mean(valid)),
     'ramachandran_outliers_percent': share(validity.ramachandran_outliers(phi, psi, types)),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tempo_jax.evaluation import summary
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import (
   contacts,
   distribution,
@@ -38,7 +38,7 @@ class Settings:
 
 
 def score(
-  reference: Sample, prediction: Sample, settings: Settings
+  reference: Ensemble, prediction: Ensemble, settings: Settings
 ) -> tuple[dict[str, Any], dict[str, str]]:
   """Compares a prediction with a reference of the same protein.
 
@@ -141,20 +141,20 @@ def score(
 
 
 def kinetics_of(
-  reference: Sample, prediction: Sample
+  reference: Ensemble, prediction: Ensemble
 ) -> dict[str, tuple[float | None, str | None]]:
   """What depends on time, or why it cannot be said."""
   keys = ('rmsd_error', 'pc1_cosine', 'autocorrelation_error')
-  for name, sample in (('prediction', prediction), ('reference', reference)):
-    if sample.dt_ns is None:
-      return dict.fromkeys(keys, (None, f'{name}: {sample.no_time}'))
+  for name, ensemble in (('prediction', prediction), ('reference', reference)):
+    if ensemble.dt_ns is None:
+      return dict.fromkeys(keys, (None, f'{name}: {ensemble.no_time}'))
   grid, reason = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
   if grid is None:
     return dict.fromkeys(keys, (None, reason))
   found: dict[str, tuple[float | None, str | None]] = {}
-  ours, theirs = (sample.split(sample.rmsd) for sample in (prediction, reference))
+  ours, theirs = (ensemble.split(ensemble.rmsd) for ensemble in (prediction, reference))
   found['rmsd_error'] = kinetics.rmsd_error(ours, theirs, grid)
-  pc1 = (reference.pca.project(sample.ca)[:, 0] for sample in (prediction, reference))
+  pc1 = (reference.pca.project(ensemble.ca)[:, 0] for ensemble in (prediction, reference))
   ours, theirs = (s.split(x) for s, x in zip((prediction, reference), pc1, strict=True))
   found['pc1_cosine'] = kinetics.pc1_cosine(ours, theirs, grid)
   curve, why = prediction.torsion_autocorrelation

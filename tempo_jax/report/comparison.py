@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import flexibility, kinetics, thermodynamics, validity
 from tempo_jax.report import protein_section, viewer
 
@@ -13,8 +13,8 @@ _MAX_TORSIONS = 200_000
 
 def curves(
   name: str,
-  reference: Sample,
-  prediction: Sample,
+  reference: Ensemble,
+  prediction: Ensemble,
   numbers: Mapping[str, float | None],
   temperature_K: float,
   notes: Sequence[str] = (),
@@ -63,7 +63,7 @@ def curves(
   )
 
 
-def _replicas(sample: Sample, projected: np.ndarray) -> list[protein_section.ReplicaCurves]:
+def _replicas(sample: Ensemble, projected: np.ndarray) -> list[protein_section.ReplicaCurves]:
   bonded = np.asarray(sample.native.arrays.bonded)
   low, high = validity.ca_ca_range(sample.positions, bonded)
   per_frame = {
@@ -86,7 +86,7 @@ def _replicas(sample: Sample, projected: np.ndarray) -> list[protein_section.Rep
 
 
 def _profiles(
-  reference: Sample, prediction: Sample, pcs: Sequence[np.ndarray], temperature_K: float
+  reference: Ensemble, prediction: Ensemble, pcs: Sequence[np.ndarray], temperature_K: float
 ) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
   """Free energy along one coordinate, of both."""
   coordinates: dict[str, Sequence[np.ndarray | None]] = {
@@ -105,7 +105,7 @@ def _profiles(
   return found
 
 
-def torsion_autocorrelation(sample: Sample) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def torsion_autocorrelation(sample: Ensemble) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """Lag times, ns, and autocorrelation of phi and psi; empty where there is none."""
   curve, _ = sample.torsion_autocorrelation
   if curve is None or sample.dt_ns is None:
@@ -114,7 +114,7 @@ def torsion_autocorrelation(sample: Sample) -> dict[str, tuple[np.ndarray, np.nd
 
 
 def _slow_autocorrelations(
-  reference: Sample, prediction: Sample
+  reference: Ensemble, prediction: Ensemble
 ) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
   found: list[dict[str, tuple[np.ndarray, np.ndarray]]] = [{}, {}]
   grid, _ = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
@@ -131,14 +131,14 @@ def _slow_autocorrelations(
   return found
 
 
-def torsion_pairs(sample: Sample) -> np.ndarray:
+def torsion_pairs(sample: Ensemble) -> np.ndarray:
   """[N, 2] phi and psi, of evenly picked frames if there are many."""
   angles = sample.torsions[..., :2]
   angles = angles[:: -(-angles[..., 0].size // _MAX_TORSIONS)].reshape(-1, 2)
   return angles[~np.isnan(angles).any(axis=1)]
 
 
-def clip(label: str, sample: Sample) -> viewer.Clip:
+def clip(label: str, sample: Ensemble) -> viewer.Clip:
   """For the viewer: the first replica."""
   replica = sample.replicas[0]
   return viewer.Clip(label, sample.superposed[: replica.num_frames], replica.time_ns)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tempo_jax.evaluation.ensemble import Ensemble
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.replica import Replica
 from tempo_jax.metrics import flexibility, superposition, validity
 from tempo_jax.output import frame_table
 from tempo_jax.protein import protein as protein_lib
@@ -118,10 +118,10 @@ def _conformations(trajectory: trajectory_lib.Trajectory) -> protein_section.Pro
   """What a report on a comparison shows too, of evenly picked frames if there are many."""
   step = -(-trajectory.num_frames // _MAX_FRAMES)
   times = np.asarray(trajectory.time_ns)[::step]
-  sample = Sample(
+  sample = Ensemble(
     trajectory.protein,
     [
-      Ensemble(np.asarray(positions[::step]), times, f'replica {k + 1}')
+      Replica(np.asarray(positions[::step]), times, f'replica {k + 1}')
       for k, positions in enumerate(trajectory.positions)
     ],
   )

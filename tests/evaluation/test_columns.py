@@ -5,8 +5,8 @@ import pytest
 
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import columns, scores, summary
-from tempo_jax.evaluation.ensemble import Ensemble, Native
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.replica import Native, Replica
 from tempo_jax.evaluation.scores import Settings
 from tests.evaluation import cases
 
@@ -19,40 +19,40 @@ def case(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def samples(case):
+def ensembles(case):
   return columns.read(case)
 
 
 @pytest.fixture(scope='module')
-def found(samples):
-  return columns.columns(*samples, Settings())
+def found(ensembles):
+  return columns.columns(*ensembles, Settings())
 
 
-def test_reads_all_files_of_a_case(samples):
-  reference, prediction = samples
+def test_reads_all_files_of_a_case(ensembles):
+  reference, prediction = ensembles
   assert [r.num_frames for r in reference.replicas] == [FRAMES, FRAMES]
   assert (reference.num_frames, prediction.num_frames) == (2 * FRAMES, FRAMES)
   assert reference.native.name == 'one'
   assert reference.dt_ns == prediction.dt_ns == pytest.approx(0.01)
 
 
-def test_prediction_and_all_baselines(samples, found):
+def test_prediction_and_all_baselines(ensembles, found):
   assert tuple(found) == (columns.PREDICTION, *columns.BASELINES)
-  numbers, notes = scores.score(*samples, Settings())
+  numbers, notes = scores.score(*ensembles, Settings())
   assert found[columns.PREDICTION] == columns.Column(numbers, notes)
   for column in found.values():
     assert set(column.numbers) == {*summary.KEYS, summary.MOMENTS}
     assert {key for key in summary.KEYS if column.numbers[key] is None} == set(column.notes)
 
 
-def test_no_baselines(samples, found):
-  alone = columns.columns(*samples, Settings(), with_baselines=False)
+def test_no_baselines(ensembles, found):
+  alone = columns.columns(*ensembles, Settings(), with_baselines=False)
   assert alone == {columns.PREDICTION: found[columns.PREDICTION]}
 
 
-def test_baselines_without_enough_data(samples):
-  reference, prediction = samples
-  one = Sample(reference.native, reference.replicas[:1])
+def test_baselines_without_enough_data(ensembles):
+  reference, prediction = ensembles
+  one = Ensemble(reference.native, reference.replicas[:1])
   expected = [name for name in columns.BASELINES if name != columns.REPLICAS]
   assert list(columns.columns(one, prediction, Settings()))[1:] == expected
   short = dataclasses.replace(
@@ -61,19 +61,19 @@ def test_baselines_without_enough_data(samples):
     time_ns=reference.replicas[0].time_ns[:30],
   )
   expected.remove(columns.HALVES)
-  only = Sample(reference.native, [short])
+  only = Ensemble(reference.native, [short])
   assert list(columns.columns(only, prediction, Settings()))[1:] == expected
 
 
-def test_each_replica_is_judged_against_the_others(samples):
-  reference, prediction = samples
+def test_each_replica_is_judged_against_the_others(ensembles):
+  reference, prediction = ensembles
   replicas = (*reference.replicas, *prediction.replicas)
   every = []
   for k, replica in enumerate(replicas):
-    others = Sample(reference.native, [other for i, other in enumerate(replicas) if i != k])
-    alone = Sample(reference.native, [replica])
+    others = Ensemble(reference.native, [other for i, other in enumerate(replicas) if i != k])
+    alone = Ensemble(reference.native, [replica])
     every.append(scores.score(others, alone, Settings())[0])
-  whole = Sample(reference.native, replicas)
+  whole = Ensemble(reference.native, replicas)
   numbers = columns.columns(whole, prediction, Settings())[columns.REPLICAS].numbers
   for key in ('pairwise_rmsd', 'reference_pairwise_rmsd', 'rmsf', 'md_pca_w2', 'ddg', 'rmsd_error'):
     assert numbers[key] == pytest.approx(np.mean([one[key] for one in every])), key
@@ -81,39 +81,39 @@ def test_each_replica_is_judged_against_the_others(samples):
   np.testing.assert_allclose(numbers[summary.MOMENTS], moments)
 
 
-def test_the_first_halves_are_judged_against_the_second(samples, found):
-  reference, _ = samples
+def test_the_first_halves_are_judged_against_the_second(ensembles, found):
+  reference, _ = ensembles
   halves = []
   for part in (slice(0, FRAMES // 2), slice(FRAMES // 2, None)):
     replicas = [dataclasses.replace(r, positions=r.positions[part]) for r in reference.replicas]
-    halves.append(Sample(reference.native, replicas))
+    halves.append(Ensemble(reference.native, replicas))
   numbers = found[columns.HALVES].numbers
   assert numbers['rmsf'] == pytest.approx(halves[0].rmsf.mean())
   assert numbers['reference_rmsf'] == pytest.approx(halves[1].rmsf.mean())
   assert numbers['pairwise_rmsd'] == pytest.approx(halves[0].pairwise_rmsd)
 
 
-def test_halves_go_on_alike(samples):
+def test_halves_go_on_alike(ensembles):
   """A replica that does everything twice."""
-  reference, prediction = samples
+  reference, prediction = ensembles
   twice = reference.replicas[0].positions[: FRAMES // 2]
   replica = dataclasses.replace(reference.replicas[0], positions=np.concatenate([twice, twice]))
-  again = Sample(reference.native, [replica])
+  again = Ensemble(reference.native, [replica])
   numbers = columns.columns(again, prediction, Settings())[columns.HALVES].numbers
   assert numbers['root_mean_w2'] == pytest.approx(0.0, abs=1e-5)
   assert numbers['rmsd_error'] == pytest.approx(0.0, abs=1e-6)
   assert numbers['per_target_rmsf_r'] == pytest.approx(1.0)
 
 
-def test_frozen_does_not_move(samples, found):
+def test_frozen_does_not_move(ensembles, found):
   numbers = found[columns.FROZEN].numbers
   assert numbers['rmsf'] == numbers['pairwise_rmsd'] == numbers['bond_break_percent'] == 0.0
   assert numbers['reference_rmsf'] == found[columns.PREDICTION].numbers['reference_rmsf']
-  assert numbers['rmsd_error'] == pytest.approx(float(np.mean(samples[0].rmsd)), rel=1e-5)
+  assert numbers['rmsd_error'] == pytest.approx(float(np.mean(ensembles[0].rmsd)), rel=1e-5)
 
 
-def test_baselines_are_those_of_their_seed(samples, found):
-  again, other = (columns.columns(*samples, Settings(seed=seed)) for seed in (137, 138))
+def test_baselines_are_those_of_their_seed(ensembles, found):
+  again, other = (columns.columns(*ensembles, Settings(seed=seed)) for seed in (137, 138))
   assert again == found
   for name in (columns.GAUSSIAN, columns.NETWORK):
     assert other[name] != found[name]
@@ -121,10 +121,10 @@ def test_baselines_are_those_of_their_seed(samples, found):
     assert other[name] == found[name]
 
 
-def test_several_predicted_replicas(samples):
-  reference, prediction = samples
+def test_several_predicted_replicas(ensembles):
+  reference, prediction = ensembles
   replica = prediction.replicas[0]
-  both = Sample(prediction.native, [replica, replica])
+  both = Ensemble(prediction.native, [replica, replica])
   found = columns.columns(reference, both, Settings())
   alone = columns.columns(reference, prediction, Settings())
   for key in ('root_mean_w2', 'rmsf', 'ddg', 'rmsd_error', 'weak_contacts_j'):
@@ -158,10 +158,10 @@ def test_md_with_broken_chains_is_refused(case, tmp_path, np_rng):
   assert numbers['bond_break_percent'] == pytest.approx(100.0 * 2 / 30)
 
 
-def test_clashes_are_counted_by_frame(samples):
-  reference, prediction = samples
+def test_clashes_are_counted_by_frame(ensembles):
+  reference, prediction = ensembles
   positions = prediction.positions.copy()
   positions[:11, 8, 1] = positions[:11, 0, 1] + 0.5
-  replica = Ensemble(positions, prediction.replicas[0].time_ns, 'file')
-  numbers, _ = scores.score(reference, Sample(reference.native, [replica]), Settings())
+  replica = Replica(positions, prediction.replicas[0].time_ns, 'file')
+  numbers, _ = scores.score(reference, Ensemble(reference.native, [replica]), Settings())
   assert numbers['clash_ratio_percent'] == pytest.approx(100.0 * 11 / FRAMES)

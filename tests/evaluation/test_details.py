@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from tempo_jax.evaluation import columns, details
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.trajectory import trajectory
 from tests.evaluation import cases
 
 
 @pytest.fixture(scope='module')
-def samples(tmp_path_factory):
+def ensembles(tmp_path_factory):
   return columns.read(cases.case(tmp_path_factory.mktemp('case'), frames=60))
 
 
-def test_shares_are_those_of_mdtrajs_torsions(samples):
-  reference, prediction = samples
+def test_shares_are_those_of_mdtrajs_torsions(ensembles):
+  reference, prediction = ensembles
   found = details.details(reference, prediction)['prediction']
   native = prediction.native
   traj = mdtraj.Trajectory(
@@ -28,15 +28,15 @@ def test_shares_are_those_of_mdtrajs_torsions(samples):
   assert found['cis_peptides_percent'] == pytest.approx(100.0 * np.mean(np.abs(omega) < 90.0))
   assert 0.0 <= found['ramachandran_outliers_percent'] <= 100.0
   assert found['passes_bioemu_filter_percent'] == 100.0
-  torn = Sample(native, prediction.replicas)
+  torn = Ensemble(native, prediction.replicas)
   torn.positions = prediction.positions.copy()
   torn.positions[:15, 5:] += 50.0
   share = details.details(reference, torn)['prediction']['passes_bioemu_filter_percent']
   assert share == pytest.approx(75.0)
 
 
-def test_the_same_twice(samples):
-  reference, _ = samples
+def test_the_same_twice(ensembles):
+  reference, _ = ensembles
   found = details.details(reference, reference)
   assert found['prediction'] == found['reference']
   slow = found['slow']
@@ -48,7 +48,7 @@ def test_the_same_twice(samples):
   json.dumps(found, allow_nan=False)
 
 
-def test_without_times(samples):
-  reference, prediction = samples
+def test_without_times(ensembles):
+  reference, prediction = ensembles
   timeless = [dataclasses.replace(r, time_ns=None) for r in prediction.replicas]
-  assert details.details(reference, Sample(prediction.native, timeless))['slow'] is None
+  assert details.details(reference, Ensemble(prediction.native, timeless))['slow'] is None

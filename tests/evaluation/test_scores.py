@@ -8,8 +8,8 @@ import scipy.stats
 from sklearn import decomposition
 
 from tempo_jax.evaluation import scores, summary
-from tempo_jax.evaluation.ensemble import Ensemble, Native
-from tempo_jax.evaluation.sample import Sample
+from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.replica import Native, Replica
 from tempo_jax.evaluation.scores import Settings
 from tests.evaluation import cases
 from tests.metrics import ensembles
@@ -54,8 +54,8 @@ def make(native, seed, frames=FRAMES, *, scale=1.0, dt_ns=0.01, replicas=1, move
     positions = positions if move is None else move(positions)
     times = None if dt_ns is None else dt_ns * np.arange(1, frames + 1)
     remarks = () if dt_ns else ('its format has no times',)
-    found.append(Ensemble(positions, times, 'file', remarks))
-  return Sample(native, found)
+    found.append(Replica(positions, times, 'file', remarks))
+  return Ensemble(native, found)
 
 
 def test_the_reference_as_a_prediction_is_perfect(native):
@@ -83,7 +83,7 @@ def test_keys_and_reasons(native):
 
 def test_a_frozen_prediction_has_reasons_and_no_nan(native):
   frozen = np.repeat(np.asarray(native.arrays.positions)[None], FRAMES, axis=0)
-  still = Sample(native, [Ensemble(frozen, 0.01 * np.arange(1, FRAMES + 1), 'frozen')])
+  still = Ensemble(native, [Replica(frozen, 0.01 * np.arange(1, FRAMES + 1), 'frozen')])
   numbers, notes = scores.score(make(native, 0), still, Settings())
   assert numbers['rmsf'] == numbers['pairwise_rmsd'] == 0.0
   assert notes['global_rmsf_r'] == notes['per_target_rmsf_r']
@@ -182,7 +182,7 @@ def test_without_common_times_only_what_needs_them_is_missing(native, steps, rea
 
 def test_replicas_of_different_steps_have_no_time(native):
   replicas = [make(native, k, dt_ns=dt).replicas[0] for k, dt in enumerate((0.01, 0.02))]
-  _, notes = scores.score(Sample(native, replicas), make(native, 3), Settings())
+  _, notes = scores.score(Ensemble(native, replicas), make(native, 3), Settings())
   assert notes['rmsd_error'] == 'reference: its replicas have different time steps'
 
 
@@ -193,7 +193,7 @@ def test_a_finer_prediction_is_compared_at_common_times(native):
   coarse = dataclasses.replace(
     replica, positions=replica.positions[::2], time_ns=replica.time_ns[::2]
   )
-  numbers, _ = scores.score(Sample(native, [coarse]), fine, Settings())
+  numbers, _ = scores.score(Ensemble(native, [coarse]), fine, Settings())
   assert numbers['rmsd_error'] == pytest.approx(0.0, abs=1e-6)
   assert numbers['pc1_cosine'] == pytest.approx(1.0)
 

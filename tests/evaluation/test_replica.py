@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import ensemble
+from tempo_jax.evaluation import replica
 from tests import peptides
 from tests.evaluation import cases
 
@@ -23,7 +23,7 @@ def files(tmp_path, np_rng):
 
 
 def test_native_keeps_what_stands_in_the_file(files):
-  native = ensemble.Native(files[0])
+  native = replica.Native(files[0])
   assert native.protein.num_residues == LENGTH
   by_hand = mdtraj.load(str(files[0])).xyz[0].reshape(LENGTH, 5, 3)[:, :4] * 10.0
   np.testing.assert_allclose(native.protein.arrays.positions, by_hand, atol=1e-4)
@@ -33,7 +33,7 @@ def test_native_keeps_what_stands_in_the_file(files):
 def test_reads_formats_with_the_native_topology(files, tmp_path, suffix):
   native, positions = files
   path = cases.save(tmp_path / f'md{suffix}', positions, native)
-  found = ensemble.Native(native).read(path)
+  found = replica.Native(native).read(path)
   assert found.positions.shape == (FRAMES, LENGTH, 4, 3)
   assert found.positions.dtype == np.float32
   np.testing.assert_allclose(found.positions, positions[:, :, :4], atol=0.011)
@@ -51,11 +51,11 @@ def test_reads_formats_with_the_native_topology(files, tmp_path, suffix):
 def test_reads_the_backbone_that_sample_writes(files, tmp_path, suffix):
   native, positions = files
   path = cases.save_sampled(tmp_path / 'sampled', positions, native, suffix)
-  with_structure = ensemble.Native(native).read(path)
+  with_structure = replica.Native(native).read(path)
   np.testing.assert_allclose(with_structure.positions, positions[:, :, :4], atol=0.011)
   # Nor is topology.pdb needed: there are four atoms a residue.
   (path.parent / 'topology.pdb').unlink()
-  alone = ensemble.Native(native).read(path)
+  alone = replica.Native(native).read(path)
   np.testing.assert_array_equal(alone.positions, with_structure.positions)
 
 
@@ -72,12 +72,12 @@ def test_reads_with_a_topology_beside_or_named(files, tmp_path, np_rng):
   topology.write_text(lines + 'TER\nEND\n')
   frames = np.concatenate([positions, positions[:, :, 1:2] + 0.6], axis=2)
   path = cases.save(folder / 'P.xtc', frames, topology)
-  beside = ensemble.Native(native).read(path)
+  beside = replica.Native(native).read(path)
   np.testing.assert_allclose(beside.positions, positions[:, :, :4], atol=0.011)
   topology.rename(tmp_path / 'elsewhere.pdb')
   with pytest.raises(InputError, match=r'P.xtc: has 54 atoms, .*native.pdb has 45: put'):
-    ensemble.Native(native).read(path)
-  named = ensemble.Native(native).read(path, tmp_path / 'elsewhere.pdb')
+    replica.Native(native).read(path)
+  named = replica.Native(native).read(path, tmp_path / 'elsewhere.pdb')
   np.testing.assert_array_equal(named.positions, beside.positions)
 
 
@@ -88,14 +88,14 @@ def test_the_topology_beside_tells_another_protein_of_equal_length(files, tmp_pa
   cases.write_native(other, LENGTH, names=cases.NAMES[::-1])
   path = cases.save_sampled(tmp_path / 'sampled', positions, other)
   with pytest.raises(InputError, match=r'topology.pdb: is of another sequence than .*native.pdb'):
-    ensemble.Native(native).read(path)
+    replica.Native(native).read(path)
 
 
 def test_a_topology_beside_of_other_atoms_is_left_alone(files, tmp_path):
   native, positions = files
   cases.write_native(tmp_path / 'topology.pdb', 8)
   path = cases.save(tmp_path / 'md.dcd', positions, native)
-  found = ensemble.Native(native).read(path)
+  found = replica.Native(native).read(path)
   np.testing.assert_allclose(found.positions, positions[:, :, :4], atol=1e-3)
 
 
@@ -104,7 +104,7 @@ def test_places_a_missing_oxygen(files, tmp_path):
   path = cases.save(tmp_path / 'md.h5', positions, native)
   traj = mdtraj.load(str(path))
   traj.atom_slice(traj.topology.select('name N CA C')).save(str(tmp_path / 'nco.h5'))
-  found = ensemble.Native(native).read(tmp_path / 'nco.h5')
+  found = replica.Native(native).read(tmp_path / 'nco.h5')
   np.testing.assert_allclose(found.positions[:, :, :3], positions[:, :, :3], atol=1e-4)
   np.testing.assert_allclose(
     np.linalg.norm(found.positions[:, :, 3] - found.positions[:, :, 2], axis=-1), 1.23, atol=0.05
@@ -114,9 +114,9 @@ def test_places_a_missing_oxygen(files, tmp_path):
 def test_reads_in_blocks(files, tmp_path, monkeypatch):
   native, positions = files
   path = cases.save(tmp_path / 'md.xtc', positions, native)
-  whole = ensemble.Native(native).read(path)
-  monkeypatch.setattr(ensemble, '_BLOCK_BYTES', 12 * 45 * 5)
-  blocks = ensemble.Native(native).read(path)
+  whole = replica.Native(native).read(path)
+  monkeypatch.setattr(replica, '_BLOCK_BYTES', 12 * 45 * 5)
+  blocks = replica.Native(native).read(path)
   np.testing.assert_array_equal(blocks.positions, whole.positions)
   np.testing.assert_array_equal(blocks.time_ns, whole.time_ns)
 
@@ -125,7 +125,7 @@ def test_time_step_survives_the_rounding_of_late_times(files, tmp_path):
   native, positions = files
   times = 1e6 + cases.DT_PS * np.arange(FRAMES)
   path = cases.save(tmp_path / 'md.xtc', positions, native, times)
-  assert ensemble.Native(native).read(path).dt_ns == pytest.approx(0.01, rel=1e-3)
+  assert replica.Native(native).read(path).dt_ns == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_time_step_survives_the_rounding_of_late_times(files, tmp_path):
 def test_uneven_times_are_none(files, tmp_path, times, remark):
   native, positions = files
   path = cases.save(tmp_path / 'md.xtc', positions, native, times)
-  found = ensemble.Native(native).read(path)
+  found = replica.Native(native).read(path)
   assert found.time_ns is None
   assert found.dt_ns is None
   assert found.remarks == (remark,)
@@ -150,7 +150,7 @@ def test_other_numbers_are_a_remark(files, tmp_path):
   other = tmp_path / 'other.pdb'
   cases.write_native(other, LENGTH, first=101)
   path = cases.save(tmp_path / 'md.xtc', positions, native)
-  found = ensemble.Native(native).read(path, other)
+  found = replica.Native(native).read(path, other)
   assert len(found.remarks) == 1
   assert 'other.pdb numbers residues otherwise (101 for 1)' in found.remarks[0]
 
@@ -210,7 +210,7 @@ def test_what_is_wrong_is_said_in_one_line(files, tmp_path, what):
   elif what == 'unknown format':
     saved = path.rename(tmp_path / 'P.abc')
   with pytest.raises(InputError, match=BAD[what]) as raised:
-    ensemble.Native(native).read(saved, topology)
+    replica.Native(native).read(saved, topology)
   assert '\n' not in str(raised.value)
 
 
@@ -223,7 +223,7 @@ def test_the_atoms_of_other_residues_are_noticed(tmp_path, np_rng):
   path = cases.save_sampled(tmp_path / 'sampled', cases.wander(np_rng, xyz, 5), longer)
   (path.parent / 'topology.pdb').unlink()
   with pytest.raises(InputError, match=r'25 % of bonds .* in another order'):
-    ensemble.Native(native).read(path)
+    replica.Native(native).read(path)
 
 
 def test_a_broken_prediction_is_still_read(files, tmp_path, np_rng):
@@ -232,7 +232,7 @@ def test_a_broken_prediction_is_still_read(files, tmp_path, np_rng):
   noisy = positions + 0.2 * np_rng.normal(size=positions.shape)
   noisy[: FRAMES // 3] *= 3.0
   path = cases.save(tmp_path / 'P.xtc', noisy, native)
-  assert ensemble.Native(native).read(path).num_frames == FRAMES
+  assert replica.Native(native).read(path).num_frames == FRAMES
 
 
 # mdtraj leaves a file open that it cannot read.
@@ -245,7 +245,7 @@ def test_a_native_structure_that_is_none(tmp_path, text):
   if text is not None:
     path.write_text(text)
   with pytest.raises(InputError) as raised:
-    ensemble.Native(path)
+    replica.Native(path)
   assert str(raised.value).startswith(str(path))
   assert '\n' not in str(raised.value)
   del raised

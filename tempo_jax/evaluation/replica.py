@@ -1,0 +1,251 @@
+"""Ensembles to compare: trajectory files of one protein, as backbone atoms of the same residues."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import warnings
+from collections.abc import Iterator
+
+import mdtraj
+import numpy as np
+
+from tempo_jax.errors import InputError
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import trajectory as trajectory_lib
+
+_BLOCK_BYTES = 64 * 1024**2
+# Formats whose files say which atoms they hold.
+_WITH_TOPOLOGY = ('.pdb', '.pdb.gz', '.cif', '.h5', '.hdf5')
+_MIN_FRAMES = 2
+# Of the bonds in residues. With the atoms of another protein, one in four or five is wrong.
+_MOST_WRONG = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Replica:
+  """Conformations of a protein from one file: a replica.
+
+  Attributes:
+    positions: [F, L, 4, 3] float32 Å, N, CA, C, O.
+    time_ns: [F] ns; None where the file has no times, or they are not evenly spaced.
+    source: the file, for messages.
+    remarks: what the user should know, e.g. why there are no times.
+  """
+
+  positions: np.ndarray
+  time_ns: np.ndarray | None
+  source: str
+  remarks: tuple[str, ...] = ()
+
+  @property
+  def num_frames(self) -> int:
+    """F."""
+    return len(self.positions)
+
+  @property
+  def dt_ns(self) -> float | None:
+    """Time between two frames, ns."""
+    if self.time_ns is None:
+      return None
+    # 6 digits: times are float32 in files.
+    return float(f'{(self.time_ns[-1] - self.time_ns[0]) / (self.num_frames - 1):.6g}')
+
+
+class Native:
+  """The structure that ensembles are compared in.
+
+  Attributes:
+    protein: its residues; `arrays.positions` is the native conformation.
+    path: the file.
+  """
+
+  def __init__(self, path: str | os.PathLike, name: str | None = None):
+    """Reads it.
+
+    Raises:
+      InputError: mdtraj cannot read it, or it holds no protein.
+    """
+    self.path = pathlib.Path(path).expanduser()
+    if not self.path.is_file():
+      raise InputError(f'{self.path}: no such file: correct --topology')
+    with _quiet():
+      self._structure = trajectory_lib.load_structure(self.path, self.path)
+    # Messages are about the file.
+    found, self._atom_index = protein_lib.from_mdtraj(self._structure, str(self.path))
+    self.protein = dataclasses.replace(found, name=name or self.path.name.split('.')[0])
+
+  def read(self, file: str | os.PathLike, topology: str | os.PathLike | None = None) -> Replica:
+    """Reads an ensemble.
+
+    Which atoms a file holds: what `topology` says, or the file itself where its format can
+    (PDB, mmCIF, HDF5). Otherwise those of a `topology.pdb` in the file's folder, such as
+    `experiments.sample` writes, if there are as many; those of the native structure; or the N, CA,
+    C, O of its residues.
+
+    Args:
+      file: of any format that mdtraj reads.
+      topology: structure with the atoms of the file.
+
+    Raises:
+      InputError: the file cannot be read, is of another protein, or has fewer than two frames.
+    """
+    path = pathlib.Path(file).expanduser()
+    if not path.is_file():
+      raise InputError(f'{path}: no such file: correct --reference or --prediction')
+    with _quiet():
+      atoms, found, atom_index, source = self._atoms_of(path, topology)
+      self._check_same(found, source)
+      positions, times = _read(path, atoms, atom_index, source)
+    if len(positions) < _MIN_FRAMES:
+      raise InputError(
+        f'{path}: {len(positions)} frames, and at least {_MIN_FRAMES} are needed: give a longer one'
+      )
+    if not np.isfinite(positions).all():
+      frame = int(np.argmax(~np.isfinite(positions).all(axis=(1, 2, 3))))
+      raise InputError(f'{path}: frame {frame} has coordinates that are not numbers: leave it out')
+    positions = trajectory_lib.residue_selection.place_oxygen(
+      positions, np.asarray(self.protein.arrays.bonded), atom_index[:, 3] < 0
+    )
+    self._check_order(positions, path, source)
+    time_ns, remarks = _even(times)
+    numbers = (found.residue_number, self.protein.residue_number)
+    if not np.array_equal(*numbers):
+      first = int(np.argmax(np.not_equal(*numbers)))
+      remarks.append(
+        f'{source} numbers residues otherwise ({numbers[0][first]} for {numbers[1][first]}): they '
+        'are matched by their order'
+      )
+    return Replica(positions, time_ns, str(path), tuple(remarks))
+
+  def _atoms_of(
+    self, path: pathlib.Path, topology: str | os.PathLike | None
+  ) -> tuple[mdtraj.Topology, protein_lib.Protein, np.ndarray, pathlib.Path]:
+    """Topology of the file, its protein, where the backbone is, and who says so."""
+    if topology is not None:
+      return _structure_of(pathlib.Path(topology).expanduser(), path)
+    if path.name.lower().endswith(_WITH_TOPOLOGY):
+      return _structure_of(path, path)
+    num_atoms = _num_atoms(path)
+    beside = topology_beside(path)
+    if beside is not None and beside.resolve() != self.path.resolve():
+      found = _structure_of(beside, path)
+      if found[0].n_atoms == num_atoms:
+        return found
+    if num_atoms in (None, self._structure.n_atoms):
+      return self._structure.topology, self.protein, self._atom_index, self.path
+    if num_atoms == 4 * self.protein.num_residues:
+      index = np.arange(num_atoms).reshape(-1, 4)
+      return trajectory_lib.topology(self.protein), self.protein, index, self.path
+    raise InputError(
+      f'{path}: has {num_atoms} atoms, {self.path} has {self._structure.n_atoms}: put the '
+      'structure that it was written with beside it as topology.pdb, or name it in the flags'
+    )
+
+  def _check_same(self, found: protein_lib.Protein, source: pathlib.Path) -> None:
+    ours, theirs = self.protein.sequence, found.sequence
+    if ours == theirs:
+      return
+    place = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), None)  # noqa: B905
+    where = (
+      f'{len(theirs)} residues, not {len(ours)}'
+      if place is None
+      else f'{theirs[place]} in place of {ours[place]} at position {place + 1}'
+    )
+    raise InputError(
+      f'{source}: is of another sequence than {self.path} ({where}): give the same protein, with '
+      'the same residues'
+    )
+
+  def _check_order(self, positions: np.ndarray, path: pathlib.Path, source: pathlib.Path) -> None:
+    """Predictions may break chains here and there, but not bonds within many residues."""
+    n_ca_c = positions[:, :, :3].astype(np.float64)
+    # [L, 2], of a typical frame
+    bonds = np.median(np.linalg.norm(np.diff(n_ca_c, axis=2), axis=-1), axis=0)
+    wrong = float(np.mean((bonds < 1.0) | (bonds > 2.0)))
+    if wrong > _MOST_WRONG:
+      bond = float(np.median(bonds[:, 0]))
+      raise InputError(
+        f'{path}: '
+        + (
+          f'N-CA is {bond:.2f} Å on the whole: its unit is probably not that of its format'
+          if bond > 5.0 or bond < 0.3
+          else f'{100.0 * wrong:.0f} % of bonds N-CA and CA-C have not the length of one: its '
+          f'atoms are probably others, or in another order, than those of {source}'
+        )
+        + ': give what it was written with'
+      )
+
+
+def topology_beside(path: pathlib.Path) -> pathlib.Path | None:
+  """The `topology.pdb` in the folder of a trajectory, if there is one."""
+  beside = path.with_name('topology.pdb')
+  return beside if beside.is_file() else None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Without warnings about dummy unit cells and optional packages."""
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', module='mdtraj')
+    yield
+
+
+def _structure_of(
+  topology: pathlib.Path, file: pathlib.Path
+) -> tuple[mdtraj.Topology, protein_lib.Protein, np.ndarray, pathlib.Path]:
+  if not topology.is_file():
+    raise InputError(f'{topology}: no such file: correct the topology of {file}')
+  structure = trajectory_lib.load_structure(topology, file)
+  found, atom_index = protein_lib.from_mdtraj(structure, topology.name)
+  return structure.topology, found, atom_index, topology
+
+
+def _num_atoms(path: pathlib.Path) -> int | None:
+  """None where the format does not say."""
+  try:
+    with mdtraj.open(str(path)) as handle:
+      xyz = handle.read(n_frames=1)
+      return int(np.shape(xyz[0] if isinstance(xyz, tuple) else xyz)[-2])
+  except Exception:  # `_read` will say what is wrong
+    return None
+
+
+def _read(
+  path: pathlib.Path, atoms: mdtraj.Topology, atom_index: np.ndarray, source: pathlib.Path
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Positions [F, L, 4, 3] Å of the backbone, and times [F] ps if the format has them."""
+  blocks, times = [], []
+  frames = max(2, _BLOCK_BYTES // (12 * atoms.n_atoms))
+  try:
+    for block in mdtraj.iterload(str(path), chunk=frames, top=atoms):
+      if block.n_atoms != atoms.n_atoms:
+        raise InputError(
+          f'{path}: has {block.n_atoms} atoms, {source} has {atoms.n_atoms}: give the topology '
+          'that belongs to it'
+        )
+      blocks.append(10.0 * block.xyz[:, atom_index])
+      times.append(block.time)
+  except InputError:
+    raise
+  except Exception as error:  # mdtraj's readers raise whatever they come upon
+    raise InputError(
+      f'{path}: mdtraj cannot read it with the {atoms.n_atoms} atoms of {source}: give the '
+      f'topology that belongs to it, or a sound file ({trajectory_lib.reason(error)})'
+    ) from error
+  if not blocks:
+    return np.zeros((0, *atom_index.shape, 3), np.float32), None
+  time = np.concatenate(times)
+  # mdtraj counts frames, in whole numbers, where a format has no times.
+  return np.concatenate(blocks), None if np.issubdtype(time.dtype, np.integer) else time
+
+
+def _even(times: np.ndarray | None) -> tuple[np.ndarray | None, list[str]]:
+  """Times in ns, or why there are none."""
+  if times is None:
+    return None, ['its format has no times']
+  steps = np.diff(times.astype(np.float64))
+  rounding = 2.0 * np.spacing(np.float32(np.abs(times).max()))
+  if steps.min() <= 0.0 or np.ptp(steps) > 1e-3 * steps.mean() + 2.0 * rounding:
+    return None, [f'its frames are {steps.min():g} to {steps.max():g} ps apart']
+  return times.astype(np.float64) / 1000.0, []

@@ -1,6 +1,6 @@
-"""`python -m experiments.benchmark`, see `tempo_jax.cli.benchmark`."""
+"""`python -m experiments.benchmark` is the command `tempo-jax benchmark`."""
 
-from tempo_jax.cli import benchmark
+from tempo_jax.cli import benchmark, command
 
 if __name__ == '__main__':
-  benchmark.launch()
+  command.launch(benchmark)

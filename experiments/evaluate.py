@@ -1,6 +1,6 @@
-"""`python -m experiments.evaluate`, see `tempo_jax.cli.evaluate`."""
+"""`python -m experiments.evaluate` is the command `tempo-jax evaluate`."""
 
-from tempo_jax.cli import evaluate
+from tempo_jax.cli import command, evaluate
 
 if __name__ == '__main__':
-  evaluate.launch()
+  command.launch(evaluate)

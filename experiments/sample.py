@@ -1,6 +1,6 @@
-"""`python -m experiments.sample`, see `tempo_jax.cli.sample`."""
+"""`python -m experiments.sample` is the command `tempo-jax sample`."""
 
-from tempo_jax.cli import sample
+from tempo_jax.cli import command, sample
 
 if __name__ == '__main__':
-  sample.launch()
+  command.launch(sample)

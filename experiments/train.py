@@ -1,6 +1,6 @@
-"""`python -m experiments.train`, see `tempo_jax.cli.train`."""
+"""`python -m experiments.train` is the command `tempo-jax train`."""
 
-from tempo_jax.cli import train
+from tempo_jax.cli import command, train
 
 if __name__ == '__main__':
-  train.launch()
+  command.launch(train)

@@ -1,6 +1,6 @@
-"""`python -m experiments.upsample`, see `tempo_jax.cli.upsample`."""
+"""`python -m experiments.upsample` is the command `tempo-jax upsample`."""
 
-from tempo_jax.cli import upsample
+from tempo_jax.cli import command, upsample
 
 if __name__ == '__main__':
-  upsample.launch()
+  command.launch(upsample)

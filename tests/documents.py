@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from tempo_jax import errors
+from tempo_jax.cli import command
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = ('README.md', *sorted(f'docs/{path.name}' for path in ROOT.glob('docs/*.md')))
@@ -108,6 +109,11 @@ def binary(module: str, arguments: list[str]) -> Iterator[tuple[Callable, flags.
     return lambda *args, **kwargs: define(*args, **{'flag_values': values, **kwargs})
 
   mains: list[Callable] = []
+
+  def launch(command):
+    command.define_flags(values)
+    mains.append(command.main)
+
   with pytest.MonkeyPatch.context() as patch:
     for kind in ('string', 'list', 'multi_string', 'enum', 'integer', 'float', 'bool'):
       name = f'DEFINE_{kind}'
@@ -115,7 +121,8 @@ def binary(module: str, arguments: list[str]) -> Iterator[tuple[Callable, flags.
     define = config_flags.DEFINE_config_file
     patch.setattr(config_flags, 'DEFINE_config_file', defining_in_values(define))
     patch.setattr(flags, 'FLAGS', values)
-    patch.setattr(errors, 'run', mains.append)
+    patch.setattr(errors, 'run', lambda main: mains.append(lambda values: main([])))
+    patch.setattr(command, 'launch', launch)
     patch.setattr(sys, 'argv', [module, *arguments])
     with warnings.catch_warnings():
       # Binaries import themselves, so that other processes find their functions.

@@ -273,9 +273,8 @@ def run(words):
   ):
     if module == 'experiments.sample':
       patch.setattr(model_lib.Model, 'stream', newcomer.vibrate)
-    code = 0
     try:
-      main([module])
+      code = main(values)
     except SystemExit as end:
       code = end.code
     assert not code, ' '.join(words)

@@ -36,7 +36,7 @@ from experiments.ablation.rollouts import HeldOut, Sampling
 from tempo_jax import config as config_lib
 from tempo_jax import errors, version
 from tempo_jax import files as whole_file
-from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration
 from tempo_jax.models.model import load_model
@@ -359,7 +359,7 @@ def define_flags(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_bool('timing', True, 'Time the samplers.', flag_values=values)
   flags.DEFINE_bool('remeasure', False, 'Sample again what was measured.', flag_values=values)
-  compilation_cache.define_flag(values)
+  compilation_cache_flag.define_flags(values)
 
 
 def _block(texts: Sequence[str] | None) -> tuple[float, float] | None:
@@ -424,7 +424,7 @@ def _warn_of_selection(configs: Mapping[str, Any], sampling: Sampling) -> None:
 def main(argv: Sequence[str]) -> None:
   """From the flags to `ablate`."""
   del argv
-  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
+  compilation_cache_flag.use(flags.FLAGS)
   ablate(flags.FLAGS)
 
 

@@ -25,7 +25,7 @@ from absl import flags
 from experiments.ablation import ablation, rollouts
 from experiments.ablation.rollouts import HeldOut, Sampling
 from tempo_jax import errors
-from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.configs import finetune, quickstart
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration
@@ -211,14 +211,14 @@ def define_flags(values: flags.FlagValues) -> None:
     flag_values=values,
   )  # fmt: skip
   flags.DEFINE_integer('num_replicas', 4, 'To sample.', lower_bound=1, flag_values=values)
-  compilation_cache.define_flag(values)
+  compilation_cache_flag.define_flags(values)
 
 
 def main(argv: Sequence[str]) -> None:
   """From the flags to the table."""
   del argv
   values: Any = flags.FLAGS
-  compilation_cache.use(values.compilation_cache_dir)
+  compilation_cache_flag.use(values)
   data = pathlib.Path(values.data).expanduser()
   if not data.is_dir():
     raise InputError(f'{data}: no such directory: correct --data')

@@ -26,7 +26,7 @@ import tempo_jax
 from data_prep import training_store, training_systems
 from tempo_jax import errors
 from tempo_jax import files as whole_file
-from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration, columns
 from tempo_jax.evaluation.replica import Native, Replica
@@ -281,14 +281,14 @@ def define_flags() -> None:
   flags.DEFINE_integer('num_replicas', 4, 'To sample of each protein.', lower_bound=1)
   flags.DEFINE_integer('seed', 0, 'Of the sampling.')
   flags.DEFINE_list('only', [], 'Names of proteins. Default: all.')
-  compilation_cache.define_flag(flags.FLAGS)
+  compilation_cache_flag.define_flags(flags.FLAGS)
 
 
 def main(argv: Sequence[str]) -> None:
   """From the flags to the table."""
   del argv
   values: Any = flags.FLAGS
-  compilation_cache.use(values.compilation_cache_dir)
+  compilation_cache_flag.use(values)
   model = tempo_jax.load_model(values.model)
   data = pathlib.Path(values.data).expanduser() if values.data else None
   every = targets(pathlib.Path(values.simulated).expanduser(), data)

@@ -1,6 +1,6 @@
-r"""How fast is it here? Times, memory and operations of sampling, training, data and evaluation.
+r"""Measures the speed and memory of sampling, training, reading and evaluation.
 
-    python -m experiments.benchmark --lengths=64,128,256 --num_frames=400 --num_replicas=1 \
+    tempo-jax benchmark --lengths=64,128,256 --num_frames=400 --num_replicas=1 \
         --out=benchmark.json --plot
 
 Every row is measured in a process of its own on synthetic proteins, and written to --out at once:
@@ -39,7 +39,6 @@ import numpy as np
 from absl import flags
 
 from tempo_jax import config as config_lib
-from tempo_jax import errors
 from tempo_jax import files as whole_file
 from tempo_jax.benchmark import measure as benchmark_measure
 from tempo_jax.benchmark import workloads as benchmark_workloads
@@ -59,7 +58,7 @@ _LEAST_FRAMES = {'data': benchmark_measure.WINDOW_FRAMES, 'evaluate': 2}
 
 
 def define_flags(values: flags.FlagValues) -> None:
-  """Called by the binary only: others have flags of the same names."""
+  """Defines the flags."""
 
   def numbers(name: str, default: list[str], text: str) -> None:
     flags.DEFINE_list(name, default, text, flag_values=values)
@@ -216,7 +215,7 @@ def measure(workload: Workload) -> Row:
   Raises:
     MeasurementError: that process failed.
   """
-  command = [sys.executable, '-m', 'experiments.benchmark']
+  command = [sys.executable, '-m', 'tempo_jax', 'benchmark']
   command.append(f'--workload={json.dumps(dataclasses.asdict(workload))}')
   path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get('PYTHONPATH')]))
   done = subprocess.run(
@@ -231,8 +230,8 @@ def measure(workload: Workload) -> Row:
   return json.loads(done.stdout.splitlines()[-1])
 
 
-def _measure_here(text: str) -> None:
-  """In the new process: prints the row as the last line."""
+def measure_here(text: str) -> int:
+  """In the new process: prints the row as the last line; the exit code."""
   try:
     workload = Workload(**json.loads(text))
   except (ValueError, TypeError) as error:
@@ -249,8 +248,9 @@ def _measure_here(text: str) -> None:
     traceback.print_exc()
     what = ' '.join(str(error).split())[:300]
     print(f'error: {type(error).__name__}: {what}', file=sys.stderr)
-    sys.exit(1)
+    return 1
   print(json.dumps(found))
+  return 0
 
 
 def benchmark(values: flags.FlagValues) -> int:
@@ -383,18 +383,6 @@ def draw(curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> 'mpl_figure.Figure
   return figure
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> int:
   """From the flags to `benchmark`."""
-  del argv
-  if flags.FLAGS.workload:
-    _measure_here(flags.FLAGS.workload)
-    return
-  code = benchmark(flags.FLAGS)
-  if code:
-    sys.exit(code)
-
-
-def launch() -> None:
-  """Runs the command line."""
-  define_flags(flags.FLAGS)
-  errors.run(main)
+  return measure_here(values.workload) if values.workload else benchmark(values)

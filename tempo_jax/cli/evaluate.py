@@ -1,10 +1,10 @@
-r"""How good is a predicted ensemble? The paper's table, baselines beside it, and a report.
+r"""Judges ensembles against MD: the paper's table, baselines and a report.
 
 One protein:
-    python -m experiments.evaluate --topology=native.pdb --reference=R1.xtc,R2.xtc \
+    tempo-jax evaluate --topology=native.pdb --reference=R1.xtc,R2.xtc \
         --prediction=tempo_out/native/trajectory.xtc --out=evaluation
 Many:
-    python -m experiments.evaluate --suite=suite.json --out=evaluation
+    tempo-jax evaluate --suite=suite.json --out=evaluation
 
 suite.json is a list, paths relative to it:
     [{"name": "1abc_A", "topology": "1abc_A.pdb", "reference": ["R1.xtc", "R2.xtc"],
@@ -34,6 +34,7 @@ from absl import flags
 
 from tempo_jax import files as whole_file
 from tempo_jax import workers
+from tempo_jax.cli import worker_flags
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import cache, columns, details, summary
 from tempo_jax.evaluation.columns import PREDICTION, Column
@@ -260,53 +261,76 @@ def _page(
   )
 
 
-def define_flags() -> None:
-  """Called by the binary only: other binaries have flags of the same names."""
-  flags.DEFINE_string('suite', None, 'JSON list of proteins to evaluate; in place of one protein.')
+def define_flags(values: flags.FlagValues) -> None:
+  """Defines the flags."""
   flags.DEFINE_string(
-    'topology', None, 'Native structure of the protein; frames are superposed on it.'
+    'suite', None, 'JSON list of proteins to evaluate; in place of one protein.', flag_values=values
   )
-  flags.DEFINE_list('reference', [], 'Trajectory files of MD, comma-separated, each one replica.')
+  flags.DEFINE_string(
+    'topology',
+    None,
+    'Native structure of the protein; frames are superposed on it.',
+    flag_values=values,
+  )
   flags.DEFINE_list(
-    'prediction', [], 'Trajectory files to judge, comma-separated, each one replica.'
+    'reference',
+    [],
+    'Trajectory files of MD, comma-separated, each one replica.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'prediction',
+    [],
+    'Trajectory files to judge, comma-separated, each one replica.',
+    flag_values=values,
   )
   flags.DEFINE_string(
     'reference_topology',
     None,
     'Structure with the atoms of the reference. Default: topology.pdb beside it, or --topology.',
+    flag_values=values,
   )
   flags.DEFINE_string(
     'prediction_topology',
     None,
     'Structure with the atoms of the prediction. Default: topology.pdb beside it, or --topology.',
+    flag_values=values,
   )
-  flags.DEFINE_string('name', None, 'Name of the protein. Default: that of --topology.')
-  flags.DEFINE_string('out', None, 'Directory to write into. Required.')
+  flags.DEFINE_string(
+    'name', None, 'Name of the protein. Default: that of --topology.', flag_values=values
+  )
+  flags.DEFINE_string('out', None, 'Directory to write into. Required.', flag_values=values)
   flags.DEFINE_enum(
     'resample',
     'none',
     ['none', 'alphaflow'],
     'alphaflow: draw frames of the reference with replacement, as AlphaFlow does, to compare with '
     'its numbers. none: all frames.',
+    flag_values=values,
   )
   flags.DEFINE_integer(
-    'seed', resampling.ALPHAFLOW_SEED, 'Of --resample, of baselines and of the bootstrap.'
+    'seed',
+    resampling.ALPHAFLOW_SEED,
+    'Of --resample, of baselines and of the bootstrap.',
+    flag_values=values,
   )
-  flags.DEFINE_float('temperature_K', 300.0, 'Of free energies, K.', lower_bound=1.0)
-  flags.DEFINE_bool('baselines', True, 'Judge the baselines too.')
-  flags.DEFINE_bool('report', True, 'Write report.html (needs the extra `report`).')
-  workers.define_flags()
+  flags.DEFINE_float(
+    'temperature_K', 300.0, 'Of free energies, K.', lower_bound=1.0, flag_values=values
+  )
+  flags.DEFINE_bool('baselines', True, 'Judge the baselines too.', flag_values=values)
+  flags.DEFINE_bool(
+    'report', True, 'Write report.html (needs the extra `report`).', flag_values=values
+  )
+  worker_flags.define_flags(values)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> int:
   """From the flags to `evaluate`."""
-  del argv
-  values = flags.FLAGS
   if not values.out:
     raise InputError('--out is missing: --help says what it takes')
   if not math.isfinite(values.temperature_K):
     raise InputError(f'--temperature_K={values.temperature_K}: give a number of kelvin, e.g. 300')
-  code = evaluate(
+  return evaluate(
     _cases(values),
     values.out,
     Settings(values.resample, values.seed, values.temperature_K),
@@ -315,7 +339,6 @@ def main(argv: Sequence[str]) -> None:
     num_workers=values.num_workers,
     scheduler=values.scheduler,
   )
-  sys.exit(code)
 
 
 def _cases(values: flags.FlagValues) -> list[Case]:
@@ -347,8 +370,3 @@ def _cases(values: flags.FlagValues) -> list[Case]:
       prediction_topology=optional('prediction_topology'),
     )
   ]
-
-
-def launch() -> None:
-  """Runs the command line."""
-  workers.run_binary(sys.modules[__name__])

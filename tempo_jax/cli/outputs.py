@@ -13,8 +13,8 @@ import numpy as np
 import tqdm
 from absl import flags
 
+from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.compilation import ahead_of_time
-from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
@@ -22,9 +22,6 @@ from tempo_jax.models import trained_range
 from tempo_jax.output import frame_table, provenance, trajectory_files
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.report import plots
-
-# The flags below belong to the binary that asks for them; --help lists them with its own.
-flags.disclaim_key_flags()
 
 _SECONDS_BETWEEN_LINES = 20.0
 
@@ -91,7 +88,7 @@ def define_flags(values: flags.FlagValues) -> None:
     'on GPUs and TPUs. Default: that of the model.',
     flag_values=values,
   )
-  compilation_cache.define_flag(values)
+  compilation_cache_flag.define_flags(values)
 
 
 def load_model(values: flags.FlagValues) -> model_lib.Model:

@@ -15,9 +15,6 @@ from tempo_jax.errors import InputError
 _T = TypeVar('_T')
 _PATH_BYTES = 4096
 
-# The flags below belong to the binary that asks for them; --help lists them with its own.
-flags.disclaim_key_flags()
-
 
 def define_flags(values: flags.FlagValues) -> None:
   """How the processes find each other; their values are for `join`."""

@@ -1,8 +1,8 @@
-"""Samples trajectories of one structure, or of several.
+"""Samples trajectories of one structure or several.
 
-    python -m experiments.sample --structure=FILE[,FILE...]
+    tempo-jax sample FILE [FILE ...]
 
-Without flags it samples the bundled structure with the bundled model. Writes into --out:
+Without arguments it samples the bundled structure with the bundled model. Writes into --out:
 topology.pdb (the start, t = 0, as the model sees it), trajectory.xtc (one per replica,
 trajectory_rK.xtc, where there are several), frames.csv (validity, RMSD and radius of gyration
 per frame), metadata.json and, with --report, report.html. Several structures get a folder each.
@@ -22,9 +22,7 @@ import numpy as np
 from absl import flags
 
 import tempo_jax
-from tempo_jax import errors
-from tempo_jax.cli import outputs, processes
-from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax.cli import compilation_cache_flag, outputs, processes
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance, staging, trajectory_files
 from tempo_jax.protein import protein as protein_lib
@@ -32,6 +30,7 @@ from tempo_jax.samplers.stream import Job
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/trp_cage.pdb'
+PLAIN_ARGUMENTS = 'structure'
 _FLAGS = (
   *('structure', 'model', 'num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed'),
   *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size', 'passes'),
@@ -40,7 +39,7 @@ _FLAGS = (
 
 
 def define_flags(values: flags.FlagValues) -> None:
-  """Called by the binary only: others have flags of the same names."""
+  """Defines the flags."""
   flags.DEFINE_string(
     'structure',
     str(_BUNDLED_STRUCTURE),
@@ -269,15 +268,8 @@ def _wait(block: jax.Array) -> np.ndarray:
   return np.asarray(block)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
   """From the flags to `sample`."""
-  del argv
-  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
-  processes.join(flags.FLAGS)
-  sample(flags.FLAGS)
-
-
-def launch() -> None:
-  """Runs the command line."""
-  define_flags(flags.FLAGS)
-  errors.run(main)
+  compilation_cache_flag.use(values)
+  processes.join(values)
+  sample(values)

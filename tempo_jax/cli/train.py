@@ -1,52 +1,87 @@
-"""Trains a model: `python -m experiments.train --config=experiments/configs/NAME.py --workdir=DIR`.
+"""Trains a model.
 
-Every setting of the configuration can be changed on the command line, e.g.
+    tempo-jax train --config=NAME --workdir=DIR --config.data.store=STORE
+
+NAME is a configuration that comes with tempo_jax, or a file; a :variant may follow. Every setting
+of the configuration can be changed on the command line, e.g.
 `--config.data.store=DIR --config.train.num_steps=1000`. Run again with the same command, it
-resumes. The workdir is a model directory for `experiments.sample --model=DIR`.
+resumes. The workdir is a model directory for `tempo-jax sample --model=DIR`.
 """
 
+import difflib
 import logging
 import os
-from collections.abc import Sequence
+import pathlib
 
 import jax
 from absl import flags
 from ml_collections import config_flags
+from ml_collections.config_flags import config_flags as config_parsers
 
-from tempo_jax import errors
-from tempo_jax.cli import processes
-from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax import configs
+from tempo_jax.cli import command, compilation_cache_flag, processes
+from tempo_jax.errors import InputError
 from tempo_jax.models.model import load_model
 from tempo_jax.training import loop
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'Experiment file, with an optional :variant.', lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Directory for checkpoints, config.json, metrics.jsonl and TensorBoard events.'
-)
+_CONFIGS = pathlib.Path(configs.__file__).parent
+_NOT_CONFIGS = ('__init__', 'common')
 
 
-def main(argv: Sequence[str]) -> None:
-  """Reads the flags and trains."""
-  del argv
-  workdir = _WORKDIR.value
-  if _CONFIG.value is None or workdir is None:
-    raise errors.InputError('--config and --workdir are required; see --help')
-  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
-  processes.join(flags.FLAGS)
+def define_flags(values: flags.FlagValues) -> None:
+  """Defines the flags."""
+  shipped = [f'  {name}: {command.summary(file)}' for name, file in shipped_configs().items()]
+  config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'A Python file, or one of the names below; a :variant may follow. Required.\n'
+    + '\n'.join(shipped),
+    flag_values=values,
+  )
+  values['config'].parser = _NameParser('config', lock_config=True)
+  flags.DEFINE_string(
+    'workdir',
+    None,
+    'Directory for checkpoints, config.json, metrics.jsonl and TensorBoard events. Required.',
+    flag_values=values,
+  )
+  compilation_cache_flag.define_flags(values)
+  processes.define_flags(values)
+
+
+def shipped_configs() -> dict[str, pathlib.Path]:
+  """The configurations that come with tempo_jax: their files by name."""
+  files = sorted(_CONFIGS.glob('*.py'))
+  return {file.stem: file for file in files if file.stem not in _NOT_CONFIGS}
+
+
+class _NameParser(config_parsers.ConfigFileFlagParser):
+  """Reads configuration files, and shipped ones by their names."""
+
+  def parse(self, path: str):
+    """Reads `NAME[:variant]` or `FILE[:variant]`."""
+    name, colon, variant = path.partition(':')
+    shipped = shipped_configs()
+    if name in shipped:
+      path = f'{shipped[name]}{colon}{variant}'
+    elif not name.endswith('.py'):
+      near = difflib.get_close_matches(name, shipped, n=1)
+      hint = f'did you mean {near[0]}?' if near else 'give a .py file, or'
+      raise InputError(f'--config={path}: {hint} one of {", ".join(shipped)}')
+    return super().parse(path)
+
+
+def main(values: flags.FlagValues) -> None:
+  """From the flags to `loop.train`."""
+  if values.config is None or values.workdir is None:
+    raise InputError('--config and --workdir are required; see --help')
+  if '://' in values.workdir:
+    raise InputError(f'--workdir={values.workdir}: give a local or mounted folder, not a URL')
+  compilation_cache_flag.use(values)
+  processes.join(values)
   devices = jax.devices()
   logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)
-  if '://' in workdir:
-    raise errors.InputError(f'--workdir={workdir}: give a local or mounted folder, not a URL')
-  workdir = os.path.abspath(workdir)
-  loop.train(_CONFIG.value, workdir, load_model)
+  workdir = os.path.abspath(values.workdir)
+  loop.train(values.config, workdir, load_model)
   if jax.process_index() == 0:
-    print(f'trained into {workdir}; sample: python -m experiments.sample --model={workdir}')
-
-
-def launch() -> None:
-  """Runs the command line."""
-  compilation_cache.define_flag(flags.FLAGS)
-  processes.define_flags(flags.FLAGS)
-  errors.run(main)
+    print(f'trained into {workdir}; sample: tempo-jax sample --model={workdir}')

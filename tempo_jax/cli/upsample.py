@@ -1,6 +1,6 @@
 """Fills in the fine motion between the frames of a coarse trajectory.
 
-    python -m experiments.upsample --topology=FILE --coarse_trajectory=FILE
+    tempo-jax upsample --topology=FILE --coarse_trajectory=FILE
 
 The frames must be as far apart as a time scale of the model: 0.2 ns for the bundled one. After
 each of them the model writes the frames up to the time of the next one, so that the result of
@@ -11,23 +11,20 @@ two frames, 0.2 ns apart, give 20, the last of which is the second of the two. S
 and an end structure becomes a path from one to the other. Each coarse frame is superposed on the
 one before it.
 
-Writes into --out what experiments.sample writes; topology.pdb is the first coarse frame.
+Writes into --out what `tempo-jax sample` writes; topology.pdb is the first coarse frame.
 """
 
 import dataclasses
 import pathlib
 import time
 import warnings
-from collections.abc import Sequence
 
 import jax
 import mdtraj
 import numpy as np
 from absl import flags
 
-from tempo_jax import errors
-from tempo_jax.cli import outputs
-from tempo_jax.compilation import cache as compilation_cache
+from tempo_jax.cli import compilation_cache_flag, outputs
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
@@ -42,7 +39,7 @@ _FLAGS = (
 
 
 def define_flags(values: flags.FlagValues) -> None:
-  """Called by the binary only: others have flags of the same names."""
+  """Defines the flags."""
   flags.DEFINE_string(
     'topology',
     None,
@@ -197,14 +194,7 @@ def _check_whole(
     )
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
   """From the flags to `upsample`."""
-  del argv
-  compilation_cache.use(flags.FLAGS.compilation_cache_dir)
-  upsample(flags.FLAGS)
-
-
-def launch() -> None:
-  """Runs the command line."""
-  define_flags(flags.FLAGS)
-  errors.run(main)
+  compilation_cache_flag.use(values)
+  upsample(values)

@@ -5,16 +5,12 @@ import os
 import pathlib
 
 import jax
-from absl import flags
 
 _LOG = logging.getLogger('tempo_jax')
 OFF = 'off'
 _DIRECTORY = 'jax_compilation_cache_dir'
 # Shorter compilations are not worth a file.
 _LEAST_SECONDS = 0.3
-
-# The flag belongs to the binary that asks for it; --help lists it with its own.
-flags.disclaim_key_flags()
 
 
 def default_directory() -> pathlib.Path:
@@ -53,14 +49,3 @@ def use(directory: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
   jax.config.update(_DIRECTORY, str(chosen))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', _LEAST_SECONDS)
   return chosen
-
-
-def define_flag(values: flags.FlagValues) -> None:
-  """The flag --compilation_cache_dir, whose value is for `use`."""
-  flags.DEFINE_string(
-    'compilation_cache_dir',
-    None,
-    'Directory that keeps compiled programs from run to run; "off": none. Default: '
-    'tempo_jax/compiled in $XDG_CACHE_HOME or ~/.cache. May be deleted at any time.',
-    flag_values=values,
-  )

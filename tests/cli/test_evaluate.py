@@ -10,40 +10,21 @@ import sys
 import numpy as np
 import pytest
 import scipy.stats
-from absl import flags
 
 from tempo_jax.cli import evaluate
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import columns, summary
 from tempo_jax.evaluation.scores import Settings
+from tests.cli import commands
 from tests.evaluation import cases
 
 ROOT = pathlib.Path(__file__).parents[2]
 SETTINGS = Settings()
 
 
-@pytest.fixture
-def commanded(monkeypatch):
-  """commanded('--flag', ...): the binary in this process, its flags not those of all tests."""
-
-  def run(*args):
-    values = flags.FlagValues()
-    with monkeypatch.context() as patch:
-      for kind in ('string', 'list', 'enum', 'integer', 'float', 'bool'):
-        define = getattr(flags, f'DEFINE_{kind}')
-        patch.setattr(
-          flags,
-          f'DEFINE_{kind}',
-          lambda *a, define=define, **k: define(*a, flag_values=values, **k),
-        )
-      patch.setattr(flags, 'FLAGS', values)
-      evaluate.define_flags()
-      values(['evaluate', *map(str, args)])
-      with pytest.raises(SystemExit) as ended:
-        evaluate.main(['evaluate'])
-    return ended.value.code
-
-  return run
+def commanded(*args):
+  """The exit code of the command in this process."""
+  return evaluate.main(commands.parse(evaluate, *args))
 
 
 def arguments(case):
@@ -440,7 +421,7 @@ class TestMistakes:
       (['--out=OUT', '--topology=T', '--reference=R', '--prediction=P'], 'T: no such file'),
     ],
   )
-  def test_flags(self, commanded, tmp_path, args, message):
+  def test_flags(self, tmp_path, args, message):
     args = [arg.replace('OUT', str(tmp_path / 'out')) for arg in args]
     with pytest.raises(InputError, match=message) as raised:
       commanded(*args)
@@ -449,14 +430,14 @@ class TestMistakes:
 
 
 class TestCommand:
-  def test_one_protein(self, commanded, proteins, evaluated, tmp_path):
+  def test_one_protein(self, proteins, evaluated, tmp_path):
     out = tmp_path / 'out'
     options = ('--noreport', '--nobaselines', '--num_workers=1')
     assert commanded(*arguments(proteins[1]), f'--out={out}', *options) == 0
     content = json.loads((out / 'metrics.json').read_text())
     assert content['proteins'] == {'b': evaluated[1]['proteins']['b']}
 
-  def test_a_suite(self, commanded, pair, tmp_path):
+  def test_a_suite(self, pair, tmp_path):
     file = cases.write_suite(tmp_path / 'suite.json', pair)
     flag = (f'--suite={file}', f'--out={tmp_path / "out"}', '--noreport', '--nobaselines')
     assert commanded(*flag, '--num_workers=1') == 0

@@ -1,0 +1,107 @@
+"""The frame of all commands: `tempo-jax`, help, exit codes, plain arguments."""
+
+import importlib
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tempo_jax import version
+from tempo_jax.cli import command, main
+from tests.cli import commands
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def tempo_jax(*args, cwd=None):
+  """`tempo-jax ARGS` in a process of its own, of this clone wherever it runs."""
+  return subprocess.run(
+    [sys.executable, '-m', 'tempo_jax', *map(str, args)],
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+    cwd=cwd,
+  )
+
+
+def test_version_and_help_come_without_jax():
+  code = 'import sys\nfrom tempo_jax.cli import main\nmain.run()\nassert "jax" not in sys.modules\n'
+  for arg, expected in (('--version', version.__version__), ('--help', 'COMMAND')):
+    done = subprocess.run([sys.executable, '-c', code, arg], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert expected in done.stdout
+
+
+def test_help_has_a_line_for_each_command():
+  done = tempo_jax('--help')
+  assert (done.returncode, done.stderr) == (0, '')
+  for name in main.COMMANDS:
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith(f'  {name} '))
+    assert len(line) <= 100
+    assert len(line.split()) > 3
+  assert tempo_jax().stdout == tempo_jax('-h').stdout == done.stdout
+
+
+@pytest.mark.parametrize('name', main.COMMANDS)
+def test_help_of_a_command_is_short_and_complete(name, monkeypatch):
+  monkeypatch.setenv('COLUMNS', '200')
+  module = importlib.import_module(f'tempo_jax.cli.{name.replace(" ", "_")}')
+  values = commands.parse(module)
+  text = command.help_text(module, values, list(values), f'tempo-jax {name}')
+  assert text.startswith(f'usage: tempo-jax {name} [')
+  assert max(map(len, text.splitlines())) <= 100
+  for flag in values:
+    assert f'  --{flag}=' in text or f'  --[no]{flag}\n' in text
+
+
+def test_help_says_defaults_and_wraps_to_the_terminal(monkeypatch):
+  monkeypatch.setenv('COLUMNS', '60')
+  done = tempo_jax('sample', '--help')
+  assert (done.returncode, done.stderr) == (0, '')
+  _, flags = done.stdout.split('\nFlags:\n')
+  assert '  --num_frames=N\n      Frames per replica' in flags
+  assert 'Default: 400.' in flags
+  assert '  --[no]report\n' in flags
+  assert '  --format=xtc|dcd|pdb|h5\n' in flags
+  assert max(map(len, flags.splitlines()[:-1])) <= 60
+  for absl_flag in ('pdb_post_mortem', 'verbosity', 'only_check_args', 'helpxml'):
+    assert absl_flag not in done.stdout
+
+
+def test_helpfull_shows_everything():
+  done = tempo_jax('sample', '--helpfull')
+  assert (done.returncode, done.stderr) == (0, '')
+  for flag in (
+    '--structure',
+    '--seed',
+    '--compilation_cache_dir',
+    '--verbosity',
+    'pdb_post_mortem',
+  ):
+    assert flag in done.stdout
+
+
+@pytest.mark.parametrize(
+  ('args', 'message'),
+  [
+    (['sampel'], "error: no command 'sampel': did you mean sample?"),
+    (['qqq'], "error: no command 'qqq': tempo-jax --help lists all"),
+    (['--foo'], "error: no command '--foo': tempo-jax --help lists all"),
+    (['upsample', 'a.pdb'], "error: unexpected argument 'a.pdb': every option is a --flag"),
+    (
+      ['sample', 'a.pdb', '--structure=b.pdb'],
+      "error: unexpected argument 'a.pdb' beside --struct",
+    ),
+    (['sample', '--num_frmaes=3'], "error: Unknown command line flag 'num_frmaes'. Did you mean"),
+    (['sample', '--num_frames=0'], 'error: flag --num_frames=0: '),
+    (['sample', 'none.pdb'], 'error: no such structure file: none.pdb'),
+  ],
+)
+def test_mistakes_end_in_one_line(args, message, tmp_path):
+  done = tempo_jax(*args, cwd=tmp_path)
+  assert done.returncode == 2
+  assert done.stderr.startswith(message)
+  assert done.stderr.count('\n') == 1
+  assert not list(tmp_path.iterdir())

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax.dynamics import chain_closure
-from tempo_jax.encoder import surroundings
-from tempo_jax.geometry import backbone, torsion
+from tempo_jax.geometry import backbone, neighbours, torsion
 from tempo_jax.geometry.rigid import Rigid
 
 # Å. In MD of 14 proteins (300-400 K) no two backbone atoms of residues that are not neighbours in
@@ -67,14 +66,12 @@ def separation(positions: jax.Array, bonded: jax.Array, mask: jax.Array) -> jax.
   if length < 2:
     return jnp.zeros((length, 3), positions.dtype)
   bonded, mask = jnp.asarray(bonded), jnp.asarray(mask)
-  indices, _ = surroundings.nearest(positions[:, 1], mask, _NUM_NEIGHBOURS)
+  indices, found = neighbours.nearest(positions[:, 1], mask, min(_NUM_NEIGHBOURS, length - 1))
   own = jnp.arange(length)[:, None]
-  neighbours = (jnp.abs(own - indices) == 1) & bonded[jnp.minimum(own, indices)]
+  in_chain = (jnp.abs(own - indices) == 1) & bonded[jnp.minimum(own, indices)]
   both_oxygen = np.zeros((1, 1, 4, 4), bool)
   both_oxygen[..., 3, 3] = True
-  # Where there are fewer others, the list ends with padding and the residue itself.
-  others = (mask[:, None] & mask[indices] & (indices != own))[..., None, None]
-  judged = others & (both_oxygen | ~neighbours[..., None, None])
+  judged = found[..., None, None] & (both_oxygen | ~in_chain[..., None, None])
 
   def iteration(shift: jax.Array, _: None) -> tuple[jax.Array, None]:
     atoms = positions + shift[:, None]

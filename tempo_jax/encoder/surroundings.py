@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from tempo_jax.encoder import embeddings
-from tempo_jax.geometry import rigid
+from tempo_jax.geometry import neighbours, rigid
 from tempo_jax.protein import protein as protein_lib
 
 _CUTOFF = 16.0  # Å
@@ -24,7 +24,9 @@ _MAX_OFFSET = 4
 _HIDDEN_CHANNELS = 64
 
 
-def nearest(origins: jax.Array, mask: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+def weighted_neighbours(
+  origins: jax.Array, mask: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
   """The `count` nearest other residues of each residue, with smooth weights.
 
   Args:
@@ -41,48 +43,15 @@ def nearest(origins: jax.Array, mask: jax.Array, count: int) -> tuple[jax.Array,
   count = min(count, length - 1)
   # One more than asked for: its distance is where the weights must have reached zero.
   listed = min(count + 1, length - 1)
-  indices, finite = _smallest_distances(jax.lax.stop_gradient(origins), mask, listed)
+  indices, found = neighbours.nearest(origins, mask, listed)
   # Squares throughout: a root has no gradient where two CA coincide.
   squared = jnp.sum((origins[indices] - origins[:, None, :]) ** 2, axis=-1)
-  squared = jnp.where(finite, squared, _CUTOFF**2)
+  squared = jnp.where(found, squared, _CUTOFF**2)
   reach = jnp.full((length, 1), _CUTOFF**2, origins.dtype)
   if listed > count:
     reach = jnp.clip(squared[:, -1:], _SHORTEST**2, _CUTOFF**2)
   weights = jnp.clip(1.0 - squared[:, :count] / reach, 0.0) ** 2
-  return indices[:, :count], jnp.where(finite[:, :count], weights, 0.0)
-
-
-def _smallest_distances(
-  origins: jax.Array, mask: jax.Array, count: int
-) -> tuple[jax.Array, jax.Array]:
-  """The nearest other residues of each residue in the order of their distances.
-
-  Each distance and the residue's number make one integer; the least one is taken, then the least
-  one above it, and so on. `jax.lax.top_k` takes 4 to 15 times as long on a CPU. Squared distances
-  keep 23 bits less those of the number: residues that are nearer to equal than 1e-4 (of 1024
-  residues) may change places, and their weights are then equal, too.
-
-  Returns:
-    [L, k] int32 indices and [L, k] bool, False where there are no more residues.
-  """
-  length = origins.shape[0]
-  numbers = (1 << (length - 1).bit_length()) - 1
-  # Coordinate by coordinate, and the neighbour's axis first: every operation runs over long rows.
-  squared = jnp.zeros((length, length), jnp.float32)
-  for x in jnp.moveaxis(origins.astype(jnp.float32), -1, 0):
-    squared = squared + (x[:, None] - x[None, :]) ** 2
-  excluded = jnp.eye(length, dtype=bool) | ~mask[None, :] | ~mask[:, None]
-  bits = jax.lax.bitcast_convert_type(jnp.where(excluded, jnp.inf, squared), jnp.int32)
-  codes = (bits & ~numbers) | jnp.arange(length, dtype=jnp.int32)[:, None]
-  most = np.iinfo(np.int32).max
-
-  def next_one(last, _):
-    following = jnp.min(jnp.where(codes > last[None, :], codes, most), axis=0)
-    return following, following
-
-  _, found = jax.lax.scan(next_one, jnp.full(length, -1, jnp.int32), length=count)
-  infinite = np.float32(np.inf).view(np.int32) & ~np.int32(numbers)
-  return (found & numbers).T, (found < infinite).T
+  return indices[:, :count], jnp.where(found[:, :count], weights, 0.0)
 
 
 def radial_basis(distance: jax.Array) -> jax.Array:
@@ -100,7 +69,7 @@ def _neighbour_geometry(
   frames: rigid.Rigid, mask: jax.Array, count: int
 ) -> tuple[jax.Array, jax.Array, rigid.Rigid]:
   """Indices [L, k], weights [L, k] and frames of the neighbours in the residue's own frame."""
-  indices, weights = nearest(frames.translation, mask, count)
+  indices, weights = weighted_neighbours(frames.translation, mask, count)
   return indices, weights, frames[:, None].inverse() @ frames[indices]
 
 

@@ -15,7 +15,7 @@ LENGTH, COUNT, CUTOFF = 12, 4, 16.0
 MODULE = surroundings.Surroundings(channels=8, num_neighbours=COUNT)
 
 
-nearest = builders.numpy_jit(surroundings.nearest, static_argnums=2)
+weighted_neighbours = builders.numpy_jit(surroundings.weighted_neighbours, static_argnums=2)
 
 
 @pytest.mark.parametrize('count', [1, COUNT, LENGTH - 1, LENGTH + 5])
@@ -23,7 +23,7 @@ nearest = builders.numpy_jit(surroundings.nearest, static_argnums=2)
 def test_nearest_is_brute_force(np_rng, count, real):
   origins = (9.0 * np_rng.normal(size=(LENGTH, 3))).astype(np.float32)
   mask = np.isin(np.arange(LENGTH), np_rng.permutation(LENGTH)[:real])
-  indices, weights = nearest(origins, mask, count)
+  indices, weights = weighted_neighbours(origins, mask, count)
   assert indices.shape == weights.shape == (LENGTH, min(count, LENGTH - 1))
   for i, expected in enumerate(reference.nearest(origins.astype(np.float64), mask, count)):
     for (j, weight), index, actual in zip(expected, indices[i], weights[i], strict=False):
@@ -39,9 +39,9 @@ def test_nothing_jumps_where_neighbours_change_places(np_rng):
   path = np.broadcast_to(origins, (steps, LENGTH, 3)).copy()
   path[:, 0] = np.linspace([-15.0, 2.0, 1.0], [15.0, -1.0, 3.0], steps)
   mask = np.ones(LENGTH, bool)
-  indices, weights = builders.numpy_jit(jax.vmap(lambda x: surroundings.nearest(x, mask, COUNT)))(
-    path.astype(np.float32)
-  )
+  indices, weights = builders.numpy_jit(
+    jax.vmap(lambda x: surroundings.weighted_neighbours(x, mask, COUNT))
+  )(path.astype(np.float32))
   lists = np.sort(indices[:, 0], axis=-1)
   changes = np.any(lists[1:] != lists[:-1], axis=-1)
   assert changes.sum() >= 5
@@ -59,7 +59,7 @@ def test_residues_on_one_spot_have_finite_values_and_gradients():
   mask = np.ones(LENGTH, bool)
 
   def total(x):
-    return jnp.sum(surroundings.nearest(x, mask, COUNT)[1])
+    return jnp.sum(surroundings.weighted_neighbours(x, mask, COUNT)[1])
 
   value, gradient = builders.numpy_jit(jax.value_and_grad(total))(origins)
   assert np.isfinite(value)

@@ -39,7 +39,7 @@ from absl import flags
 
 from data_prep import training_data_card, training_store, training_systems
 from data_prep.training_systems import SYSTEMS, System
-from tempo_jax import errors
+from tempo_jax import errors, files
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 from tempo_jax.preparation.simulation import simulate
@@ -272,9 +272,8 @@ def publish(source: pathlib.Path, target: pathlib.Path) -> list[pathlib.Path]:
 
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
   """Whole or not at all."""
-  partial = target.with_name(f'.{target.name}.partial')
-  shutil.copyfile(source, partial)
-  os.replace(partial, target)
+  with files.aside(target) as new:
+    shutil.copyfile(source, new)
 
 
 def list_tasks(out: pathlib.Path | None, only: Sequence[str] = ()) -> str:

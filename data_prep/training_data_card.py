@@ -6,7 +6,7 @@ from typing import Any
 
 from data_prep import training_store
 from data_prep.training_systems import SYSTEMS
-from tempo_jax import files as whole_file
+from tempo_jax import files
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 
 _TEXT = """\
@@ -70,7 +70,7 @@ def write(simulated: pathlib.Path) -> None:
   Args:
     simulated: with NAME/NAME_R1.json, ...
   """
-  whole_file.write_text(simulated / 'README.md', render(simulated))
+  files.write_text(simulated / 'README.md', render(simulated))
 
 
 def render(simulated: pathlib.Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import gemmi
 import numpy as np
 
+from tempo_jax import files
 from tempo_jax.errors import InputError
 
 # phi and psi in degrees, repeated along the chain.
@@ -239,8 +240,8 @@ def write_start(
     InputError: there is none of these, or it has no such sequence.
   """
   ours = simulated / system.name / f'{system.name}.pdb'
-  files = [pathlib.Path(directory).expanduser() / system.file for directory in directories]
-  found = next((file for file in files if system.file and file.is_file()), ours)
+  candidates = [pathlib.Path(directory).expanduser() / system.file for directory in directories]
+  found = next((file for file in candidates if system.file and file.is_file()), ours)
   if system.build:
     structure = build_backbone(system.sequence, _CONFORMATIONS[system.build], capped=system.capped)
   elif found.is_file():
@@ -252,11 +253,9 @@ def write_start(
       f'{system.file or "a file of the table"} in --starts ({looked}): give a directory that '
       f'holds it; it comes from {system.source}'
     )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.partial')
-  # Without a record of a unit cell, of which there is none.
-  structure.write_pdb(str(partial), gemmi.PdbWriteOptions(cryst1_record=False))
-  os.replace(partial, path)
+  with files.aside(path) as new:
+    # Without a record of a unit cell, of which there is none.
+    structure.write_pdb(str(new), gemmi.PdbWriteOptions(cryst1_record=False))
 
 
 def _cut(file: pathlib.Path, system: System) -> gemmi.Structure:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import tqdm
 
-from tempo_jax import version
+from tempo_jax import files, version
 from tempo_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,20 +61,20 @@ class Remote:
     return self.path.with_name(f'{self.path.name}.part.json')
 
 
-def fetch(files: Sequence[Remote], *, connections: int = 3) -> list[str]:
+def fetch(remotes: Sequence[Remote], *, connections: int = 3) -> list[str]:
   """Downloads the files that are not there yet, and continues those that were begun.
 
   Args:
-    files: what to download; folders are made as needed. A file that is there is not checked.
+    remotes: what to download; folders are made as needed. A file that is there is not checked.
     connections: how many files at a time, each over one connection.
 
   Returns:
-    One line for each file that failed, in the order of `files`; empty if all are there now.
+    One line for each file that failed, in the order of `remotes`; empty if all are there now.
 
   Raises:
     InputError: no server answered at all.
   """
-  todo = list({file.path: file for file in files if not file.path.exists()}.values())
+  todo = list({remote.path: remote for remote in remotes if not remote.path.exists()}.values())
   if not todo:
     return []
   # Threads of a pool die with the program: Ctrl-C need not wait for a server.
@@ -147,6 +147,8 @@ class _Downloads:
       self._get(remote)
     except _DownloadError as error:
       return ' '.join(f'{remote.path}: {error}'.split())
+    except InputError as error:  # notes or checksums
+      return f'{remote.path}: {error}'
     except OSError as error:
       what = f'cannot be written ({error.strerror}): '
       if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -234,7 +236,7 @@ class _Downloads:
       if response.status_code == 200:
         remote.part.parent.mkdir(parents=True, exist_ok=True)
         remote.part.write_bytes(b'')  # before the notes, which do not fit what it held
-        _write(remote.notes, json.dumps(dataclasses.asdict(content)))
+        files.write_text(remote.notes, json.dumps(dataclasses.asdict(content)))
         self._receive(response, remote.part, 0, content.size)
         return content
       if response.status_code not in (206, 416):
@@ -370,11 +372,4 @@ def _list_checksum(path: pathlib.Path, digest: str) -> None:
   sums = path.with_name('SHA256SUMS')
   lines = sums.read_text().splitlines() if sums.exists() else []
   by_name = {line[66:]: line for line in lines} | {path.name: f'{digest}  {path.name}'}
-  _write(sums, ''.join(f'{by_name[name]}\n' for name in sorted(by_name)))
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-  """The old text or the new, never half of it."""
-  aside = path.with_name(f'{path.name}.new')
-  aside.write_text(text)
-  os.replace(aside, path)
+  files.write_text(sums, ''.join(f'{by_name[name]}\n' for name in sorted(by_name)))

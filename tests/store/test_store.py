@@ -213,7 +213,7 @@ def test_killed_writer(tmp_path):
   code = f"""
 import os, numpy as np
 from tempo_jax.store import store
-from tests.data import synthetic
+from tests.store import synthetic
 entry = synthetic.entry(length={LONG})
 x = np.ones(({2 * CHUNK}, {LONG}, 4, 3), np.float32)
 with store.StoreWriter({str(tmp_path)!r}) as writer:

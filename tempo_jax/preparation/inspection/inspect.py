@@ -12,13 +12,12 @@ errors, that is, something that cannot be used.
 
 import os
 import pathlib
-import secrets
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
-from tempo_jax import workers
+from tempo_jax import files, workers
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.inspection import store_checks, store_page, store_text
 from tempo_jax.report import plots
@@ -61,7 +60,7 @@ def inspect(
   report = store_checks.inspect(store, names=names, num_workers=num_workers, scheduler=scheduler)
   print(store_text.store_text(report))
   if file:
-    _write(file, store_page.store_page(report))
+    files.write_text(file, store_page.store_page(report))
     print(f'page: {file}')
   return 1 if any(finding.severity == 'error' for finding in report.findings) else 0
 
@@ -80,18 +79,6 @@ def _file(out: str | os.PathLike | None, store: str) -> pathlib.Path:
   elif not os.access(known, os.W_OK):
     raise InputError(f'--out={file}: no permission to write into {known}: choose another')
   return file
-
-
-def _write(file: pathlib.Path, text: str) -> None:
-  partial = file.with_name(f'.partial_{secrets.token_hex(4)}')
-  try:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding='utf-8')
-    partial.replace(file)
-  except OSError as error:
-    raise InputError(f'cannot write --out={file}: {error.strerror or error}') from error
-  finally:
-    partial.unlink(missing_ok=True)
 
 
 def define_flags() -> None:

@@ -5,10 +5,10 @@ The layout: /DOMAIN has the attribute `numResidues`, /DOMAIN/TEMPERATURE/REPLICA
 
 import dataclasses
 import hashlib
-import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
+from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import download
 from tempo_jax.preparation.mdcath import domain_file
@@ -133,15 +133,9 @@ def write_list(file: pathlib.Path, splits: Mapping[str, str]) -> None:
     InputError: the folder cannot be written to.
   """
   text = 'name,split\n' + ''.join(f'{name},{split}\n' for name, split in splits.items())
-  try:
-    if file.exists() and file.read_text() == text:
-      return
-    aside = file.with_name(f'.{file.name}.{os.getpid()}')
-    aside.write_text(text)
-    os.replace(aside, file)
-  except OSError as error:
-    what = f'cannot be written: {error.strerror}: choose another --raw_dir'
-    raise InputError(f'{file}: {what}') from error
+  # The folder may be read-only, with the list in it already.
+  if not (file.exists() and file.read_text() == text):
+    files.write_text(file, text)
 
 
 def useless(index: Mapping[str, IndexedDomain], selection: domain_file.Selection) -> dict[str, str]:

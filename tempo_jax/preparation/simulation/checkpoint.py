@@ -9,6 +9,7 @@ import shutil
 import zlib
 from typing import Any
 
+from tempo_jax import files
 from tempo_jax.errors import InputError
 
 
@@ -50,7 +51,7 @@ def load(path: pathlib.Path) -> Checkpoint | None:
 def save(path: pathlib.Path, checkpoint: Checkpoint) -> None:
   """Whole or not at all."""
   content = json.dumps(dataclasses.asdict(checkpoint)).encode()
-  _write(path, gzip.compress(content, compresslevel=1))
+  files.write_bytes(path, gzip.compress(content, compresslevel=1))
 
 
 def restore_frames(path: pathlib.Path, finished: pathlib.Path, checkpoint: Checkpoint) -> None:
@@ -65,9 +66,8 @@ def restore_frames(path: pathlib.Path, finished: pathlib.Path, checkpoint: Check
     InputError: frames were lost.
   """
   if not path.exists() and checkpoint.num_bytes and finished.exists():
-    copy = path.with_name(f'.{path.name}.copy')
-    shutil.copyfile(finished, copy)
-    os.replace(copy, path)
+    with files.aside(path) as copy:
+      shutil.copyfile(finished, copy)
   path.touch()
   if path.stat().st_size < checkpoint.num_bytes:
     raise InputError(f'{path} has lost frames: begin anew with --overwrite')
@@ -85,13 +85,4 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def write_json(path: pathlib.Path, data: dict[str, Any]) -> None:
   """Whole or not at all."""
-  _write(path, (json.dumps(data, indent=1, ensure_ascii=False) + '\n').encode())
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-  partial = path.with_name(f'.{path.name}.partial')
-  with partial.open('wb') as file:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(partial, path)
+  files.write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + '\n')

@@ -15,6 +15,7 @@ import openmm
 from openmm import app, unit
 from openmm.app.internal import customgbforces
 
+from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import structure as simulation_structure
 from tempo_jax.preparation.simulation.structure import Structure
@@ -293,10 +294,8 @@ def write_pdb(
 ) -> None:
   """Writes one conformation, [N, 3] nm, in a box [3, 3] nm; whole or not at all."""
   topology.setPeriodicBoxVectors(None if box is None else box * unit.nanometer)
-  partial = path.with_name(f'.{path.name}.partial')
-  with partial.open('w') as file:
+  with files.aside(path) as new, new.open('w') as file:
     app.PDBFile.writeFile(topology, simulation_structure.to_quantity(positions), file, keepIds=True)
-  os.replace(partial, path)
 
 
 def read_pdb(path: pathlib.Path) -> tuple[app.Topology, np.ndarray]:

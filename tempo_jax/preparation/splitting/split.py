@@ -19,7 +19,6 @@ import itertools
 import math
 import os
 import pathlib
-import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from absl import flags
 
-from tempo_jax import errors
+from tempo_jax import errors, files
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import name_lists
 from tempo_jax.preparation.splitting import clusters as protein_clusters
@@ -254,20 +253,15 @@ def _write(
   file: pathlib.Path,
   store_path: str | os.PathLike,
 ) -> None:
-  partial = file.with_name(f'.partial_{secrets.token_hex(4)}')
-  try:
-    with partial.open('w', newline='', encoding='utf-8') as handle:
+  # The list appears only once the store agrees with it.
+  with files.aside(file) as new:
+    with new.open('w', newline='', encoding='utf-8') as handle:
       table = csv.writer(handle, lineterminator='\n')
       table.writerow(_COLUMNS)
       for protein, number in zip(proteins, cluster, strict=True):
         table.writerow((protein.name, splits[protein.name], number + 1, protein.length))
     with store.StoreWriter(store_path) as writer:
       changed = writer.assign_splits(splits)
-    partial.replace(file)
-  except OSError as error:
-    raise InputError(f'cannot write --out={file}: {error.strerror or error}') from error
-  finally:
-    partial.unlink(missing_ok=True)
   print(f'{os.fspath(store_path)}: {changed} entries changed their split; list: {file}')
 
 

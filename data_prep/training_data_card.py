@@ -16,41 +16,43 @@ _TEXT = """\
 
 Written by `python -m data_prep.default_training_data --card`: do not edit.
 
-- Made by `data_prep.simulate`: AMBER ff14SB, OBC2 implicit solvent without salt or cutoff, Langevin
-  dynamics (1/ps), hydrogens of 3 amu, time steps of 4 fs, 50 ps of equilibration that are not kept.
-- Replicas are {shortest:g} to {longest:g} ns long and begin from the same structure: they show
-  motion about the start, and of the smallest ones folding and unfolding, but no equilibrium.
-  Motion is faster than in water, since the only friction is the thermostat's.
-- cln025, 2jof and fs_unf at 320 K were made by an earlier script with the same settings; hp35, 2m9i
-  and R1 of ehee0053 by the same, but with a cutoff of 1.6 nm.
-- Licence of the trajectories: that of this repository (Apache-2.0). The structure files of others
-  that they start from are not here; the table says whose they are. Those of Tsuboyama et al. are
+- Made with `tempo-jax prepare simulate`: AMBER ff14SB, OBC2 implicit solvent without salt or
+  cutoff, Langevin dynamics (1/ps), hydrogens of 3 amu, time steps of 4 fs. The first 50 ps are
+  equilibration and are discarded.
+- Replicas are {shortest:g} to {longest:g} ns long and start from the same structure. They show
+  motion about the start and, for the smallest peptides, folding and unfolding, but no equilibrium.
+  Motion is faster than in water, since the thermostat is the only source of friction.
+- An earlier script with the same settings made cln025, 2jof and fs_unf at 320 K; with a cutoff of
+  1.6 nm it made hp35, 2m9i and R1 of ehee0053.
+- The trajectories have the licence of this repository (Apache-2.0). Structure files of others from
+  which they start are not included; the table names their source. Those of Tsuboyama et al. are
   designs of the mega-scale data set (Nature 2023, 620, 434).
 
-## What there is
+## Contents
 
 {table}
 
 NAME.pdb is the topology of the XTC files: heavy atoms of protein and caps at t = 0 of replica 1.
 NAME_R1.xtc has a frame every 10 ps, the first at 10 ps; NAME_R1.json has all parameters and seeds.
-Longer replicas take the place of shorter ones: their frames so far stay the same.
+A longer replica replaces a shorter one, whose frames it repeats.
 
 ## Related proteins
 
-For a split: gb1_hairpin (protein G, 41-56) is like the last 16 residues of nug2; fs and fs_unf are
-one peptide, and like aaqaa3 an alanine-rich helix; ehee0053 (held out) and eehee1049 are
-designs of the same kind, of whose aligned residues 38 % are identical.
+Mind these when you split: gb1_hairpin (protein G, 41-56) resembles the last 16 residues of nug2;
+fs and fs_unf are one peptide and, like aaqaa3, an alanine-rich helix; ehee0053 (held out) and
+eehee1049 are designs of the same kind, with 38 % of the aligned residues identical.
 
-## Into a store
+## Make a store
 
 ```bash
 python -m data_prep.default_training_data --store=STORE
 ```
 
-All replicas with their splits: "train"; "validation" are the replicas that the table calls held
-out, "test" the proteins. `python -m data_prep.inspect --store=STORE` shows what is in it.
+The store holds all replicas with their splits: "train"; "validation", the replicas that the table
+calls held out; "test", the held-out proteins. `tempo-jax prepare inspect --store=STORE` lists its
+contents.
 
-## More of it
+## Simulate more
 
 ```bash
 pip install -e '.[simulate]'
@@ -58,9 +60,9 @@ python -m data_prep.default_training_data --seed=1 --out=runs/more_data --max_mi
 python -m data_prep.default_training_data --card
 ```
 
-The first command starts from the NAME.pdb here, or anew from the sequence; it goes on when called
-again, and numbers its replicas after those that are here. Making these very replicas longer needs
-the --out that they were made in, with its checkpoints. `--list` shows the table of what is run.
+The second command starts from NAME.pdb, or builds a structure from the sequence. It continues when
+called again, and numbers its replicas after the existing ones. To extend the existing replicas,
+pass the --out in which they were made, with its checkpoints. `--list` shows the table of runs.
 """
 
 

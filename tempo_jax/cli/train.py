@@ -59,15 +59,19 @@ class _NameParser(config_parsers.ConfigFileFlagParser):
   """Reads configuration files, and shipped ones by their names."""
 
   def parse(self, path: str):
-    """Reads `NAME[:variant]` or `FILE[:variant]`."""
+    """Reads `NAME[:variant]` or `FILE[:variant]`.
+
+    Raises:
+      InputError: there is no such file or configuration.
+    """
     name, colon, variant = path.partition(':')
     shipped = shipped_configs()
     if name in shipped:
-      path = f'{shipped[name]}{colon}{variant}'
-    elif not name.endswith('.py'):
+      return super().parse(f'{shipped[name]}{colon}{variant}')
+    if not pathlib.Path(name).is_file():
       near = difflib.get_close_matches(name, shipped, n=1)
-      hint = f'did you mean {near[0]}?' if near else 'give a .py file, or'
-      raise InputError(f'--config={path}: {hint} one of {", ".join(shipped)}')
+      hint = f'did you mean {near[0]}?' if near else f'give a file, or one of {", ".join(shipped)}'
+      raise InputError(f'no such file or configuration: {hint}')
     return super().parse(path)
 
 

@@ -4,8 +4,7 @@ Prepare: python -m data_prep.default_training_data --store=STORE
 Launch:  python -m experiments.train --config=experiments/configs/default_model.py --workdir=RUN \
            --config.data.store=STORE
 Judge:   python -m experiments.benchmarks.held_out --model=RUN --data=DATA
-Bundle:  python -c "import tempo_jax; tempo_jax.load_model('RUN').save('NEW')", and the two files of
-         NEW into tempo_jax/models/default/
+Bundle:  tempo-jax export --model=RUN --bundle
 
 Held-out replicas validate it (data_prep/training_systems.py), held-out proteins are not read.
 What it costs and reaches: tempo_jax/models/default/MODEL_CARD.md.

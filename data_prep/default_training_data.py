@@ -27,7 +27,6 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -262,18 +261,12 @@ def publish(source: pathlib.Path, target: pathlib.Path) -> list[pathlib.Path]:
       continue
     target.mkdir(parents=True, exist_ok=True)
     if not there and not (target / f'{name}.pdb').exists():
-      _copy(source / f'{name}.pdb', target / f'{name}.pdb')
+      files.copy(source / f'{name}.pdb', target / f'{name}.pdb')
     # A reader between the two finds more frames than the record tells of, never fewer.
     written.append(target / f'{name}_R{number}.xtc')
-    _copy(trajectory, written[-1])
-    _copy(record, written[-1].with_suffix('.json'))
+    files.copy(trajectory, written[-1])
+    files.copy(record, written[-1].with_suffix('.json'))
   return written
-
-
-def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
-  """Whole or not at all."""
-  with files.aside(target) as new:
-    shutil.copyfile(source, new)
 
 
 def list_tasks(out: pathlib.Path | None, only: Sequence[str] = ()) -> str:

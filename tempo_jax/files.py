@@ -17,6 +17,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 
@@ -45,6 +46,17 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
   """
   with aside(path) as new:
     new.write_bytes(content)
+
+
+def copy(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+  """Copies the content of a file; see the module for what happens when.
+
+  Raises:
+    InputError: it cannot be written.
+    OSError: the source cannot be read.
+  """
+  with aside(path) as new:
+    shutil.copyfile(source, new)
 
 
 @contextlib.contextmanager

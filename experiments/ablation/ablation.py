@@ -34,8 +34,7 @@ from experiments.ablation import rollouts
 from experiments.ablation import settings as ablation_settings
 from experiments.ablation.rollouts import HeldOut, Sampling
 from tempo_jax import config as config_lib
-from tempo_jax import errors, version
-from tempo_jax import files as whole_file
+from tempo_jax import errors, files, version
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration
@@ -105,20 +104,8 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
   return values if isinstance(values, dict) else {}
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all.
-
-  Raises:
-    InputError: it cannot be written.
-  """
-  try:
-    whole_file.write_text(path, text)
-  except OSError as error:
-    raise InputError(f'cannot write {path}: {error.strerror}: give another --workdir') from error
-
-
 def _write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-  write_whole(path, json.dumps(values, indent=1, allow_nan=False) + '\n')
+  files.write_text(path, json.dumps(values, indent=1, allow_nan=False) + '\n')
 
 
 def _measure(
@@ -247,7 +234,7 @@ def run(
   # Through JSON, so that what was read and what was made are the same.
   result = json.loads(json.dumps(result, allow_nan=False))
   _write_json(out / 'ablation.json', result)
-  write_whole(out / 'ablation.md', table(result))
+  files.write_text(out / 'ablation.md', table(result))
   return result
 
 

@@ -24,7 +24,7 @@ from absl import flags
 
 from experiments.ablation import ablation, rollouts
 from experiments.ablation.rollouts import HeldOut, Sampling
-from tempo_jax import errors
+from tempo_jax import errors, files
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.configs import finetune, quickstart
 from tempo_jax.errors import InputError
@@ -181,8 +181,8 @@ def run(
     'device': provenance.device(),
   }
   text = json.dumps(result, indent=1, allow_nan=False)
-  ablation.write_whole(workdir / 'finetuning.json', f'{text}\n')
-  ablation.write_whole(workdir / 'finetuning.md', table(rows))
+  files.write_text(workdir / 'finetuning.json', f'{text}\n')
+  files.write_text(workdir / 'finetuning.md', table(rows))
   return result
 
 

@@ -24,8 +24,7 @@ from absl import flags
 
 import tempo_jax
 from data_prep import training_store, training_systems
-from tempo_jax import errors
-from tempo_jax import files as whole_file
+from tempo_jax import errors, files
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import calibration, columns
@@ -71,10 +70,10 @@ def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
   found = []
   for system in training_systems.SYSTEMS:
     folder = simulated / system.name
-    files = sorted(folder.glob(f'{system.name}_R*.xtc'))
+    replicas = sorted(folder.glob(f'{system.name}_R*.xtc'))
     unseen = [
       file
-      for file in files
+      for file in replicas
       if training_store.split_of(system.name, int(file.stem.rpartition('_R')[2])) != 'train'
     ]
     if unseen:
@@ -315,12 +314,12 @@ def main(argv: Sequence[str]) -> None:
       'proteins': {target.name: rows for target, rows in found},
     }
     # After each protein: what is done stays, should the next one fail.
-    whole_file.write_text(out / 'held_out.json', json.dumps(result, indent=2) + '\n')
-    whole_file.write_text(out / 'held_out.md', f'{text}\n')
+    files.write_text(out / 'held_out.json', json.dumps(result, indent=2) + '\n')
+    files.write_text(out / 'held_out.md', f'{text}\n')
   print(text)
   if card:
     # What was written around the table meanwhile stays.
-    whole_file.write_text(card, text.join(around(card)))
+    files.write_text(card, text.join(around(card)))
 
 
 if __name__ == '__main__':

@@ -14,7 +14,6 @@ the temperature, and as many replicas and frames as there are of MD. Writes into
 import dataclasses
 import io
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from absl import flags
 from scipy import interpolate
 
 from data_prep.training_systems import SYSTEMS
-from tempo_jax import errors
+from tempo_jax import errors, files
 from tempo_jax.cli import benchmark
 from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.errors import InputError
@@ -295,10 +294,8 @@ def draw_speed(rows: Sequence[dict[str, Any]]) -> 'mpl_figure.Figure':
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file, whole or not at all."""
-  partial = path.with_name(f'.{path.name}.partial')
-  partial.write_bytes(content)
-  os.replace(partial, path)
+  """Writes a file and says how large it is."""
+  files.write_bytes(path, content)
   print(f'{path}: {len(content) / 1024:.0f} KiB')
 
 

@@ -39,7 +39,7 @@ import numpy as np
 from absl import flags
 
 from tempo_jax import config as config_lib
-from tempo_jax import files as whole_file
+from tempo_jax import files
 from tempo_jax.benchmark import measure as benchmark_measure
 from tempo_jax.benchmark import workloads as benchmark_workloads
 from tempo_jax.benchmark.measure import Row
@@ -285,19 +285,14 @@ def benchmark(values: flags.FlagValues) -> int:
       failures.append(f'{what}: {error}')
       _LOG.warning('%s', failures[-1])
       continue
-    try:
-      whole_file.write_text(out, json.dumps(found, indent=2) + '\n')
-    except OSError as error:
-      raise InputError(
-        f'{out} cannot be written: {error.strerror}: choose another --out'
-      ) from error
+    files.write_text(out, json.dumps(found, indent=2) + '\n')
   if found:
     print(table(found))
     print(f'written to {out}')
   curves = scaling(found)
   if values.plot and curves:
     picture = out.with_suffix('.svg')
-    whole_file.write_text(picture, plots.to_svg(draw(curves)) + '\n')
+    files.write_text(picture, plots.to_svg(draw(curves)) + '\n')
     print(f'drawn in {picture}')
   elif values.plot:
     print('nothing to draw: the same work at two lengths is needed')

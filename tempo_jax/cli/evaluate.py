@@ -32,8 +32,7 @@ from typing import Any
 import threadpoolctl
 from absl import flags
 
-from tempo_jax import files as whole_file
-from tempo_jax import workers
+from tempo_jax import files, workers
 from tempo_jax.cli import worker_flags
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import cache, columns, details, summary
@@ -181,10 +180,10 @@ def _write(folder: pathlib.Path, done: Mapping[str, Mapping[str, Any]], settings
     'bootstrap_samples': summary.NUM_BOOTSTRAP,
     'versions': provenance.versions(),
   }
-  whole_file.write_text(folder / 'metrics.md', _markdown(table, bounds, numbers))
+  files.write_text(folder / 'metrics.md', _markdown(table, bounds, numbers))
   if all(data['section'] for data in done.values()):
     page = _page(done, table, bounds, asked)
-    whole_file.write_text(folder / 'report.html', page)
+    files.write_text(folder / 'report.html', page)
   # Last: whoever finds it finds the others too.
   content = {
     'summary': table[PREDICTION],
@@ -210,9 +209,7 @@ def _write(folder: pathlib.Path, done: Mapping[str, Mapping[str, Any]], settings
       if name != PREDICTION
     },
   }
-  whole_file.write_text(
-    folder / 'metrics.json', json.dumps(content, indent=1, allow_nan=False) + '\n'
-  )
+  files.write_text(folder / 'metrics.json', json.dumps(content, indent=1, allow_nan=False) + '\n')
 
 
 def _markdown(

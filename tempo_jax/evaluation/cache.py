@@ -6,8 +6,7 @@ import json
 import pathlib
 from typing import Any
 
-from tempo_jax import files as whole_file
-from tempo_jax import version
+from tempo_jax import files, version
 from tempo_jax.evaluation import replica
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.scores import Settings
@@ -16,13 +15,13 @@ from tempo_jax.evaluation.suite import Case
 
 def fingerprint(case: Case, settings: Settings, with_baselines: bool, with_page: bool) -> str:
   """Of all that a result depends on; files by their path, size and time of change."""
-  files = []
+  found = []
   beside = {replica.topology_beside(file) for file in (*case.reference, *case.prediction)}
   for file in (*case.files(), *sorted(filter(None, beside))):
     status = file.stat()
-    files.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
+    found.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
   asked = (dataclasses.astuple(settings), with_baselines, with_page, case.temperature_K)
-  text = repr((version.__version__, case.name, files, asked))
+  text = repr((version.__version__, case.name, found, asked))
   return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -42,4 +41,4 @@ def write(path: pathlib.Path, key: str, data: dict[str, Any]) -> None:
   """Writes a result with its columns, whole or not at all."""
   columns = {name: dataclasses.asdict(column) for name, column in data['columns'].items()}
   content = json.dumps({**data, 'fingerprint': key, 'columns': columns}, allow_nan=False)
-  whole_file.write_text(path, content)
+  files.write_text(path, content)

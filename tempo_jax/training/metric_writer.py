@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from tempo_jax import extras
+from tempo_jax import extras, files
 
 METRICS_FILE = 'metrics.jsonl'
 
@@ -24,9 +24,7 @@ class MetricWriter:
     path = os.path.join(workdir, METRICS_FILE)
     if os.path.exists(path):
       kept = [line for line in _complete_lines(path) if json.loads(line)['step'] <= start_step]
-      with open(path + '.tmp', 'w') as file:
-        file.writelines(kept)
-      os.replace(path + '.tmp', path)
+      files.write_text(path, ''.join(kept))
     self._file = open(path, 'a')  # noqa: SIM115  (closed in `close`)
     self._events = tensorboard.SummaryWriter(workdir, purge_step=start_step + 1)
 

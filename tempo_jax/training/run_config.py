@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tempo_jax import config as config_lib
-from tempo_jax import files as whole_file
+from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.training import selection
 
@@ -151,7 +151,7 @@ def read(workdir: str) -> Any | None:
 def write(workdir: str, config: Any) -> None:
   """Writes `config.json` of a workdir, whole or not at all."""
   path = os.path.join(workdir, CONFIG_FILE)
-  whole_file.write_text(path, json.dumps(config_lib.to_dict(config), indent=2) + '\n')
+  files.write_text(path, json.dumps(config_lib.to_dict(config), indent=2) + '\n')
 
 
 def _leaves(values: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import pathlib
-import shutil
 import zlib
 from typing import Any
 
@@ -66,8 +65,7 @@ def restore_frames(path: pathlib.Path, finished: pathlib.Path, checkpoint: Check
     InputError: frames were lost.
   """
   if not path.exists() and checkpoint.num_bytes and finished.exists():
-    with files.aside(path) as copy:
-      shutil.copyfile(finished, copy)
+    files.copy(finished, path)
   path.touch()
   if path.stat().st_size < checkpoint.num_bytes:
     raise InputError(f'{path} has lost frames: begin anew with --overwrite')

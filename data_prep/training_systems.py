@@ -1,7 +1,6 @@
 """The systems of `data_prep.default_training_data`, and the structures that they start from."""
 
 import dataclasses
-import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import numpy as np
 
 from tempo_jax import files
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import ideal
 
 # phi and psi in degrees, repeated along the chain.
 _CONFORMATIONS = {
@@ -292,17 +292,17 @@ def build_backbone(
   names = gemmi.expand_one_letter_sequence(sequence, gemmi.ResidueKind.AA)
   if capped:
     names = ['ACE', *names, 'NME']
-  n, ca, c = np.eye(3)[0] * 1.458, np.zeros(3), np.array([-0.546, 1.423, 0.0])
+  n, ca, c = ideal.N_CA_C_POSITIONS
   chain = gemmi.Chain('A')
   for k, name in enumerate(names):
-    phi, psi = torsions[k % len(torsions)]
+    phi, psi = np.deg2rad(torsions[k % len(torsions)])
     if k:
-      before = torsions[(k - 1) % len(torsions)][1]
-      last = n, ca, c
-      n = place_atom(*last, 1.329, 116.2, before)
-      ca = place_atom(last[1], last[2], n, 1.458, 121.7, 180.0)
-      c = place_atom(last[2], n, ca, 1.525, 111.2, phi)
-    o = place_atom(n, ca, c, 1.231, 120.5, psi + 180.0)
+      before = np.deg2rad(torsions[(k - 1) % len(torsions)][1])
+      last_ca, last_c = ca, c
+      n = ideal.place_atom(n, ca, c, ideal.C_N, ideal.CA_C_N, before)
+      ca = ideal.place_atom(last_ca, last_c, n, ideal.N_CA, ideal.C_N_CA, np.pi)
+      c = ideal.place_atom(last_c, n, ca, ideal.CA_C, ideal.N_CA_C, phi)
+    o = ideal.place_atom(n, ca, c, ideal.C_O, ideal.CA_C_O, psi + np.pi)
     residue = gemmi.Residue()
     residue.name, residue.seqid = name, gemmi.SeqId(k + (not capped), ' ')
     atoms = dict(zip(('N', 'CA', 'C', 'O'), (n, ca, c, o), strict=True))
@@ -314,33 +314,6 @@ def build_backbone(
       residue.add_atom(atom)
     chain.add_residue(residue)
   return _in_structure(chain)
-
-
-def place_atom(
-  a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float, angle: float, torsion: float
-) -> np.ndarray:
-  """Where d is, of a chain a, b, c, d.
-
-  Args:
-    a: [3] Å; so too b and c.
-    b: see a.
-    c: see a.
-    length: of the bond c-d, Å.
-    angle: b, c, d in degrees.
-    torsion: a, b, c, d in degrees, IUPAC sign.
-
-  Returns:
-    [3] Å.
-  """
-  angle, torsion = math.radians(angle), math.radians(torsion)
-  along = (c - b) / np.linalg.norm(c - b)
-  normal = np.cross(b - a, along)
-  normal /= np.linalg.norm(normal)
-  side = np.cross(normal, along)
-  return c + length * (
-    -math.cos(angle) * along
-    + math.sin(angle) * (math.cos(torsion) * side + math.sin(torsion) * normal)
-  )
 
 
 def _in_structure(chain: gemmi.Chain) -> gemmi.Structure:

@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import transition
-from tempo_jax.geometry import backbone
+from tempo_jax.geometry import backbone, ideal, rigid
 from tempo_jax.models import model as model_lib
 from tempo_jax.protein import protein as protein_lib
 
@@ -96,20 +96,20 @@ def short_name(model: str) -> str:
 def helix(length: int) -> protein_lib.Protein:
   """A straight alpha helix of random sequence, ideal but for 0.05 Å."""
   # The next residue in the frame of this one; then each follows the one before.
-  n, ca, c = backbone.IDEAL_N_CA_C
-  next_n = _next_atom(n, ca, c, backbone.C_N, backbone.CA_C_N, _PSI)
-  next_ca = _next_atom(ca, c, next_n, backbone.N_CA, backbone.C_N_CA, np.pi)
-  next_c = _next_atom(c, next_n, next_ca, backbone.CA_C, backbone.N_CA_C, _PHI)
+  n, ca, c = ideal.N_CA_C_POSITIONS
+  next_n = ideal.place_atom(n, ca, c, ideal.C_N, ideal.CA_C_N, _PSI)
+  next_ca = ideal.place_atom(ca, c, next_n, ideal.N_CA, ideal.C_N_CA, np.pi)
+  next_c = ideal.place_atom(c, next_n, next_ca, ideal.CA_C, ideal.N_CA_C, _PHI)
   step = backbone.frames_from_atoms(jnp.array([[next_n, next_ca, next_c]]))
   turn, shift = np.asarray(step.rotation[0], float), np.asarray(step.translation[0], float)
-  rotation, origin, n_ca_c = np.eye(3), np.zeros(3), []
-  for _ in range(length):
-    n_ca_c.append(backbone.IDEAL_N_CA_C @ rotation.T + origin)
-    rotation, origin = rotation @ turn, origin + rotation @ shift
-  atoms = np.array(n_ca_c)
-  n, ca, c = jnp.moveaxis(jnp.array(atoms), 1, 0)
-  oxygen = backbone.oxygen_from_psi(n, ca, c, jnp.full(length, _PSI))
-  positions = np.concatenate([atoms, np.asarray(oxygen)[:, None]], axis=1)
+  frames = [(np.eye(3), np.zeros(3))]
+  for _ in range(length - 1):
+    rotation, origin = frames[-1]
+    frames.append((rotation @ turn, origin + rotation @ shift))
+  rotations, origins = (jnp.array(x) for x in zip(*frames, strict=True))
+  positions = np.asarray(
+    backbone.atoms_in_frames(rigid.Rigid(rotations, origins), jnp.full(length, _PSI))
+  )
   rng = np.random.default_rng(0)
   positions = positions - positions.mean(axis=(0, 1)) + rng.normal(scale=0.05, size=positions.shape)
   number = np.arange(length, dtype=np.int32)
@@ -122,18 +122,6 @@ def helix(length: int) -> protein_lib.Protein:
     positions=positions.astype(np.float32),
   )
   return protein_lib.Protein(f'helix_{length}', arrays, ('A',), number + 1, ('',) * length)
-
-
-def _next_atom(
-  a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float, angle: float, dihedral: float
-) -> np.ndarray:
-  """The atom d [3] with |cd| in Å, angle bcd and dihedral abcd in radians."""
-  axis = (c - b) / np.linalg.norm(c - b)
-  normal = np.cross(b - a, axis)
-  normal /= np.linalg.norm(normal)
-  along, across = -np.cos(angle), np.sin(angle)
-  local = np.array([along, across * np.cos(dihedral), across * np.sin(dihedral)])
-  return c + length * np.stack([axis, np.cross(normal, axis), normal], axis=-1) @ local
 
 
 def trajectory(protein: protein_lib.Protein, num_frames: int, seed: int = 0) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Projection of residue frames onto closed chains: differentiable, local, without LAPACK.
 
-N, CA and C of a residue are rigid (`backbone.IDEAL_N_CA_C`). The peptide bond i -> i + 1 is closed
+N, CA and C of a residue are rigid (`ideal.N_CA_C_POSITIONS`). The peptide bond i -> i + 1 is closed
 where four quantities lie inside their bands: the distances C-N, CA_i-N and C-CA_(i+1) (which stand
 for the angles CA-C-N and C-N-CA) and omega. CA-CA follows in a trans peptide; in a cis one, where
 two acute angles could bring the CA close together, CA-CA takes the place of C-CA. Closed chains are
@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.geometry import backbone, torsion
+from tempo_jax.geometry import ideal, torsion
 from tempo_jax.geometry.rigid import Rigid
 
 # Bands, Å and radians. MD at 300-350 K, N-CA-C idealised by state.from_positions (BPTI, ubiquitin,
@@ -38,7 +38,7 @@ from tempo_jax.geometry.rigid import Rigid
 _C_N, _C_N_WIDTH = 1.333, 0.12
 _CA_N, _CA_N_WIDTH = 2.475, 0.13
 _C_CA, _C_CA_WIDTH = 2.485, 0.15
-_CIS_CA_CA, _CIS_CA_CA_WIDTH = 2.95, 0.12
+_CIS_CA_CA, _CIS_CA_CA_WIDTH = ideal.CA_CA_CIS, 0.12
 _OMEGA_WIDTH = float(np.deg2rad(22.0))
 
 # A rotation by one radian counts as much as a translation by this many Å.
@@ -164,7 +164,7 @@ def _quantities(
     turn: [4, 3, ..., L] by the rotation of residue i about its CA, times `_RADIUS`.
     turn_next: [4, 3, ..., L] the same of residue i + 1.
   """
-  ideal_n, _, ideal_c = (tuple(map(float, x)) for x in backbone.IDEAL_N_CA_C)
+  ideal_n, _, ideal_c = (tuple(map(float, x)) for x in ideal.N_CA_C_POSITIONS)
   c = ideal_c[0] * rotation[:, 0] + ideal_c[1] * rotation[:, 1]  # CA_i -> C
   n = ideal_n[0] * _after(rotation[:, 0])  # CA_(i+1) -> N
   ca_ca = jnp.where(bonded[None], _after(translation) - translation, 0)

@@ -27,7 +27,8 @@ NUM_NUMBERS = 7
 # Å: relative positions of neighbours in the chain become numbers of order one.
 _LENGTH_UNIT = 4.0
 _OCTAVES = 4
-# Å, over a trans peptide bond: C-N, CA-N, C-CA, CA-CA.
+# Å, over a trans peptide bond: C-N, CA-N, C-CA, CA-CA. Those of `geometry.ideal`, rounded: what the
+# head reads as zero strain, so trained parameters depend on these very numbers.
 _BOND_DISTANCES = (1.33, 2.43, 2.43, 3.80)
 
 

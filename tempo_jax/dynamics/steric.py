@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax.dynamics import chain_closure
-from tempo_jax.geometry import backbone, neighbours, torsion
+from tempo_jax.geometry import backbone, neighbours
 from tempo_jax.geometry.rigid import Rigid
 
 # Å. In MD of 14 proteins (300-400 K) no two backbone atoms of residues that are not neighbours in
@@ -39,8 +39,7 @@ def separated_chains(
 
   def one_round(frames: Rigid, _: None) -> tuple[Rigid, None]:
     fixed = jax.lax.stop_gradient(frames)
-    angles, known = torsion.chain_torsions(*backbone.n_ca_c_from_frames(fixed), bonded)
-    atoms = backbone.atoms_in_frames(fixed, jnp.where(known[..., 1], angles[..., 1], psi))
+    atoms = backbone.atoms_from_frames(fixed, psi, bonded)
     shift = jax.vmap(lambda x: separation(x, bonded, mask))(jax.lax.stop_gradient(atoms))
     apart = Rigid(frames.rotation, frames.translation + shift)
     return chain_closure.closed_by_constants(apart, bonded, cis), None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from tempo_jax.geometry import ideal
 from tempo_jax.protein.protein import ProteinArrays
 
 BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -13,9 +14,6 @@ BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 A step is by a third or a half: of more than 16 residues at most a third is padding, and a run
 compiles at most thirteen times. All are multiples of 8, the tile of an accelerator.
 """
-
-# Between CA atoms of neighbours in the chain: padding looks like one more residue.
-_SPACING = 3.8
 
 
 def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
@@ -38,7 +36,8 @@ def pad_positions(positions: np.ndarray, length: int) -> np.ndarray:
   """
   extra = length - positions.shape[-3]
   shift = np.zeros((extra, 1, 3), positions.dtype)
-  shift[:, 0, 0] = _SPACING * np.arange(1, extra + 1)
+  # Padding looks like one more residue of the chain.
+  shift[:, 0, 0] = ideal.CA_CA_TRANS * np.arange(1, extra + 1)
   return np.concatenate([positions, positions[..., -1:, :, :] + shift], axis=-3)
 
 

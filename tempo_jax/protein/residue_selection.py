@@ -8,6 +8,7 @@ import gemmi
 import numpy as np
 
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import ideal
 from tempo_jax.protein import protein as protein_lib
 
 CAPS = frozenset(('ACE', 'NME', 'NMA', 'NH2', 'NHE', 'FOR'))
@@ -24,9 +25,6 @@ MIN_DISTANCE = 0.5  # Å, within a residue: nearer means a placeholder, not a po
 MAX_COORDINATE = 1e5  # Å: beyond, float32 does not resolve 0.01 Å
 CLASH_DISTANCE = 1.2  # Å, between residues
 
-# Engh & Huber (2001), Int. Tables for Crystallography F, 18.3.
-C_O_LENGTH = 1.231
-CA_C_O_ANGLE = np.deg2rad(120.1)
 # Where no next residue tells psi. At an end, helix (-47°) and strand (133°)
 # name the two atoms of the same carboxylate.
 DEFAULT_PSI = np.deg2rad(-47.0)
@@ -161,7 +159,7 @@ def place_oxygen(positions: np.ndarray, bonded: np.ndarray, missing: np.ndarray)
     missing: [L] bool, whose O to place.
 
   Returns:
-    [..., L, 4, 3] Å, a copy with C-O 1.231 Å and CA-C-O 120.1°.
+    [..., L, 4, 3] Å, a copy with C-O and CA-C-O of `geometry.ideal`.
   """
   positions = np.array(positions)
   (i,) = np.nonzero(missing)
@@ -172,8 +170,8 @@ def place_oxygen(positions: np.ndarray, bonded: np.ndarray, missing: np.ndarray)
   next_n = positions[..., np.minimum(i + 1, positions.shape[-3] - 1), 0, :]
   # O lies opposite to the next N: the carbonyl carbon is planar.
   opposite = -_unit(np.where(bonded[i][:, None], _reject(next_n - c, axis), virtual))
-  direction = -np.cos(CA_C_O_ANGLE) * axis + np.sin(CA_C_O_ANGLE) * opposite
-  positions[..., i, 3, :] = c + C_O_LENGTH * direction
+  direction = -np.cos(ideal.CA_C_O) * axis + np.sin(ideal.CA_C_O) * opposite
+  positions[..., i, 3, :] = c + ideal.C_O * direction
   return positions
 
 

@@ -16,7 +16,7 @@ from absl import flags
 from tempo_jax import config as config_lib
 from tempo_jax.cli import outputs, sample
 from tempo_jax.errors import InputError
-from tempo_jax.geometry import backbone
+from tempo_jax.geometry import ideal
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance, trajectory_files
 from tempo_jax.protein import protein as protein_lib
@@ -158,7 +158,7 @@ def test_the_topology_is_the_start_as_the_model_sees_it(run, structure):
   found = 10.0 * start.xyz[0].reshape(-1, 4, 3)
   np.testing.assert_allclose(found[:, 1], given[:, 1], atol=2e-3)
   n_ca = np.linalg.norm(found[:, 0] - found[:, 1], axis=-1)
-  np.testing.assert_allclose(n_ca, backbone.N_CA, atol=2e-3)
+  np.testing.assert_allclose(n_ca, ideal.N_CA, atol=2e-3)
   assert 0.02 < np.abs(found - given).max() < 0.3
 
 

@@ -9,30 +9,11 @@ import pytest
 from tempo_jax.geometry import backbone, torsion
 from tempo_jax.geometry.rigid import Rigid
 from tests.geometry import gradients
+from tests.geometry.measured import CA, C, N, O, as_mdtraj, within
 
 atoms_from_frames = jax.jit(backbone.atoms_from_frames)
 backbone_torsions = jax.jit(torsion.backbone_torsions)
 frames_from_atoms = jax.jit(backbone.frames_from_atoms)
-oxygen_from_psi = jax.jit(backbone.oxygen_from_psi)
-
-N, CA, C, O = range(4)  # noqa: E741  (the oxygen atom)
-
-
-def as_mdtraj(positions):
-  """[T, L, 4, 3] Å as a trajectory whose atom 4 i + a is atom a of residue i."""
-  topology = mdtraj.Topology()
-  chain = topology.add_chain()
-  for _ in range(positions.shape[1]):
-    residue = topology.add_residue('GLY', chain)
-    for name, element in zip(('N', 'CA', 'C', 'O'), 'NCCO', strict=True):
-      topology.add_atom(name, mdtraj.element.get_by_symbol(element), residue)
-  xyz = np.asarray(positions).reshape(len(positions), -1, 3) / 10
-  return mdtraj.Trajectory(xyz, topology)
-
-
-def within(length, *atoms):
-  """Atom indices [L, len(atoms)] of the same residue."""
-  return 4 * np.arange(length)[:, None] + np.array(atoms)
 
 
 @jax.jit
@@ -45,40 +26,6 @@ def rebuild(positions, bonded):
 @pytest.fixture
 def chain_bonded():
   return np.arange(20) < 19
-
-
-def test_ideal_values_lie_near_a_crystal_structure(two_chains):
-  """Means over a crystal structure: within 0.02 Å and 2 degrees of Engh & Huber."""
-  _, positions, bonded = two_chains
-  measured = as_mdtraj(positions)
-  length = positions.shape[1]
-  across = within(length, C, 4 + N)[bonded]
-  for pairs, ideal in (
-    (within(length, N, CA), backbone.N_CA),
-    (within(length, CA, C), backbone.CA_C),
-    (within(length, C, O), backbone.C_O),
-    (across, backbone.C_N),
-  ):
-    mean = 10 * mdtraj.compute_distances(measured, pairs, periodic=False).mean()
-    assert mean == pytest.approx(ideal, abs=0.02)
-  for triples, ideal in (
-    (within(length, N, CA, C), backbone.N_CA_C),
-    (within(length, CA, C, O), backbone.CA_C_O),
-    (within(length, CA, C, 4 + N)[bonded], backbone.CA_C_N),
-    (within(length, C, 4 + N, 4 + CA)[bonded], backbone.C_N_CA),
-  ):
-    mean = mdtraj.compute_angles(measured, triples, periodic=False).mean()
-    assert np.rad2deg(mean) == pytest.approx(np.rad2deg(ideal), abs=2)
-
-
-def test_ideal_trans_peptide_spans_3_80_angstrom():
-  """CA-CA from the constants of the peptide plane alone, a check on their consistency."""
-  c = backbone.CA_C * np.array([1.0, 0])
-  to_n = np.pi - backbone.CA_C_N
-  n = c + backbone.C_N * np.array([np.cos(to_n), np.sin(to_n)])
-  to_ca = to_n - (np.pi - backbone.C_N_CA)
-  ca = n + backbone.N_CA * np.array([np.cos(to_ca), np.sin(to_ca)])
-  assert np.linalg.norm(ca) == pytest.approx(3.80, abs=0.03)
 
 
 def test_frames_and_back_to_frames_is_exact(trpcage, chain_bonded):
@@ -149,11 +96,9 @@ def test_given_psi_comes_back_from_the_atoms(np_rng, trpcage):
 
 def test_oxygen_stands_at_psi_plus_pi(trpcage):
   _, positions = trpcage
-  psi = np.linspace(-3, 3, 20, dtype=np.float32)
-  n, ca, c, _ = np.moveaxis(positions[0], 1, 0)
-  o = oxygen_from_psi(n, ca, c, psi)
-  measured = as_mdtraj(np.stack([n, ca, c, o], 1)[None])
-  opposite = mdtraj.compute_dihedrals(measured, within(20, N, CA, C, O), periodic=False)[0]
+  psi = np.linspace(-3, 3, 20, dtype=np.float32)[None]
+  atoms = atoms_from_frames(frames_from_atoms(positions[:1]), psi, np.zeros(20, bool))
+  opposite = mdtraj.compute_dihedrals(as_mdtraj(atoms), within(20, N, CA, C, O), periodic=False)
   np.testing.assert_allclose(np.exp(1j * opposite), -np.exp(1j * psi), atol=1e-5)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tempo_jax.errors import InputError
-from tempo_jax.geometry import backbone
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
 from tempo_jax.trajectory import trajectory
@@ -424,8 +423,8 @@ def test_unusable_oxygen_is_placed(load, xyz):
   assert said(protein, '1 missing O')
 
 
-def test_place_oxygen_agrees_with_the_geometry_package(np_rng):
-  """Batched, and with the reference that the sampler uses: O from psi."""
+def test_oxygen_is_placed_opposite_to_the_next_nitrogen(np_rng):
+  """Batched; psi as mdtraj measures it, and where there is no next N, that of a helix."""
   positions = HELIX[:, :4] + np_rng.normal(scale=0.1, size=(3, 8, 4, 3))
   bonded = np.array([True, True, True, False, True, True, True, False])
   missing = np.arange(8) % 2 == 1
@@ -436,8 +435,10 @@ def test_place_oxygen_agrees_with_the_geometry_package(np_rng):
   traj.xyz = np.stack([n, ca, c, np.roll(n, -1, axis=1)], axis=2).reshape(-1, 4, 3)
   psi = mdtraj.compute_dihedrals(traj, [[0, 1, 2, 3]], periodic=False).reshape(3, 8)
   psi = np.where(bonded, psi, residue_selection.DEFAULT_PSI)
-  reference = backbone.oxygen_from_psi(n, ca, c, psi)
-  np.testing.assert_allclose(placed[:, missing, 3], reference[:, missing], atol=1e-4)
+  for index in np.argwhere(missing & np.ones((3, 8), bool)):
+    atoms = (x[tuple(index)] for x in (n, ca, c))
+    expected = peptides._next_atom(*atoms, 1.231, 120.1, np.rad2deg(psi[tuple(index)]) + 180.0)
+    np.testing.assert_allclose(placed[(*index, 3)], expected, atol=1e-4)
 
 
 def test_mirror_image_is_kept_with_a_warning(load):

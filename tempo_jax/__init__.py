@@ -14,7 +14,8 @@ from tempo_jax.version import __version__
 
 if TYPE_CHECKING:
   from tempo_jax.models.model import Model, load_model
-  from tempo_jax.protein.protein import Protein, ProteinArrays, load_protein
+  from tempo_jax.protein.protein import Protein, ProteinArrays
+  from tempo_jax.protein.structure_file import load_protein
   from tempo_jax.samplers.coarse_to_fine import make_sampler
   from tempo_jax.samplers.upsample import make_upsampler
   from tempo_jax.trajectory.trajectory import Trajectory
@@ -39,7 +40,7 @@ _MODULES = {
   'ProteinArrays': 'protein.protein',
   'Trajectory': 'trajectory.trajectory',
   'load_model': 'models.model',
-  'load_protein': 'protein.protein',
+  'load_protein': 'protein.structure_file',
   'make_sampler': 'samplers.coarse_to_fine',
   'make_upsampler': 'samplers.upsample',
 }

@@ -26,6 +26,7 @@ from tempo_jax.cli import compilation_cache_flag, outputs, processes
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance, staging, trajectory_files
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import structure_file
 from tempo_jax.samplers.stream import Job
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
@@ -92,7 +93,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
     with processes.together():
       outputs.check_flags(values)
       sources = _sources(values.structure)
-      proteins = [protein_lib.load_protein(source, values.chains or None) for source in sources]
+      proteins = [structure_file.load_protein(source, values.chains or None) for source in sources]
       model = outputs.load_model(values)
       names = _names(proteins) if len(proteins) > 1 else ['']
       out = pathlib.Path(values.out or _default_out(proteins))

@@ -29,7 +29,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import staging, trajectory_files
-from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import backbone_atoms
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _FLAGS = (
@@ -176,13 +176,13 @@ def _check_whole(
   """Raises where a bond of the structure is none in a frame: the periodic box cuts the molecule,
   or the atoms are in another order.
   """
-  protein, atom_index = protein_lib.from_mdtraj(structure, source)
+  protein, atom_index = backbone_atoms.select(structure, source)
   if structure.n_atoms != frames.n_atoms:
     raise InputError(
       f'{file} has {frames.n_atoms} atoms, {source} {structure.n_atoms}: give the --topology that '
       'belongs to it'
     )
-  positions = trajectory_lib.backbone_positions(frames, protein, atom_index)
+  positions = backbone_atoms.positions(frames, protein, atom_index)
   bonded = np.asarray(protein.arrays.bonded)
   broken = validity.is_broken(
     *validity.ca_ca_range(positions, bonded), validity.c_n_max(positions, bonded)

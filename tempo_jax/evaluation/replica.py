@@ -12,6 +12,8 @@ import numpy as np
 
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import residue_selection
+from tempo_jax.trajectory import backbone_atoms
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _BLOCK_BYTES = 64 * 1024**2
@@ -72,7 +74,7 @@ class Native:
     with _quiet():
       self._structure = trajectory_lib.load_structure(self.path, self.path)
     # Messages are about the file.
-    found, self._atom_index = protein_lib.from_mdtraj(self._structure, str(self.path))
+    found, self._atom_index = backbone_atoms.select(self._structure, str(self.path))
     self.protein = dataclasses.replace(found, name=name or self.path.name.split('.')[0])
 
   def read(self, file: str | os.PathLike, topology: str | os.PathLike | None = None) -> Replica:
@@ -104,7 +106,7 @@ class Native:
     if not np.isfinite(positions).all():
       frame = int(np.argmax(~np.isfinite(positions).all(axis=(1, 2, 3))))
       raise InputError(f'{path}: frame {frame} has coordinates that are not numbers: leave it out')
-    positions = trajectory_lib.residue_selection.place_oxygen(
+    positions = residue_selection.place_oxygen(
       positions, np.asarray(self.protein.arrays.bonded), atom_index[:, 3] < 0
     )
     self._check_order(positions, path, source)
@@ -197,7 +199,7 @@ def _structure_of(
   if not topology.is_file():
     raise InputError(f'{topology}: no such file: correct the topology of {file}')
   structure = trajectory_lib.load_structure(topology, file)
-  found, atom_index = protein_lib.from_mdtraj(structure, topology.name)
+  found, atom_index = backbone_atoms.select(structure, topology.name)
   return structure.topology, found, atom_index, topology
 
 

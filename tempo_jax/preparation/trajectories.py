@@ -35,7 +35,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.preparation import frame_checks
 from tempo_jax.protein import protein
 from tempo_jax.store import store
-from tempo_jax.trajectory import trajectory
+from tempo_jax.trajectory import backbone_atoms, trajectory
 
 _BLOCK_BYTES = 64 * 1024**2
 _FORMATS_WITH_LENGTH = {'.xtc', '.trr', '.dcd', '.h5', '.hdf5', '.nc'}
@@ -208,12 +208,12 @@ def silence() -> Iterator[None]:
 def find_protein(
   structure: mdtraj.Trajectory, name: str, topology: pathlib.Path
 ) -> tuple[protein.Protein, np.ndarray]:
-  """The protein of a topology file, and where its backbone is; see `protein.from_mdtraj`.
+  """The protein of a topology file, and where its backbone is; see `backbone_atoms.select`.
 
   Raises:
     InputError: no protein, or one that is not whole.
   """
-  found, atom_index = protein.from_mdtraj(structure, name)
+  found, atom_index = backbone_atoms.select(structure, name)
   broken = [str(residue) for residue in found.left_out if 'broken geometry' in residue.reason]
   if broken:
     raise InputError(
@@ -298,7 +298,7 @@ def check_geometry(
   """
   start = 0
   for block in blocks:
-    positions = trajectory.backbone_positions(block, found, atom_index)
+    positions = backbone_atoms.positions(block, found, atom_index)
     problem = frame_checks.first_problem(positions, found, start)
     if problem:
       raise InputError(f'{file}: {problem.message}')

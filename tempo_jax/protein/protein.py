@@ -1,16 +1,11 @@
 """A protein as the model sees it: residues, chains, masks and one conformation."""
 
 import dataclasses
-import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gemmi
 import jax
 import numpy as np
-
-if TYPE_CHECKING:
-  import mdtraj
 
 _LETTERS = 'ACDEFGHIKLMNPQRSTVWYX'
 
@@ -170,59 +165,3 @@ def standard_residue(name: str) -> str | None:
   if known.is_amino_acid():
     return THREE_LETTER.get(known.one_letter_code.upper(), 'UNK')
   return None
-
-
-def load_protein(path: str | os.PathLike, chains: str | Sequence[str] | None = None) -> Protein:
-  """Reads model 1 of a PDB or mmCIF file, which may be gzipped.
-
-  Args:
-    path: the file; its content, not its name, tells the format.
-    chains: author's ids of the chains to keep: 'A', 'A,B' or a sequence of
-      ids; None or '' keeps every protein chain.
-
-  Returns:
-    The residues that have N, CA and C, with the start conformation in the
-    coordinates of the file (Å). Of alternate locations the one with the
-    highest mean backbone occupancy is taken per residue. A missing O is placed
-    from the geometry. See `residue_selection.select` for the rules.
-
-  Raises:
-    InputError: the file cannot be read or is no structure, has fewer than two
-      residues with a complete backbone, or lacks a chain that was asked for.
-  """
-  from tempo_jax.protein import structure_file
-
-  if isinstance(chains, str):
-    chains = [chain.strip() for chain in chains.split(',')] if chains else None
-  return structure_file.read(path, chains)
-
-
-def from_mdtraj(traj: 'mdtraj.Trajectory', name: str) -> tuple[Protein, np.ndarray]:
-  """Chooses residues of an mdtraj trajectory by the rules of `load_protein`.
-
-  The start conformation is frame 0, and bonds are judged in it: molecules that
-  the periodic box cuts must have been made whole.
-
-  Returns:
-    The protein, and the atom index [L, 4] int64 of N, CA, C, O in the
-    trajectory, -1 where there is no O (`trajectory.backbone_positions` places it).
-
-  Raises:
-    InputError: fewer than two residues with a complete backbone.
-  """
-  from tempo_jax.protein import residue_selection
-
-  candidates = [
-    residue_selection.Candidate(
-      chain=(getattr(residue.chain, 'chain_id', None) or '').strip(),
-      segment=str(residue.chain.index),
-      number=residue.resSeq,
-      insertion_code='',
-      name=residue.name.strip().upper(),
-      is_hetero=False,
-      # Reversed, so that of two atoms with one name the first is kept.
-      atoms={atom.name: atom.index for atom in reversed(list(residue.atoms))},
-    )
-    for residue in traj.topology.residues
-  ]
-  return residue_selection.select(candidates, 10.0 * traj.xyz[0], name=name, source=name)

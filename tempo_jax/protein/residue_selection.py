@@ -372,7 +372,7 @@ def _warn_chirality(kept: Sequence[Candidate], coordinates: np.ndarray) -> list[
 def _warn_clashes(
   kept: Sequence[Candidate], positions: np.ndarray, bonded: np.ndarray
 ) -> list[str]:
-  from scipy import spatial
+  from scipy import spatial  # slow to import
 
   pairs = spatial.cKDTree(positions.reshape(-1, 3)).query_pairs(
     CLASH_DISTANCE, output_type='ndarray'

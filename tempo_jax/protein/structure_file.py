@@ -23,8 +23,27 @@ _ATOM_RECORDS = ('ATOM  ', 'HETATM')
 _SUFFIXES = frozenset(('.gz', '.pdb', '.ent', '.cif', '.mmcif'))
 
 
-def read(path: str | os.PathLike, chains: Sequence[str] | None = None) -> protein_lib.Protein:
-  """See `protein.load_protein`."""
+def load_protein(
+  path: str | os.PathLike[str], chains: str | Sequence[str] | None = None
+) -> protein_lib.Protein:
+  """Reads model 1 of a PDB or mmCIF file, which may be gzipped.
+
+  Args:
+    path: the file; its content, not its name, tells the format.
+    chains: author's ids of the chains to keep: 'A', 'A,B' or a sequence of ids; None or '' keeps
+      every protein chain.
+
+  Returns:
+    The residues that have N, CA and C, with the start conformation in the coordinates of the file
+    (Å). Of alternate locations the one with the highest mean backbone occupancy is taken per
+    residue. A missing O is placed from the geometry. See `residue_selection.select` for the rules.
+
+  Raises:
+    InputError: the file cannot be read or is no structure, has fewer than two residues with a
+      complete backbone, or lacks a chain that was asked for.
+  """
+  if isinstance(chains, str):
+    chains = [chain.strip() for chain in chains.split(',')] if chains else None
   path = pathlib.Path(path)
   text = _read_text(path)
   structure, warnings = _parse(text, path)

@@ -12,8 +12,7 @@ import numpy as np
 from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import residue_selection
-from tempo_jax.trajectory import writers
+from tempo_jax.trajectory import backbone_atoms, writers
 from tempo_jax.trajectory.writers import topology as topology
 
 WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
@@ -61,7 +60,7 @@ class Trajectory:
   def from_mdtraj(
     cls, traj: mdtraj.Trajectory, name: str, dt_ns: float | None = None
   ) -> 'Trajectory':
-    """One replica, its residues chosen as `protein.from_mdtraj` does.
+    """One replica, its residues chosen by `backbone_atoms.select`.
 
     Args:
       traj: any atoms; times in ps.
@@ -73,11 +72,11 @@ class Trajectory:
     Raises:
       InputError: no usable protein, or frames that are not evenly spaced.
     """
-    protein, atom_index = protein_lib.from_mdtraj(traj, name)
+    protein, atom_index = backbone_atoms.select(traj, name)
     start_ns = None
     if dt_ns is None:
       start_ns, dt_ns = _even_times(np.asarray(traj.time, np.float64) / 1000.0, name)
-    positions = backbone_positions(traj, protein, atom_index)[None]
+    positions = backbone_atoms.positions(traj, protein, atom_index)[None]
     return cls(positions, protein, dt_ns, start_ns)
 
   def to_mdtraj(self, replica: int = 0) -> mdtraj.Trajectory:
@@ -160,25 +159,6 @@ def load_structure(topology: str | os.PathLike, file: str | os.PathLike) -> mdtr
 def reason(error: Exception) -> str:
   """What a reader of mdtraj raised, in a line."""
   return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
-
-
-def backbone_positions(
-  traj: mdtraj.Trajectory, protein: protein_lib.Protein, atom_index: np.ndarray
-) -> np.ndarray:
-  """Backbone atoms of every frame, as `protein.from_mdtraj` chose them.
-
-  Args:
-    traj: F frames.
-    protein: L residues.
-    atom_index: [L, 4], -1 for an O to be placed from the geometry.
-
-  Returns:
-    [F, L, 4, 3] float32 Å.
-  """
-  positions = 10.0 * traj.xyz[:, atom_index].astype(np.float32)
-  return residue_selection.place_oxygen(
-    positions, np.asarray(protein.arrays.bonded), atom_index[:, 3] < 0
-  )
 
 
 def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> None:

@@ -8,8 +8,7 @@ from tempo_jax.cli import sample
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
-from tempo_jax.protein import padding
-from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import padding, structure_file
 from tests.cli import commands
 
 # Residues, chains, peptide bonds, residues left out.
@@ -80,7 +79,7 @@ def test_the_tables_hold_every_file(nasty):
 
 @pytest.mark.parametrize('name', SAMPLED)
 def test_samples(nasty, sample_padded, name):
-  protein = protein_lib.load_protein(nasty / name)
+  protein = structure_file.load_protein(nasty / name)
   read = protein.num_residues, protein.num_chains, protein.arrays.bonded.sum()
   assert (*read, len(protein.left_out)) == SAMPLED[name]
   positions = sample_padded(protein)

@@ -19,7 +19,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.geometry import ideal
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance, trajectory_files
-from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import structure_file
 from tempo_jax.trajectory import writers
 from tests import peptides
 from tests.cli import commands
@@ -89,7 +89,7 @@ def test_the_network_samples_replicas_and_the_same_seed_gives_the_same_files(
 
 
 def _centre(structure):
-  return protein_lib.load_protein(structure).arrays.positions.mean((0, 1))
+  return structure_file.load_protein(structure).arrays.positions.mean((0, 1))
 
 
 def test_metadata_tells_how_it_came_about(run, model_dir, structure, tmp_path):
@@ -151,7 +151,7 @@ def test_prints_what_was_read_and_what_came_of_it(run, capsys):
 def test_the_topology_is_the_start_as_the_model_sees_it(run, structure):
   out = run()
   start = mdtraj.load(out / 'topology.pdb')
-  given = protein_lib.load_protein(structure).arrays.positions
+  given = structure_file.load_protein(structure).arrays.positions
   assert [a.name for a in start.top.atoms] == ['N', 'CA', 'C', 'O'] * 16
   assert [chain.n_residues for chain in start.top.chains] == [8, 8]
   assert [r.resSeq for r in start.top.residues] == [*range(10, 18), *range(1, 9)]

@@ -15,7 +15,7 @@ from data_prep import (
 )
 from data_prep.training_systems import SYSTEMS, System
 from tempo_jax.errors import InputError
-from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import structure_file
 from tempo_jax.store import store
 
 SIMULATED = pathlib.Path(default_training_data.__file__).with_name('simulated')
@@ -58,7 +58,7 @@ def test_repository_matches_the_table():
     assert records, folder
     for path, record in records.items():
       system = BY_NAME[record['name']]
-      protein = protein_lib.load_protein(folder / f'{system.name}.pdb')
+      protein = structure_file.load_protein(folder / f'{system.name}.pdb')
       assert protein.sequence == system.sequence, folder
       at = '' if record['temperature_K'] == 320.0 else f'_{record["temperature_K"]:g}K'
       assert folder.name == system.name + at
@@ -104,10 +104,10 @@ def test_start_is_cut_out_of_a_file_or_is_our_own(tmp_path):
   part = System('part', whole.sequence[3:9], '', 'somewhere', file='2jof/2jof.pdb')
   start = tmp_path / 'start.pdb'
   training_systems.write_start(part, start, [SIMULATED], tmp_path)
-  assert protein_lib.load_protein(start).sequence == part.sequence
+  assert structure_file.load_protein(start).sequence == part.sequence
   # The file of the table is not there: ours is.
   training_systems.write_start(whole, start, [tmp_path], SIMULATED)
-  assert protein_lib.load_protein(start).sequence == whole.sequence
+  assert structure_file.load_protein(start).sequence == whole.sequence
 
 
 def test_missing_start(tmp_path):

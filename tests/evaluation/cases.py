@@ -7,7 +7,7 @@ import mdtraj
 import numpy as np
 
 from tempo_jax.evaluation import suite
-from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import structure_file
 from tempo_jax.trajectory import trajectory as trajectory_lib
 from tests import peptides
 
@@ -59,7 +59,7 @@ def save_uneven(path, native, frames):
 def save_sampled(folder, positions, native, suffix='.xtc'):
   """Writes the backbone and topology.pdb as `experiments.sample` does."""
   folder.mkdir(parents=True, exist_ok=True)
-  protein = protein_lib.load_protein(native)
+  protein = structure_file.load_protein(native)
   trajectory_lib.save_structure(folder / 'topology.pdb', protein)
   backbone = np.asarray(positions[None, :, :, :4], np.float32)
   traj = trajectory_lib.Trajectory(backbone, protein, dt_ns=DT_PS / 1000.0)

@@ -12,7 +12,7 @@ from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
 from tempo_jax.models import trained_range
-from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import structure_file
 from tests import builders
 
 STRUCTURE = pathlib.Path(model_lib.__file__).parent / 'default/trp_cage.pdb'
@@ -154,7 +154,7 @@ def test_passes_can_be_chosen_when_sampling():
 def test_frames_of_another_protein_are_refused():
   config = builders.generative_config({'coarse': 0.2, 'fine': 0.1}, anchors='both')
   model = model_lib.Model('toy', config, {})
-  protein = protein_lib.load_protein(STRUCTURE)
+  protein = structure_file.load_protein(STRUCTURE)
   with pytest.raises(InputError, match=r'shape \(2, 21, 4, 3\), the protein 20 residues'):
     model.upsample(protein, np.zeros((2, 21, 4, 3)), 0.2)
   with pytest.raises(InputError, match='num_replicas = -1: at least 1'):
@@ -174,7 +174,7 @@ def test_lengths_are_padded_so_that_programs_are_shared():
   assert model_lib.padded_positions(np.zeros((1, 4100, 4, 3))).shape[1] == 4608
   config = builders.generative_config({'only': 0.01}, closure=False)
   model = model_lib.Model('toy', config, {'only': builders.params(config)})
-  protein = protein_lib.load_protein(STRUCTURE)
+  protein = structure_file.load_protein(STRUCTURE)
   assert protein.num_residues == 20
   rng = jax.random.key(3)
   padded = model.sample(protein, num_frames=2, rng=rng).positions

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tempo_jax.preparation import frame_checks
-from tempo_jax.protein import protein
+from tempo_jax.protein import protein, structure_file
 from tests import peptides
 
 L = 8
@@ -14,7 +14,7 @@ L = 8
 @pytest.fixture
 def found(tmp_path) -> protein.Protein:
   (tmp_path / 'toy.pdb').write_text(peptides.peptide(first=5) + 'END\n')
-  return protein.load_protein(tmp_path / 'toy.pdb')
+  return structure_file.load_protein(tmp_path / 'toy.pdb')
 
 
 @pytest.fixture

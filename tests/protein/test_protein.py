@@ -10,8 +10,8 @@ import pytest
 
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import residue_selection
-from tempo_jax.trajectory import trajectory
+from tempo_jax.protein import residue_selection, structure_file
+from tempo_jax.trajectory import backbone_atoms
 from tests import peptides
 
 HELIX = peptides.helix(8)
@@ -24,7 +24,7 @@ def load(tmp_path):
   def write_and_load(text, name='x.pdb', **kwargs):
     path = tmp_path / name
     path.write_text(text)
-    return protein_lib.load_protein(path, **kwargs)
+    return structure_file.load_protein(path, **kwargs)
 
   return write_and_load
 
@@ -116,7 +116,7 @@ def test_formats_give_the_same(load, tmp_path, name):
   path = tmp_path / 'other' / name
   path.parent.mkdir()
   path.write_bytes(gzip.compress(text.encode()) if name.endswith('.gz') else text.encode())
-  protein = protein_lib.load_protein(path)
+  protein = structure_file.load_protein(path)
   assert protein.name == name.split('.')[0]
   assert protein.sequence == expected.sequence
   assert protein.residue_number.tolist() == expected.residue_number.tolist()
@@ -485,16 +485,16 @@ def test_errors_name_the_file_and_the_cause(tmp_path, content, message):
   path = tmp_path / 'bad.pdb'
   path.write_bytes(content if isinstance(content, bytes) else content.encode())
   with pytest.raises(InputError, match=message) as error:
-    protein_lib.load_protein(path)
+    structure_file.load_protein(path)
   assert str(path) in str(error.value)
   assert '\n' not in str(error.value)
 
 
 def test_errors_without_a_file(tmp_path):
   with pytest.raises(InputError, match=r'no such structure file: .*none\.pdb'):
-    protein_lib.load_protein(tmp_path / 'none.pdb')
+    structure_file.load_protein(tmp_path / 'none.pdb')
   with pytest.raises(InputError, match='is a folder; give'):
-    protein_lib.load_protein(tmp_path)
+    structure_file.load_protein(tmp_path)
 
 
 def test_absent_chain(load):
@@ -521,7 +521,7 @@ def test_from_mdtraj_chooses_the_same(load, tmp_path):
   )
   protein = load(text)
   traj = mdtraj.load(tmp_path / 'x.pdb')
-  other, atom_index = protein_lib.from_mdtraj(traj, 'x')
+  other, atom_index = backbone_atoms.select(traj, 'x')
   assert other.sequence == protein.sequence == 'HKMCAGXASWLKDVE'
   assert other.chain_ids == protein.chain_ids == ('A', 'B')
   assert [out.reason for out in other.left_out] == [out.reason for out in protein.left_out]
@@ -533,7 +533,7 @@ def test_from_mdtraj_chooses_the_same(load, tmp_path):
   assert np.all(atom_index[7:, 3] == -1)
   frames = mdtraj.join([traj, traj])
   frames.xyz[1] += 1.0
-  positions = trajectory.backbone_positions(frames, other, atom_index)
+  positions = backbone_atoms.positions(frames, other, atom_index)
   assert positions.dtype == np.float32
   np.testing.assert_allclose(positions[0], other.arrays.positions, atol=1e-4)
   np.testing.assert_allclose(positions[1], positions[0] + 10.0, atol=1e-4)
@@ -550,7 +550,7 @@ def test_from_mdtraj_without_chain_ids():
       top.add_atom(atom, mdtraj.element.carbon, residue)
   xyz = np.concatenate([xyz, xyz[:, :1] + 7.0], axis=1)
   traj = mdtraj.Trajectory(xyz.reshape(1, -1, 3) / 10.0, top)
-  protein, atom_index = protein_lib.from_mdtraj(traj, 'two')
+  protein, atom_index = backbone_atoms.select(traj, 'two')
   assert protein.chain_ids == ('', '')
   assert protein.arrays.chain_index.tolist() == [0] * 8 + [1] * 8
   np.testing.assert_array_equal(atom_index, 6 * np.arange(16)[:, None] + np.arange(4))
@@ -561,7 +561,7 @@ def test_from_mdtraj_without_protein():
   top = mdtraj.Topology()
   top.add_atom('O', mdtraj.element.oxygen, top.add_residue('HOH', top.add_chain()))
   with pytest.raises(InputError, match=r'water box: at least 2 residues .* found 1 water'):
-    protein_lib.from_mdtraj(mdtraj.Trajectory(np.zeros((1, 1, 3)), top), 'water box')
+    backbone_atoms.select(mdtraj.Trajectory(np.zeros((1, 1, 3)), top), 'water box')
 
 
 # --- real files ---
@@ -655,7 +655,7 @@ def test_the_tables_name_every_awkward_file(shared_data):
 @pytest.mark.parametrize('name', READABLE)
 def test_awkward_files_that_can_be_read(shared_data, name):
   path = shared_data / 'nasty_structures' / name
-  protein = protein_lib.load_protein(path)
+  protein = structure_file.load_protein(path)
   assert outcome(protein) == READABLE[name]
   check_against_the_lines(protein, path)
 
@@ -663,19 +663,19 @@ def test_awkward_files_that_can_be_read(shared_data, name):
 @pytest.mark.parametrize('name', UNREADABLE)
 def test_awkward_files_that_cannot_be_read(shared_data, name):
   with pytest.raises(InputError, match=UNREADABLE[name]):
-    protein_lib.load_protein(shared_data / 'nasty_structures' / name)
+    structure_file.load_protein(shared_data / 'nasty_structures' / name)
 
 
 @pytest.mark.parametrize('name', NATIVE)
 def test_good_files(shared_data, name):
   path = shared_data / name
-  protein = protein_lib.load_protein(path)
+  protein = structure_file.load_protein(path)
   assert outcome(protein) == NATIVE[name]
   assert not said(protein, 'D-residues')
   assert not said(protein, 'placed')
   check_against_the_lines(protein, path)
   traj = mdtraj.load_pdb(path, no_boxchk=True)
-  same, atom_index = protein_lib.from_mdtraj(traj, 'x')
+  same, atom_index = backbone_atoms.select(traj, 'x')
   np.testing.assert_allclose(same.arrays.positions, protein.arrays.positions, atol=1e-4)
   assert same.sequence == protein.sequence
   assert outcome(same) == outcome(protein)
@@ -685,7 +685,7 @@ def test_good_files(shared_data, name):
 
 def test_details_of_awkward_files(shared_data):
   def read(name):
-    return protein_lib.load_protein(shared_data / 'nasty_structures' / name)
+    return structure_file.load_protein(shared_data / 'nasty_structures' / name)
 
   mixed = read('pdbtools_altloc.pdb')  # SER 0.53 | PRO 0.47, and ILE 0.61 | LEU 0.99
   assert mixed.residue_names == ('SER', 'GLU', 'ALA', 'LEU')

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tempo_jax.protein import protein
+from tempo_jax.protein import structure_file
 from tempo_jax.trajectory import trajectory
 from tests import peptides
 
@@ -18,7 +18,7 @@ def trajectory_of(tmp_path, np_rng):
         for k, chain in enumerate(chains)
       )
     )
-    found = protein.load_protein(path)
+    found = structure_file.load_protein(path)
     start = found.arrays.positions
     noise = 0.3 * np_rng.normal(size=(replicas, frames, *start.shape))
     positions = (start + np.cumsum(noise, axis=1)).astype(np.float32)

@@ -13,11 +13,10 @@ from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import transition
-from tempo_jax.protein import protein as protein_lib
 from tempo_jax.store import batching
 from tempo_jax.training import examples as examples_lib
 from tempo_jax.training import step_spread, train_state, train_step
-from tempo_jax.trajectory import trajectory
+from tempo_jax.trajectory import backbone_atoms
 from tests import builders
 from tests.training import examples
 
@@ -31,10 +30,10 @@ def window():
   """A batch of one example: four frames of Trp-cage, 10 ps apart."""
   traj = mdtraj.load(str(_DATA / '2jof_R1.xtc'), top=str(_DATA / '2jof.pdb'))[100:104]
   np.testing.assert_allclose(np.diff(traj.time), 10.0, rtol=1e-4)
-  protein, atom_index = protein_lib.from_mdtraj(traj, '2jof')
+  protein, atom_index = backbone_atoms.select(traj, '2jof')
   batch = batching.Batch(
     protein.arrays,
-    trajectory.backbone_positions(traj, protein, atom_index),
+    backbone_atoms.positions(traj, protein, atom_index),
     np.int32(0),
     np.float32(320.0),
   )

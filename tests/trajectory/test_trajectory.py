@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tempo_jax.errors import InputError
-from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import structure_file
 from tempo_jax.trajectory import trajectory as trajectory_lib
 from tempo_jax.trajectory import writers
 from tests import peptides
@@ -37,7 +37,7 @@ def protein(tmp_path):
   )
   path = tmp_path / 'start.pdb'
   path.write_text(text)
-  return protein_lib.load_protein(path)
+  return structure_file.load_protein(path)
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def check_same_protein(protein, other):
 def test_save_structure(protein, tmp_path):
   path = tmp_path / 'topology.pdb'
   trajectory_lib.save_structure(path, protein)
-  check_same_protein(protein, protein_lib.load_protein(path))
+  check_same_protein(protein, structure_file.load_protein(path))
   traj = mdtraj.load(path)
   assert traj.unitcell_vectors is None
   same = trajectory_lib.topology(protein)
@@ -293,11 +293,11 @@ def test_long_chain_ids_get_a_free_letter(tmp_path):
   structure[0]['A'].name = 'AB'
   structure.setup_entities()
   (tmp_path / 'x.cif').write_text(structure.make_mmcif_document().as_string())
-  protein = protein_lib.load_protein(tmp_path / 'x.cif')
+  protein = structure_file.load_protein(tmp_path / 'x.cif')
   assert protein.chain_ids == ('AB', 'LONG', 'C')
   assert writers.pdb_chain_ids(protein) == ('A', 'B', 'C')
   trajectory_lib.save_structure(tmp_path / 'topology.pdb', protein)
-  assert protein_lib.load_protein(tmp_path / 'topology.pdb').chain_ids == ('A', 'B', 'C')
+  assert structure_file.load_protein(tmp_path / 'topology.pdb').chain_ids == ('A', 'B', 'C')
   assert (
     'REMARK   1 CHAIN LONG OF THE INPUT IS CHAIN B HERE\n'
     in (tmp_path / 'topology.pdb').read_text()
@@ -313,7 +313,7 @@ def test_numbers_that_do_not_fit_pdb(tmp_path, protein):
   numbers = np.array([*protein.residue_number[:-2], *last])
   renumbered = dataclasses.replace(protein, residue_number=numbers)
   trajectory_lib.save_structure(path, renumbered)
-  assert protein_lib.load_protein(path).residue_number[-2:].tolist() == last
+  assert structure_file.load_protein(path).residue_number[-2:].tolist() == last
   assert [r.resSeq for r in mdtraj.load(path).topology.residues][-2:] == last
   renumbered = dataclasses.replace(protein, residue_number=numbers - 11000)
   with pytest.raises(InputError, match='below -999 do not fit PDB'):

@@ -36,7 +36,7 @@ from tempo_jax.preparation import name_lists, trajectories
 from tempo_jax.preparation.atlas import archive as atlas_archive
 from tempo_jax.protein import protein
 from tempo_jax.store import store
-from tempo_jax.trajectory import trajectory
+from tempo_jax.trajectory import backbone_atoms, trajectory
 
 TEMPERATURE_K = 300.0
 LICENCE = (
@@ -260,7 +260,7 @@ def _load(task: _Task, member: atlas_archive.Member) -> tuple[_Chain, list[str]]
     sources['--max_residues'] = str(settings.max_residues)
     first_left_out = structure.topology.atom(atom_index[settings.max_residues, 0]).residue
     atoms = np.arange(min(atom.index for atom in first_left_out.atoms))
-    found, atom_index = protein.from_mdtraj(structure.atom_slice(atoms), task.name)
+    found, atom_index = backbone_atoms.select(structure.atom_slice(atoms), task.name)
   return _Chain(structure, found, atom_index, sources, notes), lines
 
 

@@ -23,6 +23,7 @@ from scipy import spatial
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import stereochemistry
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import structure_file
 
 # What may end a chain, in OpenMM's names: ff14SB has parameters for these.
 _CAPS = frozenset(('ACE', 'NME', 'NH2'))
@@ -70,7 +71,7 @@ def prepare(
       neither cis nor trans.
   """
   path = pathlib.Path(path).expanduser()
-  found = protein_lib.load_protein(path, chains)
+  found = structure_file.load_protein(path, chains)
   if 'UNK' in found.residue_names:
     number = found.residue_number[found.residue_names.index('UNK')]
     raise InputError(

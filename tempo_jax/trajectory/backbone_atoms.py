@@ -1,0 +1,59 @@
+"""Where the backbone is among the atoms of an mdtraj trajectory."""
+
+import mdtraj
+import numpy as np
+
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import residue_selection
+
+
+def select(traj: mdtraj.Trajectory, name: str) -> tuple[protein_lib.Protein, np.ndarray]:
+  """Chooses residues by the rules of `structure_file.load_protein`.
+
+  The start conformation is frame 0, and bonds are judged in it: molecules that the periodic box
+  cuts must have been made whole.
+
+  Args:
+    traj: any atoms.
+    name: of the protein, and what error messages call the source.
+
+  Returns:
+    The protein, and the atom index [L, 4] int64 of N, CA, C, O in the trajectory, -1 where there is
+    no O (`positions` places it).
+
+  Raises:
+    InputError: fewer than two residues with a complete backbone.
+  """
+  candidates = [
+    residue_selection.Candidate(
+      chain=(getattr(residue.chain, 'chain_id', None) or '').strip(),
+      segment=str(residue.chain.index),
+      number=residue.resSeq,
+      insertion_code='',
+      name=residue.name.strip().upper(),
+      is_hetero=False,
+      # Reversed, so that of two atoms with one name the first is kept.
+      atoms={atom.name: atom.index for atom in reversed(list(residue.atoms))},
+    )
+    for residue in traj.topology.residues
+  ]
+  return residue_selection.select(candidates, 10.0 * traj.xyz[0], name=name, source=name)
+
+
+def positions(
+  traj: mdtraj.Trajectory, protein: protein_lib.Protein, atom_index: np.ndarray
+) -> np.ndarray:
+  """Backbone atoms of every frame.
+
+  Args:
+    traj: F frames.
+    protein: L residues.
+    atom_index: [L, 4], from `select`.
+
+  Returns:
+    [F, L, 4, 3] float32 Å.
+  """
+  found = 10.0 * traj.xyz[:, atom_index].astype(np.float32)
+  return residue_selection.place_oxygen(
+    found, np.asarray(protein.arrays.bonded), atom_index[:, 3] < 0
+  )

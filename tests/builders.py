@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
+from tempo_jax import transitions
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.protein import protein as protein_lib
 from tests import peptides
 
@@ -124,7 +124,7 @@ def generative_config(dt_ns=None, **model):
 
 
 def make_step(config, level_name: str):
-  return transition.make_step(config, level_lib.Level.of(config, level_name))
+  return transitions.make_step(config, level_lib.Level.of(config, level_name))
 
 
 def fill(shapes, seed: int = 0, dtype=np.float32):
@@ -148,7 +148,7 @@ def fill(shapes, seed: int = 0, dtype=np.float32):
 @functools.cache
 def params(config, seed: int = 0):
   """Parameters of one level's drift, its head away from zero; nothing is compiled."""
-  shapes = jax.eval_shape(functools.partial(transition.init_params, config), jax.random.key(0))
+  shapes = jax.eval_shape(functools.partial(transitions.init_params, config), jax.random.key(0))
   return fill(shapes, seed)
 
 

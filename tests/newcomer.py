@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import mdtraj
 import numpy as np
 
+from tempo_jax import transitions
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.store import store as store_lib
 from tests import peptides
 from tests.cli import commands
@@ -67,19 +67,19 @@ def write_files():
 
 
 @functools.cache
-def untrained(config, init_params=transition.init_params):
+def untrained(config, init_params=transitions.init_params):
   """Parameters of a network's shapes, all zero."""
   shapes = jax.eval_shape(functools.partial(init_params, config), jax.random.key(0))
   return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 
 def wander(config, level):
-  """Stands in for `transition.make_step`: no network, each frame is a little off the last."""
+  """Stands in for `transitions.make_step`: no network, each frame is a little off the last."""
 
   def step(params, window, protein, sigma, temperature_K, rng):
     same = state_lib.start_window(window.states[-1], config.window).states
     states = state_lib.perturb(same, 0.02, level, protein.bonded, rng)
-    return transition.Prediction(window.followed_by(states), state_lib.to_vector(states))
+    return window.followed_by(states)
 
   return step
 

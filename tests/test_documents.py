@@ -12,8 +12,8 @@ import pytest
 import tempo_jax
 from experiments.ablation import settings as ablation_settings
 from tempo_jax import config as config_lib
+from tempo_jax import transitions
 from tempo_jax.configs import mdcath
-from tempo_jax.dynamics import transition
 from tempo_jax.evaluation import columns, suite, summary
 from tempo_jax.models import model as model_lib
 from tempo_jax.training import parallel
@@ -249,8 +249,8 @@ def compile_once(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch, compile_once):
   """Everything is as it is but what takes long: networks are neither compiled nor trained."""
-  monkeypatch.setattr(transition, 'make_step', newcomer.wander)
-  monkeypatch.setattr(transition, 'init_params', lambda config, rng: newcomer.untrained(config))
+  monkeypatch.setattr(transitions, 'make_step', newcomer.wander)
+  monkeypatch.setattr(transitions, 'init_params', lambda config, rng: newcomer.untrained(config))
   monkeypatch.setattr(parallel, 'map_train_step', lambda *_: newcomer.stand_still)
   monkeypatch.setattr(parallel, 'map_evaluation_step', lambda *_: newcomer.evaluate)
   samplers = model_lib._ensemble_sampler, model_lib._upsampler

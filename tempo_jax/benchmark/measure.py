@@ -21,6 +21,7 @@ import numpy as np
 import threadpoolctl
 
 from tempo_jax import config as config_lib
+from tempo_jax import transitions
 from tempo_jax.benchmark import flops, workloads
 from tempo_jax.benchmark.workloads import Workload
 from tempo_jax.compilation import ahead_of_time
@@ -36,7 +37,7 @@ from tempo_jax.output import provenance
 from tempo_jax.samplers import ensemble
 from tempo_jax.store import batching, store, windows
 from tempo_jax.store.entry import Entry
-from tempo_jax.training import examples, optimizer, parallel, train_state
+from tempo_jax.training import examples, objectives, optimizer, parallel, train_state
 
 Row = dict[str, Any]
 
@@ -178,9 +179,8 @@ def _model(workload: Workload) -> Any:
 
 
 def _of_model(workload: Workload, config: Any) -> Row:
-  passes = None if config.objective == 'mse' else config.passes
   return {
-    'passes': passes,
+    'passes': transitions.passes(config),
     'precision': config.precision,
     'segment_batch_size': workload.segment_batch_size,
   }
@@ -236,7 +236,7 @@ def _batch(config: Any, level: str, workload: Workload) -> batching.Batch:
   """Windows of one protein, as the loop of training gets them."""
   protein = workloads.helix(workload.length)
   at = examples.anchor_range(config.model, level)
-  num_frames = examples.frames_per_window(config) + (at is not None)
+  num_frames = objectives.frames_per_window(config) + (at is not None)
   size = workload.batch_size
   return batching.Batch(
     protein=jax.tree.map(lambda x: np.stack([np.asarray(x)] * size), protein.arrays),

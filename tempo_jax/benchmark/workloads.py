@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from tempo_jax import config as config_lib
-from tempo_jax.dynamics import transition
+from tempo_jax import transitions
 from tempo_jax.geometry import backbone, ideal, rigid
 from tempo_jax.models import model as model_lib
 from tempo_jax.protein import protein as protein_lib
@@ -78,7 +78,7 @@ def load_model(name: str) -> model_lib.Model:
 
 def random_params(config: Any, seed: int = 0) -> Any:
   """Small random parameters of one level; nothing is compiled."""
-  shapes = jax.eval_shape(functools.partial(transition.init_params, config), jax.random.key(0))
+  shapes = jax.eval_shape(functools.partial(transitions.init_params, config), jax.random.key(0))
   rng = np.random.default_rng(seed)
   return traverse_util.path_aware_map(
     lambda path, leaf: jnp.asarray(

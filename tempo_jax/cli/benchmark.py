@@ -39,7 +39,7 @@ import numpy as np
 from absl import flags
 
 from tempo_jax import config as config_lib
-from tempo_jax import files
+from tempo_jax import files, transitions
 from tempo_jax.benchmark import measure as benchmark_measure
 from tempo_jax.benchmark import workloads as benchmark_workloads
 from tempo_jax.benchmark.measure import Row
@@ -157,8 +157,7 @@ def workloads(values: flags.FlagValues) -> list[Workload]:
   # This process only looks at configurations: accelerators are left to those that measure.
   jax.config.update('jax_platforms', 'cpu')
   models = {name: benchmark_workloads.config_of(name) for name in values.models}
-  generative = [name for name, config in models.items() if config.objective != 'mse']
-  if numbers['passes'] and not generative:
+  if numbers['passes'] and all(transitions.passes(x) is None for x in models.values()):
     raise InputError('--passes: no model of --models has a head that could pass several times')
   found: list[Workload] = []
   for mode in dict.fromkeys(values.modes):
@@ -185,7 +184,7 @@ def _variants(workload: Workload, config: Any, values: flags.FlagValues) -> Iter
     return
   samples = workload.mode in ('sample', 'stream')
   passes: list[int | None] = [None]
-  if samples and config.objective != 'mse':
+  if samples and transitions.passes(config) is not None:
     asked = _positive(values, 'passes') or [config.passes, 1]
     passes = list(dict.fromkeys(None if count == config.passes else count for count in asked))
   replicas = _positive(values, 'num_replicas') if samples else [1]

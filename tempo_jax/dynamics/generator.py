@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from tempo_jax.dynamics import drift, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.dynamics import update
 from tempo_jax.encoder import invariant_point_attention, spatiotemporal_encoder
 from tempo_jax.geometry import backbone, rigid, torsion
 from tempo_jax.protein import protein as protein_lib
@@ -162,7 +162,7 @@ class Head(nn.Module):
     read = nn.Dense(config.channels, precision=jax.lax.Precision.HIGHEST, name='noised')
     x = read(jnp.concatenate(features, axis=-1))
     x = x + context[None] + order[:, None] + time[None, None]
-    frames = drift.centred(states.frames, protein.mask)
+    frames = update.centred(states.frames, protein.mask)
     blocks = spatiotemporal_encoder.repeated(HeadBlock, config.num_blocks, 2)
     x, _ = blocks(config, self.dtype, name='blocks')(x, frames, protein)
     x = nn.LayerNorm(name='out_norm')(x)
@@ -193,8 +193,19 @@ class Generator(nn.Module):
     dt_ns: jax.Array,
     temperature_K: jax.Array,
   ) -> jax.Array:
-    """[L, D] features of a window; arguments as those of `drift.Drift`."""
-    inputs = drift.encoder_inputs(self.config, noised, noised.states, protein)
+    """Encodes a window.
+
+    Args:
+      noised: [T, L] states after the noise of the step.
+      protein: [L] residues; its positions are not read.
+      sigma: [] noise scale.
+      dt_ns: [] time step, ns.
+      temperature_K: [] K.
+
+    Returns:
+      [L, D] features.
+    """
+    inputs = update.encoder_inputs(noised, protein)
     return self.encoder(*inputs, sigma, dt_ns, temperature_K)[-1]
 
   def end(

@@ -1,13 +1,11 @@
-"""One step of the SDE dX = mu(X) dt + sigma dW (paper, section 3) as a pure function.
+"""The default transition: the next T frames are drawn, given the last T.
 
-A step first adds the noise, X~ = X + sigma eps. With `objective = mse` the learned drift
-follows: X' = X~ + f(X~). The network was trained on exactly such noised windows, so that it
-takes out of X~ what is not protein-like and keeps what is; the emitted frames carry no raw
-noise. With the generative objectives X' is drawn from what was learnt of p(X' | X~); the noise
-then only says how far the window may be from data. `closure` puts either onto closed chains.
+A step first adds the noise of the process, X~ = X + sigma eps (paper, section 3), and then draws X'
+from what was learnt of p(X' | X~): the noise only says how far the window may be from data.
+`closure` puts the result onto closed chains. `tempo_jax.paper.transition` predicts X' instead;
+`tempo_jax.transitions` chooses between the two.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -15,59 +13,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tempo_jax.dynamics import chain_closure, drift, generator, steric, update
+from tempo_jax.dynamics import chain_closure, generator, steric
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-  """Result of one step.
-
-  Attributes:
-    window: the next T states, all known.
-    vector: [T, L, 13] the predicted numbers before projection (`update_rule = global`), which the
-      paper's loss compares; the states' vector otherwise.
-  """
-
-  window: state_lib.Window
-  vector: jax.Array
-
-
-Step = Callable[..., Prediction]
-
-
-@functools.lru_cache(maxsize=8)
-def _initialiser(config: Any) -> Callable[[jax.Array], Any]:
-  length = 4
-  protein = protein_lib.ProteinArrays(
-    residue_type=jnp.zeros(length, jnp.int32),
-    residue_index=jnp.arange(length, dtype=jnp.int32),
-    chain_index=jnp.zeros(length, jnp.int32),
-    bonded=jnp.arange(length) < length - 1,
-    mask=jnp.ones(length, bool),
-    positions=jnp.zeros((length, 4, 3)),
-  )
-  state = state_lib.State(rigid.Rigid.identity((length,)), jnp.zeros((length, 3)))
-  anchor = initial_anchor(config, config.levels[0], state)
-  window = state_lib.start_window(state, config.window, anchor)
-  scalar = jnp.ones(())
-  network: Any
-  inputs: Any
-  if config.objective == 'mse':
-    network = drift.Drift(config)
-    inputs = (window, window.states, protein, scalar, scalar, scalar)
-  else:
-    network = generator.Generator(config)
-    noise = jnp.zeros((config.window, length, generator.NUM_NUMBERS))
-    level = level_lib.Level.of(config, config.levels[0])
-    inputs = (window, noise, level, protein, scalar, scalar)
-  # Shapes instead of arrays: initialisers are compiled, the network is not.
-  shapes = jax.eval_shape(lambda: inputs)
-  return jax.jit(lambda rng: network.lazy_init(rng, *shapes)['params'])
+# (params, window, protein, sigma, temperature_K, rng) -> the window of the next T states: one step
+# of one level, pure, for one protein; sigma and the temperature (K) are scalars.
+Step = Callable[..., state_lib.Window]
 
 
 def initial_anchor(config: Any, level_name: str, state: state_lib.State) -> state_lib.Anchor | None:
@@ -77,16 +31,6 @@ def initial_anchor(config: Any, level_name: str, state: state_lib.State) -> stat
   if config.reference and level_name == config.levels[0]:
     return state_lib.reference(state)
   return state_lib.no_anchor(state)
-
-
-def init_params(config: Any, rng: jax.Array) -> Any:
-  """Fresh parameters of one level's network.
-
-  Args:
-    config: the model's configuration, frozen.
-    rng: a key.
-  """
-  return _initialiser(config)(rng)
 
 
 def noised_window(
@@ -104,55 +48,67 @@ def noised_window(
   return state_lib.Window(states, window.known, anchor)
 
 
+def closed(
+  config: Any, states: state_lib.State, protein: protein_lib.ProteinArrays
+) -> state_lib.State:
+  """States [T, L] with their chains closed and no atoms overlapping, if the model wants that."""
+  if not config.closure:
+    return states
+  cis = chain_closure.cis_peptides(protein.positions, protein.bonded)
+  frames = steric.separated_chains(states.frames, states.psi, protein.bonded, cis, protein.mask)
+  return state_lib.from_frames(frames, states.psi, protein.bonded)
+
+
+def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinArrays]:
+  """A window and a protein of four residues: what the shapes of parameters are taken from."""
+  length = 4
+  protein = protein_lib.ProteinArrays(
+    residue_type=jnp.zeros(length, jnp.int32),
+    residue_index=jnp.arange(length, dtype=jnp.int32),
+    chain_index=jnp.zeros(length, jnp.int32),
+    bonded=jnp.arange(length) < length - 1,
+    mask=jnp.ones(length, bool),
+    positions=jnp.zeros((length, 4, 3)),
+  )
+  state = state_lib.State(rigid.Rigid.identity((length,)), jnp.zeros((length, 3)))
+  anchor = initial_anchor(config, config.levels[0], state)
+  return state_lib.start_window(state, config.window, anchor), protein
+
+
+def initialiser(network: Any, *inputs: Any) -> Callable[[jax.Array], Any]:
+  """The jitted function from a key to fresh parameters of a linen module."""
+  # Shapes instead of arrays: initialisers are compiled, the network is not.
+  shapes = jax.eval_shape(lambda: inputs)
+  return jax.jit(lambda rng: network.lazy_init(rng, *shapes)['params'])
+
+
+@functools.lru_cache(maxsize=8)
+def _initialiser(config: Any) -> Callable[[jax.Array], Any]:
+  window, protein = smallest_inputs(config)
+  level, scalar = level_lib.Level.of(config, config.levels[0]), jnp.ones(())
+  noise = jnp.zeros((config.window, *protein.mask.shape, generator.NUM_NUMBERS))
+  network = generator.Generator(config)
+  return initialiser(network, window, noise, level, protein, scalar, scalar)
+
+
+def init_params(config: Any, rng: jax.Array) -> Any:
+  """Fresh parameters of one level's network, from a key."""
+  return _initialiser(config)(rng)
+
+
 def make_step(config: Any, level: level_lib.Level) -> Step:
-  """The transition of one level.
+  """The step of one level, of the time step and scales in `level`."""
+  network = generator.Generator(config)
 
-  Args:
-    config: the model's configuration, frozen.
-    level: its time step and scales.
-
-  Returns:
-    step(params, window, protein, sigma, temperature_K, rng) -> Prediction, pure, for one
-    protein; sigma is a scalar.
-  """
-  mean, sampler = drift.Drift(config), generator.Generator(config)
-
-  def step(
-    params: Any,
-    window: state_lib.Window,
-    protein: protein_lib.ProteinArrays,
-    sigma: jax.Array,
-    temperature_K: jax.Array,
-    rng: jax.Array,
-  ) -> Prediction:
-    bonded = protein.bonded
+  def step(params, window, protein, sigma, temperature_K, rng):
     sigma = jnp.asarray(sigma, jnp.float32)
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
-    vector = None
-    if config.objective == 'mse':
-      noised = noised_window(window, sigma, level, protein, rng)
-      output: Any = mean.apply(
-        {'params': params}, noised, window.states, protein, sigma, level.dt_ns, temperature_K
-      )
-      newest = noised.states[-1]
-      if config.update_rule == 'local':
-        states = update.apply_local(newest, output, level, bonded)
-      else:
-        vector = update.apply_global(newest, output)
-        states = state_lib.from_vector(vector, bonded)
-    else:
-      window_rng, noise_rng = jax.random.split(rng)
-      noised = noised_window(window, sigma, level, protein, window_rng)
-      noise = generator.draw_noise(noise_rng, config.window, bonded.shape[0])
-      states = generator.draw(
-        sampler, params, noised, protein, level, sigma, temperature_K, noise, config.passes
-      )
-    if config.closure:
-      cis = chain_closure.cis_peptides(protein.positions, bonded)
-      frames = steric.separated_chains(states.frames, states.psi, bonded, cis, protein.mask)
-      states = state_lib.from_frames(frames, states.psi, bonded)
-    if vector is None:
-      vector = state_lib.to_vector(states)
-    return Prediction(window.followed_by(states), vector)
+    window_rng, noise_rng = jax.random.split(rng)
+    noised = noised_window(window, sigma, level, protein, window_rng)
+    noise = generator.draw_noise(noise_rng, config.window, protein.mask.shape[0])
+    states = generator.draw(
+      network, params, noised, protein, level, sigma, temperature_K, noise, config.passes
+    )
+    return window.followed_by(closed(config, states, protein))
 
   return step

@@ -17,9 +17,8 @@ from flax import traverse_util
 from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
-from tempo_jax import files
+from tempo_jax import files, transitions
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.errors import InputError
 from tempo_jax.models import trained_range
 
@@ -130,7 +129,7 @@ def _damage_is_one_line(directory: pathlib.Path) -> Iterator[None]:
 
 def _check_params(config: config_dict.FrozenConfigDict, params: Mapping[str, Any]) -> None:
   """Raises `ValueError` where parameters are not those of the network; compiles nothing."""
-  shapes = jax.eval_shape(functools.partial(transition.init_params, config), jax.random.key(0))
+  shapes = jax.eval_shape(functools.partial(transitions.init_params, config), jax.random.key(0))
   expected = traverse_util.flatten_dict(shapes, sep='/')
   for level in config.levels:
     level_lib.Level.of(config, level)

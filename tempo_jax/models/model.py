@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
+from tempo_jax import transitions
 from tempo_jax.errors import InputError
 from tempo_jax.models import directory as model_directory
 from tempo_jax.protein import padding
@@ -57,9 +58,9 @@ class Model:
     """The same model with another number of passes of its head per step.
 
     Raises:
-      InputError: the model has no such head (its `objective` is 'mse'), or it is below 1.
+      InputError: the model has no such head (it predicts means), or it is below 1.
     """
-    if self.config.objective == 'mse':
+    if transitions.passes(self.config) is None:
       raise InputError(
         f'the model {self.name} predicts means and has no head that could pass {passes} times: '
         'leave the number of passes out, or take a model with a generative objective'

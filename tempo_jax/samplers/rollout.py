@@ -24,7 +24,7 @@ def rollout(
   """Continues a window by `num_frames` frames.
 
   Args:
-    step: transition of the level (`transition.make_step`).
+    step: transition of the level (`transitions.make_step`).
     params: its parameters.
     window: the T states to start from.
     protein: [L] residues.
@@ -43,7 +43,7 @@ def rollout(
 
   def one_pass(window, index):
     key = jax.random.fold_in(rng, index)
-    window = step(params, window, protein, sigma, temperature_K, key).window
+    window = step(params, window, protein, sigma, temperature_K, key)
     return window, window.states
 
   window, states = jax.lax.scan(one_pass, window, first_pass + jnp.arange(num_passes))

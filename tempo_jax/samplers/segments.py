@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax import transitions
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import transition
@@ -63,7 +64,7 @@ def roll(
     first_pass: number of the first pass.
   """
   level = level_lib.Level.of(run.config, level_name)
-  step = transition.make_step(run.config, level)
+  step = transitions.make_step(run.config, level)
   protein = dataclasses.replace(run.protein, positions=state_lib.to_positions(start))
   params = run.params[level_name]
   return rollout_lib.rollout(

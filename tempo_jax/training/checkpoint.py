@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
-from tempo_jax.dynamics import transition
+from tempo_jax import transitions
 from tempo_jax.errors import InputError
 from tempo_jax.training import optimizer as optimizer_lib
 from tempo_jax.training import parallel, run_config, selection, train_state
@@ -136,7 +136,7 @@ def initial_states(config: Any, params: Mapping[str, Any] | None = None) -> Stat
     key = state_key(config, name)
     if name in config.train.levels and key not in states:
       if params is None:
-        begin = transition.init_params(frozen, jax.random.fold_in(rng, index))
+        begin = transitions.init_params(frozen, jax.random.fold_in(rng, index))
       else:
         begin = params[name]
       states[key] = train_state.create(begin, optimizer)

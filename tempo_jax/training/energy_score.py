@@ -5,14 +5,16 @@ not for the joint motion of all of them. Used for weather ensembles at one pass 
 et al., FGN, arXiv 2506.10772); here through the sampler as it is, closure included.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tempo_jax import transitions
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
+from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import examples
 
@@ -90,15 +92,25 @@ def window_score(
   return jnp.sum(score / units * weight[None], axis=1) / jnp.sum(weight)
 
 
+def check(config: Any) -> None:
+  """Raises `InputError` for an experiment with a single sample."""
+  if config.train.draws < 2:
+    raise InputError(
+      f'config.train.draws = {config.train.draws}: the energy score compares samples: at least 2 '
+      'are needed'
+    )
+
+
 def example_loss(
   config: Any,
   level: level_lib.Level,
   params: Any,
-  example: examples.Example,
+  window: state_lib.Window,
+  following: state_lib.State,
   protein: protein_lib.ProteinArrays,
   temperature_K: jax.Array,
   forcing: jax.Array,
-  rng: jax.Array,
+  rngs: Sequence[jax.Array],
 ) -> dict[str, jax.Array]:
   """Loss sums of one example: `config.train.draws` rollouts scored against what happened.
 
@@ -106,24 +118,24 @@ def example_loss(
     config: the experiment's configuration, frozen.
     level: the level's scalars.
     params: its parameters.
-    example: true frames.
+    window: [T, L] to begin with.
+    following: [U, T, L] true states of the windows after it.
     protein: [L] residues.
     temperature_K: [] K.
     forcing: [] not used: samples follow their own predictions.
-    rng: a key.
+    rngs: three keys.
 
   Returns:
     'error': summed over residues, averaged over the unrolled windows.
   """
   del forcing
-  step = transition.make_step(config.model, level)
-  start_rng, sigma_rng, view_rng, draw_rng = jax.random.split(rng, 4)
-  window = examples.first_window(config, example, start_rng)
+  step = transitions.make_step(config.model, level)
+  sigma_rng, view_rng, draw_rng = rngs
   sigma = examples.draw_sigma(level, sigma_rng)
   unroll = config.train.unroll
 
   def one_pass(window, rng):
-    window = step(params, window, protein, sigma, temperature_K, rng).window
+    window = step(params, window, protein, sigma, temperature_K, rng)
     return window, window.states
 
   if config.train.rematerialise:
@@ -133,15 +145,14 @@ def example_loss(
     return jax.lax.scan(one_pass, window, jax.random.split(rng, unroll))[1]
 
   samples = jax.vmap(one_rollout)(jax.random.split(draw_rng, config.train.draws))  # [M, U, T, L]
-  true = jax.tree.map(lambda x: x[1:], example.windows)
   length = protein.mask.shape[0]
   count = min(length, config.train.viewers)
   # Residues in random order, padding last.
   order = jnp.argsort(jax.random.uniform(view_rng, (length,)) + jnp.where(protein.mask, 0.0, 2.0))
   viewers = order[:count]
-  units = pair_units(jax.tree.map(lambda x: x[0, -1], example.windows), viewers, level)
+  units = pair_units(window.states[-1], viewers, level)
   scores = jax.vmap(lambda s, t: window_score(s, t, viewers, units, protein.mask), (1, 0))(
-    samples, true
+    samples, following
   )  # [U, V]
   present = protein.mask[viewers].astype(jnp.float32)
   score = jnp.sum(jnp.mean(scores, axis=0) * present) / jnp.maximum(jnp.sum(present), 1.0)

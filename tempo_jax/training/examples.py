@@ -30,13 +30,6 @@ class Example:
   anchor: state_lib.Anchor | None
 
 
-def frames_per_window(config: Any) -> int:
-  """Frames that one training example must provide, besides an anchor."""
-  # Flow matching looks one window ahead and unrolls nothing.
-  unroll = 1 if config.model.objective == 'flow_matching' else config.train.unroll
-  return config.model.window * (unroll + 1)
-
-
 def anchor_range(config: Any, level: str) -> tuple[int, int] | None:
   """At which frames of an example of a level its anchor may stand.
 
@@ -60,7 +53,8 @@ def anchor_range(config: Any, level: str) -> tuple[int, int] | None:
 
 def num_tokens(config: Any, batch: batching.Batch) -> int:
   """Residues times frames that a batch holds; neither padding nor the frame of no anchor count."""
-  frames = frames_per_window(config) + (np.asarray(batch.anchor) != 0)
+  anchored = config.model.anchors == 'both'
+  frames = batch.positions.shape[1] - anchored + (np.asarray(batch.anchor) != 0)
   return int(np.sum(np.sum(batch.protein.mask, axis=-1) * frames))
 
 

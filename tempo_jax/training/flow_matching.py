@@ -3,7 +3,7 @@
 The window is encoded once; the light head is trained at several points of several lines.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -72,11 +72,12 @@ def example_loss(
   config: Any,
   level: level_lib.Level,
   params: Any,
-  example: examples.Example,
+  window: state_lib.Window,
+  following: state_lib.State,
   protein: protein_lib.ProteinArrays,
   temperature_K: jax.Array,
   forcing: jax.Array,
-  rng: jax.Array,
+  rngs: Sequence[jax.Array],
 ) -> dict[str, jax.Array]:
   """Loss sums of one example: the first window and the one that follows it.
 
@@ -84,11 +85,12 @@ def example_loss(
     config: the experiment's configuration, frozen.
     level: the level's scalars.
     params: its parameters.
-    example: true frames.
+    window: [T, L] to begin with.
+    following: [1, T, L] true states of the next window.
     protein: [L] residues.
     temperature_K: [] K.
     forcing: [] not used: every input is a true window.
-    rng: a key.
+    rngs: three keys.
 
   Returns:
     'error': summed over residues, averaged over frames and draws; 1 for a network that knows
@@ -96,13 +98,11 @@ def example_loss(
   """
   del forcing
   network: Any = generator.Generator(config.model)
-  start_rng, sigma_rng, noise_rng, line_rng = jax.random.split(rng, 4)
-  window = examples.first_window(config, example, start_rng)
+  sigma_rng, noise_rng, line_rng = rngs
   sigma = examples.draw_sigma(level, sigma_rng)
   noised = transition.noised_window(window, sigma, level, protein, noise_rng)
   newest = noised.states[-1]
-  following = jax.tree.map(lambda x: x[1], example.windows)
-  true = update.motions(newest, superposed_on(newest, following, protein.mask), level)
+  true = update.motions(newest, superposed_on(newest, following[0], protein.mask), level)
 
   variables = {'params': params}
   hidden = network.apply(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tempo_jax import config as config_lib
+from tempo_jax import transitions
 from tempo_jax.errors import InputError
 from tempo_jax.models import trained_range
 
@@ -17,12 +18,13 @@ _SCALES = ('translation_std', 'rotation_std')
 def _mismatch(config: Any, model: Any) -> list[str]:
   """What differs, `config.model.KEY`; of what is no section, with both values."""
   ours, theirs = config_lib.to_dict(config), config_lib.to_dict(model)
-  same = [key for key in _SAME if key != 'head' or ours['objective'] != 'mse']
+  headless = transitions.passes(config) is None
+  same = [key for key in _SAME if key != 'head' or not headless]
   found = [key for key in same if ours[key] != theirs.get(key)]
   # Of parameters per level, which are those of all levels?
   if ours['shared_levels'] and not theirs.get('shared_levels'):
     found.append('shared_levels')
-  if (ours['objective'] == 'mse') != (theirs.get('objective') == 'mse'):
+  if headless != (transitions.passes(model) is None):
     found.append('objective')
 
   def difference(key: str) -> str:

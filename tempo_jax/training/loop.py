@@ -31,6 +31,7 @@ from tempo_jax.training import (
   examples,
   initial_model,
   metric_writer,
+  objectives,
   parallel,
   rollout_validation,
   run_config,
@@ -71,7 +72,7 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
     source = windows.WindowSource(
       store,
       dt_ns=dt_ns,
-      num_frames=examples.frames_per_window(config),
+      num_frames=objectives.frames_per_window(config),
       split=split,
       seed=config.seed,
       time_block=tuple(block),

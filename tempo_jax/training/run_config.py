@@ -9,7 +9,7 @@ from typing import Any
 from tempo_jax import config as config_lib
 from tempo_jax import files
 from tempo_jax.errors import InputError
-from tempo_jax.training import selection
+from tempo_jax.training import objectives, selection
 
 CONFIG_FILE = 'config.json'
 
@@ -51,11 +51,7 @@ def check(config: Any) -> None:
     if config.train[name] < 0:
       raise InputError(f'config.train.{name} = {config.train[name]}: at least 0 is needed')
   _check_selection(config)
-  if config.model.objective == 'energy_score' and config.train.draws < 2:
-    raise InputError(
-      f'config.train.draws = {config.train.draws}: the energy score compares samples: at least 2 '
-      'are needed'
-    )
+  objectives.of(config).check(config)
   shares = (
     ('train', 'start_probability'),
     ('train', 'free_probability'),
@@ -83,11 +79,6 @@ def check(config: Any) -> None:
     if not 0 <= level.noise_min <= level.noise_max or level.noise_sample < 0:
       raise InputError(
         f'config.model.level.{name}: 0 <= noise_min <= noise_max and 0 <= noise_sample are needed'
-      )
-    if config.model.objective == 'mse' and not level.noise_sample:
-      raise InputError(
-        "config.model.objective = 'mse' predicts means; without noise nothing fluctuates: give "
-        f'config.model.level.{name}.noise_min, noise_max and noise_sample (paper: 0.01, 0.05, 0.05)'
       )
 
 

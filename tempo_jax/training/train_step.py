@@ -7,23 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.store import batching
-from tempo_jax.training import (
-  energy_score,
-  examples,
-  flow_matching,
-  losses,
-  mean_squared_error,
-  train_state,
-)
-
-# Each takes (config, level, params, example, protein, temperature_K, forcing, rng) and returns
-# sums over residues and, if it penalises clashes, over atom pairs.
-_OBJECTIVES = {
-  'mse': mean_squared_error.example_loss,
-  'flow_matching': flow_matching.example_loss,
-  'energy_score': energy_score.example_loss,
-}
+from tempo_jax.training import examples, objectives, train_state
 
 
 def teacher_forcing(config: Any, step: jax.Array) -> jax.Array:
@@ -31,6 +17,36 @@ def teacher_forcing(config: Any, step: jax.Array) -> jax.Array:
   fraction = jnp.clip(step / config.train.teacher_forcing_steps, 0.0, 1.0)
   first, last = config.train.teacher_forcing_start, config.train.teacher_forcing_end
   return first + (last - first) * fraction
+
+
+def example_loss(
+  config: Any,
+  level: level_lib.Level,
+  params: Any,
+  example: examples.Example,
+  protein: protein_lib.ProteinArrays,
+  temperature_K: jax.Array,
+  forcing: jax.Array,
+  rng: jax.Array,
+) -> dict[str, jax.Array]:
+  """Loss sums of one example, by name: `objectives.Objective`.
+
+  Args:
+    config: the experiment's configuration, frozen.
+    level: the level's scalars.
+    params: its parameters.
+    example: true states.
+    protein: [L] residues.
+    temperature_K: [] K.
+    forcing: [] probability of teacher forcing.
+    rng: a key.
+  """
+  start_rng, *rngs = jax.random.split(rng, 4)
+  window = examples.first_window(config, example, start_rng)
+  following = jax.tree.map(lambda x: x[1:], example.windows)
+  return objectives.of(config).example_loss(
+    config, level, params, window, following, protein, temperature_K, forcing, rngs
+  )
 
 
 def batch_loss(
@@ -49,33 +65,35 @@ def batch_loss(
     level: the level's scalars.
     params: its parameters.
     batch: this device's examples.
-    totals: counts over all devices; shares add up to the mean over residues and pairs.
+    totals: counts over all devices; the shares add up to the means over them.
     forcing: [] probability of teacher forcing.
     rngs: [B] keys.
 
   Returns:
     The share, and its terms.
   """
-  objective = _OBJECTIVES[config.model.objective]
 
   def one_example(positions, anchor, protein, temperature_K, rng):
     example = examples.make_example(config.model, positions, anchor, protein)
-    return objective(config, level, params, example, protein, temperature_K, forcing, rng)
+    return example_loss(config, level, params, example, protein, temperature_K, forcing, rng)
 
   sums = jax.vmap(one_example)(
     batch.positions, batch.anchor, batch.protein, batch.temperature_K, rngs
   )
   terms = {name: jnp.sum(value) / totals[name] for name, value in sums.items()}
-  return terms['error'] + config.train.clash_weight * terms.get('clash', 0.0), terms
+  weights = objectives.of(config).weights(config)
+  loss = sum((weight * terms[name] for name, weight in weights.items()), jnp.zeros(()))
+  return loss, terms
 
 
 def _all_sum(tree: Any, axis_name: str | None) -> Any:
   return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
-def _totals(batch: batching.Batch, axis_name: str | None) -> dict[str, jax.Array]:
-  """Residues and atom pairs of the whole batch."""
-  return _all_sum(jax.tree.map(jnp.sum, jax.vmap(losses.counts)(batch.protein)), axis_name)
+def _totals(config: Any, batch: batching.Batch, axis_name: str | None) -> dict[str, jax.Array]:
+  """Counts of the whole batch."""
+  counts = jax.vmap(objectives.of(config).counts)(batch.protein)
+  return _all_sum(jax.tree.map(jnp.sum, counts), axis_name)
 
 
 def _rngs(batch: batching.Batch, rng: jax.Array, axis_name: str | None) -> jax.Array:
@@ -110,9 +128,9 @@ def loss_and_gradient(
     axis_name: device axis to reduce over.
 
   Returns:
-    Metrics 'loss', 'error', 'clash', and the gradient.
+    Metrics 'loss' and those of the objective, and the gradient.
   """
-  totals, rngs = _totals(batch, axis_name), _rngs(batch, rng, axis_name)
+  totals, rngs = _totals(config, batch, axis_name), _rngs(batch, rng, axis_name)
   forcing = teacher_forcing(config, step)
 
   def of_part(batch, rngs):
@@ -179,6 +197,6 @@ def evaluation_step(
   axis_name: str | None = None,
 ) -> dict[str, jax.Array]:
   """Loss of a batch without teacher forcing: the model follows its own predictions."""
-  totals, rngs = _totals(batch, axis_name), _rngs(batch, rng, axis_name)
+  totals, rngs = _totals(config, batch, axis_name), _rngs(batch, rng, axis_name)
   loss, terms = batch_loss(config, level, params, batch, totals, jnp.zeros(()), rngs)
   return _all_sum({'loss': loss, **terms}, axis_name)

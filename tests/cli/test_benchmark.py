@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from tempo_jax import transitions
 from tempo_jax.benchmark import flops as benchmark_flops
 from tempo_jax.benchmark import measure as benchmark_measure
 from tempo_jax.benchmark import workloads as benchmark_workloads
 from tempo_jax.benchmark.workloads import Workload
 from tempo_jax.cli import benchmark
-from tempo_jax.dynamics import transition, update
+from tempo_jax.dynamics import update
 from tempo_jax.errors import InputError
 from tempo_jax.samplers import coarse_to_fine
 from tests import builders, peptides
@@ -164,11 +165,11 @@ def _random_walk(monkeypatch):
       if window.anchor is not None:
         numbers = numbers * jnp.where(window.anchor.known, 1.0 / window.anchor.frames, 2.0)
       states = update.apply_motions(newest, numbers, level, protein.bonded)
-      return transition.Prediction(window.followed_by(states), numbers)
+      return window.followed_by(states)
 
     return step
 
-  monkeypatch.setattr(transition, 'make_step', make_step)
+  monkeypatch.setattr(transitions, 'make_step', make_step)
 
 
 @pytest.mark.usefixtures('_random_walk')

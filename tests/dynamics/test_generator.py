@@ -33,7 +33,7 @@ def run(params, positions, end_positions, frames, protein, rng):
   start = state_lib.from_positions(positions, protein.bonded)
   end = state_lib.from_positions(end_positions, protein.bonded)
   window = state_lib.start_window(start, 2, state_lib.Anchor(end, frames))
-  following = step(params, window, protein, np.float32(0.0), TEMPERATURE, rng).window
+  following = step(params, window, protein, np.float32(0.0), TEMPERATURE, rng)
   return state_lib.to_positions(following.states), following.anchor.frames
 
 

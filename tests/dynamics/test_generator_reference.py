@@ -147,7 +147,7 @@ def run(params, window, numbers, protein):
   level = level_lib.Level.of(CONFIG, 'fine')
   condition = SIGMA, level.dt_ns, TEMPERATURE
   variables = {'params': params}
-  features = update.features(CONFIG, window)
+  features = update.features(window)
   hidden = network.apply(variables, window, protein, *condition, method='encode')
   end = network.apply(variables, hidden, window, numbers, TAU, level, protein, method='end')
   return features, hidden, end

@@ -46,7 +46,7 @@ def compile_little():
 
   Compiling these would take most of the time; `test_rollouts_of_the_network` runs the network.
   """
-  init_params = checkpoint.transition.init_params
+  init_params = checkpoint.transitions.init_params
 
   def filled(config, rng):
     return builders.fill(jax.eval_shape(lambda rng: init_params(config, rng), jax.random.key(0)))
@@ -57,7 +57,7 @@ def compile_little():
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(loop.parallel, 'map_train_step', lambda *_: mapped_step)
-    patch.setattr(checkpoint.transition, 'init_params', filled)
+    patch.setattr(checkpoint.transitions, 'init_params', filled)
     patch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', wandering)
     yield
 

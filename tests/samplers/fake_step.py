@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tempo_jax import transitions
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.geometry import rigid
 from tempo_jax.samplers import segments
 
@@ -27,8 +27,7 @@ def clock(config, level):
     states = state_lib.start_window(newest, len(times)).states
     frames = rigid.Rigid(states.frames.rotation, states.frames.translation + shift)
     states = state_lib.State(frames, states.torsions)
-    window = window.followed_by(states)
-    return transition.Prediction(window, state_lib.to_vector(window.states))
+    return window.followed_by(states)
 
   return step
 
@@ -38,19 +37,18 @@ def diffusion(config, level):
   tick = clock(config, level)
 
   def step(params, window, protein, sigma, temperature_K, rng):
-    window = tick(params, window, protein, sigma, temperature_K, rng).window
+    window = tick(params, window, protein, sigma, temperature_K, rng)
     anchor = window.anchor
     frames, torsions = window.states.frames, window.states.torsions
     kicks = jnp.cumsum(jax.random.normal(rng, (len(torsions), 3)), axis=0)
     frames = rigid.Rigid(frames.rotation, frames.translation + kicks[:, None, :])
-    window = state_lib.Window(state_lib.State(frames, torsions), window.known, anchor)
-    return transition.Prediction(window, state_lib.to_vector(window.states))
+    return state_lib.Window(state_lib.State(frames, torsions), window.known, anchor)
 
   return step
 
 
 def install(monkeypatch, make_step):
-  """Puts a transition in place of the SDE's, and takes all atoms to be at the CA.
+  """Puts a transition in place of the model's, and takes all atoms to be at the CA.
 
   Proteins that move as wholes tell the time, so that segments stay where they are.
   """
@@ -64,7 +62,7 @@ def install(monkeypatch, make_step):
     origins = state.frames.translation[..., None, :]
     return jnp.broadcast_to(origins, (*origins.shape[:-2], 4, 3))
 
-  monkeypatch.setattr(transition, 'make_step', make_step)
+  monkeypatch.setattr(transitions, 'make_step', make_step)
   monkeypatch.setattr(state_lib, 'from_positions', from_positions)
   monkeypatch.setattr(state_lib, 'to_positions', to_positions)
   monkeypatch.setattr(segments, 'join', lambda states, starts, carried, _: (states, carried))

@@ -8,7 +8,6 @@ from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import rigid
 from tempo_jax.samplers import coarse_to_fine
@@ -111,7 +110,7 @@ def test_anchored_segments_end_in_the_state_above(monkeypatch, config):
         return tick(params, window, *args)
       jax.debug.callback(lambda left: frames_left.add(float(left)), window.anchor.frames)
       states = state_lib.start_window(window.states[-1], 2).states
-      return transition.Prediction(window.followed_by(states), state_lib.to_vector(states))
+      return window.followed_by(states)
 
     return step
 
@@ -385,8 +384,8 @@ def test_gradient_of_the_drift_lowers_for_accelerators(protein, params):
   def total(params, protein):
     state = state_lib.from_positions(protein.positions, protein.bonded)
     window = state_lib.start_window(state, 2)
-    prediction = step(params, window, protein, 0.05, 320.0, jax.random.key(0))
-    return jnp.sum(state_lib.to_positions(prediction.window.states) ** 2)
+    following = step(params, window, protein, 0.05, 320.0, jax.random.key(0))
+    return jnp.sum(state_lib.to_positions(following.states) ** 2)
 
   protein = jax.tree.map(jnp.asarray, protein)
   exported = jax.export.export(jax.jit(jax.grad(total)), platforms=['cuda', 'tpu'])(

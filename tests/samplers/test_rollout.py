@@ -44,7 +44,7 @@ def test_equals_a_loop_over_steps(protein, window):
   step = builders.make_step(CONFIG, 'only')
   params, rng = builders.params(CONFIG), jax.random.key(1)
   states = seven_frames(params, window, protein, SIGMA, rng)
-  run = builders.numpy_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng).window)
+  run = builders.numpy_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng))
   current, expected = window, []
   for key in jax.vmap(lambda k: jax.random.fold_in(rng, k))(np.arange(4)):
     current = run(current, key)

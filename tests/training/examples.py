@@ -5,6 +5,7 @@ import numpy as np
 from tempo_jax.configs import tiny
 from tempo_jax.store import batching, store, windows
 from tempo_jax.training import examples as examples_lib
+from tempo_jax.training import objectives
 from tests import builders
 from tests.store import synthetic
 
@@ -38,7 +39,7 @@ def batch(config, level, step=0, batch_size=8):
   source = windows.WindowSource(
     store.Store(config.data.store),
     dt_ns=config.model.level[level].dt_ns,
-    num_frames=examples_lib.frames_per_window(config),
+    num_frames=objectives.frames_per_window(config),
     anchors=examples_lib.anchor_range(config.model, level),
   )
   return batching.Loader(source, batch_size, buckets=(16,)).batch(step)[0]

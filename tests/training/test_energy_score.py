@@ -10,7 +10,7 @@ from tempo_jax.dynamics import generator, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
-from tempo_jax.training import energy_score, examples
+from tempo_jax.training import energy_score, examples, train_step
 from tests import builders
 from tests.training import toy_network
 
@@ -212,7 +212,7 @@ def test_gradient_is_finite_over_four_steps_of_256_residues():
   def gradient(params):
     def loss(params):
       example = examples.make_example(config.model, positions, jnp.int32(11), protein)
-      return energy_score.example_loss(
+      return train_step.example_loss(
         config, level, params, example, protein, jnp.float32(300.0), 0.0, jax.random.key(0)
       )['error']
 

@@ -9,7 +9,7 @@ from tempo_jax import config as config_lib
 from tempo_jax.configs import tiny
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.store import windows
-from tempo_jax.training import examples
+from tempo_jax.training import examples, objectives
 from tests import builders
 from tests.training.examples import positions
 
@@ -23,7 +23,7 @@ def experiment(**train):
 
 
 def make_example(config, anchor):
-  frames = positions(LENGTH, examples.frames_per_window(config) + 1)
+  frames = positions(LENGTH, objectives.frames_per_window(config) + 1)
   protein = dataclasses.replace(builders.helix(LENGTH), positions=frames[0])
   return jax.jit(examples.make_example, static_argnums=0)(
     config.model, frames, jnp.int32(anchor), protein
@@ -59,7 +59,7 @@ def test_the_last_frame_is_the_anchor(anchor, frames, known):
   assert bool(example.anchor.known) == known
   assert bool(example.anchor.is_reference) == (anchor == windows.REFERENCE)
   assert example.windows.psi.shape == (2, 2, LENGTH)
-  last = positions(LENGTH, examples.frames_per_window(config) + 1)[-1]
+  last = positions(LENGTH, objectives.frames_per_window(config) + 1)[-1]
   # Superposed, but the same conformation.
   ca = np.asarray(example.anchor.state.frames.translation)
   distances = [np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (ca, last[:, 1])]

@@ -10,9 +10,9 @@ import optax
 import pytest
 
 from tempo_jax import config as config_lib
+from tempo_jax import transitions
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.store import batching
 from tempo_jax.training import examples as examples_lib
 from tempo_jax.training import step_spread, train_state, train_step
@@ -66,9 +66,9 @@ def distances(config, window):
     still = examples_lib.without_tumbling(positions, protein.mask)
     states = state_lib.from_positions(still[:2], protein.bonded)
     known = state_lib.Window(states, jnp.ones(2, bool))
-    step = transition.make_step(config.model, level)
-    prediction = step(params, known, protein, 0.0, window.temperature_K[0], jax.random.key(0))
-    return state_lib.to_positions(prediction.window.states)
+    step = transitions.make_step(config.model, level)
+    following = step(params, known, protein, 0.0, window.temperature_K[0], jax.random.key(0))
+    return state_lib.to_positions(following.states)
 
   def rmsd(a, b):
     one, other = (mdtraj.Trajectory(x[None, :, 1] / 10.0, None) for x in (a, b))
@@ -83,7 +83,7 @@ def distances(config, window):
 def test_learns_one_window_of_trp_cage_by_heart(window, config, distances):
   level = level_lib.Level.of(config.model, 'fine')
   optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, _STEPS))
-  state = train_state.create(transition.init_params(config.model, jax.random.key(0)), optimizer)
+  state = train_state.create(transitions.init_params(config.model, jax.random.key(0)), optimizer)
   assert distances(state.params).min() > 0.3
 
   @builders.numpy_jit

@@ -11,10 +11,10 @@ import pytest
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.geometry import rigid
+from tempo_jax.paper import transition
 from tempo_jax.training import examples as examples_lib
-from tempo_jax.training import mean_squared_error, parallel, train_state, train_step
+from tempo_jax.training import objectives, parallel, train_state, train_step
 from tests import builders
 from tests.training import examples
 
@@ -59,8 +59,8 @@ def test_teacher_forcing_falls_linearly():
 def pushing_step(monkeypatch):
   """A model with one parameter: it pushes residue 0 away from where it was, in every frame."""
 
-  def make_step(config, level):
-    def step(push, window, protein, sigma, temperature_K, rng):
+  def make_predictor(config, level):
+    def predict(push, window, protein, sigma, temperature_K, rng):
       newest = window.states[-1]
       moved = newest.frames.translation.at[0].add(jnp.array([1.0, 0.0, 0.0]) * push)
       frames = rigid.Rigid(newest.frames.rotation, moved)
@@ -69,9 +69,9 @@ def pushing_step(monkeypatch):
       window = state_lib.Window(states, jnp.ones(config.window, bool))
       return transition.Prediction(window, state_lib.to_vector(states))
 
-    return step
+    return predict
 
-  monkeypatch.setattr(transition, 'make_step', make_step)
+  monkeypatch.setattr(transition, 'make_predictor', make_predictor)
 
 
 def test_gradient_flows_through_the_unrolled_windows(pushing_step):
@@ -79,12 +79,12 @@ def test_gradient_flows_through_the_unrolled_windows(pushing_step):
   config.model.update({'objective': 'mse', 'anchors': 'start', 'reference': False})
   level = level_lib.Level.of(config.model, 'fine')
   protein = builders.helix(40)
-  still = jnp.stack([jnp.asarray(protein.positions)] * examples_lib.frames_per_window(config))
+  still = jnp.stack([jnp.asarray(protein.positions)] * objectives.frames_per_window(config))
 
   example = examples_lib.make_example(config.model, still, jnp.int32(0), protein)
 
   def loss(push, forcing):
-    return mean_squared_error.example_loss(
+    return train_step.example_loss(
       config, level, push, example, protein, jnp.float32(300), jnp.float32(forcing),
       jax.random.key(0),
     )['error']  # fmt: skip

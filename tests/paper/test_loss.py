@@ -8,9 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.geometry import rigid
-from tempo_jax.training import losses
+from tempo_jax.paper import loss, mean_squared_error, transition
 from tests import builders
 
 
@@ -40,7 +39,7 @@ def test_squared_angle_is_that_of_scipy(angle, np_rng):
   a = Rotation.random(20, rng=np_rng)
   axis = np_rng.normal(size=(20, 3))
   b = a * Rotation.from_rotvec(angle * axis / np.linalg.norm(axis, axis=-1, keepdims=True))
-  found = losses.squared_angle(
+  found = loss.squared_angle(
     jnp.asarray(a.as_matrix(), jnp.float32), jnp.asarray(b.as_matrix(), jnp.float32)
   )
   np.testing.assert_allclose(found, angle**2, rtol=2e-3, atol=1e-9)
@@ -49,13 +48,13 @@ def test_squared_angle_is_that_of_scipy(angle, np_rng):
 @pytest.mark.parametrize('angle', [0.0, 0.02, 0.5, np.pi])
 def test_squared_angle_has_a_finite_gradient(angle):
   b = jnp.asarray(Rotation.from_rotvec([0, 0, angle]).as_matrix(), jnp.float32)
-  assert np.isfinite(jax.grad(lambda x: losses.squared_angle(x, b))(jnp.eye(3))).all()
+  assert np.isfinite(jax.grad(lambda x: loss.squared_angle(x, b))(jnp.eye(3))).all()
 
 
 def test_local_error_is_the_logarithm_of_the_residual_motion(np_rng, level):
   protein = builders.helix(9, chains=2)
   true, predicted = states(protein, np_rng, 0.2)
-  found = losses.local_error(predicted, true, level, protein)
+  found = loss.local_error(predicted, true, level, protein)
 
   # The definition, in float64: log(T_pred^-1 S T_true) per residue.
   x, y = (np.asarray(s.frames.translation, np.float64) for s in (predicted, true))
@@ -80,11 +79,11 @@ def test_local_error_ignores_a_global_motion_and_padding(np_rng, level):
     jnp.asarray(Rotation.random(rng=np_rng).as_matrix(), jnp.float32), jnp.float32([30, -20, 10])
   )
   moved = state_lib.State(motion[None, None] @ true.frames, true.torsions)
-  plain = losses.local_error(predicted, true, level, protein)
+  plain = loss.local_error(predicted, true, level, protein)
   np.testing.assert_allclose(
-    losses.local_error(predicted, moved, level, protein), plain, rtol=1e-3, atol=1e-4
+    loss.local_error(predicted, moved, level, protein), plain, rtol=1e-3, atol=1e-4
   )
-  assert float(jnp.max(losses.local_error(moved, true, level, protein))) < 1e-4
+  assert float(jnp.max(loss.local_error(moved, true, level, protein))) < 1e-4
   assert float(jnp.mean(plain)) > 0.05
 
   padded = builders.pad(protein, 12)
@@ -92,7 +91,7 @@ def test_local_error_ignores_a_global_motion_and_padding(np_rng, level):
     jax.tree.map(lambda x: jnp.concatenate([x, x[:, :4] + 5.0], axis=1), s)
     for s in (predicted, true)
   ]
-  padded_error = losses.local_error(*both, level, padded)
+  padded_error = loss.local_error(*both, level, padded)
   np.testing.assert_allclose(padded_error[:, :8], plain, rtol=1e-4, atol=1e-5)
 
 
@@ -101,14 +100,14 @@ def test_global_error_is_the_mean_square_of_thirteen_numbers(np_rng):
   true, predicted = states(protein, np_rng, 0.1)
   vector = state_lib.to_vector(predicted)
   window = state_lib.Window(predicted, jnp.ones(2, bool))
-  found = losses.global_error(transition.Prediction(window, vector), true)
+  found = loss.global_error(transition.Prediction(window, vector), true)
   expected = ((np.asarray(vector) - np.asarray(state_lib.to_vector(true))) ** 2).mean(-1)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_clash_pairs_by_brute_force():
   protein = builders.pad(builders.helix(6, chains=2), 8)
-  found = np.asarray(losses.clash_pairs(protein))
+  found = np.asarray(loss.clash_pairs(protein))
   for i in range(32):
     for j in range(32):
       ri, rj, ai, aj = i // 4, j // 4, i % 4, j % 4
@@ -116,7 +115,7 @@ def test_clash_pairs_by_brute_force():
       if rj == ri + 1 and protein.bonded[ri] and (ai, aj) == (2, 0):
         expected = False
       assert found[i, j] == expected, (ri, ai, rj, aj)
-  counts = losses.counts(protein)
+  counts = mean_squared_error.counts(protein)
   assert float(counts['error']) == 6.0
   assert float(counts['clash']) == found.sum()
 
@@ -125,21 +124,21 @@ def test_clash_pairs_by_brute_force():
 def test_clash_penalty_by_brute_force(power, np_rng):
   protein = builders.helix(4)
   positions = np_rng.normal(size=(4, 4, 3), scale=1.2).astype(np.float32)
-  pairs = losses.clash_pairs(protein)
+  pairs = loss.clash_pairs(protein)
   atoms = positions.reshape(-1, 3).astype(np.float64)
   expected = sum(
     max(0.0, 1.2 - np.linalg.norm(atoms[i] - atoms[j])) ** power
     for i, j in zip(*np.nonzero(np.asarray(pairs)), strict=True)
   )
   assert expected > 0.5
-  found, gradient = jax.value_and_grad(losses.clash_penalty)(jnp.asarray(positions), pairs, power)
+  found, gradient = jax.value_and_grad(loss.clash_penalty)(jnp.asarray(positions), pairs, power)
   np.testing.assert_allclose(found, expected, rtol=1e-4)
   # It pushes: a step down the gradient lessens the clash.
-  assert losses.clash_penalty(positions - 0.01 * gradient, pairs, power) < found
+  assert loss.clash_penalty(positions - 0.01 * gradient, pairs, power) < found
   # Atoms on top of one another have no direction, but no NaN either.
-  assert np.isfinite(jax.grad(losses.clash_penalty)(jnp.zeros((4, 4, 3)), pairs, power)).all()
+  assert np.isfinite(jax.grad(loss.clash_penalty)(jnp.zeros((4, 4, 3)), pairs, power)).all()
 
 
 def test_an_intact_helix_has_no_clash():
   protein = builders.helix(12, chains=2)
-  assert float(losses.clash_penalty(protein.positions, losses.clash_pairs(protein), 2.0)) == 0.0
+  assert float(loss.clash_penalty(protein.positions, loss.clash_pairs(protein), 2.0)) == 0.0

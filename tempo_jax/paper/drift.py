@@ -7,29 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import update
 from tempo_jax.encoder import spatiotemporal_encoder
-from tempo_jax.geometry import rigid
+from tempo_jax.paper import update
 from tempo_jax.protein import protein as protein_lib
-
-
-def centred(frames: rigid.Rigid, mask: jax.Array) -> rigid.Rigid:
-  """Frames [T, L] with the newest frame's centre at the origin, where float32 is finest."""
-  weight = mask.astype(frames.translation.dtype)[:, None]
-  centre = jnp.sum(frames.translation[-1] * weight, axis=0) / jnp.maximum(jnp.sum(weight), 1.0)
-  return rigid.Rigid(frames.rotation, frames.translation - centre[None, None, :])
-
-
-def encoder_inputs(
-  config: Any,
-  noised: state_lib.Window,
-  clean: state_lib.State,
-  protein: protein_lib.ProteinArrays,
-) -> tuple[jax.Array, rigid.Rigid, jax.Array, protein_lib.ProteinArrays]:
-  """What the spatiotemporal encoder reads of a window; arguments as those of `Drift`."""
-  seen = noised.states if config.update_rule == 'local' else clean
-  features = update.features(config, noised)
-  return features, centred(seen.frames, protein.mask), noised.known, protein
 
 
 class Drift(nn.Module):
@@ -66,13 +46,13 @@ class Drift(nn.Module):
       temperature_K: [] temperature, K.
 
     Returns:
-      [T, L, outputs] raw updates (see `tempo_jax.dynamics.update`).
+      [T, L, outputs] raw updates (see `tempo_jax.paper.update`).
     """
     config = self.config
     num_frames = config.window
     dtype = jnp.dtype(config.precision)
     encoder = spatiotemporal_encoder.SpatiotemporalEncoder(config.encoder, dtype, name='encoder')
-    inputs = encoder_inputs(config, noised, clean, protein)
+    inputs = update.encoder_inputs(config, noised, clean, protein)
     hidden = encoder(*inputs, sigma, dt_ns, temperature_K)[-1]  # [L, D]
     hidden = nn.LayerNorm(name='head_norm')(hidden)
     hidden = nn.Dense(config.encoder.channels, dtype=dtype, name='head_hidden')(hidden)

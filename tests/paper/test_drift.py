@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
-from tempo_jax.dynamics import drift
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.paper import drift
 from tests import builders
 
 LENGTH = 12

@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tempo_jax.dynamics import drift, transition
+from tempo_jax import transitions
+from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.paper import drift, transition
 from tests import builders
 
 LENGTH = 12
@@ -18,12 +20,12 @@ def protein():
 
 
 def make_run(config):
-  step = builders.make_step(config, 'fine')
+  predict = transition.make_predictor(config, level_lib.Level.of(config, 'fine'))
 
   def run(params, positions, protein, sigma, temperature, rng):
     state = state_lib.from_positions(positions, protein.bonded)
     window = state_lib.start_window(state, 2)
-    prediction = step(params, window, protein, sigma, temperature, rng)
+    prediction = predict(params, window, protein, sigma, temperature, rng)
     states = prediction.window.states
     return prediction, state_lib.to_positions(states)
 
@@ -121,7 +123,7 @@ def test_a_step_is_noise_then_drift(monkeypatch, protein):
     window = state_lib.start_window(state_lib.from_positions(positions, protein.bonded), 2)
     level = config.level['coarse']
     noised = state_lib.perturb(window.states, SIGMA, level, protein.bonded, rng)
-    return step({}, window, protein, SIGMA, TEMPERATURE, rng).window.states, noised[-1]
+    return step({}, window, protein, SIGMA, TEMPERATURE, rng).states, noised[-1]
 
   states, noised = run(protein.positions)
   local = np.float32([SIGMA, config.level.coarse.dt_ns, 3.2]) * config.level.coarse.translation_std
@@ -134,7 +136,7 @@ def test_a_step_is_noise_then_drift(monkeypatch, protein):
 def test_fresh_parameters_have_a_zero_head():
   config = CONFIGS['local']
   # The rest of the network is not compiled.
-  init = builders.numpy_jit(lambda rng: transition.init_params(config, rng)['head_out'])
+  init = builders.numpy_jit(lambda rng: transitions.init_params(config, rng)['head_out'])
   head = init(jax.random.key(0))
   assert head['kernel'].shape == (16, 2, 8)
   jax.tree.map(lambda x: np.testing.assert_array_equal(x, 0.0), head)

@@ -1,7 +1,6 @@
-"""The paper's objective (section 5): error of the predicted window plus a penalty on clashes.
+"""The paper's loss of one window (section 5): its error, and a penalty on clashes.
 
-Every loss comes as a sum and a count, so that proteins of different length, on different
-devices, are averaged over residues (or atom pairs) and not over devices.
+Each term comes as a sum over residues or atom pairs (`mean_squared_error.counts`).
 """
 
 from typing import Any
@@ -11,8 +10,8 @@ import jax.numpy as jnp
 
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
 from tempo_jax.geometry import alignment
+from tempo_jax.paper import transition
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
 
@@ -139,7 +138,7 @@ def window_loss(
 
   Returns:
     'error': summed over residues, averaged over the T frames; 'clash': summed over atom pairs,
-    averaged over the T frames. Divide by `counts`.
+    averaged over the T frames.
   """
   if config.update_rule == 'local':
     error = local_error(prediction.window.states, true, level, protein)
@@ -150,11 +149,3 @@ def window_loss(
   pairs = clash_pairs(protein)
   clash = jnp.mean(jax.vmap(lambda x: clash_penalty(x, pairs, clash_power))(positions))
   return {'error': error, 'clash': clash}
-
-
-def counts(protein: protein_lib.ProteinArrays) -> dict[str, jax.Array]:
-  """What the sums of `window_loss` are divided by: residues, and atom pairs."""
-  return {
-    'error': jnp.sum(protein.mask).astype(jnp.float32),
-    'clash': jnp.sum(clash_pairs(protein)).astype(jnp.float32),
-  }

@@ -1,6 +1,6 @@
-"""`python -m data_prep.atlas`, see `tempo_jax.preparation.atlas.atlas`."""
+"""`python -m data_prep.atlas` is the command `tempo-jax prepare atlas`."""
 
-from tempo_jax.preparation.atlas import atlas
+from tempo_jax.cli import command, prepare_atlas
 
 if __name__ == '__main__':
-  atlas.launch()
+  command.launch(prepare_atlas)

@@ -1,6 +1,6 @@
-"""`python -m data_prep.inspect`, see `tempo_jax.preparation.inspection.inspect`."""
+"""`python -m data_prep.inspect` is the command `tempo-jax prepare inspect`."""
 
-from tempo_jax.preparation.inspection import inspect
+from tempo_jax.cli import command, prepare_inspect
 
 if __name__ == '__main__':
-  inspect.launch()
+  command.launch(prepare_inspect)

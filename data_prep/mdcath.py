@@ -1,6 +1,6 @@
-"""`python -m data_prep.mdcath`, see `tempo_jax.preparation.mdcath.mdcath`."""
+"""`python -m data_prep.mdcath` is the command `tempo-jax prepare mdcath`."""
 
-from tempo_jax.preparation.mdcath import mdcath
+from tempo_jax.cli import command, prepare_mdcath
 
 if __name__ == '__main__':
-  mdcath.launch()
+  command.launch(prepare_mdcath)

@@ -1,6 +1,6 @@
-"""`python -m data_prep.simulate`, see `tempo_jax.preparation.simulation.simulate`."""
+"""`python -m data_prep.simulate` is the command `tempo-jax prepare simulate`."""
 
-from tempo_jax.preparation.simulation import simulate
+from tempo_jax.cli import command, prepare_simulate
 
 if __name__ == '__main__':
-  simulate.launch()
+  command.launch(prepare_simulate)

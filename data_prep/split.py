@@ -1,6 +1,6 @@
-"""`python -m data_prep.split`, see `tempo_jax.preparation.splitting.split`."""
+"""`python -m data_prep.split` is the command `tempo-jax prepare split`."""
 
-from tempo_jax.preparation.splitting import split
+from tempo_jax.cli import command, prepare_split
 
 if __name__ == '__main__':
-  split.launch()
+  command.launch(prepare_split)

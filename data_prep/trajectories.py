@@ -1,6 +1,6 @@
-"""`python -m data_prep.trajectories`, see `tempo_jax.preparation.trajectories`."""
+"""`python -m data_prep.trajectories` is the command `tempo-jax prepare trajectories`."""
 
-from tempo_jax.preparation import trajectories
+from tempo_jax.cli import command, prepare_trajectories
 
 if __name__ == '__main__':
-  trajectories.launch()
+  command.launch(prepare_trajectories)

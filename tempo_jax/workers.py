@@ -11,14 +11,11 @@ import logging
 import os
 import sys
 import time
-import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tqdm
-from absl import flags
 
-from tempo_jax import errors
 from tempo_jax.errors import InputError
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -162,11 +159,19 @@ def _by_dask(
       client = distributed.Client(cluster)
     try:
       futures = {client.submit(job, pure=False): i for i, job in enumerate(jobs)}
+      lost = []
       for future in distributed.as_completed(futures):
-        i, raised = futures[future], future.exception()
-        if raised is None:
-          yield i, future.result()
+        if future.exception() is None:
+          yield futures[future], future.result()
         else:  # Dask's own: of a process that died
+          lost.append(futures[future])
+      # A process that dies takes along the tasks that wait there. Alone, each shows whether it is
+      # the cause.
+      for i in lost:
+        future = client.submit(jobs[i], pure=False)
+        if (raised := future.exception()) is None:
+          yield i, future.result()
+        else:
           yield i, Result(names[i], errors=(f'{names[i]}: {type(raised).__name__}: {raised}',))
     finally:
       client.close()
@@ -194,30 +199,3 @@ def _report_progress(
         left = (now - start) / done * (total - done)
         print(f'{done} of {total} {unit}s, {speed}, {left:.0f} s left', file=sys.stderr, flush=True)
         last = now
-
-
-def run_binary(module: types.ModuleType) -> None:
-  """Runs `module.main` with the flags of `module.define_flags`.
-
-  Args:
-    module: imported by its name: Dask's workers look for its functions there, not in __main__.
-  """
-  module.define_flags()
-  # `--help` would show only what __main__ itself defines.
-  for name in (module.__name__, __name__):
-    for flag in flags.FLAGS.get_flags_for_module(name):
-      flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-  errors.run(module.main)
-
-
-def define_flags() -> None:
-  """The flags that choose the workers; called by binaries only."""
-  flags.DEFINE_integer(
-    'num_workers', None, 'Local processes. Default: one per core.', lower_bound=1
-  )
-  flags.DEFINE_string(
-    'scheduler',
-    None,
-    'Address of a Dask scheduler, e.g. tcp://node1:8786, whose workers run in a clone of this '
-    'project and see the same files. Default: local processes.',
-  )

@@ -85,6 +85,17 @@ def refuse(message: str) -> None:
   sys.exit(2)
 
 
+def require(values: flags.FlagValues, *names: str) -> None:
+  """Refuses a command line without a flag that has no default.
+
+  Raises:
+    InputError: one of the flags is missing or empty.
+  """
+  for name in names:
+    if not values[name].value:
+      raise InputError(f'--{name} is missing: --help says what it takes')
+
+
 def summary(source: pathlib.Path) -> str:
   """The first line of a module's docstring, without importing the module."""
   docstring = ast.get_docstring(ast.parse(source.read_text(encoding='utf-8'))) or ''

@@ -8,7 +8,11 @@ import sys
 from tempo_jax.cli import command
 from tempo_jax.version import __version__
 
-COMMANDS = ('sample', 'upsample', 'evaluate', 'train', 'export', 'benchmark')
+COMMANDS = (
+  *('sample', 'upsample', 'evaluate', 'train', 'export', 'benchmark'),
+  *('prepare trajectories', 'prepare mdcath', 'prepare atlas'),
+  *('prepare simulate', 'prepare split', 'prepare inspect'),
+)
 """`sample` is the module `tempo_jax.cli.sample`, `prepare split` is `prepare_split` there."""
 _HELP = ('-h', '--h', '-help', '--help', '--helpshort', '--helpfull')
 

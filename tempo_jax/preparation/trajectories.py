@@ -1,15 +1,4 @@
-r"""Molecular dynamics trajectories of one protein -> store.
-
-    python -m data_prep.trajectories --topology=2jof.pdb --trajectories=R1.xtc,R2.xtc \
-        --store=stores/2jof --temperature_K=320
-
-Reads whatever mdtraj reads (XTC, TRR, DCD, HDF5, NetCDF, multi-model PDB, ...), block by block,
-so a trajectory may be larger than memory. Each file is one replica. Positions are stored as they
-are: molecules may tumble, since training superposes its windows, but must be whole. Every frame
-is checked for that, which also finds a topology that orders its atoms differently and
-coordinates in wrong units. Several files are prepared at once; a bad one does not stop the rest.
-Running again skips what is there already.
-"""
+"""MD trajectories of one protein, in any format that mdtraj reads -> store."""
 
 import contextlib
 import dataclasses
@@ -28,7 +17,6 @@ from collections.abc import Iterator, Sequence
 import mdtraj
 import numpy as np
 import tqdm
-from absl import flags
 
 from tempo_jax import workers
 from tempo_jax.errors import InputError
@@ -342,73 +330,3 @@ def _length(file: pathlib.Path) -> int | None:
 def _sha256(path: pathlib.Path) -> str:
   with path.open('rb') as handle:
     return hashlib.file_digest(handle, 'sha256').hexdigest()
-
-
-def define_flags() -> None:
-  """Called by the binary only: other binaries have flags of the same names."""
-  flags.DEFINE_string(
-    'topology',
-    None,
-    'Structure with the atoms of the trajectories in their order: PDB, GRO, HDF5, PRMTOP, PSF, '
-    '... Its coordinates, if it has any, say which residues are bonded. Required.',
-  )
-  flags.DEFINE_list(
-    'trajectories',
-    None,
-    'Trajectory files, comma-separated, each one replica: any format that mdtraj reads. Required.',
-  )
-  flags.DEFINE_string(
-    'store', None, 'Directory of the store; made if it is not there, else added to. Required.'
-  )
-  flags.DEFINE_string(
-    'name', None, 'Name of the protein in the store. Default: that of the topology file.'
-  )
-  flags.DEFINE_float(
-    'dt_ns',
-    None,
-    'Time between two frames, ns. Default: from the file. Needed for formats without times (DCD, '
-    'PDB, XYZ, ...); where a file has times, this overrides them.',
-  )
-  flags.DEFINE_float(
-    'temperature_K', 300.0, 'Temperature of the simulation, K; the model is conditioned on it.'
-  )
-  flags.DEFINE_integer(
-    'replica', 1, 'Number of the first trajectory; the others count on from it.', lower_bound=0
-  )
-  flags.DEFINE_enum(
-    'split', 'train', ['train', 'validation', 'test'], 'What the trajectories are for.'
-  )
-  flags.DEFINE_bool(
-    'overwrite', False, 'Replace trajectories of the same name, temperature and replica number.'
-  )
-  workers.define_flags()
-
-
-def main(argv: Sequence[str]) -> None:
-  """From the flags to `prepare`."""
-  del argv
-  values = flags.FLAGS
-  for flag in ('topology', 'trajectories', 'store'):
-    if not values[flag].value:
-      raise InputError(f'--{flag} is missing: --help says what it takes')
-  code = prepare(
-    values.topology,
-    values.trajectories,
-    values.store,
-    name=values.name,
-    dt_ns=values.dt_ns,
-    temperature_K=values.temperature_K,
-    replica=values.replica,
-    split=values.split,
-    overwrite=values.overwrite,
-    num_workers=values.num_workers,
-    scheduler=values.scheduler,
-  )
-  if not values['temperature_K'].present:
-    print(f'note: stored as {values.temperature_K:g} K; say otherwise with --temperature_K')
-  sys.exit(code)
-
-
-def launch() -> None:
-  """Runs the command line."""
-  workers.run_binary(sys.modules[__name__])

@@ -65,8 +65,8 @@ class Store:
     data = _read_json(self._kv, 'manifest.json', self.path)
     if data is None:
       raise InputError(
-        f'{self.path}: no store here (it has no manifest.json): give the --store of a data_prep '
-        'command, or run that command again if it was interrupted'
+        f'{self.path}: no store here (it has no manifest.json): give the --store of a `tempo-jax '
+        'prepare` command, or run that command again if it was interrupted'
       )
     self.entries = entry_lib.parse(data, f'{self.path}: manifest.json')
     self._by_key = {entry.key: entry for entry in self.entries}
@@ -334,7 +334,7 @@ class StoreWriter:
     kvstore = (self._kv / path).spec().to_json()
     spec = {'driver': 'zarr3', 'kvstore': kvstore, 'metadata': metadata}
     # Waiting for the disk at every chunk would take four times as long. It matters only if the
-    # machine itself goes down: `data_prep.inspect` finds what is damaged then.
+    # machine itself goes down: `prepare inspect` finds what is damaged then.
     context = ts.Context({'file_io_sync': False})
     return ts.open(spec, create=True, context=context).result()
 

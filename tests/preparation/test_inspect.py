@@ -619,7 +619,7 @@ def test_the_command(planted_store, tmp_path):
   assert not (REPOSITORY / 'tempo_out/nowhere').exists()
   shown = command('--help').stdout
   assert all(
-    f'--{flag}:' in shown for flag in ('store', 'out', 'names', 'num_workers', 'scheduler')
+    f'--{flag}=' in shown for flag in ('store', 'out', 'names', 'num_workers', 'scheduler')
   )
 
 

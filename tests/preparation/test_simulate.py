@@ -25,7 +25,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.preparation import trajectories
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 from tempo_jax.preparation.simulation import run as simulation_run
-from tempo_jax.preparation.simulation import simulate, stereochemistry
+from tempo_jax.preparation.simulation import simulate, stereochemistry, stopping
 from tempo_jax.preparation.simulation import structure as simulation_structure
 from tempo_jax.preparation.simulation import system as simulation_system
 from tempo_jax.preparation.simulation.simulate import Settings
@@ -317,7 +317,7 @@ def test_arguments(run, tmp_path):
 def test_without_openmm(run, monkeypatch):
   monkeypatch.setitem(sys.modules, 'pdbfixer', None)
   with pytest.raises(
-    InputError, match=r"needs OpenMM and PDBFixer .*: pip install -e '.\[simulate"
+    InputError, match=r"needs OpenMM and PDBFixer .*: pip install 'tempo_jax\[simulate"
   ):
     run(5)
 
@@ -503,7 +503,7 @@ def test_without_equilibration(run):
 def test_signals(run, monkeypatch, number):
   handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
   fail_at_frame(monkeypatch, 3, lambda: signal.raise_signal(number))
-  with pytest.raises(simulation_run.StoppedError, match=r'stopped at 0.0006 ns of replica 1') as e:
+  with pytest.raises(stopping.StoppedError, match=r'stopped at 0.0006 ns of replica 1') as e:
     run(6)
   assert e.value.signal_number == number
   assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -512,11 +512,10 @@ def test_signals(run, monkeypatch, number):
 
 
 DRIVER = """
-from data_prep import simulate, simulation_run
-from tempo_jax import errors
-simulation_run._SECONDS_BETWEEN_CHECKPOINTS = 0.05
-simulate.define_flags()
-errors.run(simulate.main)
+from tempo_jax.cli import command, prepare_simulate
+from tempo_jax.preparation.simulation import run
+run._SECONDS_BETWEEN_CHECKPOINTS = 0.05
+command.launch(prepare_simulate)
 """
 
 
@@ -589,7 +588,7 @@ def test_overwrite(run, structure, tmp_path):
 @pytest.mark.parametrize('overwrite', [False, True])
 def test_foreign_files_are_left_alone(structure, overwrite):
   content = structure.read_bytes()
-  with pytest.raises(InputError, match=r'tiny.pdb is not of a simulation .* give another --out'):
+  with pytest.raises(InputError, match=r'tiny.pdb is no output of .* give another --out'):
     simulate.simulate(
       structure, structure.parent, length_ns=0.01, settings=QUICK, overwrite=overwrite
     )
@@ -691,5 +690,4 @@ def test_flags_are_explained():
   flags = ['structure', 'out', 'length_ns', 'num_replicas', 'platform', 'overwrite']
   for flag in (*flags, *(field.name for field in dataclasses.fields(Settings))):
     assert f'--{flag}' in text or f'--[no]{flag}' in text
-  assert 'Temperature, K.' in text
-  assert "(default: '320.0')" in text
+  assert 'Temperature, K. Default: 320.0.' in text

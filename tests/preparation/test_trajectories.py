@@ -314,4 +314,4 @@ def test_flags_are_explained():
   for flag in ('topology', 'trajectories', 'store', 'name', 'dt_ns', 'temperature_K', 'scheduler'):
     assert f'--{flag}' in text or f'--[no]{flag}' in text
   assert 'Time between two frames, ns.' in text
-  assert "(default: '300.0')" in text
+  assert 'conditioned on it. Default: 300.0.' in text

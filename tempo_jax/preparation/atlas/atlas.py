@@ -1,20 +1,6 @@
-r"""ATLAS molecular dynamics (https://www.dsimb.inserm.fr/ATLAS) -> store.
+"""ATLAS -> store: which chains, their download, and what became of each.
 
-    python -m data_prep.atlas --raw_dir=atlas --store=stores/atlas \
-        --download=mdgen_atlas_train.csv,mdgen_atlas_val.csv --stride_ns=0.4
-
-ATLAS is licensed CC-BY-NC 4.0: no commercial use, and credit is due (Vander Meersche et al.,
-Nucleic Acids Res. 2024, 52, D384). It holds 3 x 100 ns at 300 K of 1,390 protein chains.
-
---raw_dir may hold the zips NAME_protein.zip (a frame every 10 ps) and NAME_analysis.zip (every
-100 ps), the folders unpacked from them, or loose files. A zip is not unpacked as a whole; one
-trajectory at a time goes to the folder for temporary files (TMPDIR), where only a run that is
-killed leaves it. Of several copies of a chain, the coarsest whose time step divides --stride_ns is
-used, otherwise the finest; of those with the same time step the most complete, and rather an
-unpacked one. Frames are stored as they are, the first one included: ATLAS has superposed them.
-Time steps come from the files, whatever these are called. Every frame is checked for broken
-molecules. A bad file does not stop the rest, and running again skips what is there already,
-without unpacking it.
+Vander Meersche et al., Nucleic Acids Res. 2024, 52, D384; https://www.dsimb.inserm.fr/ATLAS
 """
 
 import contextlib
@@ -28,7 +14,6 @@ from collections.abc import Generator, Mapping, Sequence
 
 import mdtraj
 import numpy as np
-from absl import flags
 
 from tempo_jax import workers
 from tempo_jax.errors import InputError
@@ -346,95 +331,3 @@ def _add_replica(
   with contextlib.closing(positions()) as blocks:
     store.StoreWriter(settings.store).add(entry, blocks, overwrite=settings.overwrite)
   return frames, entry.dt_ns
-
-
-def define_flags() -> None:
-  """Called by the binary only: other binaries have flags of the same names."""
-  flags.DEFINE_string(
-    'raw_dir',
-    None,
-    'Folder with zips of ATLAS, folders unpacked from them, or loose files, at most four folders '
-    'deep; downloads go there. Required.',
-  )
-  flags.DEFINE_string(
-    'store', None, 'Directory of the store; made if it is not there, else added to. Required.'
-  )
-  flags.DEFINE_float(
-    'stride_ns',
-    None,
-    'Time between stored frames, ns: a multiple of the time step of the files (0.01 in protein '
-    'archives, 0.1 in analysis archives; MDGen takes 0.4). Default: every frame.',
-  )
-  flags.DEFINE_list(
-    'names',
-    [],
-    'Lists of the chains to prepare, comma-separated: text with one name a line, or CSV with '
-    'columns name and perhaps seqres, which is checked, and split; without that column, the split '
-    'is what the file is called, *train*, *val* or *test*. MDGen and AlphaFlow publish such '
-    'lists. Default: every chain in --raw_dir, for training.',
-  )
-  flags.DEFINE_list(
-    'download',
-    [],
-    'Lists of chains, as for --names, to download into --raw_dir where they are not there in any '
-    'form, and to prepare. Default: no download.',
-  )
-  flags.DEFINE_enum(
-    'archive',
-    None,
-    list(atlas_archive.KINDS),
-    'Which archive to download and read: protein (10,001 frames 0.01 ns apart) or analysis (1,001 '
-    'frames 0.1 ns apart, the smaller download). Default: to download, analysis if --stride_ns is '
-    'a multiple of 0.1 ns, otherwise protein; to read, the coarsest whose time step divides '
-    '--stride_ns, otherwise the finest.',
-  )
-  flags.DEFINE_list('replicas', ['1', '2', '3'], 'Replicas, comma-separated. Default: 1,2,3.')
-  flags.DEFINE_integer(
-    'max_residues', 0, 'Chains longer than this, in residues, are cut or left out; 0: no limit.'
-  )
-  flags.DEFINE_enum(
-    'longer',
-    'truncate',
-    ['truncate', 'skip'],
-    'What becomes of chains with more than --max_residues: the first ones only, or nothing.',
-  )
-  flags.DEFINE_bool(
-    'overwrite', False, 'Replace what was prepared from other files or with other settings.'
-  )
-  workers.define_flags()
-
-
-def main(argv: Sequence[str]) -> None:
-  """From the flags to `prepare`."""
-  del argv
-  values = flags.FLAGS
-  for flag in ('raw_dir', 'store'):
-    if not values[flag].value:
-      raise InputError(f'--{flag} is missing: --help says what it takes')
-  try:
-    replicas = tuple(sorted({int(replica) for replica in values.replicas}))
-  except ValueError:
-    raise InputError(f'--replicas={",".join(values.replicas)}: give numbers, as 1,2,3') from None
-  settings = Settings(
-    store=values.store,
-    stride_ns=values.stride_ns,
-    archive=values.archive,
-    replicas=replicas,
-    max_residues=values.max_residues,
-    longer=values.longer,
-    overwrite=values.overwrite,
-  )
-  code = prepare(
-    values.raw_dir,
-    settings,
-    names=values.names,
-    download_names=values.download,
-    num_workers=values.num_workers,
-    scheduler=values.scheduler,
-  )
-  sys.exit(code)
-
-
-def launch() -> None:
-  """Runs the command line."""
-  workers.run_binary(sys.modules[__name__])

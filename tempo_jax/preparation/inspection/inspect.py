@@ -1,28 +1,16 @@
-r"""What is in a store, and what is wrong with it.
-
-    python -m data_prep.inspect --store=stores/mdcath
-
-Reads every frame, and prints how much of what there is, and what is wrong with it: entries that
-are missing or damaged, wrong units, broken and clashing molecules, mirror images, cis and twisted
-peptide bonds, frozen and repeated frames, missing stretches, replicas that are copies, test
-proteins that are trained on. The same, with pictures, stands on one HTML page (with the extra
-`report`). A store of less than 64 MiB is read by one process. The exit code is 1 if there are
-errors, that is, something that cannot be used.
-"""
+"""The report on a store: printed, and as one HTML page."""
 
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
-from absl import flags
-
-from tempo_jax import files, workers
+from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.inspection import store_checks, store_page, store_text
 from tempo_jax.report import plots
 
-_PAGE = 'inspect.html'
+PAGE = 'inspect.html'
 
 
 def inspect(
@@ -69,7 +57,7 @@ def _file(out: str | os.PathLike | None, store: str) -> pathlib.Path:
   """Where the page goes, so far as can be said before it is written."""
   name = pathlib.PurePath(store.rstrip('/')).name or 'store'
   path = pathlib.Path(out or pathlib.Path('tempo_out', name)).expanduser()
-  file = path if path.suffix == '.html' else path / _PAGE
+  file = path if path.suffix == '.html' else path / PAGE
   known = next(parent for parent in (file, *file.absolute().parents) if parent.exists())
   if known == file:
     if not file.is_file() or store_page.TITLE not in file.read_text(errors='replace')[:2000]:
@@ -79,40 +67,3 @@ def _file(out: str | os.PathLike | None, store: str) -> pathlib.Path:
   elif not os.access(known, os.W_OK):
     raise InputError(f'--out={file}: no permission to write into {known}: choose another')
   return file
-
-
-def define_flags() -> None:
-  """Called by the binary only: other binaries have flags of the same names."""
-  flags.DEFINE_string(
-    'store', None, 'Directory of the store, or its gs://, s3:// or http:// URL. Required.'
-  )
-  flags.DEFINE_string(
-    'out',
-    None,
-    'Where the HTML page goes: a file that ends in .html, or a directory, which gets '
-    f'{_PAGE}. An earlier page is replaced. Default: tempo_out/NAME of the store.',
-  )
-  flags.DEFINE_list('names', [], 'Proteins to look at, comma-separated. Default: all.')
-  workers.define_flags()
-
-
-def main(argv: Sequence[str]) -> None:
-  """From the flags to `inspect`."""
-  del argv
-  values = flags.FLAGS
-  if not values.store:
-    raise InputError('--store is missing: --help says what it takes')
-  sys.exit(
-    inspect(
-      values.store,
-      out=values.out,
-      names=values.names,
-      num_workers=values.num_workers,
-      scheduler=values.scheduler,
-    )
-  )
-
-
-def launch() -> None:
-  """Runs the command line."""
-  workers.run_binary(sys.modules[__name__])

@@ -126,7 +126,7 @@ def _splits(entries: Sequence[Entry]) -> Iterator[Finding]:
         'leak',
         names[0],
         f'one sequence of {len(sequence)} residues in several splits ({of_each}): what is tested '
-        'was trained on: assign splits anew (python -m data_prep.split)',
+        'was trained on: assign splits anew (tempo-jax prepare split)',
       )
     elif len(names) > 1:
       yield Finding(

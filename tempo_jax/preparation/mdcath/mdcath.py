@@ -1,27 +1,12 @@
-r"""mdCATH molecular dynamics (https://huggingface.co/datasets/compsciencelab/mdCATH) -> store.
+"""mdCATH -> store: which domains, their download, and what became of each.
 
-    python -m data_prep.mdcath --raw_dir=mdcath --store=stores/mdcath --preset=paper \
-        --download=preset                                           # 1,114 domains
-    python -m data_prep.mdcath --raw_dir=mdcath --store=stores/mdcath   # those that are there
-
-mdCATH (Mirarchi et al., Sci. Data 2024, 11, 1299) holds 5,398 protein domains, each simulated at
-five temperatures in five replicas, a frame every ns. One HDF5 file (0.2 to 1.6 GB) holds one
-domain, and becomes an entry of the store for each replica. By default what the paper takes is
-taken: 320 K, three replicas, the first 240 residues and the first 400 frames.
-
-Every frame is checked, and superposed on the domain's native structure. Corrupt frames at the end
-of a replica are cut, molecules that the periodic box breaks are made whole, and both are
-reported and noted in the entry; a replica in which that does not help is left out, with a line
-that says why. Replicas that are missing, empty or short are reported. A bad file does not stop the
-rest, and running again skips what is there already.
+Mirarchi et al., Sci. Data 2024, 11, 1299; https://huggingface.co/datasets/compsciencelab/mdCATH
 """
 
 import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-
-from absl import flags
 
 from tempo_jax import workers
 from tempo_jax.errors import InputError
@@ -170,126 +155,3 @@ def _download(
   lines = [f'{name}: {why}: not downloaded' for name, why in useless.items() if name not in there]
   wanted = [name for name in splits if name not in useless and name not in there]
   return lines, source_index.get_domains(wanted, raw_dir)
-
-
-def define_flags() -> None:
-  """Called by the binary only: other binaries have flags of the same names."""
-  flags.DEFINE_string(
-    'raw_dir',
-    None,
-    'Folder with mdcath_dataset_*.h5, or with a folder data that has them; downloads go there. '
-    'Required.',
-  )
-  flags.DEFINE_string(
-    'store', None, 'Directory of the store; made if it is not there, else added to. Required.'
-  )
-  flags.DEFINE_list(
-    'temperatures',
-    ['320'],
-    'Temperatures, K, comma-separated, of 320, 348, 379, 413 and 450; or all, for whatever there '
-    'is. Default: 320, as in the paper.',
-  )
-  flags.DEFINE_list(
-    'replicas',
-    ['0', '1', '2'],
-    'Replicas, comma-separated, of 0 to 4; or all, for whatever there is. Default: 0,1,2; the '
-    'paper takes three, and does not say which.',
-  )
-  flags.DEFINE_integer(
-    'max_residues',
-    240,
-    'Domains longer than this, in residues, are cut or left out, see --longer; 0: no limit.',
-  )
-  flags.DEFINE_enum(
-    'longer',
-    'truncate',
-    ['truncate', 'skip'],
-    'What becomes of domains with more than --max_residues: truncate takes the first ones, as the '
-    'paper does; skip leaves the domain out.',
-  )
-  flags.DEFINE_integer(
-    'num_frames',
-    400,
-    'Of longer replicas only so many frames (1 ns apart) are taken, the first ones; shorter ones '
-    'are kept, and reported. 0: no limit.',
-  )
-  flags.DEFINE_bool(
-    'extend_periodically',
-    False,
-    'Repeat shorter replicas from their first frame on up to --num_frames, as the paper does. Off '
-    'by default, since the jump from the last frame to the first never happened, and the repeated '
-    'frames count twice in training and in every average.',
-  )
-  flags.DEFINE_list(
-    'domains',
-    [],
-    'Lists of the domains to prepare, comma-separated: text with one id a line, or CSV with '
-    'columns name and perhaps split; without that column, the split is what the file is called, '
-    '*train*, *val* or *test*. Default: every domain in --raw_dir, for training.',
-  )
-  flags.DEFINE_enum(
-    'preset',
-    None,
-    ['paper'],
-    'paper: draw 1,000 domains for training, 50 for validation and 64 for testing from '
-    'RAW_DIR/mdcath_source.h5, of those with at most --max_residues and with --num_frames in '
-    'every replica asked for, and write them to RAW_DIR/mdcath_paper_seed<SEED>.csv. The lists of '
-    'the paper are unpublished, so these are others. Default: no draw.',
-  )
-  flags.DEFINE_integer('seed', 0, 'Of the draw by --preset.')
-  flags.DEFINE_string(
-    'download',
-    None,
-    'A list of domains, as for --domains, to download into --raw_dir where they are not there (0.2 '
-    'to 1.6 GB each), and to prepare; or the word preset, to do so with those that --preset draws. '
-    'mdcath_source.h5 (186 MB) is downloaded first, and domains of which nothing is asked for are '
-    f'not. Licence: see the dataset card, {source_index.CARD}. Default: no download.',
-  )
-  flags.DEFINE_bool(
-    'overwrite', False, 'Replace what was prepared from other files or with other settings.'
-  )
-  workers.define_flags()
-
-
-def main(argv: Sequence[str]) -> None:
-  """From the flags to `prepare`."""
-  del argv
-  values = flags.FLAGS
-  for flag in ('raw_dir', 'store'):
-    if not values[flag].value:
-      raise InputError(f'--{flag} is missing: --help says what it takes')
-  selection = domain_file.Selection(
-    temperatures=_numbers('temperatures', values.temperatures),
-    replicas=_numbers('replicas', values.replicas),
-    max_residues=values.max_residues,
-    skip_longer=values.longer == 'skip',
-    num_frames=values.num_frames,
-    extend_periodically=values.extend_periodically,
-  )
-  code = prepare(
-    values.raw_dir,
-    values.store,
-    selection,
-    domains=values.domains,
-    preset=values.preset,
-    seed=values.seed,
-    download=values.download,
-    overwrite=values.overwrite,
-    num_workers=values.num_workers,
-    scheduler=values.scheduler,
-  )
-  sys.exit(code)
-
-
-def _numbers(flag: str, texts: Sequence[str]) -> tuple[int, ...] | None:
-  if [text.strip() for text in texts] == ['all']:
-    return None
-  try:
-    return tuple(sorted({int(text) for text in texts}))
-  except ValueError:
-    raise InputError(f'--{flag}={",".join(texts)}: give numbers with commas, or all') from None
-
-
-def launch() -> None:
-  """Runs the command line."""
-  workers.run_binary(sys.modules[__name__])

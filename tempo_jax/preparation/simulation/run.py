@@ -14,9 +14,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +26,7 @@ import tqdm
 
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
-from tempo_jax.preparation.simulation import stereochemistry
+from tempo_jax.preparation.simulation import stereochemistry, stopping
 from tempo_jax.preparation.simulation import system as simulation_system
 from tempo_jax.preparation.simulation.checkpoint import Checkpoint
 from tempo_jax.preparation.simulation.system import Simulated
@@ -39,14 +37,6 @@ _STEPS_AT_ONCE = 100  # between looks at the clock
 # What random numbers are for.
 _VELOCITIES, _THERMOSTAT = 1, 2
 _MAX_HEAT = 3.0  # times the kinetic energy of equilibrium: beyond, the simulation has blown up
-
-
-class StoppedError(Exception):
-  """The user stopped it by a signal; a checkpoint was written."""
-
-  def __init__(self, signal_number: int, message: str):
-    super().__init__(message)
-    self.signal_number = signal_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +109,7 @@ def run(replica: Replica, simulated: Simulated) -> dict[str, Any]:
 
   Raises:
     InputError: the simulation blew up, or its files are damaged.
-    StoppedError: the process got SIGINT or SIGTERM; what there is was saved.
+    stopping.StoppedError: the process got SIGINT or SIGTERM; what there is was saved.
   """
   partial, final = replica.file('.partial.xtc'), replica.file('.xtc')
   where = replica.file('.checkpoint.gz')
@@ -216,7 +206,7 @@ class _Stretch:
   def run(self) -> None:
     replica = self._replica
     saved = time.monotonic()
-    with _signals() as signals, _Progress(replica) as progress:
+    with stopping.collected_signals() as signals, _Progress(replica) as progress:
       if self._step == 0 and not self._checkpoint.state:  # no equilibration
         self._start_production()
       while self._step < replica.last_step:
@@ -232,7 +222,7 @@ class _Stretch:
           self._save()
           saved = time.monotonic()
         if signals and self._step < replica.last_step:
-          raise StoppedError(
+          raise stopping.StoppedError(
             signals[0],
             f'stopped at {replica.ns(self._step):g} ns of replica {replica.number}: the same '
             'command again goes on from there',
@@ -349,22 +339,6 @@ class _Stretch:
       self._checkpoint.num_bytes = file.tell()
     aside.unlink()
     self._frames.clear()
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-  """Collects SIGINT and SIGTERM, which would otherwise end the process between two writes."""
-  caught: list[int] = []
-  if threading.current_thread() is not threading.main_thread():  # which alone gets signals
-    yield caught
-    return
-  numbers = (signal.SIGINT, signal.SIGTERM)
-  before = [signal.signal(number, lambda got, _: caught.append(got)) for number in numbers]
-  try:
-    yield caught
-  finally:
-    for number, handler in zip(numbers, before, strict=True):
-      signal.signal(number, handler)
 
 
 class _Progress:

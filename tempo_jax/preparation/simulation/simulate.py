@@ -1,18 +1,6 @@
-r"""Molecular dynamics of one protein: structure file -> trajectories for `data_prep.trajectories`.
+"""A simulation of one protein, new or continued: settings, files, and how they go together.
 
-    pip install -e '.[simulate]'
-    python -m data_prep.simulate --structure=1l2y.pdb --out=runs/1l2y --length_ns=100
-
-ff14SB in implicit (OBC2) or explicit (TIP3P) solvent, 4-fs steps, by OpenMM. Interrupted, even by
-SIGKILL, the same command goes on where it was; with a larger --length_ns it makes finished
-replicas longer. In the directory OUT, with the name of the structure file:
-
-    NAME_prepared.pdb      all atoms, after minimisation;  NAME_prepared.json  how they came about
-    NAME.pdb               heavy atoms of the protein at t = 0 of replica 1: topology of the XTCs
-    NAME_R2_start.pdb      t = 0 of replica 2, ...
-    NAME_R1.xtc            frames from --frame_ps on; NAME_R1.partial.xtc until it is finished
-    NAME_R1.json           every parameter, seed and check
-    NAME_R1.checkpoint.gz  from which it goes on
+`tempo_jax.cli.prepare_simulate` lists the files. This module needs no OpenMM before it simulates.
 """
 
 import dataclasses
@@ -21,15 +9,11 @@ import math
 import os
 import pathlib
 import re
-import shlex
 import sys
-from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from absl import flags
-
-from tempo_jax import errors, version
+from tempo_jax import version
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 
@@ -153,7 +137,7 @@ def require_openmm() -> None:
     import pdbfixer  # noqa: F401  (the same)
   except ImportError as error:
     raise InputError(
-      f"data_prep.simulate needs OpenMM and PDBFixer ({error}): pip install -e '.[simulate]'"
+      f"a simulation needs OpenMM and PDBFixer ({error}): pip install 'tempo_jax[simulate]'"
     ) from error
 
 
@@ -227,7 +211,7 @@ def _may_go_on(prepared: pathlib.Path, wanted: dict[str, Any]) -> bool:
     foreign = [path for path in _outputs(prepared) if path != prepared.with_suffix('.pdb')]
     if foreign:
       raise InputError(
-        f'{foreign[0]} is not of a simulation by data_prep.simulate: give another --out'
+        f'{foreign[0]} is no output of `tempo-jax prepare simulate`: give another --out'
       )
     return False
   for key, value in wanted.items():
@@ -306,105 +290,3 @@ def _prepare(
     },
   }
   simulation_checkpoint.write_json(prepared, facts)
-
-
-def define_flags() -> None:
-  """Called by the binary only: other binaries have flags of the same names."""
-  default = Settings()
-  flags.DEFINE_string(
-    'structure', None, 'PDB or mmCIF file, also gzipped; model 1 counts. Required.'
-  )
-  flags.DEFINE_string(
-    'out', None, 'Directory for the results; an interrupted simulation in it goes on. Required.'
-  )
-  flags.DEFINE_float(
-    'length_ns',
-    None,
-    'Length of each replica, ns, without equilibration; a multiple of --frame_ps. A larger one '
-    'makes finished replicas longer. Required.',
-  )
-  flags.DEFINE_float(
-    'frame_ps', default.frame_ps, 'Time between frames, ps; the first frame is at this time.'
-  )
-  flags.DEFINE_float('temperature_K', default.temperature_K, 'Temperature, K.')
-  flags.DEFINE_integer(
-    'num_replicas', 1, 'Replicas, which differ in their random numbers.', lower_bound=1
-  )
-  flags.DEFINE_integer(
-    'seed', default.seed, 'All random numbers of all replicas follow from it.', lower_bound=0
-  )
-  flags.DEFINE_enum(
-    'solvent',
-    default.solvent,
-    ['implicit', 'explicit'],
-    'implicit: OBC2, no salt. explicit: TIP3P, 0.15 M NaCl, 1 bar; ten times slower and more.',
-  )
-  flags.DEFINE_float('pH', default.pH, 'pH that decides which residues are protonated.')
-  flags.DEFINE_float(
-    'equilibration_ps',
-    default.equilibration_ps,
-    'Simulated after minimisation and before the time 0, ps.',
-  )
-  flags.DEFINE_list(
-    'chains',
-    [],
-    "Author's ids of the chains to simulate, comma-separated. Default: all of protein.",
-  )
-  flags.DEFINE_enum(
-    'platform',
-    'auto',
-    ['auto', 'CPU', 'CUDA', 'OpenCL'],
-    'Where OpenMM computes; auto is CUDA, else OpenCL, else CPU.',
-  )
-  flags.DEFINE_integer(
-    'num_threads',
-    None,
-    'Threads on the CPU platform. Default: all cores, but in implicit solvent one per 200 atoms.',
-    lower_bound=1,
-  )
-  flags.DEFINE_bool('overwrite', False, 'Remove an earlier simulation of that name, begin anew.')
-
-
-def main(argv: Sequence[str]) -> None:
-  """From the flags to `simulate`."""
-  del argv
-  values = flags.FLAGS
-  for flag in ('structure', 'out', 'length_ns'):
-    if not values[flag].value:
-      raise InputError(f'--{flag} is missing: --help says what it takes')
-  require_openmm()
-  from tempo_jax.preparation.simulation import run as simulation_run
-
-  given: dict[str, Any] = {f.name: values[f.name].value for f in dataclasses.fields(Settings)}
-  settings = Settings(**(given | {'chains': ','.join(values.chains)}))
-  try:
-    files = simulate(
-      values.structure,
-      values.out,
-      length_ns=values.length_ns,
-      settings=settings,
-      num_replicas=values.num_replicas,
-      platform=values.platform,
-      num_threads=values.num_threads,
-      overwrite=values.overwrite,
-    )
-  except simulation_run.StoppedError as stopped:
-    print(stopped, file=sys.stderr)
-    sys.exit(128 + stopped.signal_number)
-  name = re.sub(r'_R\d+\.xtc$', '', files[0].name)
-  command = [
-    'python',
-    '-m',
-    'data_prep.trajectories',
-    f'--topology={files[0].with_name(name + ".pdb")}',
-    f'--trajectories={",".join(map(str, files))}',
-    f'--store=stores/{name}',
-    f'--temperature_K={values.temperature_K:g}',
-  ]
-  print(f'Put it into a store by:\n  {shlex.join(command)}')
-
-
-def launch() -> None:
-  """Runs the command line."""
-  define_flags()
-  errors.run(main)

@@ -1,18 +1,4 @@
-r"""Splits the proteins of a store into training, validation and test by sequence identity.
-
-    python -m data_prep.split --store=stores/mdcath --max_identity=0.4 --fractions=0.8,0.1,0.1
-    python -m data_prep.split --store=stores/atlas --fixed=train.csv,val.csv,test.csv
-
-No two proteins of different splits are above --max_identity: proteins are linked where one of
-their chains is above it with one of the other's (`sequence_identity` says how that is measured),
-and whatever hangs together goes into one split, with all its temperatures and replicas. The
-largest clusters go to training. The split is written into the store and, as a list that --fixed
-reads, into a CSV file; the table on the screen says how much each split has, and how alike the
-most alike proteins of different splits are.
-
---fixed takes splits that others have published as they are, and warns of every pair above
---max_identity. Proteins that are not listed keep their split, and are compared too.
-"""
+"""Training, validation and test proteins of a store, by sequence identity."""
 
 import csv
 import itertools
@@ -24,9 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from absl import flags
 
-from tempo_jax import errors, files
+from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import name_lists
 from tempo_jax.preparation.splitting import clusters as protein_clusters
@@ -268,74 +253,3 @@ def _write(
 def _some(names: Sequence[str]) -> str:
   more = len(names) - _MOST_NAMES
   return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')
-
-
-def define_flags() -> None:
-  """Called by the binary only: other binaries have flags of the same names."""
-  flags.DEFINE_string('store', None, 'Directory of the store. Required.')
-  flags.DEFINE_float(
-    'max_identity',
-    0.4,
-    'Proteins of different splits are at most this much identical, as a fraction (0 to 1).',
-  )
-  flags.DEFINE_list(
-    'fractions',
-    ['0.8', '0.1', '0.1'],
-    'How much of all proteins goes to train, validation and test; 0 leaves a split out.',
-  )
-  flags.DEFINE_integer('seed', 0, 'Chooses among clusters of equal size.', lower_bound=0)
-  flags.DEFINE_enum(
-    'method',
-    'auto',
-    ['auto', *sequence_identity.METHODS],
-    'What compares sequences. pyopal aligns every pair; mmseqs (MMseqs2, from the PATH) is quicker '
-    'for more than some 20,000 different chains, and misses some pairs. auto: what is installed, '
-    'both where both are; beyond 20,000 chains mmseqs alone if it is there.',
-  )
-  flags.DEFINE_list(
-    'fixed',
-    [],
-    'Lists to take the splits from, comma-separated, in place of --fractions and --seed: CSV with '
-    'columns name and split, or one file per split with train, val or test in its name. Pairs '
-    'above --max_identity are reported. Proteins that are not listed keep their split.',
-  )
-  flags.DEFINE_string(
-    'out',
-    None,
-    'CSV file to write: name, split, cluster (1 is the largest) and length (residues) of every '
-    'protein. An earlier one is replaced. Default: STORE.splits.csv beside the store.',
-  )
-  flags.DEFINE_bool('dry_run', False, 'Print what would be done, and write nothing.')
-
-
-def main(argv: Sequence[str]) -> None:
-  """From the flags to `split`."""
-  del argv
-  values = flags.FLAGS
-  if not values.store:
-    raise InputError('--store is missing: --help says what it takes')
-  for flag in ('fractions', 'seed'):
-    if values.fixed and values[flag].present:
-      raise InputError(f'--fixed takes the splits as they are listed: leave out --{flag}')
-  try:
-    fractions = [float(fraction) for fraction in values.fractions]
-  except ValueError as error:
-    raise InputError(
-      f'--fractions={",".join(values.fractions)}: not numbers: give e.g. 0.8,0.1,0.1'
-    ) from error
-  split(
-    values.store,
-    max_identity=values.max_identity,
-    fractions=fractions,
-    seed=values.seed,
-    method=values.method,
-    fixed=values.fixed,
-    out=values.out,
-    dry_run=values.dry_run,
-  )
-
-
-def launch() -> None:
-  """Runs the command line."""
-  define_flags()
-  errors.run(main)

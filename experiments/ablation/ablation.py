@@ -12,7 +12,7 @@ with the paper's noise; its `model.update_rule = global` is not part of it and c
 
 Every setting is trained on the same data with the same steps and seed into DIR/NAME; run again,
 training resumes, and what is finished is not repeated. Rollouts from held-out MD are measured by
-`tempo_jax.evaluation.calibration`. Writes DIR/ablation.md and DIR/ablation.json.
+`tempo_jax.metrics.calibration`. Writes DIR/ablation.md and DIR/ablation.json.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from tempo_jax import config as config_lib
 from tempo_jax import errors, files, version
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import calibration
+from tempo_jax.metrics import calibration
 from tempo_jax.models.model import load_model
 from tempo_jax.output import provenance
 from tempo_jax.training import checkpoint, loop, metric_writer
@@ -58,19 +58,13 @@ class _Trained:
 
   def facts(self) -> dict[str, float | None]:
     """What training cost, and what it made."""
-    steps, seconds, before = 0, 0.0, 0
-    with open(self.workdir / metric_writer.METRICS_FILE) as file:
-      for values in map(json.loads, file):
-        steps = values['step']
-        if 'steps_per_s' in values:
-          seconds += (steps - before) / values['steps_per_s']
-          before = steps
+    lines = metric_writer.read(self.workdir)
     # Levels may share their parameters.
     different = {id(tree): tree for tree in self.params.values()}
     sizes = [x.size for tree in different.values() for x in jax.tree.leaves(tree)]
     return {
-      'training_steps': steps,
-      'training_seconds': seconds,
+      'training_steps': lines[-1]['step'] if lines else 0,
+      'training_seconds': metric_writer.training_seconds(lines),
       'parameters': sum(sizes),
       'selected_step': self.step,
     }

@@ -13,8 +13,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import calibration
-from tempo_jax.metrics import kinetics
+from tempo_jax.metrics import calibration, kinetics
 from tempo_jax.samplers import coarse_to_fine, upsample
 from tempo_jax.store import store as store_lib
 

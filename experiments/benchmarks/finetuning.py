@@ -28,8 +28,7 @@ from tempo_jax import errors, files
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.configs import finetune, quickstart
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import calibration
-from tempo_jax.metrics import baselines, flexibility
+from tempo_jax.metrics import baselines, calibration, flexibility
 from tempo_jax.models.model import load_model
 from tempo_jax.output import provenance
 from tempo_jax.preparation import trajectories
@@ -121,12 +120,7 @@ def train(config: Any, workdir: pathlib.Path) -> tuple[Any, Mapping[str, Any], d
   """
   loop.train(config, str(workdir), load_model)
   trained, params, best_step = checkpoint.load_params(str(workdir))
-  seconds, before = 0.0, 0
-  for line in (workdir / metric_writer.METRICS_FILE).read_text().splitlines():
-    values = json.loads(line)
-    if 'steps_per_s' in values:
-      seconds += (values['step'] - before) / values['steps_per_s']
-      before = values['step']
+  seconds = metric_writer.training_seconds(metric_writer.read(workdir))
   return trained.model, params, {'best_step': best_step, 'minutes': seconds / 60.0}
 
 

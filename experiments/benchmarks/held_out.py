@@ -27,9 +27,9 @@ from data_prep import training_store, training_systems
 from tempo_jax import errors, files
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import calibration, columns
+from tempo_jax.evaluation import columns
 from tempo_jax.evaluation.replica import Native, Replica
-from tempo_jax.metrics import baselines, flexibility, validity
+from tempo_jax.metrics import baselines, calibration, flexibility, validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance
 

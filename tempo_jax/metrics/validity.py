@@ -1,4 +1,4 @@
-"""Is every frame a sound chain? Bonds, clashes, torsions. Plain numpy and scipy.
+"""Is every frame physically valid? Bonds, clashes, torsions. Plain numpy and scipy.
 
 Positions are [..., L, 4, 3] Å, N, CA, C, O, without padding; `bonded` [L] bool says which
 residues have a peptide bond to the next one. Memory grows as the positions, never as L^2.
@@ -21,8 +21,7 @@ _GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO
 MAX_C_N = residue_selection.MAX_BOND
 MIN_CA_CA = 2.5
 MAX_CA_CA = 4.5
-# Å. What a chain that closes as MD's does stays within; narrower than the limits above, which
-# leave room for other people's models.
+# Å. Limits that MD stays within; narrower than those above, which leave room for models of others.
 CLOSED_CA_CA = 2.8, 4.2
 CLOSED_C_N = 1.7
 # Paper, section 9: the clash ratio counts frames with two atoms nearer than this.
@@ -32,6 +31,8 @@ CONTACT_DISTANCE = 1.0
 CONTACT_SEPARATION = 3
 
 MAX_CIS = np.deg2rad(60.0)
+# Å from the origin. Beyond, coordinates have diverged, and their squares overflow.
+_DIVERGED = 1e5
 
 # Degrees: least and greatest phi, least and greatest psi.
 _ALLOWED = (
@@ -89,6 +90,12 @@ def is_broken(ca_ca_min: np.ndarray, ca_ca_max: np.ndarray, c_n_max: np.ndarray)
     [...] bool: CA-CA outside 2.5 to 4.5 Å, C-N above 2 Å, or not a number.
   """
   return ~((ca_ca_min >= MIN_CA_CA) & (ca_ca_max <= MAX_CA_CA) & (c_n_max <= MAX_C_N))
+
+
+def has_diverged(positions: np.ndarray) -> np.ndarray:
+  """[...] bool: whether coordinates [..., L, 4, 3] are not finite, or beyond 1e5 Å."""
+  with np.errstate(invalid='ignore'):
+    return ~(np.abs(positions) < _DIVERGED).all(axis=(-3, -2, -1))  # False for NaN.
 
 
 def _near_pairs(positions: np.ndarray, distance: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

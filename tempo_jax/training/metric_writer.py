@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tempo_jax import extras, files
 
@@ -39,6 +39,25 @@ class MetricWriter:
     """Flushes and closes."""
     self._file.close()
     self._events.close()
+
+
+def read(workdir: str | os.PathLike[str]) -> list[dict[str, float]]:
+  """What a run has written: per line the step, and its scalars by name."""
+  return [json.loads(line) for line in _complete_lines(os.path.join(workdir, METRICS_FILE))]
+
+
+def training_seconds(lines: Iterable[Mapping[str, float]]) -> float:
+  """Seconds of all steps, over all stretches of a run, with compilation and validation.
+
+  Args:
+    lines: from `read`.
+  """
+  seconds, before = 0.0, 0.0
+  for line in lines:
+    if 'steps_per_s' in line:
+      seconds += (line['step'] - before) / line['steps_per_s']
+      before = line['step']
+  return seconds
 
 
 def _complete_lines(path: str) -> list[str]:

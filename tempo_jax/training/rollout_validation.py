@@ -1,7 +1,8 @@
-"""Validation by rollouts: does a level, left to itself, move as held-out MD does?
+"""Validation by rollouts: does a level, rolled out on its own, move as held-out MD does?
 
-A low loss of single windows does not say so: small errors of each pass add up over hundreds. A
-level whose segments end in states of the level above is judged by such segments of held-out MD.
+A low loss of single windows does not show this, because small errors of every pass accumulate over
+hundreds of passes. A level whose segments end in states of the level above is compared with such
+segments of held-out MD.
 """
 
 import dataclasses
@@ -14,15 +15,12 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.metrics import distribution, flexibility, validity
+from tempo_jax.metrics import calibration, distribution, validity
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import segments
 from tempo_jax.store import entry, windows
 from tempo_jax.store import store as store_lib
-
-# Å from the start. A rollout beyond that ran off; squares of such numbers overflow.
-_RAN_OFF = 1e5
 
 
 def _rollouts(
@@ -55,7 +53,7 @@ def _rollouts(
 
 
 def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) -> dict[str, float]:
-  """Rollouts beside MD of the same protein and spacing.
+  """Compares rollouts with MD of the same protein and time step.
 
   Args:
     predicted: [R, 1 + F, L, 4, 3] Å, the start conformation of each rollout and its frames.
@@ -67,26 +65,19 @@ def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) ->
     'rollout_spread': standard deviation of CA-CA distances, mean over pairs, as a ratio to MD's;
     'rollout_step': CA-RMSD between successive frames, as a ratio to MD's;
     'rollout_broken': share of frames with CA-CA of neighbours outside 2.8 to 4.2 Å or C-N above
-    1.7 Å. Where a rollout runs off, the first three are infinite.
+    1.7 Å. Where coordinates diverge, the first three are infinite.
   """
   frames, md = (x[:, 1:].reshape(-1, *x.shape[2:]) for x in (predicted, reference))
-  # Not a number compares as False.
-  sound = (np.abs(frames) < _RAN_OFF).all(axis=(1, 2, 3))
-  low, high = validity.ca_ca_range(frames[sound], bonded)
-  c_n = validity.c_n_max(frames[sound], bonded)
-  least, greatest = validity.CLOSED_CA_CA
-  whole = (low >= least) & (high <= greatest) & (c_n <= validity.CLOSED_C_N)
-  scores = {'jsd': math.inf, 'spread': math.inf, 'step': math.inf}
-  if sound.all():
+  scores = dict.fromkeys(('jsd', 'spread', 'step'), math.inf)
+  if not validity.has_diverged(frames).any():
     scores['jsd'] = distribution.ca_distance_jsd(frames, md)
-    spread = flexibility.ca_distance_spread(md)
-    # A single frame of MD has none.
-    if spread:
-      scores['spread'] = flexibility.ca_distance_spread(frames) / spread
-    scores['step'] = flexibility.step_lengths(predicted).mean()
-    scores['step'] /= flexibility.step_lengths(reference).mean()
-  scores['broken'] = 1.0 - np.count_nonzero(whole) / len(frames)
-  return {f'rollout_{name}': float(score) for name, score in scores.items()}
+    scores['spread'] = calibration.spread_ratio(frames, md)
+    scores['step'] = calibration.step_ratio(list(predicted), list(reference))
+  scores['broken'] = calibration.chain(frames, bonded).broken
+  # There is no ratio to MD of a single frame.
+  return {
+    f'rollout_{name}': math.inf if math.isnan(score) else score for name, score in scores.items()
+  }
 
 
 def _evenly(count: int, size: int) -> np.ndarray:

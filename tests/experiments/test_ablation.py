@@ -163,7 +163,7 @@ def test_training_goes_on_and_is_measured_again(first_run, store, tmp_path, monk
   found = ablation.run(configs, workdir, SAMPLING, timing=False, out=tmp_path)
   row = found['settings']['ours']
   assert row['training_steps'] == 3
-  assert row['step_ratio'] == 0.0
+  assert row['step_ratio'] == pytest.approx(0.0, abs=1e-5)  # Rounding of the superposition.
   assert 'seconds' not in row
   # Two different starts, evenly spread over the held-out frames.
   assert row['spread_ratio'] > 0.1

@@ -1,15 +1,15 @@
-"""Are a model's fluctuations and motions of MD's size? Rollouts beside held-out MD.
+"""Rollouts against held-out MD: are fluctuations and motions as large?
 
-One function per number, and `measure` for all of them. Plain numpy; series are lists of
-replicas, each [F, L, 4, 3] Å (N, CA, C, O), of one protein and with frames equally far apart in
-prediction and MD; lengths may differ. Every number of a prediction has its floor: the same for
-other MD of the protein in the prediction's place.
+One function per number, and `measure` for all of them. Plain numpy. A series is a list of replicas
+[F, L, 4, 3] Å (N, CA, C, O) of one protein; prediction and MD have the same time step, and lengths
+may differ. The floor of every number is its value for other MD of the protein in place of the
+prediction.
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,19 +18,11 @@ from tempo_jax.metrics.superposition import CA, superpose_points
 
 Series = Sequence[np.ndarray]
 
-# Å from the origin of its own start. A rollout beyond that ran off; squares of such numbers
-# overflow.
-_RAN_OFF = 1e5
-# Degrees: the helical box of Best and Hummer, J. Phys. Chem. B 113, 9004 (2009);
-_HELIX_PHI, _HELIX_PSI = (-100.0, -30.0), (-67.0, -7.0)
-# and how many residues in a row make a turn of helix.
-HELIX_IN_A_ROW = 4
-
 
 def evenly(frames: np.ndarray, count: int) -> np.ndarray:
-  """`count` of the frames [F, ...], evenly from the first to the last; all where there are fewer.
+  """`count` of the frames [F, ...], evenly from the first to the last; all if there are fewer.
 
-  Histograms of few frames differ more: only ensembles of equally many can be compared.
+  Histograms of few frames differ more, so compare equally many frames only.
   """
   if count >= len(frames):
     return frames
@@ -38,12 +30,12 @@ def evenly(frames: np.ndarray, count: int) -> np.ndarray:
 
 
 def ca_distance_jsd(predicted: np.ndarray, reference: np.ndarray, count: int) -> float:
-  """`distribution.ca_distance_jsd` of equally many frames of either.
+  """`distribution.ca_distance_jsd` of equally many frames of both.
 
   Args:
     predicted: [F, L, 4, 3] Å.
     reference: [G, L, 4, 3] Å.
-    count: frames to compare, at most; the smaller of F and G if that is less.
+    count: frames to compare, at most; fewer where F or G is smaller.
 
   Returns:
     0 to 1, bits.
@@ -68,14 +60,14 @@ def _mean_step(series: Series) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-  """How well the peptide bonds of a set of frames hold; extremes over bonds and frames, Å.
+  """The peptide bonds of a set of frames; extremes over bonds and frames, Å.
 
   Attributes:
     min_ca_ca: CA-CA of bonded neighbours.
     max_ca_ca: the same.
     max_c_n: C-N of bonded neighbours.
-    outside_ca_ca: share of frames with a CA-CA outside 2.8 to 4.2 Å, or that is not a number.
-    outside_c_n: share of frames with a C-N above 1.7 Å, or that is not a number.
+    outside_ca_ca: share of frames with a CA-CA outside 2.8 to 4.2 Å, or not a number.
+    outside_c_n: share of frames with a C-N above 1.7 Å, or not a number.
     broken: share of frames with either.
   """
 
@@ -88,12 +80,12 @@ class Chain:
 
 
 def chain(positions: np.ndarray, bonded: np.ndarray) -> Chain:
-  """Looks at the peptide bonds of frames [F, L, 4, 3] Å; bonded [L] bool."""
+  """Measures the peptide bonds of frames [F, L, 4, 3] Å; bonded [L] bool."""
   with np.errstate(invalid='ignore', over='ignore'):
     low, high = validity.ca_ca_range(positions, bonded)
     c_n = validity.c_n_max(positions, bonded)
   least, greatest = validity.CLOSED_CA_CA
-  # Not a number compares as False.
+  # Comparisons with NaN are False.
   wide = ~((low >= least) & (high <= greatest))
   open_ = ~(c_n <= validity.CLOSED_C_N)
   return Chain(
@@ -136,8 +128,7 @@ def slowest_time_scale(
 ) -> float | None:
   """The longest implied time scale of TICA on sines and cosines of phi and psi.
 
-  Each ensemble finds its own slow coordinates, as `kinetics.slow_coordinates` does: of at most 20
-  principal components, lest long chains find slow processes in noise.
+  Every series defines its own slow coordinates (`kinetics.slow_coordinates`).
 
   Args:
     series: [F, L, 4, 3] Å per replica.
@@ -188,62 +179,11 @@ def jump_ratios(series: Series, ratio: int) -> tuple[float, float]:
   return _ratio(_mean(lengths[at == ratio - 1]), inside), _ratio(_mean(lengths[at == 0]), inside)
 
 
-def is_helical(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
-  """Which residues are in a right-handed helix: four or more in a row in its box of phi and psi.
-
-  Args:
-    positions: [F, L, 4, 3] Å.
-    bonded: [L] bool.
-
-  Returns:
-    [F, L] bool.
-  """
-  angles = np.rad2deg(phi_psi(positions, bonded))
-  inside = np.ones(angles.shape[:-1], bool)
-  for k, (low, high) in enumerate((_HELIX_PHI, _HELIX_PSI)):
-    inside &= (angles[..., k] >= low) & (angles[..., k] <= high)  # False for NaN.
-  helical = np.zeros_like(inside)
-  length = inside.shape[1]
-  for first in range(length - HELIX_IN_A_ROW + 1):
-    run = slice(first, first + HELIX_IN_A_ROW)
-    # A chain break has no psi before it and no phi behind it, so no run crosses one.
-    helical[:, run] |= inside[:, run].all(axis=1, keepdims=True)
-  return helical
-
-
-def helix_over_time(
-  series: Series, bonded: np.ndarray, dt_ns: float, num_points: int = 10
-) -> list[tuple[float, float]]:
-  """Share of helical residues in equal stretches of time, mean over replicas.
-
-  Args:
-    series: [F, L, 4, 3] Å per replica; the first frame is at time 0.
-    bonded: [L] bool.
-    dt_ns: between frames, ns.
-    num_points: stretches, of the shortest replica's length in all; fewer where it has fewer
-      frames.
-
-  Returns:
-    (mid-time in ns, share of the residues that have phi and psi) per stretch.
-  """
-  num_frames = min(map(len, series))
-  judged = ~np.isnan(phi_psi(series[0][:1], bonded)[0]).any(axis=-1)
-  if not judged.any() or not num_frames:
-    return []
-  shares = [is_helical(x[:num_frames], bonded)[:, judged].mean(axis=1) for x in series]
-  share = np.mean(shares, axis=0)
-  edges = np.linspace(0, num_frames, min(num_points, num_frames) + 1).round().astype(int)
-  return [
-    (float(0.5 * (a + b - 1) * dt_ns), float(share[a:b].mean()))
-    for a, b in itertools.pairwise(edges)
-  ]
-
-
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-  """Everything about one held-out protein; None is what cannot be computed.
+  """All numbers of one held-out protein; None where a number cannot be computed.
 
-  "Ratio" is predicted over MD.
+  A ratio is predicted over MD.
 
   Attributes:
     num_frames: predicted, without the starts.
@@ -267,9 +207,7 @@ class Calibration:
     rmsd_error: mean over time of |RMSD(t) - RMSD of MD(t)| to the start, Å.
     jump_reach: see `jump_ratios`.
     jump_leave: see there.
-    helix: share over time (ns, share).
-    helix_reference: the same of MD.
-    ran_off: share of frames that are not finite, or far away; if any, only the chain is judged.
+    diverged: share of frames whose coordinates diverged; if any did, only the chain is measured.
   """
 
   num_frames: int
@@ -293,9 +231,7 @@ class Calibration:
   rmsd_error: float | None = None
   jump_reach: float | None = None
   jump_leave: float | None = None
-  helix: tuple[tuple[float, float], ...] = ()
-  helix_reference: tuple[tuple[float, float], ...] = ()
-  ran_off: float = 0.0
+  diverged: float = 0.0
 
 
 def measure(
@@ -309,26 +245,25 @@ def measure(
   ratio: int | None = None,
   count: int | None = None,
 ) -> Calibration:
-  """Everything about a prediction of one protein.
+  """Measures a prediction of one protein.
 
   Args:
     predicted: [1 + F, L, 4, 3] Å per replica, the start and the frames at dt, 2 dt, ... The
-      starts count in what is about time, not among the frames.
+      starts count in what depends on time, not among the frames.
     reference: [G, L, 4, 3] Å per replica of held-out MD.
     bonded: [L] bool.
     native: [L, 4, 3] Å, the conformation that RMSD and fluctuations refer to.
     dt_ns: between frames, ns.
     lag_ns: of TICA, ns.
-    ratio: frames per segment of the sampler; None: it has no segments.
+    ratio: frames per segment of the sampler; None if it has no segments.
     count: frames to compare in the divergences, at most.
   """
   frames = np.concatenate([x[1:] for x in predicted]).astype(np.float64)
   truth = np.concatenate(reference).astype(np.float64)
   compared = min(len(frames), len(truth), count or len(truth))
-  with np.errstate(invalid='ignore'):
-    sound = (np.abs(frames) < _RAN_OFF).all(axis=(1, 2, 3))  # False for what is not a number.
+  diverged = validity.has_diverged(frames)
   found: dict[str, float | None] = {}
-  if sound.all():
+  if not diverged.any():
     ca = [superpose_points(x[:, :, CA], native[:, CA]) for x in (frames, truth)]
     rmsf, true_rmsf = map(flexibility.rmsf, ca)
     tica, true_tica = (slowest_time_scale(x, bonded, dt_ns, lag_ns) for x in (predicted, reference))
@@ -349,15 +284,11 @@ def measure(
     if ratio is not None and ratio > 1:
       found['jump_reach'], found['jump_leave'] = jump_ratios(predicted, ratio)
   found |= dataclasses.asdict(chain(frames, bonded))
-  both = predicted if sound.all() else [], reference
-  helix = [tuple(helix_over_time(x, bonded, dt_ns)) if x else () for x in both]
   return Calibration(
     num_frames=len(frames),
     num_reference=len(truth),
     num_compared=compared,
-    helix=helix[0],
-    helix_reference=helix[1],
-    ran_off=1.0 - float(np.mean(sound)),
+    diverged=float(np.mean(diverged)),
     **{name: _known(value) for name, value in found.items()},
   )
 
@@ -377,16 +308,13 @@ def _ratio(value: float, reference: float) -> float:
 def mean(found: Sequence[Calibration]) -> Calibration:
   """Over several proteins: the mean of each number, over those that have it.
 
-  Extremes of the chain are the worst, counts of frames sums; the helix over time is of the first.
+  Of the extremes of the chain it takes the worst, of the counts of frames the sum.
   """
   if len(found) == 1:
     return found[0]
-  values = {}
+  values: dict[str, Any] = {}
   for field in dataclasses.fields(Calibration):
     column = [getattr(x, field.name) for x in found]
-    if field.name.startswith('helix'):
-      values[field.name] = column[0]
-      continue
     known = [x for x in column if x is not None]
     combine: Callable[..., float] = _COMBINE.get(field.name, lambda x: float(np.mean(x)))
     values[field.name] = combine(known) if known else None

@@ -9,8 +9,7 @@ import pytest
 from scipy.spatial import distance
 from scipy.spatial.transform import Rotation
 
-from tempo_jax.evaluation import calibration
-from tempo_jax.metrics import flexibility
+from tempo_jax.metrics import calibration, flexibility
 from tests import peptides
 
 LENGTH = 9
@@ -54,7 +53,7 @@ def test_md_beside_itself():
   assert (found.num_frames, found.num_reference, found.num_compared) == (399, 399, 399)
   assert found.ca_jsd == pytest.approx(0.0, abs=1e-12)
   assert found.ramachandran_jsd == pytest.approx(0.0, abs=1e-12)
-  assert found.ran_off == 0.0
+  assert found.diverged == 0.0
   for name in ('spread_ratio', 'rmsf_r', 'rmsf_ratio', 'pairwise_rmsd_ratio'):
     assert getattr(found, name) == pytest.approx(1.0, rel=1e-9), name
   # With the start there is one step more.
@@ -231,50 +230,15 @@ def test_slowest_time_scale():
   assert measure([hopping(8, 0.9)], [hopping(80, 0.9)]).tica_ratio is None
 
 
-def test_helix_over_time():
-  coil = peptides.helix(LENGTH, -120.0, 130.0)[:, :4]
-  # Two of its bonds are no helix: a run of three does not count.
-  frames = np.stack([coil] * 10 + [helix()] * 10)
-  helical = calibration.is_helical(frames, BONDED)
-  assert not helical[:10].any()
-  # The ends have no phi, or no psi.
-  np.testing.assert_array_equal(helical[10:], np.tile([False] + [True] * 7 + [False], (10, 1)))
-  times = calibration.helix_over_time([frames, frames[10:]], BONDED, DT_NS, 2)
-  # As long as the shortest replica: the first is a coil all that time.
-  assert times == [(pytest.approx(0.02), 0.5), (pytest.approx(0.07), 0.5)]
-  assert calibration.helix_over_time([frames], BONDED, DT_NS, 2) == [
-    (pytest.approx(0.045), 0.0),
-    (pytest.approx(0.145), 1.0),
-  ]
-  # A break: three residues with both torsions on either side.
-  apart = BONDED & (np.arange(LENGTH) != 4)
-  assert not calibration.is_helical(frames, apart).any()
-  dssp = mdtraj.compute_dssp(as_mdtraj(frames))
-  assert (dssp[:10] != 'H').all()
-  assert (dssp[10:, 2:-2] == 'H').all()
-
-
-def as_mdtraj(frames):
-  top = mdtraj.Topology()
-  chain = top.add_chain()
-  for number in range(LENGTH):
-    residue = top.add_residue('ALA', chain, resSeq=number + 1)
-    for name in ('N', 'CA', 'C', 'O'):
-      top.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
-  return mdtraj.Trajectory(frames.reshape(len(frames), -1, 3).astype(np.float32) / 10, top)
-
-
 @pytest.mark.parametrize('bad', [np.nan, np.inf, 1e30])
-def test_only_the_chain_of_a_rollout_that_ran_off_is_judged(bad):
+def test_only_the_chain_of_a_rollout_that_diverged_is_judged(bad):
   predicted = md(20).astype(np.float32)
   predicted[15:, 3, 1, 0] = bad
   found = measure([predicted], [md(30)], ratio=5)
-  assert found.ran_off == pytest.approx(5 / 19)
+  assert found.diverged == pytest.approx(5 / 19)
   assert found.outside_ca_ca == pytest.approx(5 / 19)
   assert found.ca_jsd is None
   assert found.jump_reach is None
-  assert found.helix == ()
-  assert len(found.helix_reference) == 10
 
 
 def test_mean_over_proteins():
@@ -287,4 +251,3 @@ def test_mean_over_proteins():
   assert both.tica_ratio == 2.0
   assert both.min_ca_ca == min(one.min_ca_ca, other.min_ca_ca)
   assert both.num_frames == 38
-  assert both.helix == one.helix

@@ -29,19 +29,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import threadpoolctl
 from absl import flags
 
-from tempo_jax import files, workers
+from tempo_jax import extras, files, workers
 from tempo_jax.cli import worker_flags
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import cache, columns, details, summary
-from tempo_jax.evaluation.columns import PREDICTION, Column
+from tempo_jax.evaluation import cache, columns, evaluation, summary
+from tempo_jax.evaluation.columns import PREDICTION
+from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case, check_name, read_suite
 from tempo_jax.metrics import resampling
 from tempo_jax.output import provenance
-from tempo_jax.report import comparison, evaluation_page, plots, protein_section
+from tempo_jax.report import evaluation_page, plots, protein_section
+from tempo_jax.report.protein_section import ProteinSection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +58,23 @@ class Task:
   @property
   def file(self) -> pathlib.Path:
     """Where its results are kept."""
-    return self.out / 'proteins' / f'{self.case.name}.json'
+    return self.out / 'proteins' / f'{self.case.name}.npz'
 
   @property
   def key(self) -> str:
     """Of all that they depend on."""
-    return cache.fingerprint(self.case, self.settings, self.with_baselines, self.with_page)
+    return cache.fingerprint(self.case, self.settings, self.with_baselines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Done(workers.Result):
+  """A protein that was evaluated; its results are in the cache.
+
+  Attributes:
+    section: of the page; None without one.
+  """
+
+  section: ProteinSection | None = None
 
 
 def evaluate(
@@ -92,6 +104,7 @@ def evaluate(
   Raises:
     InputError: nothing could be evaluated, or there is only one protein and it could not.
   """
+  extras.require('threadpoolctl', 'evaluate')  # Now, not once per protein.
   if with_page:
     plots.require()
   for case in cases:
@@ -118,7 +131,8 @@ def evaluate(
   done = {task.case.name: found for task in tasks if (found := cache.read(task.file, task.key))}
   if not done:
     raise InputError(errors[0])
-  _write(folder, done, settings)
+  sections = [each.section for each in results if isinstance(each, Done) and each.section]
+  _write(folder, done, sections, settings)
   for line in errors:
     print(f'error: {" ".join(line.split())}', file=sys.stderr)
   print((folder / 'metrics.md').read_text())
@@ -127,47 +141,44 @@ def evaluate(
 
 
 def evaluate_one(task: Task) -> workers.Result:
-  """Evaluates one protein, unless that has been done."""
+  """Evaluates one protein, unless that has been done, and draws its section of the page."""
   key = task.key
-  if cache.read(task.file, key):
-    return workers.Result(task.case.name, lines=(f'{task.case.name}: there already',))
+  found, done = cache.read(task.file, key), Done(task.case.name)
   # Proteins are small and evaluated side by side: more threads would wait for each other.
-  with threadpoolctl.threadpool_limits(1):
-    return _evaluate(task, key)
+  with extras.require('threadpoolctl', 'evaluate').threadpool_limits(1):
+    if found is None:
+      found, done = _evaluate(task)
+      cache.write(task.file, key, found)
+    return dataclasses.replace(done, section=_section(found)) if task.with_page else done
 
 
-def _evaluate(task: Task, key: str) -> workers.Result:
+def _evaluate(task: Task) -> tuple[Evaluation, Done]:
   reference, prediction = columns.read(task.case)
-  found = columns.columns(reference, prediction, task.settings, task.with_baselines)
-  remarks = list(
-    dict.fromkeys(
-      f'{replica.source}: {remark}'
-      for sample in (reference, prediction)
-      for replica in sample.replicas
-      for remark in replica.remarks
-    )
+  found = evaluation.evaluate(
+    task.case.name, reference, prediction, task.settings, task.with_baselines
   )
-  section = None
-  if task.with_page:
-    labels = {row.label: found[PREDICTION].numbers[row.key] for row in summary.ROWS}
-    missing = found[PREDICTION].notes.items()
-    notes = [*remarks, *(f'{key} is missing: {why}' for key, why in missing)]
-    drawn = protein_section.draw(
-      comparison.curves(
-        task.case.name, reference, prediction, labels, task.settings.temperature_K, notes
-      )
-    )
-    section = dataclasses.asdict(drawn)
-  more = details.details(reference, prediction)
-  content = {'columns': found, 'remarks': remarks, 'section': section, 'details': more}
-  cache.write(task.file, key, content)
   frames = reference.num_frames + prediction.num_frames
   num_bytes = reference.positions.nbytes + prediction.positions.nbytes
-  return workers.Result(task.case.name, frames=frames, num_bytes=num_bytes)
+  return found, Done(task.case.name, frames=frames, num_bytes=num_bytes)
 
 
-def _write(folder: pathlib.Path, done: Mapping[str, Mapping[str, Any]], settings: Settings) -> None:
-  proteins: dict[str, dict[str, Column]] = {name: data['columns'] for name, data in done.items()}
+def _section(found: Evaluation) -> ProteinSection:
+  column = found.columns[PREDICTION]
+  missing = (f'{key} is missing: {why}' for key, why in column.notes.items())
+  return protein_section.draw(
+    found.series,
+    {row.label: column.numbers[row.key] for row in summary.ROWS},
+    [*found.remarks, *missing],
+  )
+
+
+def _write(
+  folder: pathlib.Path,
+  done: Mapping[str, Evaluation],
+  sections: Sequence[ProteinSection],
+  settings: Settings,
+) -> None:
+  proteins = {name: found.columns for name, found in done.items()}
   names = list(dict.fromkeys(name for found in proteins.values() for name in found))
   numbers = {
     name: [found[name].numbers for found in proteins.values() if name in found] for name in names
@@ -181,20 +192,20 @@ def _write(folder: pathlib.Path, done: Mapping[str, Mapping[str, Any]], settings
     'versions': provenance.versions(),
   }
   files.write_text(folder / 'metrics.md', _markdown(table, bounds, numbers))
-  if all(data['section'] for data in done.values()):
-    page = _page(done, table, bounds, asked)
+  if sections:
+    page = _page(sections, table, bounds, asked)
     files.write_text(folder / 'report.html', page)
   # Last: whoever finds it finds the others too.
   content = {
     'summary': table[PREDICTION],
     'proteins': {
       name: {key: found[PREDICTION].numbers[key] for key in summary.KEYS}
-      | {'notes': found[PREDICTION].notes, 'remarks': done[name]['remarks']}
+      | {'notes': found[PREDICTION].notes, 'remarks': done[name].remarks}
       for name, found in proteins.items()
     },
     'settings': asked,
     'intervals': bounds[PREDICTION],
-    'details': {name: data['details'] for name, data in done.items()},
+    'details': {name: found.details for name, found in done.items()},
     'baselines': {
       name: {
         'summary': table[name],
@@ -229,7 +240,7 @@ def _markdown(
 
 
 def _page(
-  done: Mapping[str, Mapping[str, Any]],
+  sections: Sequence[ProteinSection],
   table: Mapping[str, Mapping[str, float | None]],
   bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
   asked: Mapping[str, Any],
@@ -244,10 +255,9 @@ def _page(
     )
     for row in summary.ROWS
   ]
-  sections = [protein_section.ProteinSection(**data['section']) for data in done.values()]
-  many = len(done) > 1
+  many = len(sections) > 1
   return evaluation_page.evaluation_page(
-    f'Evaluation of {len(done)} proteins' if many else f'Evaluation of {next(iter(done))}',
+    f'Evaluation of {len(sections)} proteins' if many else f'Evaluation of {sections[0].name}',
     rows,
     sections,
     asked,

@@ -1,44 +1,93 @@
-"""Results of one protein on disk, so that an interrupted or repeated evaluation goes on."""
+"""Results of one protein on disk, so that an interrupted or repeated evaluation goes on.
+
+A result is one .npz file: its arrays, and everything else as JSON in `document`, where
+`{"array": NAME}` stands for an array.
+"""
 
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
+import zipfile
 from typing import Any
 
+import numpy as np
+
 from tempo_jax import files, version
-from tempo_jax.evaluation import replica
+from tempo_jax.evaluation import replica, series
 from tempo_jax.evaluation.columns import Column
+from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case
 
+_FORMAT = 2
+"""Of the files. A new one for every change of what they hold, so that older ones are ignored."""
 
-def fingerprint(case: Case, settings: Settings, with_baselines: bool, with_page: bool) -> str:
-  """Of all that a result depends on; files by their path, size and time of change."""
-  found = []
+
+def fingerprint(case: Case, settings: Settings, with_baselines: bool) -> str:
+  """Hash of everything that a result depends on; files by their path, size and time of change."""
+  stamps = []
   beside = {replica.topology_beside(file) for file in (*case.reference, *case.prediction)}
   for file in (*case.files(), *sorted(filter(None, beside))):
     status = file.stat()
-    found.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
-  asked = (dataclasses.astuple(settings), with_baselines, with_page, case.temperature_K)
-  text = repr((version.__version__, case.name, found, asked))
+    stamps.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
+  asked = (dataclasses.astuple(settings), with_baselines, case.temperature_K)
+  text = repr((_FORMAT, version.__version__, case.name, stamps, asked))
   return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read(path: pathlib.Path, key: str) -> dict[str, Any] | None:
-  """What `write` wrote there for the same key; None if it did not."""
+def read(path: pathlib.Path, key: str) -> Evaluation | None:
+  """What `write` wrote for the same key; None if it did not."""
   try:
-    data = json.loads(path.read_text())
-    if data['fingerprint'] != key:
-      return None
-    data['columns'] = {name: Column(**column) for name, column in data['columns'].items()}
-    return data
-  except (OSError, ValueError, LookupError, TypeError):
+    # In memory: a file that is no .npz would stay open.
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+      content = json.loads(arrays['document'].tobytes())
+      if content['fingerprint'] != key:
+        return None
+      return _evaluation(_with_arrays(content['evaluation'], arrays))
+  except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
     return None
 
 
-def write(path: pathlib.Path, key: str, data: dict[str, Any]) -> None:
-  """Writes a result with its columns, whole or not at all."""
-  columns = {name: dataclasses.asdict(column) for name, column in data['columns'].items()}
-  content = json.dumps({**data, 'fingerprint': key, 'columns': columns}, allow_nan=False)
-  files.write_text(path, content)
+def write(path: pathlib.Path, key: str, found: Evaluation) -> None:
+  """Writes a result, whole or not at all."""
+  arrays: dict[str, np.ndarray] = {}
+  content = {'fingerprint': key, 'evaluation': _without_arrays(dataclasses.asdict(found), arrays)}
+  document = np.frombuffer(json.dumps(content, allow_nan=False).encode(), np.uint8)
+  stream = io.BytesIO()
+  named: dict[str, Any] = {'document': document, **arrays}
+  np.savez_compressed(stream, **named)
+  files.write_bytes(path, stream.getvalue())
+
+
+def _without_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+  """The same with names in place of arrays, which are put into `arrays`."""
+  if isinstance(value, np.ndarray):
+    name = f'array_{len(arrays)}'
+    arrays[name] = value
+    return {'array': name}
+  if isinstance(value, dict):
+    return {key: _without_arrays(item, arrays) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_without_arrays(item, arrays) for item in value]
+  return value
+
+
+def _with_arrays(value: Any, arrays: Any) -> Any:
+  if isinstance(value, dict):
+    if value.keys() == {'array'}:
+      return arrays[value['array']]
+    return {key: _with_arrays(item, arrays) for key, item in value.items()}
+  return [_with_arrays(item, arrays) for item in value] if isinstance(value, list) else value
+
+
+def _evaluation(content: dict[str, Any]) -> Evaluation:
+  protein = content['series']
+  for name in ('reference', 'prediction'):
+    ensemble = protein[name]
+    ensemble['replicas'] = [series.ReplicaSeries(**each) for each in ensemble['replicas']]
+    ensemble['clip'] = series.Clip(**ensemble['clip'])
+    protein[name] = series.EnsembleSeries(**ensemble)
+  columns = {name: Column(**column) for name, column in content['columns'].items()}
+  return Evaluation(**content | {'columns': columns, 'series': series.ProteinSeries(**protein)})

@@ -8,8 +8,28 @@ from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import kinetics, validity
 
 
-def details(reference: Ensemble, prediction: Ensemble) -> dict[str, Any]:
+def slow_dynamics(reference: Ensemble, prediction: Ensemble) -> kinetics.SlowDynamics | None:
+  """Motion of both along the slow coordinates of the reference; None where there are none."""
+  grid, _ = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
+  if grid is None:
+    return None
+  features = [
+    ensemble.split(kinetics.ca_distances(ensemble.positions))
+    for ensemble in (prediction, reference)
+  ]
+  found, _ = kinetics.slow_dynamics(features[0], features[1], grid)
+  return found
+
+
+def details(
+  reference: Ensemble, prediction: Ensemble, slow: kinetics.SlowDynamics | None
+) -> dict[str, Any]:
   """What the paper's table has no row for.
+
+  Args:
+    reference: all replicas of MD.
+    prediction: what is compared with it.
+    slow: of both, from `slow_dynamics`.
 
   Returns:
     Of `prediction` and of `reference`, by name: shares in percent (BioEmu's filter, Ramachandran
@@ -21,11 +41,6 @@ def details(reference: Ensemble, prediction: Ensemble) -> dict[str, Any]:
     name: _shares(ensemble)
     for name, ensemble in (('prediction', prediction), ('reference', reference))
   }
-  grid, _ = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
-  if grid is None:
-    return found | {'slow': None}
-  features = [s.split(kinetics.ca_distances(s.positions)) for s in (prediction, reference)]
-  slow, _ = kinetics.slow_dynamics(features[0], features[1], grid)
   if slow is None:
     return found | {'slow': None}
 

@@ -80,7 +80,7 @@ def evaluation_page(
       'protein alone to see all of it.',
     ]
   if notes:
-    sections.append(page.section('To know', page.listing(notes)))
+    sections.append(page.section('Notes', page.listing(notes)))
   sections += [
     _protein(protein, k < pictured, k < viewed, len(proteins)) for k, protein in enumerate(proteins)
   ]

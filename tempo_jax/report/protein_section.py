@@ -1,102 +1,21 @@
-"""One protein of an evaluation in pictures: reference against prediction.
-
-The numbers come from `tempo_jax.metrics`; here they are drawn only.
-"""
+"""One protein of an evaluation in pictures: reference against prediction."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from tempo_jax.evaluation.series import (
+  RAMACHANDRAN_BINS,
+  EnsembleSeries,
+  ProteinSeries,
+  ReplicaSeries,
+)
 from tempo_jax.metrics import validity
 from tempo_jax.report import page, plots, viewer
 
 Metrics = Mapping[str, float | None]
 """Name with unit, such as 'root mean W2 (Å)' -> value, or None where it cannot be computed."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ReplicaCurves:
-  """Of every frame of one trajectory. None: not there, and not shown.
-
-  Attributes:
-    time_ns: [F] ns; None where there are no times: frames are counted from 1.
-    rmsd: [F] Å, CA to the native structure.
-    radius_of_gyration: [F] Å.
-    native_contacts: [F], fraction of native contacts.
-    pcs: [F, 2] Å, projections on the reference's first two principal components.
-    ca_ca_min: [F] Å, least distance of neighbouring CA.
-    ca_ca_max: [F] Å, greatest.
-    c_n_max: [F] Å, longest peptide bond.
-    clashes: [F], pairs of atoms.
-  """
-
-  time_ns: np.ndarray | None = None
-  rmsd: np.ndarray | None = None
-  radius_of_gyration: np.ndarray | None = None
-  native_contacts: np.ndarray | None = None
-  pcs: np.ndarray | None = None
-  ca_ca_min: np.ndarray | None = None
-  ca_ca_max: np.ndarray | None = None
-  c_n_max: np.ndarray | None = None
-  clashes: np.ndarray | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EnsembleCurves:
-  """Of the reference, or of the prediction; all its replicas. None or empty: not shown.
-
-  Attributes:
-    label: 'MD', 'prediction', ...
-    replicas: one per trajectory.
-    rmsf: [L] Å.
-    contacts: [L, L], probability of each contact.
-    torsions: [N, 2] radians, phi and psi of any residues and frames.
-    free_energy: [X, Y] kcal/mol over PC1 and PC2, on `ProteinCurves.pc_extent`; nan or inf where
-      nothing was seen.
-    autocorrelations: name -> lag times [K] ns and values [K].
-    profiles: name with unit, such as 'RMSD (Å)' -> x [N] and free energy [N] in kcal/mol.
-    clip: what the 3-D viewer shows: of all or of one replica.
-  """
-
-  label: str
-  replicas: Sequence[ReplicaCurves] = ()
-  rmsf: np.ndarray | None = None
-  contacts: np.ndarray | None = None
-  torsions: np.ndarray | None = None
-  free_energy: np.ndarray | None = None
-  autocorrelations: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
-    default_factory=dict
-  )
-  profiles: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
-  clip: viewer.Clip | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ProteinCurves:
-  """What the page shows of one protein.
-
-  Attributes:
-    name: of the protein, different from that of all others.
-    chain_index: [L].
-    bonded: [L] bool, residue i is bonded to i + 1.
-    reference: MD.
-    prediction: what is judged.
-    metrics: in the order in which they are shown.
-    pc_extent: PC1 min, max, PC2 min, max in Å, of the free-energy surfaces.
-    temperature_K: of the free energies.
-    notes: what the user should know: why something is missing.
-  """
-
-  name: str
-  chain_index: np.ndarray
-  bonded: np.ndarray
-  reference: EnsembleCurves
-  prediction: EnsembleCurves
-  metrics: Metrics
-  pc_extent: plots.Extent | None = None
-  temperature_K: float = 300.0  # noqa: N815
-  notes: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +39,13 @@ class ProteinSection:
   viewer: str
 
 
-def draw(curves: ProteinCurves) -> ProteinSection:
+def draw(curves: ProteinSeries, metrics: Metrics, notes: Sequence[str] = ()) -> ProteinSection:
   """Draws one protein: 1-2 s.
+
+  Args:
+    curves: of the protein.
+    metrics: in the order in which they are shown.
+    notes: plain texts for the user, such as why something is missing.
 
   Raises:
     InputError: matplotlib is not installed.
@@ -140,18 +64,18 @@ def draw(curves: ProteinCurves) -> ProteinSection:
   return ProteinSection(
     curves.name,
     len(curves.chain_index),
-    dict(curves.metrics),
-    tuple(curves.notes),
+    dict(metrics),
+    tuple(notes),
     ''.join(page.subsection(title, part) for title, part in parts if part),
     viewer.viewer(clips, curves.chain_index, curves.bonded) if clips else '',
   )
 
 
-def _both(curves: ProteinCurves) -> tuple[tuple[EnsembleCurves, str], ...]:
+def _both(curves: ProteinSeries) -> tuple[tuple[EnsembleSeries, str], ...]:
   return (curves.reference, plots.REFERENCE), (curves.prediction, plots.PREDICTION)
 
 
-def _flexibility(curves: ProteinCurves) -> str:
+def _flexibility(curves: ProteinSeries) -> str:
   shown = [
     plots.Curve(ensemble.label, colour, np.arange(1, len(ensemble.rmsf) + 1), ensemble.rmsf)
     for ensemble, colour in _both(curves)
@@ -171,8 +95,8 @@ def _flexibility(curves: ProteinCurves) -> str:
 
 
 def _timed_panel(
-  curves: ProteinCurves,
-  values: Callable[[ReplicaCurves], Sequence[np.ndarray | None]],
+  curves: ProteinSeries,
+  values: Callable[[ReplicaSeries], Sequence[np.ndarray | None]],
   y_label: str,
   limits: Sequence[float] = (),
   counts: bool = False,
@@ -198,7 +122,7 @@ def _timed_panel(
   )
 
 
-def _over_time(curves: ProteinCurves) -> str:
+def _over_time(curves: ProteinSeries) -> str:
   found = [
     _timed_panel(curves, lambda r: [r.rmsd], 'RMSD (Å)'),
     _timed_panel(curves, lambda r: [r.radius_of_gyration], 'Rg (Å)'),
@@ -216,7 +140,7 @@ def _over_time(curves: ProteinCurves) -> str:
   )
 
 
-def _surfaces(curves: ProteinCurves) -> str:
+def _surfaces(curves: ProteinSeries) -> str:
   found = [
     (ensemble.label, np.where(np.isfinite(ensemble.free_energy), ensemble.free_energy, np.nan))
     for ensemble, _ in _both(curves)
@@ -235,7 +159,7 @@ def _surfaces(curves: ProteinCurves) -> str:
   )
 
 
-def _paths(curves: ProteinCurves) -> str:
+def _paths(curves: ProteinSeries) -> str:
   walks = {
     ensemble.label: [r.pcs for r in ensemble.replicas if r.pcs is not None and len(r.pcs) > 1]
     for ensemble, _ in _both(curves)
@@ -260,7 +184,7 @@ def _paths(curves: ProteinCurves) -> str:
   )
 
 
-def _profiles(curves: ProteinCurves) -> str:
+def _profiles(curves: ProteinSeries) -> str:
   names = list(dict.fromkeys([*curves.reference.profiles, *curves.prediction.profiles]))
   panels = [
     plots.Panel(
@@ -282,7 +206,7 @@ def _profiles(curves: ProteinCurves) -> str:
   )
 
 
-def _contacts(curves: ProteinCurves) -> str:
+def _contacts(curves: ProteinSeries) -> str:
   reference, prediction = curves.reference.contacts, curves.prediction.contacts
   if reference is None or prediction is None:
     return ''
@@ -308,16 +232,13 @@ def _contacts(curves: ProteinCurves) -> str:
   )
 
 
-def _ramachandran(curves: ProteinCurves) -> str:
-  edges = np.linspace(-180.0, 180.0, 73)
+def _ramachandran(curves: ProteinSeries) -> str:
   found = []
   for ensemble, _ in _both(curves):
-    if ensemble.torsions is None or not len(ensemble.torsions):
-      continue
-    phi, psi = np.rad2deg(ensemble.torsions).T
-    counts = np.histogram2d(phi, psi, bins=(edges, edges))[0]
-    # The root shows rare regions beside the helix.
-    found.append((ensemble.label, np.sqrt(np.where(counts > 0, counts / counts.sum(), np.nan))))
+    counts = ensemble.ramachandran
+    if counts is not None and counts.any():
+      # The root shows rare regions beside the helix.
+      found.append((ensemble.label, np.sqrt(np.where(counts > 0, counts / counts.sum(), np.nan))))
   if not found:
     return ''
   highest = max(float(np.nanmax(values)) for _, values in found)
@@ -332,11 +253,12 @@ def _ramachandran(curves: ProteinCurves) -> str:
     axes.set(xticks=[-180, -90, 0, 90, 180], yticks=[-180, -90, 0, 90, 180])
   return page.picture(
     plots.to_svg(figure),
-    'Ramachandran plot of all residues and frames. Cells of 5°; blank where nothing was seen.',
+    'Ramachandran plot of all residues and frames. '
+    f'Cells of {360 / RAMACHANDRAN_BINS:g}°; blank where nothing was seen.',
   )
 
 
-def _autocorrelations(curves: ProteinCurves) -> str:
+def _autocorrelations(curves: ProteinSeries) -> str:
   names = list(
     dict.fromkeys([*curves.reference.autocorrelations, *curves.prediction.autocorrelations])
   )
@@ -359,7 +281,7 @@ def _autocorrelations(curves: ProteinCurves) -> str:
   )
 
 
-def _validity(curves: ProteinCurves) -> str:
+def _validity(curves: ProteinSeries) -> str:
   found = [
     _timed_panel(
       curves,

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from tempo_jax.evaluation import series
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.replica import Replica
 from tempo_jax.metrics import flexibility, superposition, validity
 from tempo_jax.output import frame_table
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.report import comparison, page, plots, protein_section, viewer
+from tempo_jax.report import page, plots, protein_section, viewer
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _MAX_FRAMES = 1000
@@ -40,7 +41,7 @@ def trajectory_page(
   picked = _picked(trajectory, frames)
   sections = [
     page.section(
-      'In short',
+      'Summary',
       page.table(_numbers(trajectory, frames)),
       *([page.listing(f'Caution: {each}.' for each in unseen)] if unseen else []),
     ),
@@ -118,7 +119,7 @@ def _conformations(trajectory: trajectory_lib.Trajectory) -> protein_section.Pro
   """What a report on a comparison shows too, of evenly picked frames if there are many."""
   step = -(-trajectory.num_frames // _MAX_FRAMES)
   times = np.asarray(trajectory.time_ns)[::step]
-  sample = Ensemble(
+  ensemble = Ensemble(
     trajectory.protein,
     [
       Replica(np.asarray(positions[::step]), times, f'replica {k + 1}')
@@ -127,19 +128,14 @@ def _conformations(trajectory: trajectory_lib.Trajectory) -> protein_section.Pro
   )
   arrays = trajectory.protein.arrays
   return protein_section.draw(
-    protein_section.ProteinCurves(
+    series.ProteinSeries(
       name=trajectory.protein.name,
       chain_index=np.asarray(arrays.chain_index),
       bonded=np.asarray(arrays.bonded),
-      reference=protein_section.EnsembleCurves(''),
-      prediction=protein_section.EnsembleCurves(
-        'sampled',
-        torsions=comparison.torsion_pairs(sample),
-        autocorrelations=comparison.torsion_autocorrelation(sample),
-        clip=comparison.clip('sampled', sample),
-      ),
-      metrics={},
-    )
+      reference=series.EnsembleSeries(''),
+      prediction=series.of_conformations('sampled', ensemble),
+    ),
+    metrics={},
   )
 
 

@@ -5,7 +5,6 @@ One canvas with the CA atoms as smoothed, shaded tubes. `head` goes once into th
 """
 
 import base64
-import dataclasses
 import html
 import importlib.resources
 import json
@@ -14,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from tempo_jax.evaluation.series import Clip
 from tempo_jax.report import plots
 
-MAX_FRAMES = 300
-_CA = 1
 _UNIT = 0.01  # Å, of the embedded coordinates; also in viewer.js
 _COLOURS = (plots.REFERENCE, plots.PREDICTION, '#d9730d', '#2e8b57')
 MAX_CLIPS = len(_COLOURS)
@@ -37,22 +35,6 @@ _CSS = """
 """
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Clip:
-  """One trajectory to be shown.
-
-  Attributes:
-    label: plain text, short.
-    positions: [F, L, 4, 3] Å, N, CA, C, O, of which CA is shown; frames superposed as they shall
-      be seen, those of all clips on the same structure.
-    time_ns: [F] ascending, ns; None where there are no times.
-  """
-
-  label: str
-  positions: np.ndarray
-  time_ns: np.ndarray | None = None
-
-
 def head() -> str:
   """Style and script, for the head of a page with viewers."""
   script = importlib.resources.files(__package__).joinpath('viewer.js').read_text('utf-8')
@@ -65,7 +47,6 @@ def viewer(
   bonded: np.ndarray,
   *,
   height: int = 420,
-  max_frames: int = MAX_FRAMES,
 ) -> str:
   """A figure to rotate, zoom and play, by mouse, finger or keyboard.
 
@@ -77,8 +58,6 @@ def viewer(
     chain_index: [L], ascending.
     bonded: [L] bool, residue i is bonded to i + 1; elsewhere the tube is interrupted.
     height: of the canvas, CSS pixels.
-    max_frames: of each clip at most so many frames, evenly picked, are embedded (8 bytes per
-      residue and frame).
 
   Returns:
     HTML; the page's head needs `head()`.
@@ -87,12 +66,8 @@ def viewer(
     ValueError: coordinates that are not finite.
   """
   clips = clips[:MAX_CLIPS]
-  kept = [_thinned(len(clip.positions), max_frames) for clip in clips]
-  times, unit = _times(clips, kept)
-  ca = [
-    np.asarray(clip.positions)[index][:, :, _CA].astype(np.float64)
-    for clip, index in zip(clips, kept, strict=True)
-  ]
+  times, unit = _times(clips)
+  ca = [clip.ca.astype(np.float64) for clip in clips]
   if not all(np.isfinite(x).all() for x in ca):
     raise ValueError('positions are not finite')
   centre, axes = _view(ca[0])
@@ -114,19 +89,14 @@ def viewer(
       for clip, colour, of_clip, x in zip(clips, _COLOURS, times, ca, strict=False)
     ],
   }
-  return _figure(clips, kept, data, height)
+  return _figure(clips, data, height)
 
 
-def _thinned(num_frames: int, max_frames: int) -> np.ndarray:
-  """Evenly spaced frames, the first and the last among them."""
-  return np.unique(np.linspace(0, num_frames - 1, min(num_frames, max_frames)).round().astype(int))
-
-
-def _times(clips: Sequence[Clip], kept: Sequence[np.ndarray]) -> tuple[list[list[float]], str]:
+def _times(clips: Sequence[Clip]) -> tuple[list[list[float]], str]:
   """Time, or number from 1, of every frame shown, and which of both."""
   known = [clip.time_ns for clip in clips if clip.time_ns is not None]
   timed = len(known) == len(clips)
-  found = [known[k][index] if timed else index + 1.0 for k, index in enumerate(kept)]
+  found = known if timed else [clip.frame + 1.0 for clip in clips]
   return [[float(f'{time:.6g}') for time in of_clip] for of_clip in found], (
     'ns' if timed else 'frame'
   )
@@ -148,9 +118,7 @@ def _encoded(ca: np.ndarray) -> str:
   return base64.b64encode(whole.tobytes()).decode()
 
 
-def _figure(
-  clips: Sequence[Clip], kept: Sequence[np.ndarray], data: dict[str, Any], height: int
-) -> str:
+def _figure(clips: Sequence[Clip], data: dict[str, Any], height: int) -> str:
   several, chains = len(clips) > 1, len(data['chains']) > 1
   colours = {'residue': 'N (blue) to C (red)'}
   if chains:
@@ -166,7 +134,7 @@ def _figure(
   names = ', '.join(clip.label for clip in clips)
   caption = (
     'CA trace, frames superposed on the same structure'
-    + (f', coordinates of {_counts(clips, kept)}' if any(map(_is_thinned, clips, kept)) else '')
+    + (f', coordinates of {_counts(clips)}' if any(map(_is_thinned, clips)) else '')
     + '. Neighbours farther apart than 4.5 Å are joined by a thin line. Drag or arrow keys: '
     'rotate; wheel (after a click) or + and -: zoom; 0: back; space: play; comma and full stop: '
     'frame by frame.'
@@ -193,14 +161,13 @@ def _figure(
   )
 
 
-def _is_thinned(clip: Clip, index: np.ndarray) -> bool:
-  return len(index) < len(clip.positions)
+def _is_thinned(clip: Clip) -> bool:
+  return len(clip.frame) < clip.num_frames
 
 
-def _counts(clips: Sequence[Clip], kept: Sequence[np.ndarray]) -> str:
+def _counts(clips: Sequence[Clip]) -> str:
   return ' and '.join(
-    f'{len(index)} of {len(clip.positions)} frames ({clip.label})'
-    for clip, index in zip(clips, kept, strict=True)
+    f'{len(clip.frame)} of {clip.num_frames} frames ({clip.label})' for clip in clips
   )
 
 

@@ -68,7 +68,7 @@ def spied(monkeypatch):
   """Names of the proteins that are computed."""
   names, compute = [], evaluate._evaluate
   monkeypatch.setattr(
-    evaluate, '_evaluate', lambda task, key: names.append(task.case.name) or compute(task, key)
+    evaluate, '_evaluate', lambda task: names.append(task.case.name) or compute(task)
   )
   return names
 
@@ -275,20 +275,20 @@ class TestCache:
   def test_a_killed_run_goes_on(self, pair, tmp_path, monkeypatch):
     compute = evaluate._evaluate
 
-    def killed(task, key):
+    def killed(task):
       if task.case.name == 'b':
         raise KeyboardInterrupt
-      return compute(task, key)
+      return compute(task)
 
     with monkeypatch.context() as patch:
       patch.setattr(evaluate, '_evaluate', killed)
       with pytest.raises(KeyboardInterrupt):
         run(pair, tmp_path / 'out')
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['proteins']
-    assert sorted(path.name for path in (tmp_path / 'out' / 'proteins').iterdir()) == ['a.json']
+    assert sorted(path.name for path in (tmp_path / 'out' / 'proteins').iterdir()) == ['a.npz']
     names = []
     monkeypatch.setattr(
-      evaluate, '_evaluate', lambda task, key: names.append(task.case.name) or compute(task, key)
+      evaluate, '_evaluate', lambda task: names.append(task.case.name) or compute(task)
     )
     _, found = run(pair, tmp_path / 'out')
     assert names == ['b']
@@ -297,7 +297,7 @@ class TestCache:
   @pytest.mark.parametrize('text', ['', '{"fingerprint": 1', '[]', '{}', 'null'])
   def test_a_spoilt_result_is_computed_again(self, pair, tmp_path, spied, text):
     run(pair, tmp_path / 'out')
-    (tmp_path / 'out' / 'proteins' / 'b.json').write_text(text)
+    (tmp_path / 'out' / 'proteins' / 'b.npz').write_text(text)
     run(pair, tmp_path / 'out')
     assert spied == ['a', 'b', 'b']
 
@@ -369,10 +369,10 @@ class TestMistakes:
   def test_a_crash_is_an_error_of_its_protein(self, pair, tmp_path, monkeypatch, capsys):
     compute = evaluate._evaluate
 
-    def crash(task, key):
+    def crash(task):
       if task.case.name == 'a':
         raise RuntimeError('two\nlines')
-      return compute(task, key)
+      return compute(task)
 
     monkeypatch.setattr(evaluate, '_evaluate', crash)
     code, content = run(pair, tmp_path / 'out')

@@ -16,9 +16,13 @@ def ensembles(tmp_path_factory):
   return columns.read(cases.case(tmp_path_factory.mktemp('case'), frames=60))
 
 
+def shown(reference, prediction):
+  return details.details(reference, prediction, details.slow_dynamics(reference, prediction))
+
+
 def test_shares_are_those_of_mdtrajs_torsions(ensembles):
   reference, prediction = ensembles
-  found = details.details(reference, prediction)['prediction']
+  found = shown(reference, prediction)['prediction']
   native = prediction.native
   traj = mdtraj.Trajectory(
     prediction.positions.reshape(prediction.num_frames, -1, 3) / 10.0, trajectory.topology(native)
@@ -31,13 +35,13 @@ def test_shares_are_those_of_mdtrajs_torsions(ensembles):
   torn = Ensemble(native, prediction.replicas)
   torn.positions = prediction.positions.copy()
   torn.positions[:15, 5:] += 50.0
-  share = details.details(reference, torn)['prediction']['passes_bioemu_filter_percent']
+  share = shown(reference, torn)['prediction']['passes_bioemu_filter_percent']
   assert share == pytest.approx(75.0)
 
 
 def test_the_same_twice(ensembles):
   reference, _ = ensembles
-  found = details.details(reference, reference)
+  found = shown(reference, reference)
   assert found['prediction'] == found['reference']
   slow = found['slow']
   assert slow['autocorrelation_error'] == 0.0
@@ -51,4 +55,4 @@ def test_the_same_twice(ensembles):
 def test_without_times(ensembles):
   reference, prediction = ensembles
   timeless = [dataclasses.replace(r, time_ns=None) for r in prediction.replicas]
-  assert details.details(reference, Ensemble(prediction.native, timeless))['slow'] is None
+  assert shown(reference, Ensemble(prediction.native, timeless))['slow'] is None

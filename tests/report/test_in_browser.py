@@ -73,7 +73,7 @@ def test_sample_report(chromium, trajectory_of, tmp_path):
   trajectory = trajectory_of(frames=12)
   text = trajectory_page.trajectory_page(trajectory, frame_table.FrameTable.of(trajectory), {})
   (tmp_path / 'report.html').write_text(text)
-  check_page(chromium, tmp_path / 'report.html', ['In short', 'The trajectory in 3-D', 'Validity'])
+  check_page(chromium, tmp_path / 'report.html', ['Summary', 'The trajectory in 3-D', 'Validity'])
 
 
 def test_keyboard_and_mouse(chromium, evaluation):

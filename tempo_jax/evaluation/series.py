@@ -1,0 +1,244 @@
+"""What a report draws of a protein: series, maps and profiles, as plain data.
+
+Nothing here knows pictures, and the report computes none of this.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.metrics import flexibility, kinetics, thermodynamics, validity
+from tempo_jax.metrics.superposition import CA
+
+MAX_CLIP_FRAMES = 300
+RAMACHANDRAN_BINS = 72
+"""Along phi and psi, from -180 to 180°."""
+
+Curve = tuple[np.ndarray, np.ndarray]
+"""x [N] and y [N]."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+  """The CA trace of a trajectory, thinned for a viewer.
+
+  Attributes:
+    label: plain text, short.
+    ca: [F, L, 3] float32 Å; all clips of a protein are superposed on the same structure.
+    frame: [F], numbers of these frames, from 0.
+    num_frames: of the whole trajectory.
+    time_ns: [F] ascending, ns; None if there are no times.
+  """
+
+  label: str
+  ca: np.ndarray
+  frame: np.ndarray
+  num_frames: int
+  time_ns: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReplicaSeries:
+  """Of every frame of one trajectory; None where a series cannot be computed.
+
+  Attributes:
+    time_ns: [F] ns; None if there are no times.
+    rmsd: [F] Å, CA to the native structure.
+    radius_of_gyration: [F] Å.
+    native_contacts: [F], fraction of native contacts.
+    pcs: [F, 2] Å, projections on the first two principal components of the reference.
+    ca_ca_min: [F] Å, least distance of neighbouring CA.
+    ca_ca_max: [F] Å, greatest.
+    c_n_max: [F] Å, longest peptide bond.
+    clashes: [F], pairs of atoms.
+  """
+
+  time_ns: np.ndarray | None = None
+  rmsd: np.ndarray | None = None
+  radius_of_gyration: np.ndarray | None = None
+  native_contacts: np.ndarray | None = None
+  pcs: np.ndarray | None = None
+  ca_ca_min: np.ndarray | None = None
+  ca_ca_max: np.ndarray | None = None
+  c_n_max: np.ndarray | None = None
+  clashes: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EnsembleSeries:
+  """Of all replicas of the reference, or of the prediction; None or empty where there is nothing.
+
+  Attributes:
+    label: 'MD', 'prediction', ...
+    replicas: one per trajectory.
+    rmsf: [L] Å.
+    contacts: [L, L], probability of each contact.
+    ramachandran: [72, 72] counts over phi and psi, of all residues and frames.
+    free_energy: [X, Y] kcal/mol over PC1 and PC2, on `ProteinSeries.pc_extent`; inf where nothing
+      was seen.
+    autocorrelations: name -> lag times in ns, and values.
+    profiles: name with unit, such as 'RMSD (Å)' -> x, and free energy in kcal/mol.
+    clip: of the first replica.
+  """
+
+  label: str
+  replicas: Sequence[ReplicaSeries] = ()
+  rmsf: np.ndarray | None = None
+  contacts: np.ndarray | None = None
+  ramachandran: np.ndarray | None = None
+  free_energy: np.ndarray | None = None
+  autocorrelations: Mapping[str, Curve] = dataclasses.field(default_factory=dict)
+  profiles: Mapping[str, Curve] = dataclasses.field(default_factory=dict)
+  clip: Clip | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ProteinSeries:
+  """Of one protein.
+
+  Attributes:
+    name: of the protein.
+    chain_index: [L].
+    bonded: [L] bool, residue i is bonded to i + 1.
+    reference: MD.
+    prediction: what is compared with it.
+    pc_extent: PC1 min, max, PC2 min, max in Å, of the free-energy surfaces.
+    temperature_K: of the free energies.
+  """
+
+  name: str
+  chain_index: np.ndarray
+  bonded: np.ndarray
+  reference: EnsembleSeries
+  prediction: EnsembleSeries
+  pc_extent: tuple[float, float, float, float] | None = None
+  temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
+
+
+def of_protein(
+  name: str,
+  reference: Ensemble,
+  prediction: Ensemble,
+  slow: kinetics.SlowDynamics | None,
+  temperature_K: float,
+) -> ProteinSeries:
+  """Computes the series of one protein.
+
+  Args:
+    name: of the protein.
+    reference: MD.
+    prediction: what is compared with it.
+    slow: of both; None if there is none.
+    temperature_K: of free energies, K.
+  """
+  both = reference, prediction
+  pcs = [reference.pca.project(ensemble.ca) for ensemble in both]
+  x, y, surfaces = thermodynamics.free_energy_2d(pcs, temperature_K)
+  profiles = _profiles(reference, prediction, pcs, temperature_K)
+  # Pairs of `slow` begin with the prediction.
+  slow_curves = (None, None) if slow is None else slow.autocorrelation[::-1]
+  found = []
+  for k, (label, ensemble) in enumerate(zip(('MD', 'prediction'), both, strict=True)):
+    conformations = of_conformations(label, ensemble)
+    autocorrelations = {
+      **conformations.autocorrelations,
+      **_over_lags(ensemble, 'slow coordinates', slow_curves[k]),
+    }
+    found.append(
+      dataclasses.replace(
+        conformations,
+        replicas=_replicas(ensemble, pcs[k]),
+        rmsf=ensemble.rmsf[:, flexibility.CA],
+        contacts=ensemble.contact_probability,
+        free_energy=surfaces[k],
+        autocorrelations=autocorrelations,
+        profiles=profiles[k],
+      )
+    )
+  arrays = reference.native.arrays
+  return ProteinSeries(
+    name=name,
+    chain_index=np.asarray(arrays.chain_index),
+    bonded=np.asarray(arrays.bonded),
+    reference=found[0],
+    prediction=found[1],
+    pc_extent=(float(x[0]), float(x[-1]), float(y[0]), float(y[-1])),
+    temperature_K=temperature_K,
+  )
+
+
+def of_conformations(label: str, ensemble: Ensemble) -> EnsembleSeries:
+  """What needs no reference: torsions, their autocorrelation, and the clip."""
+  curve, _ = ensemble.torsion_autocorrelation
+  return EnsembleSeries(
+    label,
+    ramachandran=_ramachandran(ensemble),
+    autocorrelations=_over_lags(ensemble, 'phi and psi', curve),
+    clip=_clip(label, ensemble),
+  )
+
+
+def _replicas(ensemble: Ensemble, projected: np.ndarray) -> list[ReplicaSeries]:
+  bonded = np.asarray(ensemble.native.arrays.bonded)
+  low, high = validity.ca_ca_range(ensemble.positions, bonded)
+  per_frame = {
+    'rmsd': ensemble.rmsd,
+    'radius_of_gyration': ensemble.radius_of_gyration,
+    'native_contacts': ensemble.native_contacts,
+    'pcs': projected,
+    'ca_ca_min': low,
+    'ca_ca_max': high,
+    'c_n_max': validity.c_n_max(ensemble.positions, bonded),
+    'clashes': ensemble.clashes,
+  }
+  by_replica = {name: ensemble.split(x) for name, x in per_frame.items() if x is not None}
+  return [
+    ReplicaSeries(time_ns=replica.time_ns, **{name: parts[k] for name, parts in by_replica.items()})
+    for k, replica in enumerate(ensemble.replicas)
+  ]
+
+
+def _profiles(
+  reference: Ensemble, prediction: Ensemble, pcs: Sequence[np.ndarray], temperature_K: float
+) -> list[dict[str, Curve]]:
+  """Free energy along one coordinate, of both."""
+  coordinates: dict[str, Sequence[np.ndarray | None]] = {
+    'RMSD (Å)': (reference.rmsd, prediction.rmsd),
+    'radius of gyration (Å)': (reference.radius_of_gyration, prediction.radius_of_gyration),
+    'native contacts': (reference.native_contacts, prediction.native_contacts),
+    'PC1 (Å)': (pcs[0][:, 0], pcs[1][:, 0]),
+  }
+  found: list[dict[str, Curve]] = [{}, {}]
+  for name, pair in coordinates.items():
+    both = [x for x in pair if x is not None]
+    if len(both) == 2:
+      grid, energies = thermodynamics.free_energy_1d(both, temperature_K)
+      for k, energy in enumerate(energies):
+        found[k][name] = grid, energy
+  return found
+
+
+def _over_lags(ensemble: Ensemble, name: str, curve: np.ndarray | None) -> dict[str, Curve]:
+  """An autocorrelation [lags] over lag times in ns; empty if there is none."""
+  if curve is None or ensemble.dt_ns is None:
+    return {}
+  return {name: (ensemble.dt_ns * np.arange(len(curve)), curve)}
+
+
+def _ramachandran(ensemble: Ensemble) -> np.ndarray:
+  angles = np.rad2deg(ensemble.torsions[..., :2]).reshape(-1, 2)
+  angles = angles[~np.isnan(angles).any(axis=1)]
+  edges = np.linspace(-180.0, 180.0, RAMACHANDRAN_BINS + 1)
+  return np.histogram2d(angles[:, 0], angles[:, 1], bins=(edges, edges))[0]
+
+
+def _clip(label: str, ensemble: Ensemble) -> Clip:
+  """Of the first replica."""
+  replica = ensemble.replicas[0]
+  count = min(replica.num_frames, MAX_CLIP_FRAMES)
+  frame = np.linspace(0, replica.num_frames - 1, count).round().astype(int)
+  time_ns = None if replica.time_ns is None else replica.time_ns[frame]
+  ca = ensemble.superposed[frame][:, :, CA].astype(np.float32)
+  return Clip(label, ca, frame, replica.num_frames, time_ns)

@@ -22,7 +22,13 @@ import numpy as np
 from absl import flags
 
 import tempo_jax
-from tempo_jax.cli import compilation_cache_flag, outputs, processes
+from tempo_jax.cli import (
+  compilation_cache_flag,
+  execution,
+  multiprocess,
+  run_record,
+  sampling_flags,
+)
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance, staging, trajectory_files
 from tempo_jax.protein import protein as protein_lib
@@ -75,8 +81,8 @@ def define_flags(values: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=values,
   )
-  outputs.define_flags(values)
-  processes.define_flags(values)
+  sampling_flags.define_flags(values)
+  multiprocess.define_flags(values)
 
 
 def sample(values: flags.FlagValues) -> pathlib.Path:
@@ -90,24 +96,24 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
   """
   started = time.monotonic()
   with contextlib.ExitStack() as stack:
-    with processes.together():
-      outputs.check_flags(values)
+    with multiprocess.together():
+      sampling_flags.check_flags(values)
       sources = _sources(values.structure)
       proteins = [structure_file.load_protein(source, values.chains or None) for source in sources]
-      model = outputs.load_model(values)
+      model = sampling_flags.load_model(values)
       names = _names(proteins) if len(proteins) > 1 else ['']
       out = pathlib.Path(values.out or _default_out(proteins))
       staged = None
-      if processes.is_first():
+      if multiprocess.is_first():
         folders = [name for name in names if name]
         staged = stack.enter_context(
           staging.output_directory(
             out, trajectory_files.FILE_NAMES, values.overwrite, folders=folders
           )
         )
-    staged = processes.path_of_first(staged)
-    with processes.together():
-      if processes.is_first():
+    staged = multiprocess.path_of_first(staged)
+    with multiprocess.together():
+      if multiprocess.is_first():
         _describe(values, model, sources, proteins)
       outlines = {
         staged / name: trajectory_files.Outline(
@@ -120,29 +126,29 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
         )
         for name, protein in zip(names, proteins, strict=True)
       }
-      if processes.is_first():
+      if multiprocess.is_first():
         for folder, outline in outlines.items():
           folder.mkdir(exist_ok=True)
           trajectory_lib.save_structure(folder / trajectory_files.TOPOLOGY, outline.protein)
-    with processes.together():
+    with multiprocess.together():
       seconds = _stream(values, model, proteins, outlines)
-    with processes.together():
-      if processes.is_first():
+    with multiprocess.together():
+      if multiprocess.is_first():
         settings = {name: values[name].value for name in _FLAGS}
         for folder, outline in outlines.items():
           frames = trajectory_files.join_frames(folder, outline)
           if len(outlines) > 1:
             print(f'{folder.name}: ', end='')
-          outputs.complete(folder, outline, frames, model, seconds, settings, started)
+          run_record.complete(folder, outline, frames, model, seconds, settings, started)
         if len(outlines) > 1:
           metadata = {
             staging.FOLDERS: dict(zip(names, sources, strict=True)),
             'versions': provenance.versions(),
             'flags': settings,
           }
-          outputs.write_metadata(staged, metadata)
+          run_record.write_metadata(staged, metadata)
       stack.close()
-  if processes.is_first():
+  if multiprocess.is_first():
     print(f'written to {out}')
   return out
 
@@ -179,7 +185,7 @@ def _describe(
   proteins: Sequence[protein_lib.Protein],
 ) -> None:
   for source, protein in zip(sources, proteins, strict=True):
-    outputs.describe(model, protein, source, values.temperature_K, values.num_frames)
+    run_record.describe(model, protein, source, values.temperature_K, values.num_frames)
   print(
     f'{values.num_replicas} x {values.num_frames} frames, {model.dt_ns:g} ns apart: '
     f'{values.num_frames * model.dt_ns:g} ns each, at {values.temperature_K:g} K'
@@ -191,7 +197,7 @@ def _stream(
   model: model_lib.Model,
   proteins: Sequence[protein_lib.Protein],
   outlines: dict[pathlib.Path, trajectory_files.Outline],
-) -> outputs.Seconds:
+) -> execution.Seconds:
   """Computes this process's share of the trajectories, and writes each block while the next is
   computed.
 
@@ -203,16 +209,16 @@ def _stream(
   """
   # Those that cost alike are neighbours, and so shared out evenly.
   order = sorted(range(len(proteins)), key=lambda i: -proteins[i].num_residues)
-  jobs = processes.share([Job(i, k) for i in order for k in range(values.num_replicas)])
+  jobs = multiprocess.share([Job(i, k) for i in order for k in range(values.num_replicas)])
   _allow_open_files(len(jobs) + 256)
   places = list(outlines.items())
   files: dict[Job, trajectory_files.ReplicaFile] = {}
-  speaks = processes.is_first()
+  speaks = multiprocess.is_first()
   if speaks:
-    outputs.announce()
+    execution.announce()
   started = time.monotonic()
-  progress: outputs.Progress | None = None
-  with outputs.memory_errors('--replica_batch_size or --segment_batch_size'):
+  progress: execution.ProgressBar | None = None
+  with execution.memory_errors('--replica_batch_size or --segment_batch_size'):
     blocks = model.stream(
       proteins,
       values.num_frames,
@@ -227,9 +233,9 @@ def _stream(
       for job, block, first in blocks:
         if speaks and progress is None:
           print(f'compiled in {blocks.compile_seconds:.1f} s; sampling ...', flush=True)
-          progress = outputs.Progress(len(jobs) * values.num_frames)
+          progress = execution.ProgressBar(len(jobs) * values.num_frames)
         positions = _wait(block)
-        outputs.check_finite(model, positions, first, values.num_frames)
+        run_record.check_finite(model, positions, first, values.num_frames)
         if job not in files:
           files[job] = trajectory_files.ReplicaFile(*places[job.protein], job.replica)
         files[job].append(positions)
@@ -242,7 +248,7 @@ def _stream(
         file.abandon()
       if progress:
         progress.close()
-  seconds = outputs.Seconds(
+  seconds = execution.Seconds(
     blocks.compile_seconds, time.monotonic() - started - blocks.compile_seconds
   )
   if speaks:
@@ -272,5 +278,5 @@ def _wait(block: jax.Array) -> np.ndarray:
 def main(values: flags.FlagValues) -> None:
   """From the flags to `sample`."""
   compilation_cache_flag.use(values)
-  processes.join(values)
+  multiprocess.join(values)
   sample(values)

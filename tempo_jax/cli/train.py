@@ -19,7 +19,7 @@ from ml_collections import config_flags
 from ml_collections.config_flags import config_flags as config_parsers
 
 from tempo_jax import configs
-from tempo_jax.cli import command, compilation_cache_flag, processes
+from tempo_jax.cli import command, compilation_cache_flag, multiprocess
 from tempo_jax.errors import InputError
 from tempo_jax.models.model import load_model
 from tempo_jax.training import loop
@@ -46,7 +46,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flag_values=values,
   )
   compilation_cache_flag.define_flags(values)
-  processes.define_flags(values)
+  multiprocess.define_flags(values)
 
 
 def shipped_configs() -> dict[str, pathlib.Path]:
@@ -82,7 +82,7 @@ def main(values: flags.FlagValues) -> None:
   if '://' in values.workdir:
     raise InputError(f'--workdir={values.workdir}: give a local or mounted folder, not a URL')
   compilation_cache_flag.use(values)
-  processes.join(values)
+  multiprocess.join(values)
   devices = jax.devices()
   logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)
   workdir = os.path.abspath(values.workdir)

@@ -24,7 +24,7 @@ import mdtraj
 import numpy as np
 from absl import flags
 
-from tempo_jax.cli import compilation_cache_flag, outputs
+from tempo_jax.cli import compilation_cache_flag, execution, run_record, sampling_flags
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
@@ -63,7 +63,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'stride', 1, 'Take every N-th frame of the file only.', lower_bound=1, flag_values=values
   )
-  outputs.define_flags(values)
+  sampling_flags.define_flags(values)
 
 
 def upsample(values: flags.FlagValues) -> pathlib.Path:
@@ -76,7 +76,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
     InputError: something that the user gave is wrong; nothing was written then.
   """
   started = time.monotonic()
-  outputs.check_flags(values)
+  sampling_flags.check_flags(values)
   for flag in ('topology', 'coarse_trajectory'):
     if not values[flag].value:
       raise InputError(f'--{flag} is missing: --help says what it takes')
@@ -84,19 +84,19 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
     raise InputError(f'--dt_ns={values.dt_ns}: give a number above zero')
   coarse = read_coarse(values.topology, values.coarse_trajectory, values.dt_ns, values.stride)
   protein = coarse.protein
-  model = outputs.load_model(values)
+  model = sampling_flags.load_model(values)
   upsampler = model.upsampler(coarse.dt_ns, values.segment_batch_size)
   name = pathlib.Path(values.coarse_trajectory).stem
   out = pathlib.Path(values.out or f'tempo_out/{name}_upsampled')
   with staging.output_directory(out, trajectory_files.FILE_NAMES, values.overwrite) as folder:
-    outputs.describe(model, protein, values.topology, values.temperature_K)
+    run_record.describe(model, protein, values.topology, values.temperature_K)
     between = model.config.anchors == 'both'
     num_frames = (coarse.num_frames - between) * round(coarse.dt_ns / model.dt_ns)
     print(
       f'{coarse.num_frames} coarse frames {coarse.dt_ns:g} ns apart -> {num_frames} frames '
       f'{model.dt_ns:g} ns apart, at {values.temperature_K:g} K'
     )
-    positions, seconds = outputs.compute(
+    positions, seconds = execution.compute(
       upsampler,
       model.params,
       model_lib.padded(protein),
@@ -105,7 +105,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
       values.temperature_K,
     )
     positions = positions[:, : protein.num_residues]
-    outputs.check_finite(model, positions, 0, num_frames)
+    run_record.check_finite(model, positions, 0, num_frames)
     trajectory = trajectory_lib.Trajectory(
       positions[None],
       trajectory_files.idealised(protein),
@@ -115,7 +115,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
     frames = trajectory_files.write(folder, trajectory, values.format)
     settings = {name: values[name].value for name in _FLAGS}
     outline = trajectory_files.Outline.of(trajectory, values.format)
-    outputs.complete(folder, outline, frames, model, seconds, settings, started)
+    run_record.complete(folder, outline, frames, model, seconds, settings, started)
   print(f'written to {out}')
   return out
 

@@ -61,7 +61,7 @@ class Shaken:
 
 
 def shake_instead(monkeypatch):
-  """Replaces the network of `experiments.sample`; the list of what it was asked for."""
+  """Replaces the network of `tempo-jax sample`; the list of what it was asked for."""
   asked = []
 
   def stream(self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tempo_jax.cli import evaluate
+from tempo_jax.cli import command, evaluate
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import columns, summary
 from tempo_jax.evaluation.scores import Settings
@@ -472,27 +472,13 @@ class TestCommand:
     assert list(json.loads((out / 'metrics.json').read_text())['proteins']) == ['b']
 
   def test_help_names_every_flag_with_its_default(self):
-    shown = subprocess.run(
-      [sys.executable, '-m', 'experiments.evaluate', '--help'],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-      check=False,
-    ).stdout
-    for flag in (
-      'suite',
-      'topology',
-      'reference',
-      'prediction',
-      'reference_topology',
-      'name',
-      'out',
-    ):
-      assert f'  --{flag}: ' in shown
-    assert '--resample: <none|alphaflow>' in shown
-    assert "(default: '137')" in shown
-    assert "(default: '300.0')" in shown
+    values = commands.parse(evaluate)
+    shown = command.help_text(evaluate, values, list(values), 'tempo-jax evaluate')
+    of_one = ('topology', 'reference', 'prediction', 'reference_topology', 'prediction_topology')
+    for flag in (*of_one, 'suite', 'name', 'out', 'num_workers', 'scheduler'):
+      assert f'  --{flag}=' in shown
+    assert '--resample=none|alphaflow\n' in shown
     for flag in ('baselines', 'report'):
-      assert f'--[no]{flag}' in shown
-    for flag in ('num_workers', 'scheduler', 'prediction_topology'):
-      assert f'--{flag}: ' in shown
+      assert f'--[no]{flag}\n' in shown
+    for default in ('none', '137', '300.0', 'on', 'one per core'):
+      assert f' Default: {default}.' in ' '.join(shown.split())

@@ -14,7 +14,7 @@ import pytest
 from absl import flags
 
 from tempo_jax import config as config_lib
-from tempo_jax.cli import outputs, sample
+from tempo_jax.cli import execution, sample
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import ideal
 from tempo_jax.models import model as model_lib
@@ -277,7 +277,7 @@ def test_a_model_that_runs_off_is_one_line(run, tmp_path, monkeypatch):
       )
 
   monkeypatch.setattr(commands.Shaken, '__iter__', run_off)
-  with pytest.raises(InputError, match='ran off to infinity at frame 4 of 13'):
+  with pytest.raises(InputError, match=r'diverged \(non-finite coordinates\) at frame 4 of 13'):
     run('--num_frames=13')
   assert not (tmp_path / 'out').exists()
 
@@ -296,7 +296,7 @@ def test_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
 
 
 def test_long_runs_tell_how_far_they_are(run, monkeypatch, capsys):
-  monkeypatch.setattr(outputs, '_SECONDS_BETWEEN_LINES', 0.0)
+  monkeypatch.setattr(execution, '_SECONDS_BETWEEN_LINES', 0.0)
   run('--num_frames=11', '--num_replicas=2')
   lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('frame ')]
   assert [line.split(',')[0] for line in lines] == [

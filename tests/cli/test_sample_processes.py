@@ -30,14 +30,14 @@ def flags(tmp_path):
 
 
 def start(tmp_path, flags):
-  """`experiments.sample` once for each tuple of flags, with one device each; what they return."""
+  """`tempo-jax sample` once for each tuple of flags, with one device each; what they return."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     address = f'localhost:{free.getsockname()[1]}'
   environment = os.environ | {
     'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('device_count=8', 'device_count=1')
   }
-  command = [sys.executable, '-m', 'experiments.sample', f'--compilation_cache_dir={tmp_path}/xla']
+  command = [sys.executable, '-m', 'tempo_jax', 'sample', f'--compilation_cache_dir={tmp_path}/xla']
   command += [f'--coordinator_address={address}', f'--num_processes={len(flags)}']
   processes = [
     subprocess.Popen(

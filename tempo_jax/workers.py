@@ -1,37 +1,36 @@
-"""One task per raw file, over local processes or a Dask cluster.
+"""One task per file or protein, shared out to local processes or a Dask cluster.
 
-A bad file never stops the rest: what goes wrong with it is reported at the end. Dask's processes
-import the function that does the work by its name; on a cluster, start them in a clone of this
-project, with the same files at the same paths.
+A task that fails never stops the others: its error is reported at the end. Dask's processes import
+the function that does the work by its name; on a cluster, they need tempo_jax installed, and the
+same files at the same paths.
 """
 
 import dataclasses
 import functools
+import importlib.util
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import tqdm
-
+from tempo_jax import extras, progress
 from tempo_jax.errors import InputError
 
-_SECONDS_BETWEEN_LINES = 30.0
 _MOST_LINES = 200
 _CONNECT_TIMEOUT = '15s'
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What became of one raw file.
+  """The outcome of one task.
 
   Attributes:
-    name: of the file, or of what is in it.
-    lines: what to report of it: what was prepared, skipped, cut, left out.
-    errors: one line each, on what is wrong with it.
-    frames: number of frames written.
+    name: of the file or protein.
+    lines: to report: what was prepared, skipped, cut, left out.
+    errors: one line for each problem.
+    frames: number of frames done.
     num_bytes: number of bytes of coordinates read.
   """
 
@@ -56,19 +55,20 @@ def run(
   Args:
     work: a function at the top of an importable module.
     tasks: its arguments, which can be pickled.
-    names: what to call each task in messages.
-    num_workers: local processes, each for one task at a time; by default one per core. One
-      worker, or one task, is this process.
+    names: what messages call each task.
+    num_workers: local processes, each for one task at a time; by default one per core, or one where
+      Dask is not installed. One worker, or one task, is this process, which needs no Dask.
     scheduler: address of a Dask cluster, in place of local processes.
     unit: what a task is, for the progress.
 
   Returns:
-    Results in the order of the tasks. What `work` raised, or died of, is the
-    error of its result.
+    Results in the order of the tasks. What `work` raised, or died of, is the error of its result.
 
   Raises:
-    InputError: there is no cluster at that address.
+    InputError: Dask is not installed, or there is no cluster at that address.
   """
+  if num_workers is None and not scheduler and not importlib.util.find_spec('distributed'):
+    num_workers = 1
   num_workers = min(num_workers or os.cpu_count() or 1, len(tasks))
   jobs = [functools.partial(_attempt, work, *job) for job in zip(names, tasks, strict=True)]
   finished: Iterator[tuple[int, Result]]
@@ -80,8 +80,12 @@ def run(
   return [results[i] for i in range(len(tasks))]
 
 
-def summarize(results: Sequence[Result]) -> int:
+def summarize(results: Sequence[Result], errors: Iterable[str] = ()) -> int:
   """Prints what became of all files; errors on stderr.
+
+  Args:
+    results: of the files.
+    errors: of no file that was read, e.g. what is missing.
 
   Returns:
     The exit code: 1 if there were errors.
@@ -92,13 +96,14 @@ def summarize(results: Sequence[Result]) -> int:
   if len(lines) > _MOST_LINES:
     print(f'... and {len(lines) - _MOST_LINES} lines more')
   wrong = list(dict.fromkeys(line for result in results for line in result.errors))
+  wrong += errors
   for line in wrong:
     print(f'error: {" ".join(line.split())}', file=sys.stderr)
   frames = sum(result.frames for result in results)
   bad = sum(1 for result in results if result.errors)
   print(
     f'{frames} frames written; {len(results)} files read'
-    + (f', {bad} of them with the errors above' if bad else ', no errors')
+    + (f', {bad} of them with the errors above' if bad else '' if wrong else ', no errors')
   )
   return 1 if wrong else 0
 
@@ -119,17 +124,15 @@ def _by_dask(
   scheduler: str | None,
 ) -> Iterator[tuple[int, Result]]:
   # Long to import, and not needed for one file.
-  import dask
-  import distributed
-
-  # Dask tells of every process that comes and goes.
+  dask, distributed = (extras.require(name, 'prepare') for name in ('dask', 'distributed'))
+  # Dask logs every process that starts or ends.
   logging.getLogger('distributed').setLevel(logging.CRITICAL)
   settings = {
     # A worker that dies takes its task with it: once may be bad luck, twice is the file.
     'distributed.scheduler.allowed-failures': 1,
     'logging.distributed': 'critical',
-    # Dask has workers give memory back at once: for blocks of frames, that takes as long as the
-    # work itself.
+    # By default workers return memory to the system at once: with blocks of frames, that takes as
+    # long as the work itself.
     'distributed.nanny.pre-spawn-environ': {
       'MALLOC_TRIM_THRESHOLD_': 2**28,
       'MALLOC_MMAP_THRESHOLD_': 2**28,
@@ -182,20 +185,15 @@ def _by_dask(
 def _report_progress(
   finished: Iterator[tuple[int, Result]], total: int, unit: str
 ) -> Iterator[tuple[int, Result]]:
-  """A bar on a terminal; a line now and then in a log."""
-  start = last = time.monotonic()
+  start = time.monotonic()
   frames = num_bytes = 0
-  with tqdm.tqdm(total=total, unit=unit, disable=None, leave=False) as bar:
+  with progress.Progress(total=total, unit=unit) as shown:
     for done, (i, result) in enumerate(finished, start=1):
       yield i, result
-      now = time.monotonic()
       frames += result.frames
       num_bytes += result.num_bytes
-      seconds = max(now - start, 1e-3)
+      seconds = max(time.monotonic() - start, 1e-3)
       speed = f'{frames / seconds:.0f} frames/s, {num_bytes / seconds / 1e6:.0f} MB/s'
-      bar.set_postfix_str(speed, refresh=False)
-      bar.update()
-      if bar.disable and total > 1 and (now - last > _SECONDS_BETWEEN_LINES or done == total):
-        left = (now - start) / done * (total - done)
-        print(f'{done} of {total} {unit}s, {speed}, {left:.0f} s left', file=sys.stderr, flush=True)
-        last = now
+      left = seconds / done * (total - done)
+      line = f'{done} of {total} {unit}s, {speed}, {left:.0f} s left'
+      shown.update(1, line, postfix=speed, now=done == total > 1)

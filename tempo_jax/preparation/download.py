@@ -18,18 +18,14 @@ import logging
 import os
 import pathlib
 import re
-import sys
 import threading
-import time
 import urllib.parse
 import zipfile
 from collections.abc import Sequence
 from multiprocessing import pool
 from typing import TYPE_CHECKING
 
-import tqdm
-
-from tempo_jax import files, version
+from tempo_jax import extras, files, progress, version
 from tempo_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +36,6 @@ _TRIES = 6  # in a row that bring nothing new
 _TIMEOUT_S = (10.0, 60.0)  # to connect, and between two packets
 _BUSY = (408, 429, 500, 502, 503, 504)
 _CHUNK_BYTES = 64 * 1024
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +72,12 @@ def fetch(remotes: Sequence[Remote], *, connections: int = 3) -> list[str]:
   todo = list({remote.path: remote for remote in remotes if not remote.path.exists()}.values())
   if not todo:
     return []
+  for library in ('requests', 'urllib3'):
+    extras.require(library, 'prepare')
   # Threads of a pool die with the program: Ctrl-C need not wait for a server.
   threads = pool.ThreadPool(min(connections, len(todo)))
-  bar = tqdm.tqdm(desc='download', unit='B', unit_scale=True, disable=None, leave=False)
-  with bar, threads:
-    downloads = _Downloads(_Progress(bar, len(todo)))
+  with progress.Progress(desc='download', unit='B', unit_scale=True) as shown, threads:
+    downloads = _Downloads(_Counts(shown, len(todo)))
     try:
       errors = threads.map(downloads.get, todo, chunksize=1)
     finally:
@@ -133,12 +129,12 @@ class _Content:
 class _Downloads:
   """What the threads do, and share."""
 
-  def __init__(self, progress: '_Progress'):
+  def __init__(self, counts: '_Counts'):
     self.stop = threading.Event()
     self.answered: set[str] = set()  # hosts
     self.silent: dict[str, str] = {}  # hosts, and what came instead of an answer
     self._full: dict[pathlib.Path, str] = {}  # folders on full disks, and what to tell
-    self._progress = progress
+    self._counts = counts
     self._lock = threading.Lock()
 
   def get(self, remote: Remote) -> str | None:
@@ -156,7 +152,7 @@ class _Downloads:
       what += 'make space and run again, which continues what has arrived'
       self._full[remote.path.parent] = what
       return f'{remote.path}: {what}'
-    self._progress.add(files=1)
+    self._counts.add(files=1)
     return None
 
   def _get(self, remote: Remote) -> None:
@@ -252,7 +248,7 @@ class _Downloads:
     self, response: 'requests.Response', part: pathlib.Path, start: int, size: int | None
   ) -> None:
     missing = 0 if size is None else size - start
-    self._progress.add(expected=missing)
+    self._counts.add(expected=missing)
     try:
       with part.open('r+b') as handle:
         handle.seek(start)
@@ -261,19 +257,17 @@ class _Downloads:
             raise _DownloadError('stopped')
           handle.write(chunk)
           missing -= len(chunk)
-          self._progress.add(received=len(chunk))
+          self._counts.add(received=len(chunk))
     finally:
-      self._progress.add(expected=-missing)
+      self._counts.add(expected=-missing)
 
 
-class _Progress:
-  """A bar on a terminal; a line now and then in a log."""
+class _Counts:
+  """Files and bytes of all threads together, and their progress."""
 
-  def __init__(self, bar: tqdm.tqdm, num_files: int):
-    self._bar = bar
-    self._log = bar.disable
+  def __init__(self, shown: progress.Progress, num_files: int):
+    self._shown = shown
     self._num_files, self._files, self._received, self._expected = num_files, 0, 0, 0
-    self._last = time.monotonic()
     self._lock = threading.Lock()
 
   def add(self, *, received: int = 0, expected: int = 0, files: int = 0) -> None:
@@ -283,13 +277,9 @@ class _Progress:
       self._expected += expected
       self._files += files
       counts = f'{self._files} of {self._num_files} files'
-      self._bar.total = self._expected
-      self._bar.set_postfix_str(counts, refresh=False)
-      self._bar.update(received)
-      if self._log and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
-        line = f'download: {counts}, {self._received / 1e6:.0f} MB so far'
-        print(line, file=sys.stderr, flush=True)
-        self._last = time.monotonic()
+      self._shown.bar.total = self._expected
+      line = f'download: {counts}, {self._received / 1e6:.0f} MB so far'
+      self._shown.update(received, line, postfix=counts)
 
 
 def _session() -> 'requests.Session':

@@ -10,15 +10,13 @@ import os
 import pathlib
 import re
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 
 import mdtraj
 import numpy as np
-import tqdm
 
-from tempo_jax import workers
+from tempo_jax import progress, workers
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import frame_checks
 from tempo_jax.protein import protein
@@ -27,11 +25,10 @@ from tempo_jax.trajectory import backbone_atoms, trajectory
 
 _BLOCK_BYTES = 64 * 1024**2
 _FORMATS_WITH_LENGTH = {'.xtc', '.trr', '.dcd', '.h5', '.hdf5', '.nc'}
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
+class _RawTrajectory:
   """One trajectory file, which becomes one entry."""
 
   topology: pathlib.Path
@@ -92,7 +89,7 @@ def prepare(
   name = name or re.sub(r'[^A-Za-z0-9_.+-]+', '_', top.name.split('.')[0])
   with store.StoreWriter(store_path):
     tasks = [
-      _Task(
+      _RawTrajectory(
         topology=top,
         file=file,
         store=os.fspath(store_path),
@@ -117,20 +114,20 @@ def prepare(
   return workers.summarize(results)
 
 
-def _prepare_one(task: _Task) -> workers.Result:
+def _prepare_one(raw: _RawTrajectory) -> workers.Result:
   with warnings.catch_warnings():
     # About dummy unit cells and optional packages: nothing that the user could act on.
     warnings.filterwarnings('ignore', module='mdtraj')
-    structure = trajectory.load_structure(task.topology, task.file)
-    found, atom_index = find_protein(structure, task.name, task.topology)
-    blocks, dt_ns = open_blocks(task.file, structure, task.dt_ns)
+    structure = trajectory.load_structure(raw.topology, raw.file)
+    found, atom_index = find_protein(structure, raw.name, raw.topology)
+    blocks, dt_ns = open_blocks(raw.file, structure, raw.dt_ns)
     entry = store.Entry.of(
       found,
-      temperature_K=task.temperature_K,
-      replica=task.replica,
+      temperature_K=raw.temperature_K,
+      replica=raw.replica,
       dt_ns=dt_ns,
-      sources={path.name: _sha256(path) for path in (task.topology, task.file)},
-      split=task.split,
+      sources={path.name: _sha256(path) for path in (raw.topology, raw.file)},
+      split=raw.split,
     )
     frames = 0
 
@@ -140,18 +137,18 @@ def _prepare_one(task: _Task) -> workers.Result:
         yield block
         frames += len(block)
 
-    blocks = _report_progress(blocks, entry.key, _length(task.file))
-    positions = count(check_geometry(blocks, found, atom_index, task.file))
-    written = store.StoreWriter(task.store).add(entry, positions, overwrite=task.overwrite)
-  what = f'{entry.length} residues, {dt_ns:g} ns between frames, from {task.file}'
+    blocks = _report_progress(blocks, entry.key, _length(raw.file))
+    positions = count(check_geometry(blocks, found, atom_index, raw.file))
+    written = store.StoreWriter(raw.store).add(entry, positions, overwrite=raw.overwrite)
+  what = f'{entry.length} residues, {dt_ns:g} ns between frames, from {raw.file}'
   return workers.Result(
-    name=str(task.file),
+    name=str(raw.file),
     lines=(
-      *(f'warning: {task.topology}: {line}' for line in found.warnings),
+      *(f'warning: {raw.topology}: {line}' for line in found.warnings),
       f'{entry.key}: {what if written else "there already, skipped"}',
     ),
     frames=frames,
-    num_bytes=task.file.stat().st_size if written else 0,
+    num_bytes=raw.file.stat().st_size if written else 0,
   )
 
 
@@ -302,18 +299,14 @@ def check_geometry(
 def _report_progress(
   blocks: Iterator[mdtraj.Trajectory], label: str, total: int | None
 ) -> Iterator[mdtraj.Trajectory]:
-  """A bar on a terminal; a line now and then in a log."""
-  done, last = 0, time.monotonic()
-  # Bars of several processes would overwrite each other.
-  silent = None if multiprocessing.parent_process() is None else True
-  with tqdm.tqdm(desc=label, total=total, unit='frame', disable=silent, leave=False) as bar:
+  done = 0
+  # The bars of several processes would overwrite each other.
+  alone = multiprocessing.parent_process() is None
+  with progress.Progress(bar=alone, desc=label, total=total, unit='frame') as shown:
     for block in blocks:
       yield block
-      bar.update(block.n_frames)
       done += block.n_frames
-      if bar.disable and time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-        print(f'{label}: {done} of {total or "?"} frames', file=sys.stderr, flush=True)
-        last = time.monotonic()
+      shown.update(block.n_frames, f'{label}: {done} of {total or "?"} frames')
 
 
 def _length(file: pathlib.Path) -> int | None:

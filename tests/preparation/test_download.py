@@ -20,6 +20,7 @@ import zipfile
 
 import pytest
 
+from tempo_jax import progress
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import download
 from tempo_jax.preparation.download import Remote
@@ -577,7 +578,7 @@ def test_interrupted_by_the_user(server, get, raw, data, monkeypatch):
 
 
 def test_progress_in_a_log(server, get, data, monkeypatch, capsys):
-  monkeypatch.setattr(download, '_SECONDS_BETWEEN_LINES', 0.0)
+  monkeypatch.setattr(progress, '_SECONDS_BETWEEN_LINES', 0.0)
   server.put('a.h5', 100 * data)
   server.put('b.h5', data)
   assert get('a.h5', 'b.h5', connections=1) == []

@@ -316,9 +316,7 @@ def test_arguments(run, tmp_path):
 
 def test_without_openmm(run, monkeypatch):
   monkeypatch.setitem(sys.modules, 'pdbfixer', None)
-  with pytest.raises(
-    InputError, match=r"needs OpenMM and PDBFixer .*: pip install 'tempo_jax\[simulate"
-  ):
+  with pytest.raises(InputError, match=r"pdbfixer is not .*: pip install 'tempo-jax\[simulate"):
     run(5)
 
 

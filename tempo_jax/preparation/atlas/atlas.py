@@ -8,7 +8,6 @@ import dataclasses
 import math
 import os
 import pathlib
-import sys
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 
@@ -66,7 +65,9 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
+class _RawChain:
+  """A chain, where its files are, and what to make of them."""
+
   name: str
   places: tuple[pathlib.Path, ...]
   row: name_lists.NameRow
@@ -100,53 +101,50 @@ def prepare(
     InputError: nothing can be prepared at all.
   """
   print(LICENCE)
-  raw = pathlib.Path(raw_dir).expanduser().absolute()
+  folder = pathlib.Path(raw_dir).expanduser().absolute()
   rows = name_lists.read([*names, *download_names])
   with store.StoreWriter(settings.store) as writer:
-    wrong = _download(name_lists.read(download_names), raw, settings) if download_names else {}
-    if not raw.is_dir():
-      raise InputError(f'{raw}: no such folder: correct --raw_dir, or use --download')
-    places = atlas_archive.find(raw)
+    wrong = _download(name_lists.read(download_names), folder, settings) if download_names else {}
+    if not folder.is_dir():
+      raise InputError(f'{folder}: no such folder: correct --raw_dir, or use --download')
+    places = atlas_archive.find(folder)
     if not places and not rows:
       raise InputError(
-        f'{raw}: nothing of ATLAS in it, such as 6okd_C_protein.zip or 6okd_C/6okd_C_R1.xtc: '
+        f'{folder}: nothing of ATLAS in it, such as 6okd_C_protein.zip or 6okd_C/6okd_C_R1.xtc: '
         'correct --raw_dir, or use --download'
       )
     chosen = [name for name in (rows or places) if name in places]
     absent = [name for name in rows if name not in places and name not in wrong]
     if absent:
       wrong[''] = (
-        f'{raw}: has nothing of {len(absent)} of the {len(rows)} chains that are listed, '
+        f'{folder}: has nothing of {len(absent)} of the {len(rows)} chains that are listed, '
         f'{_listing(absent)}: get them with --download'
       )
     # Workers may be in another folder.
     path = pathlib.Path(settings.store).expanduser().absolute()
     settings = dataclasses.replace(settings, store=str(path))
     tasks = [
-      _Task(name, tuple(places[name]), rows.get(name, name_lists.NameRow(name)), settings)
+      _RawChain(name, tuple(places[name]), rows.get(name, name_lists.NameRow(name)), settings)
       for name in chosen
     ]
     results = workers.run(
       _prepare_chain, tasks, names=chosen, num_workers=num_workers, scheduler=scheduler
     )
     moved = writer.assign_splits({row.name: row.split for row in rows.values() if row.split})
-  code = workers.summarize(results) if results else 0
   if moved:
     print(f'{moved} entries that were there already now have the split that the lists give')
-  for line in wrong.values():
-    print(f'error: {line}', file=sys.stderr)
-  return 1 if wrong else code
+  return workers.summarize(results, wrong.values())
 
 
 def _download(
-  rows: Mapping[str, name_lists.NameRow], raw: pathlib.Path, settings: Settings
+  rows: Mapping[str, name_lists.NameRow], folder: pathlib.Path, settings: Settings
 ) -> dict[str, str]:
   """Gets what is asked for and not there; returns a line by name of each that failed."""
   coarse = settings.stride_ns is not None and atlas_archive.divides(
     atlas_archive.ANALYSIS_NS, settings.stride_ns
   )
   kind = settings.archive or ('analysis' if coarse else 'protein')
-  return atlas_archive.fetch(list(rows), kind, raw)
+  return atlas_archive.fetch(list(rows), kind, folder)
 
 
 def _listing(names: Sequence[str]) -> str:
@@ -154,8 +152,8 @@ def _listing(names: Sequence[str]) -> str:
   return ', '.join(names[:_LISTED]) + more
 
 
-def _prepare_chain(task: _Task) -> workers.Result:
-  settings = task.settings
+def _prepare_chain(raw: _RawChain) -> workers.Result:
+  settings = raw.settings
   lines, wrong, skipped = [], [], []
   frames: dict[str, int] = {}
   num_bytes = 0
@@ -164,26 +162,26 @@ def _prepare_chain(task: _Task) -> workers.Result:
     warnings.filterwarnings('ignore', module='mdtraj')
     # Not looked into: what is called otherwise than is asked for, unless there is nothing else.
     kinds = (None, settings.archive) if settings.archive else (None, *atlas_archive.KINDS)
-    places = [place for place in task.places if atlas_archive.kind_of(place) in kinds]
-    archives = [a for place in places or task.places for a in atlas_archive.read(task.name, place)]
+    places = [place for place in raw.places if atlas_archive.kind_of(place) in kinds]
+    archives = [a for place in places or raw.places for a in atlas_archive.read(raw.name, place)]
     if not archives:
       raise InputError(
-        f'{task.places[0]}: no trajectory such as {task.name}_R1.xtc in it: get the archive again'
+        f'{raw.places[0]}: no trajectory such as {raw.name}_R1.xtc in it: get the archive again'
       )
     archive = atlas_archive.choose(
       archives, settings.archive, settings.stride_ns, settings.replicas
     )
     if len(archives) > 1:
       others = ', '.join(str(other) for other in archives if other is not archive)
-      lines.append(f'{task.name}: read from {archive}, not from {others}')
-    chain, said = _load(task, archive.structure)
+      lines.append(f'{raw.name}: read from {archive}, not from {others}')
+    chain, said = _load(raw, archive.structure)
     lines += said
     if 0 < settings.max_residues < chain.found.num_residues and settings.longer == 'skip':
       what = f'{chain.found.num_residues} residues, more than --max_residues'
-      return workers.Result(task.name, lines=(*lines, f'{task.name}: {what}: left out'))
+      return workers.Result(raw.name, lines=(*lines, f'{raw.name}: {what}: left out'))
     missing = [f'R{r}' for r in settings.replicas if r not in archive.trajectories]
     if missing:
-      lines.append(f'{task.name}: no {", ".join(missing)} in {archive.path}')
+      lines.append(f'{raw.name}: no {", ".join(missing)} in {archive.path}')
     for replica, member in archive.trajectories.items():
       if replica not in settings.replicas:
         continue
@@ -191,7 +189,7 @@ def _prepare_chain(task: _Task) -> workers.Result:
         lines.append(f'{member}: empty, no frames in it: left out')
         continue
       try:
-        written, dt_ns = _add_replica(task, chain, replica, member)
+        written, dt_ns = _add_replica(raw, chain, replica, member)
       except InputError as error:
         wrong.append(str(error))
         continue
@@ -202,10 +200,10 @@ def _prepare_chain(task: _Task) -> workers.Result:
         skipped.append(f'R{replica}')
   if frames:
     uneven = '; of different lengths' if len(set(frames.values())) > 1 else ''
-    lines.append(f'{task.name}: {chain.found.num_residues} residues; {", ".join(frames)}{uneven}')
+    lines.append(f'{raw.name}: {chain.found.num_residues} residues; {", ".join(frames)}{uneven}')
   if skipped:
-    lines.append(f'{task.name}: {", ".join(skipped)} there already, skipped')
-  return workers.Result(task.name, tuple(lines), tuple(wrong), sum(frames.values()), num_bytes)
+    lines.append(f'{raw.name}: {", ".join(skipped)} there already, skipped')
+  return workers.Result(raw.name, tuple(lines), tuple(wrong), sum(frames.values()), num_bytes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,25 +225,25 @@ class _Chain:
   notes: tuple[str, ...]
 
 
-def _load(task: _Task, member: atlas_archive.Member) -> tuple[_Chain, list[str]]:
+def _load(raw: _RawChain, member: atlas_archive.Member) -> tuple[_Chain, list[str]]:
   """The structure, and what is to be said of it."""
-  settings = task.settings
+  settings = raw.settings
   sources = {member.name: member.fingerprint()}
   with member.unpacked() as file:
     structure = trajectory.load_structure(file, file)
-    found, atom_index = trajectories.find_protein(structure, task.name, file)
+    found, atom_index = trajectories.find_protein(structure, raw.name, file)
   lines = [f'warning: {member}: {line}' for line in found.warnings]
   lines += [f'warning: {member}: left out: {residue}' for residue in found.left_out]
-  if task.row.sequence:
-    lines += _check_sequence(found, task.row.sequence.strip().upper(), member)
+  if raw.row.sequence:
+    lines += _check_sequence(found, raw.row.sequence.strip().upper(), member)
   notes: tuple[str, ...] = ()
   if 0 < settings.max_residues < found.num_residues and settings.longer == 'truncate':
     notes = (f'cut to the first {settings.max_residues} of {found.num_residues} residues',)
-    lines.append(f'{task.name}: {notes[0]}')
+    lines.append(f'{raw.name}: {notes[0]}')
     sources['--max_residues'] = str(settings.max_residues)
     first_left_out = structure.topology.atom(atom_index[settings.max_residues, 0]).residue
     atoms = np.arange(min(atom.index for atom in first_left_out.atoms))
-    found, atom_index = backbone_atoms.select(structure.atom_slice(atoms), task.name)
+    found, atom_index = backbone_atoms.select(structure.atom_slice(atoms), raw.name)
   return _Chain(structure, found, atom_index, sources, notes), lines
 
 
@@ -278,14 +276,14 @@ def _check_sequence(
 
 
 def _add_replica(
-  task: _Task, chain: _Chain, replica: int, member: atlas_archive.Member
+  raw: _RawChain, chain: _Chain, replica: int, member: atlas_archive.Member
 ) -> tuple[int, float]:
   """The number of frames written, 0 if they are there already, and their spacing, ns."""
-  settings = task.settings
+  settings = raw.settings
   num_atoms, step_ns = atlas_archive.peek(member)
   if num_atoms != chain.structure.n_atoms:
     raise InputError(
-      f'{member}: has {num_atoms} atoms, {task.name}.pdb has {chain.structure.n_atoms}: they do '
+      f'{member}: has {num_atoms} atoms, {raw.name}.pdb has {chain.structure.n_atoms}: they do '
       'not belong together, get the archive again'
     )
   sources = {**chain.sources, member.name: member.fingerprint()}
@@ -307,7 +305,7 @@ def _add_replica(
     replica=replica,
     dt_ns=atlas_archive.round_time(stride * step_ns),
     sources=sources,
-    split=task.row.split or 'train',
+    split=raw.row.split or 'train',
     notes=chain.notes,
   )
   frames = 0

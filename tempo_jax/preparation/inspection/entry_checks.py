@@ -7,13 +7,11 @@ stored) and 24 bytes per frame.
 import dataclasses
 import functools
 import pathlib
-import sys
-import time
 from collections.abc import Iterator
 
 import numpy as np
 
-from tempo_jax import workers
+from tempo_jax import progress, workers
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.inspection import frame_series
 from tempo_jax.preparation.inspection.findings import Finding, Subject
@@ -27,11 +25,10 @@ _NUM_FINGERPRINTS = 64
 _BLOCK_BYTES = 4 * 1024**2
 _CACHE_BYTES = 8 * 1024**2
 _FAR = 1e6  # Å
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class EntryToCheck:
   """What a worker needs to know.
 
   Attributes:
@@ -69,18 +66,18 @@ class EntryReport(workers.Result):
   fingerprints: dict[int, int] = dataclasses.field(default_factory=dict)
 
 
-def check(task: Task) -> EntryReport:
+def check(work: EntryToCheck) -> EntryReport:
   """Reads all frames of an entry and looks for whatever is wrong."""
-  subject = Subject(task.entry)
+  subject = Subject(work.entry)
   bonds = frame_series.Bonds(subject)
   steps, repeats = frame_series.Steps(subject), frame_series.Repeats(subject)
-  torsions = frame_series.Torsions(subject, task.num_torsions)
+  torsions = frame_series.Torsions(subject, work.num_torsions)
   clashes = frame_series.Clashes(subject)
-  read = functools.partial(_open(task.store, task.run).read, task.entry)
-  said = list(_against_manifest(task))
+  read = functools.partial(_open(work.store, work.run).read, work.entry)
+  said = list(_against_manifest(work))
   frames = 0
   try:
-    for positions in _blocks(read, task.entry):
+    for positions in _blocks(read, work.entry):
       if frames == 0 and (wrong := _wrong_units(positions)):
         said.append(subject.finding('error', 'units', wrong))
         break
@@ -97,14 +94,14 @@ def check(task: Task) -> EntryReport:
     *torsions.findings(),
     *clashes.findings(),
   ]
-  if task.entry.num_frames == 1:
+  if work.entry.num_frames == 1:
     said.append(subject.finding('warning', 'short', 'one frame only, so no motion: leave it out'))
   unique, first = np.unique(repeats.values, return_index=True)
   least = zip(unique[:_NUM_FINGERPRINTS].tolist(), first.tolist(), strict=False)
   return EntryReport(
-    name=task.entry.key,
+    name=work.entry.key,
     frames=frames,
-    num_bytes=frames * task.entry.length * 48,
+    num_bytes=frames * work.entry.length * 48,
     findings=tuple(said),
     bonds=bonds.ranges,
     histograms=bonds.histograms,
@@ -121,23 +118,22 @@ def _open(path: str, run: str) -> store_lib.Store:
 
 
 def _blocks(read: frame_series.Read, entry: entry_lib.Entry) -> Iterator[np.ndarray]:
-  """All frames, with a line now and then."""
+  """All frames."""
   size = max(2, _BLOCK_BYTES // (entry.length * 48))
-  last = time.monotonic()
-  for start in range(0, entry.num_frames, size):
-    # Nothing overflows in what follows, and what is corrupt remains so.
-    yield np.clip(read(slice(start, start + size)), -_FAR, _FAR)
-    if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-      print(f'{entry.key}: {start} of {entry.num_frames} frames', file=sys.stderr, flush=True)
-      last = time.monotonic()
+  # `workers` shows the bar, of all entries.
+  with progress.Progress(bar=False) as shown:
+    for start in range(0, entry.num_frames, size):
+      # Clipped so that nothing overflows later; corrupt coordinates stay recognizable.
+      yield np.clip(read(slice(start, start + size)), -_FAR, _FAR)
+      shown.update(size, f'{entry.key}: {start} of {entry.num_frames} frames')
 
 
-def _against_manifest(task: Task) -> Iterator[Finding]:
+def _against_manifest(work: EntryToCheck) -> Iterator[Finding]:
   """The manifest should say what the entry's own file says."""
-  if '://' in task.store:
+  if '://' in work.store:
     return
-  listed = task.entry
-  path = pathlib.Path(task.store) / 'entries' / listed.key / 'entry.json'
+  listed = work.entry
+  path = pathlib.Path(work.store) / 'entries' / listed.key / 'entry.json'
   remedy = 'run the command that prepared it again, which completes manifest.json'
   try:
     (own,) = entry_lib.parse(path.read_bytes(), f'{path}')

@@ -69,7 +69,7 @@ def inspect(
   sample = max(_LEAST_TORSIONS, _NUM_TORSIONS // len(entries))
   results = workers.run(
     entry_checks.check,
-    [entry_checks.Task(str(root or path), run, entry, sample) for entry in entries],
+    [entry_checks.EntryToCheck(str(root or path), run, entry, sample) for entry in entries],
     names=[entry.key for entry in entries],
     num_workers=num_workers or (1 if size < _SMALL_BYTES else None),
     scheduler=scheduler,

@@ -67,8 +67,8 @@ class Selection:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-  """One file, and what is to become of it."""
+class RawDomain:
+  """One file, and what to make of it."""
 
   file: pathlib.Path
   name: str
@@ -78,7 +78,7 @@ class Task:
   overwrite: bool = False
 
 
-def prepare(task: Task) -> workers.Result:
+def prepare(raw: RawDomain) -> workers.Result:
   """Adds the chosen replicas of one domain to a store.
 
   The sources of an entry are
@@ -94,23 +94,23 @@ def prepare(task: Task) -> workers.Result:
   Raises:
     InputError: nothing of the file can be used.
   """
-  import h5py  # of the extra `prepare`, which other commands do without
+  import h5py  # of the extra `prepare`
 
-  selection = task.selection
-  with mdcath_replica.reading(task.file.name):
-    h5 = h5py.File(task.file, 'r', locking=False)
+  selection = raw.selection
+  with mdcath_replica.reading(raw.file.name):
+    h5 = h5py.File(raw.file, 'r', locking=False)
   with h5:
-    with mdcath_replica.reading(task.file.name):
-      domain = mdcath_topology.read(h5, task.file, task.name)
-      found, lines = _find_replicas(h5[task.name], task)
+    with mdcath_replica.reading(raw.file.name):
+      domain = mdcath_topology.read(h5, raw.file, raw.name)
+      found, lines = _find_replicas(h5[raw.name], raw)
     length = domain.protein.num_residues
     if selection.max_residues and length > selection.max_residues:
       if selection.skip_longer:
         longer = f'longer than --max_residues={selection.max_residues}'
-        return workers.Result(task.name, (f'{task.name}: {length} residues, {longer}: left out',))
+        return workers.Result(raw.name, (f'{raw.name}: {length} residues, {longer}: left out',))
       domain = domain.truncated(selection.max_residues)
-    lines = [*(f'{task.name}: {line}' for line in domain.remarks), *lines]
-    writer = store.StoreWriter(task.store)
+    lines = [*(f'{raw.name}: {line}' for line in domain.remarks), *lines]
+    writer = store.StoreWriter(raw.store)
     prepared = already = frames = num_bytes = 0
     failed: list[tuple[str, InputError]] = []
     for temperature, number, group in found:
@@ -128,10 +128,10 @@ def prepare(task: Task) -> workers.Result:
           replica=number,
           dt_ns=DT_NS,
           sources=replica.sources(),
-          split=task.split,
+          split=raw.split,
           notes=domain.notes,
         )
-        added = writer.add(entry, replica.blocks(), task.overwrite, replica.notes)
+        added = writer.add(entry, replica.blocks(), raw.overwrite, replica.notes)
       except InputError as error:
         failed.append((f'{temperature}/{number}', error))
         continue
@@ -147,8 +147,8 @@ def prepare(task: Task) -> workers.Result:
         lines.append(f'{entry.key}: {"; ".join(remarks)}')
   what = f'{domain.protein.num_residues} residues, {prepared} replicas, {frames} frames'
   what += f', {already} replicas there already' if already else ''
-  lines = [f'{task.name}: {what}', *lines]
-  return workers.Result(task.name, tuple(lines), _errors_of(failed), frames, num_bytes)
+  lines = [f'{raw.name}: {what}', *lines]
+  return workers.Result(raw.name, tuple(lines), _errors_of(failed), frames, num_bytes)
 
 
 def _errors_of(failed: list[tuple[str, InputError]]) -> tuple[str, ...]:
@@ -166,19 +166,19 @@ def _errors_of(failed: list[tuple[str, InputError]]) -> tuple[str, ...]:
 
 
 def _find_replicas(
-  domain: 'h5py.Group', task: Task
+  domain: 'h5py.Group', raw: RawDomain
 ) -> tuple[list[tuple[int, int, 'h5py.Group']], list[str]]:
   """Temperature, K, number and group of the chosen replicas; and what to report."""
   groups = {temperature: domain[key] for temperature, key in temperature_groups(domain).items()}
   found, lines = [], []
-  for temperature in task.selection.temperatures or sorted(groups):
+  for temperature in raw.selection.temperatures or sorted(groups):
     if temperature not in groups:
-      lines.append(f'{task.name}: nothing at {temperature} K')
+      lines.append(f'{raw.name}: nothing at {temperature} K')
       continue
     there = groups[temperature]
     numbers = sorted(int(key) for key in there if key.isdecimal())
-    for number in numbers if task.selection.replicas is None else task.selection.replicas:
-      key = f'{task.name}/T{temperature}/R{number}'
+    for number in numbers if raw.selection.replicas is None else raw.selection.replicas:
+      key = f'{raw.name}/T{temperature}/R{number}'
       if number not in numbers:
         lines.append(f'{key}: no such replica')
         continue

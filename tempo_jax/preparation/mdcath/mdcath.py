@@ -5,10 +5,9 @@ Mirarchi et al., Sci. Data 2024, 11, 1299; https://huggingface.co/datasets/comps
 
 import os
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 
-from tempo_jax import workers
+from tempo_jax import extras, workers
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import name_lists
 from tempo_jax.preparation.mdcath import domain_file, source_index
@@ -52,6 +51,7 @@ def prepare(
   Raises:
     InputError: nothing can be prepared at all.
   """
+  extras.require('h5py', 'prepare')
   raw = pathlib.Path(raw_dir).expanduser().absolute()
   if download:
     try:
@@ -78,7 +78,7 @@ def prepare(
         f'{source_index.listing(absent)}: get them with --download'
       )
     tasks = [
-      domain_file.Task(
+      domain_file.RawDomain(
         file=files[name],
         name=name,
         selection=selection,
@@ -100,10 +100,7 @@ def prepare(
     writer.assign_splits({name: split for name, split in (splits or {}).items() if split})
   for line in lines:
     print(line)
-  code = workers.summarize(results)
-  for line in errors:
-    print(f'error: {line}', file=sys.stderr)
-  return 1 if errors else code
+  return workers.summarize(results, errors)
 
 
 def find_files(raw_dir: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -61,7 +61,7 @@ def read(raw_dir: pathlib.Path, names: Iterable[str] | None = None) -> dict[str,
   Raises:
     InputError: it is not there or damaged, or has none of that name.
   """
-  import h5py  # of the extra `prepare`, which other commands do without
+  import h5py  # of the extra `prepare`
 
   file = raw_dir / NAME
   if not file.is_file():

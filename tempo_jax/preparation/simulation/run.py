@@ -24,6 +24,7 @@ import numpy as np
 import openmm
 import tqdm
 
+from tempo_jax import progress
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 from tempo_jax.preparation.simulation import stereochemistry, stopping
@@ -32,7 +33,6 @@ from tempo_jax.preparation.simulation.checkpoint import Checkpoint
 from tempo_jax.preparation.simulation.system import Simulated
 
 _SECONDS_BETWEEN_CHECKPOINTS = 20.0
-_SECONDS_BETWEEN_LINES = 30.0
 _STEPS_AT_ONCE = 100  # between looks at the clock
 # What random numbers are for.
 _VELOCITIES, _THERMOSTAT = 1, 2
@@ -206,7 +206,12 @@ class _Stretch:
   def run(self) -> None:
     replica = self._replica
     saved = time.monotonic()
-    with stopping.collected_signals() as signals, _Progress(replica) as progress:
+    bar_format = '{desc}: {percentage:3.0f}%|{bar}| {n:.3f} of {total:.3f} ns{postfix}'
+    total = replica.ns(replica.last_step)
+    with (
+      stopping.collected_signals() as signals,
+      progress.Progress(desc=replica.stem.name, total=total, bar_format=bar_format) as shown,
+    ):
       if self._step == 0 and not self._checkpoint.state:  # no equilibration
         self._start_production()
       while self._step < replica.last_step:
@@ -216,7 +221,7 @@ class _Stretch:
         elif self._step > 0 and self._step % replica.frame_steps == 0:
           self._take_frame()
         self._stop_clock()
-        progress.show(self._step, self._about)
+        _show(shown, replica, self._step, self._about)
         due = time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
         if due or signals or self._step in (0, replica.last_step):
           self._save()
@@ -341,37 +346,14 @@ class _Stretch:
     self._frames.clear()
 
 
-class _Progress:
-  """A bar on a terminal; a line now and then in a log."""
-
-  def __init__(self, replica: Replica):
-    self._replica = replica
-    self._last = time.monotonic()
-
-  def __enter__(self) -> '_Progress':
-    self._bar = tqdm.tqdm(
-      desc=self._replica.stem.name,
-      total=self._replica.ns(self._replica.last_step),
-      bar_format='{desc}: {percentage:3.0f}%|{bar}| {n:.3f} of {total:.3f} ns{postfix}',
-      disable=None,
-      leave=False,
-    )
-    return self
-
-  def __exit__(self, *_) -> None:
-    self._bar.close()
-
-  def show(self, step: int, stretch: dict[str, Any]) -> None:
-    ns, total = self._replica.ns(step), self._replica.ns(self._replica.last_step)
-    done, speed = stretch['to_ns'] - stretch['from_ns'], 'production begins'
-    if ns < 0.0:
-      speed = f'{-1000.0 * ns:.0f} ps of equilibration left'
-    elif done > 0.0:
-      left = tqdm.tqdm.format_interval(stretch['wall_s'] / done * (total - ns))
-      speed = f'{86400.0 * done / max(stretch["wall_s"], 1e-3):.3g} ns/day, {left} left'
-    self._bar.set_postfix_str(speed, refresh=False)
-    self._bar.update(max(ns, 0.0) - self._bar.n)
-    if self._bar.disable and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
-      line = f'{self._replica.stem.name}: {max(ns, 0.0):.3f} of {total:.3f} ns, {speed}'
-      print(line, file=sys.stderr, flush=True)
-      self._last = time.monotonic()
+def _show(shown: progress.Progress, replica: Replica, step: int, stretch: dict[str, Any]) -> None:
+  """Advances the bar to a step."""
+  ns, total = replica.ns(step), replica.ns(replica.last_step)
+  done, speed = stretch['to_ns'] - stretch['from_ns'], 'production begins'
+  if ns < 0.0:
+    speed = f'{-1000.0 * ns:.0f} ps of equilibration left'
+  elif done > 0.0:
+    left = tqdm.tqdm.format_interval(stretch['wall_s'] / done * (total - ns))
+    speed = f'{86400.0 * done / max(stretch["wall_s"], 1e-3):.3g} ns/day, {left} left'
+  line = f'{replica.stem.name}: {max(ns, 0.0):.3f} of {total:.3f} ns, {speed}'
+  shown.update(max(ns, 0.0) - shown.bar.n, line, postfix=speed)

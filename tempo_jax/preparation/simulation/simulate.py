@@ -13,7 +13,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from tempo_jax import version
+from tempo_jax import extras, version
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 
@@ -132,13 +132,8 @@ def simulate(
 
 def require_openmm() -> None:
   """Raises InputError if the extra `simulate` is not installed."""
-  try:
-    import openmm  # noqa: F401  (only whether it is there)
-    import pdbfixer  # noqa: F401  (the same)
-  except ImportError as error:
-    raise InputError(
-      f"a simulation needs OpenMM and PDBFixer ({error}): pip install 'tempo_jax[simulate]'"
-    ) from error
+  for library in ('openmm', 'pdbfixer'):
+    extras.require(library, 'simulate')
 
 
 def _count_frames(length_ns: float, settings: Settings, step_ps: float) -> tuple[int, int]:

@@ -36,13 +36,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tqdm
 
+from tempo_jax import extras, progress
 from tempo_jax.errors import InputError
 
 METHODS = ('pyopal', 'mmseqs')
@@ -53,7 +52,6 @@ _LAMBDA, _K = 0.267, 0.041
 # Opal and MMseqs2 count the first residue of a gap as opening it.
 _GAP_OPEN, _GAP_EXTEND = 12, 1
 _MOST_CHAINS = 20_000
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 class Pairs(NamedTuple):
@@ -80,7 +78,7 @@ def choose_methods(num_chains: int) -> tuple[str, ...]:
   has_mmseqs = shutil.which('mmseqs') is not None
   if not (has_pyopal or has_mmseqs):
     raise InputError(
-      "nothing here compares sequences: pip install 'tempo_jax[split]' (pyopal), or put mmseqs "
+      "nothing here compares sequences: pip install 'tempo-jax[split]' (pyopal), or put mmseqs "
       '(MMseqs2) on the PATH'
     )
   exact = ('pyopal',) if has_pyopal and (num_chains <= _MOST_CHAINS or not has_mmseqs) else ()
@@ -108,12 +106,7 @@ def compare(chains: Sequence[str], methods: Sequence[str]) -> Pairs:
 
 
 def _align_all(chains: Sequence[str]) -> Iterator[tuple[int, int, float]]:
-  try:
-    import pyopal
-  except ImportError as error:
-    raise InputError(
-      "--method=pyopal: pyopal is not installed: pip install 'tempo_jax[split]'"
-    ) from error
+  pyopal = extras.require('pyopal', 'split')
   aligner = pyopal.Aligner('BLOSUM62', gap_open=_GAP_OPEN, gap_extend=_GAP_EXTEND)
   # Opal aligns one query with several targets at a time: the more alike in length, the better.
   order = sorted(range(len(chains)), key=lambda i: (len(chains[i]), chains[i]))
@@ -201,14 +194,9 @@ def _identity(query: str, target: str, shorter: int) -> float:
 
 
 def _report_progress(count: int) -> Iterator[int]:
-  """Counts up to the last but one: a bar on a terminal, a line now and then in a log."""
-  total, last = count * (count - 1) // 2, time.monotonic()
-  with tqdm.tqdm(
-    desc='aligned', total=total, unit='pair', unit_scale=True, disable=None, leave=False
-  ) as bar:
+  """Counts up to the last but one."""
+  total = count * (count - 1) // 2
+  with progress.Progress(desc='aligned', total=total, unit='pair', unit_scale=True) as shown:
     for i, done in enumerate(itertools.accumulate(range(count - 1, 0, -1))):
       yield i
-      bar.update(count - 1 - i)
-      if bar.disable and time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-        print(f'aligned {done} of {total} pairs of chains', file=sys.stderr, flush=True)
-        last = time.monotonic()
+      shown.update(count - 1 - i, f'aligned {done} of {total} pairs of chains')

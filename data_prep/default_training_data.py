@@ -32,13 +32,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from absl import flags
 
 from data_prep import training_data_card, training_store, training_systems
 from data_prep.training_systems import SYSTEMS, System
-from tempo_jax import errors, files
+from tempo_jax import files
+from tempo_jax.cli import command
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 from tempo_jax.preparation.simulation import simulate
@@ -281,10 +281,8 @@ def list_tasks(out: pathlib.Path | None, only: Sequence[str] = ()) -> str:
   return '\n'.join(lines)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
   """From the flags to `work`."""
-  del argv
-  values: Any = flags.FLAGS
   out = pathlib.Path(values.out).expanduser().resolve() if values.out else None
   simulated = pathlib.Path(values.simulated).expanduser()
   if values.list:
@@ -311,20 +309,72 @@ def main(argv: Sequence[str]) -> None:
   print('all is done' if done else 'the time is over: the same command goes on')
 
 
-def define_flags() -> None:
-  """Called by the binary only: other binaries have flags of the same names."""
-  flags.DEFINE_string('out', None, 'Directory for the simulations; what is there goes on.')
-  flags.DEFINE_string('simulated', str(_SIMULATED), 'Where finished replicas are copied to.')
-  flags.DEFINE_list('starts', [], 'Directories with the structure files that the table names.')
-  flags.DEFINE_list('only', [], 'Names of systems. Default: all.')
-  flags.DEFINE_float('max_minutes', 90.0, 'Time for this call.', lower_bound=0.0)
-  flags.DEFINE_integer('num_threads', 1, 'Threads of each simulation.', lower_bound=1)
-  flags.DEFINE_integer('seed', 0, 'All random numbers follow from it.', lower_bound=0)
-  flags.DEFINE_bool('list', False, 'Show what there is to do and what is done, and end.')
-  flags.DEFINE_bool('card', False, 'Write the data card anew, and end.')
-  flags.DEFINE_string('store', None, 'Directory: write all replicas into this store, and end.')
+def define_flags(values: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string(
+    'out',
+    None,
+    'Directory for the simulations; what is there goes on.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'simulated',
+    str(_SIMULATED),
+    'Where finished replicas are copied to.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'starts',
+    [],
+    'Directories with the structure files that the table names.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'only',
+    [],
+    'Names of systems. Default: all.',
+    flag_values=values,
+  )
+  flags.DEFINE_float(
+    'max_minutes',
+    90.0,
+    'Time for this call.',
+    lower_bound=0.0,
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'num_threads',
+    1,
+    'Threads of each simulation.',
+    lower_bound=1,
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'seed',
+    0,
+    'All random numbers follow from it.',
+    lower_bound=0,
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    'list',
+    False,
+    'Show what there is to do and what is done, and end.',
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    'card',
+    False,
+    'Write the data card anew, and end.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'store',
+    None,
+    'Directory: write all replicas into this store, and end.',
+    flag_values=values,
+  )
 
 
 if __name__ == '__main__':
-  define_flags()
-  errors.run(main)
+  command.launch(sys.modules[__name__])

@@ -25,7 +25,6 @@ from absl import logging as absl_logging
 
 from tempo_jax.errors import InputError
 
-_HELP = ('help', 'helpshort', 'h', '?')
 _NARROWEST, _WIDEST = 40, 100
 
 
@@ -49,11 +48,11 @@ def launch(
   program = program or _module_launch()
 
   def parse(argv: Sequence[str]) -> list[str]:
-    asked = [argument.lstrip('-') for argument in _options(argv[1:])]
-    if any(name in _HELP for name in asked):
+    options = list(_options(argv[1:]))
+    if any(asks_for_help(option) for option in options):
       print(help_text(command, values, own, program), flush=True)
       sys.exit(0)
-    if 'helpfull' in asked:
+    if '--helpfull' in options:
       app.usage(writeto_stdout=True, exitcode=0)
     return _parse(values, argv)
 
@@ -77,6 +76,11 @@ def launch(
   except BrokenPipeError:
     # The reader of our output went away (e.g. `| head`); not our failure.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def asks_for_help(argument: str) -> bool:
+  """Whether it is --help or an abbreviation."""
+  return argument in ('--help', '-help', '--helpshort', '--h', '-h', '-?')
 
 
 def refuse(message: str) -> None:

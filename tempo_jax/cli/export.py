@@ -1,9 +1,9 @@
-"""Writes a trained model's configuration and parameters, without its checkpoints.
+"""Exports a trained model, to share it or to bundle it.
 
     tempo-jax export --model=RUN --out=DIR
 
-DIR then holds config.json and params.npz, all that `tempo-jax sample --model=DIR` needs, and is
-small enough to share. In a clone, --bundle puts the two files into tempo_jax/models/default
+DIR then holds config.json and params.npz: all that `tempo-jax sample --model=DIR` needs, without
+the checkpoints of the run. In a clone, --bundle puts the two files into tempo_jax/models/default
 instead: RUN becomes the model that samplers use by default.
 """
 

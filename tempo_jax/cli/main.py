@@ -4,6 +4,7 @@ import difflib
 import importlib
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from tempo_jax.cli import command
 from tempo_jax.version import __version__
@@ -14,7 +15,6 @@ COMMANDS = (
   *('prepare simulate', 'prepare split', 'prepare inspect'),
 )
 """`sample` is the module `tempo_jax.cli.sample`, `prepare split` is `prepare_split` there."""
-_HELP = ('-h', '--h', '-help', '--help', '--helpshort', '--helpfull')
 
 
 def run() -> None:
@@ -25,8 +25,11 @@ def run() -> None:
     return
   first = ' '.join(arguments[:1])
   group = [name for name in COMMANDS if name.startswith(f'{first} ')]
-  if not arguments or first in _HELP or (group and (arguments[1:2] or ['--help'])[0] in _HELP):
-    print(_help(group or COMMANDS))
+  if not arguments or command.asks_for_help(first) or first == '--helpfull':
+    print(_help(COMMANDS))
+    return
+  if group and (len(arguments) == 1 or command.asks_for_help(arguments[1])):
+    print(_help(group))
     return
   name = ' '.join(arguments[: 2 if group else 1])
   if name not in COMMANDS:
@@ -40,7 +43,7 @@ def _module(name: str) -> str:
   return name.replace(' ', '_')
 
 
-def _help(names) -> str:
+def _help(names: Sequence[str]) -> str:
   folder = pathlib.Path(__file__).parent
   lines = [
     f'  {name:22}{command.summary(folder / f"{_module(name)}.py").rstrip(".")}' for name in names
@@ -60,7 +63,7 @@ def _help(names) -> str:
 
 
 def _unknown(name: str) -> str:
-  names = {word: known for known in COMMANDS for word in (known, known.split()[-1])}
-  near = difflib.get_close_matches(name, names, n=1)
+  names = {known.split()[-1]: known for known in COMMANDS}
+  near = difflib.get_close_matches(name.split()[-1], names, n=1)
   hint = f'did you mean {names[near[0]]}?' if near else 'tempo-jax --help lists all'
   return f'no command {name!r}: {hint}'

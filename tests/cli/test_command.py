@@ -87,6 +87,9 @@ def test_helpfull_shows_everything():
   ('args', 'message'),
   [
     (['sampel'], "error: no command 'sampel': did you mean sample?"),
+    (['mdcath'], "error: no command 'mdcath': did you mean prepare mdcath?"),
+    (['prepare', 'slpit'], "error: no command 'prepare slpit': did you mean prepare split?"),
+    (['prepare', '--store=x'], "error: no command 'prepare --store=x': tempo-jax --help lists"),
     (['qqq'], "error: no command 'qqq': tempo-jax --help lists all"),
     (['--foo'], "error: no command '--foo': tempo-jax --help lists all"),
     (['upsample', 'a.pdb'], "error: unexpected argument 'a.pdb': every option is a --flag"),

@@ -51,8 +51,8 @@ _IDENTITY = ('source_sha256', 'seed', 'replica', 'temperature_K')
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
-  """Replicas of a system that are brought to a length.
+class Goal:
+  """A length that replicas of a system are to reach.
 
   Attributes:
     system: which.
@@ -86,28 +86,28 @@ class Task:
     return sum(min(r.get('length_ns', 0.0), self.length_ns) for r in records if r.get('finished'))
 
 
-def tasks(systems: Sequence[System] = SYSTEMS) -> list[Task]:
-  """All there is to do, what matters most first: every system, then temperatures, then length."""
-  passes: list[list[Task]] = []
+def goals(systems: Sequence[System] = SYSTEMS) -> list[Goal]:
+  """All goals, the most important first: every system, then temperatures, then length."""
+  passes: list[list[Goal]] = []
   num_passes = max(system.first_pass + len(system.lengths_ns) for system in systems)
   for k in range(num_passes):
     lengths = [(s, s.lengths_ns[k - s.first_pass :][:1]) for s in systems if k >= s.first_pass]
     lengths.sort(key=lambda pair: pair[0].first_pass != k)  # those that have nothing yet
     passes.append(
       [
-        Task(system, _TEMPERATURE_K, system.num_replicas, length_ns)
+        Goal(system, _TEMPERATURE_K, system.num_replicas, length_ns)
         for system, at_most_one in lengths
         for length_ns in at_most_one
         if not system.committed
       ]
     )
   others = [
-    Task(system, temperature_K, 1, system.temperature_length_ns)
+    Goal(system, temperature_K, 1, system.temperature_length_ns)
     for system in systems
     for temperature_K in system.temperatures_K
   ]
   passes.insert(1, others)
-  return [task for one in passes for task in one]
+  return [goal for one in passes for goal in one]
 
 
 def work(
@@ -142,20 +142,20 @@ def work(
   failed: set[str] = set()
   while waiting:
     left = []
-    for task in waiting:
-      if task.folder in failed:
+    for goal in waiting:
+      if goal.folder in failed:
         continue
-      with _alone(out / task.folder) as alone:
+      with _alone(out / goal.folder) as alone:
         if not alone:
-          left.append(task)
+          left.append(goal)
           continue
-        if not task.is_finished(out):
+        if not goal.is_finished(out):
           seconds = deadline - time.monotonic()
-          if not _run(task, out, starts, simulated, seed, seconds, num_threads):
-            failed.add(task.folder)  # the others need not wait for it
+          if not _run(goal, out, starts, simulated, seed, seconds, num_threads):
+            failed.add(goal.folder)  # the others need not wait for it
             continue
-        publish(out / task.folder, simulated / task.folder)
-        if not task.is_finished(out):
+        publish(out / goal.folder, simulated / goal.folder)
+        if not goal.is_finished(out):
           return False
     if left:  # others are at it; what they leave undone may be ours
       if time.monotonic() > deadline - 30.0:
@@ -167,13 +167,13 @@ def work(
   return True
 
 
-def _wanted(only: Sequence[str]) -> list[Task]:
+def _wanted(only: Sequence[str]) -> list[Goal]:
   unknown = set(only) - {system.name for system in SYSTEMS}
   if unknown:
     raise InputError(
       f'--only={",".join(sorted(unknown))}: no such system: --list names all that there are'
     )
-  return [task for task in tasks() if not only or task.system.name in only]
+  return [goal for goal in goals() if not only or goal.system.name in only]
 
 
 @contextlib.contextmanager
@@ -192,7 +192,7 @@ def _alone(folder: pathlib.Path) -> Iterator[bool]:
 
 
 def _run(
-  task: Task,
+  goal: Goal,
   out: pathlib.Path,
   starts: Sequence[str],
   simulated: pathlib.Path,
@@ -201,16 +201,16 @@ def _run(
   num_threads: int,
 ) -> bool:
   """Calls `data_prep.simulate`, and stops it when the time is over; False if it fails."""
-  start = out / 'starts' / f'{task.system.name}.pdb'
+  start = out / 'starts' / f'{goal.system.name}.pdb'
   if not start.exists():
-    training_systems.write_start(task.system, start, starts, simulated)
+    training_systems.write_start(goal.system, start, starts, simulated)
   command = [
     *(sys.executable, '-m', 'data_prep.simulate'),
     f'--structure={start}',
-    f'--out={out / task.folder}',
-    f'--length_ns={task.length_ns:g}',
-    f'--num_replicas={task.num_replicas}',
-    f'--temperature_K={task.temperature_K:g}',
+    f'--out={out / goal.folder}',
+    f'--length_ns={goal.length_ns:g}',
+    f'--num_replicas={goal.num_replicas}',
+    f'--temperature_K={goal.temperature_K:g}',
     f'--seed={seed}',
     *('--platform=CPU', f'--num_threads={num_threads}'),
   ]
@@ -269,14 +269,14 @@ def publish(source: pathlib.Path, target: pathlib.Path) -> list[pathlib.Path]:
   return written
 
 
-def list_tasks(out: pathlib.Path | None, only: Sequence[str] = ()) -> str:
-  """One line per task: what there is to do, and how much of it is done."""
+def list_goals(out: pathlib.Path | None, only: Sequence[str] = ()) -> str:
+  """One line per goal: what there is to do, and how much of it is done."""
   lines = [f'{"folder":<20}{"residues":>9}{"K":>6}{"replicas":>10}{"ns":>7}{"done":>8}']
-  for task in _wanted(only):
-    done = task.finished_ns(out) if out else 0.0
+  for goal in _wanted(only):
+    done = goal.finished_ns(out) if out else 0.0
     lines.append(
-      f'{task.folder:<20}{len(task.system.sequence):>9}{task.temperature_K:>6g}'
-      f'{task.num_replicas:>10}{task.num_replicas * task.length_ns:>7.2f}{done:>8.2f}'
+      f'{goal.folder:<20}{len(goal.system.sequence):>9}{goal.temperature_K:>6g}'
+      f'{goal.num_replicas:>10}{goal.num_replicas * goal.length_ns:>7.2f}{done:>8.2f}'
     )
   return '\n'.join(lines)
 
@@ -286,7 +286,7 @@ def main(values: flags.FlagValues) -> None:
   out = pathlib.Path(values.out).expanduser().resolve() if values.out else None
   simulated = pathlib.Path(values.simulated).expanduser()
   if values.list:
-    print(list_tasks(out, values.only))
+    print(list_goals(out, values.only))
   if values.card:
     training_data_card.write(simulated)
   if values.store:
@@ -314,14 +314,11 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'out',
     None,
-    'Directory for the simulations; what is there goes on.',
+    'Directory for the simulations, where unfinished ones continue. Required to simulate.',
     flag_values=values,
   )
   flags.DEFINE_string(
-    'simulated',
-    str(_SIMULATED),
-    'Where finished replicas are copied to.',
-    flag_values=values,
+    'simulated', str(_SIMULATED), 'Where finished replicas are copied to.', flag_values=values
   )
   flags.DEFINE_list(
     'starts',
@@ -329,50 +326,22 @@ def define_flags(values: flags.FlagValues) -> None:
     'Directories with the structure files that the table names.',
     flag_values=values,
   )
-  flags.DEFINE_list(
-    'only',
-    [],
-    'Names of systems. Default: all.',
-    flag_values=values,
-  )
+  flags.DEFINE_list('only', [], 'Names of systems. Default: all.', flag_values=values)
   flags.DEFINE_float(
-    'max_minutes',
-    90.0,
-    'Time for this call.',
-    lower_bound=0.0,
-    flag_values=values,
+    'max_minutes', 90.0, 'Time for this call.', lower_bound=0.0, flag_values=values
   )
   flags.DEFINE_integer(
-    'num_threads',
-    1,
-    'Threads of each simulation.',
-    lower_bound=1,
-    flag_values=values,
+    'num_threads', 1, 'Threads of each simulation.', lower_bound=1, flag_values=values
   )
   flags.DEFINE_integer(
-    'seed',
-    0,
-    'All random numbers follow from it.',
-    lower_bound=0,
-    flag_values=values,
+    'seed', 0, 'Random seed of all simulations.', lower_bound=0, flag_values=values
   )
   flags.DEFINE_bool(
-    'list',
-    False,
-    'Show what there is to do and what is done, and end.',
-    flag_values=values,
+    'list', False, 'Show what there is to do and what is done, and end.', flag_values=values
   )
-  flags.DEFINE_bool(
-    'card',
-    False,
-    'Write the data card anew, and end.',
-    flag_values=values,
-  )
+  flags.DEFINE_bool('card', False, 'Write the data card anew, and end.', flag_values=values)
   flags.DEFINE_string(
-    'store',
-    None,
-    'Directory: write all replicas into this store, and end.',
-    flag_values=values,
+    'store', None, 'Directory: write all replicas into this store, and end.', flag_values=values
   )
 
 

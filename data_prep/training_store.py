@@ -9,6 +9,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.preparation import trajectories
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 from tempo_jax.store import store as store_lib
+from tempo_jax.store.entry import SPLITS
 
 
 def split_of(folder: str, number: int) -> str:
@@ -71,4 +72,4 @@ def build(simulated: pathlib.Path, store: pathlib.Path) -> None:
     raise InputError(
       f'{store}: holds {", ".join(others)}, of which {simulated} has nothing: give a new --store'
     )
-  print(f'{store}: ' + ', '.join(f'{counts[key]} {key}' for key in ('train', 'validation', 'test')))
+  print(f'{store}: ' + ', '.join(f'{counts[key]} {key}' for key in SPLITS))

@@ -16,6 +16,7 @@ from absl import flags
 
 from tempo_jax.cli import command, prepare_flags, worker_flags
 from tempo_jax.preparation import trajectories
+from tempo_jax.store.entry import SPLITS
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -63,7 +64,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_enum(
     'split',
     'train',
-    ['train', 'validation', 'test'],
+    SPLITS,
     'What the trajectories are for.',
     flag_values=values,
   )

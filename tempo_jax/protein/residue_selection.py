@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import gemmi
 import numpy as np
 
-from tempo_jax.errors import InputError
+from tempo_jax.errors import InputError, first_few
 from tempo_jax.geometry import ideal
 from tempo_jax.protein import protein as protein_lib
 
@@ -285,11 +285,6 @@ def _chains(
   return np.array(chain_index, np.int32), tuple(chain_ids), np.array(residue_index, np.int32)
 
 
-def _listing(items: Sequence[str], limit: int = 8) -> str:
-  more = f' and {len(items) - limit} more' if len(items) > limit else ''
-  return ', '.join(items[:limit]) + more
-
-
 def _too_few(
   kept: Sequence[Candidate],
   left_out: Sequence[protein_lib.LeftOut],
@@ -302,7 +297,7 @@ def _too_few(
   found += [f'{count} {name}' for name, count in other.items()]
   return (
     'at least 2 residues with N, CA and C are needed, give a structure of a protein; '
-    f'found {"; ".join([_listing(found), *warnings])}'
+    f'found {"; ".join([first_few(found), *warnings])}'
   )
 
 
@@ -312,11 +307,11 @@ def _warn_names(
   said = []
   others = [f'{count} {name}' for name, count in other.items() if name != 'water']
   if others:
-    said.append(f'not protein, ignored: {_listing(others)}')
+    said.append(f'not protein, ignored: {first_few(others)}')
   named = [(residue, t) for residue, t in zip(kept, types, strict=True) if residue.name != t]
   unknown = [residue.label() for residue, t in named if t == 'UNK']
   if unknown:
-    said.append(f'unknown amino acids, kept as UNK: {_listing(unknown)}')
+    said.append(f'unknown amino acids, kept as UNK: {first_few(unknown)}')
   # Other names of a standard residue are no news; a modified one is.
   modified = [
     f'{residue.label()} as {t}'
@@ -326,7 +321,7 @@ def _warn_names(
     and residue.name not in protein_lib.VARIANTS
   ]
   if modified:
-    said.append(f'modified residues, read as their parents: {_listing(modified)}')
+    said.append(f'modified residues, read as their parents: {first_few(modified)}')
   return said
 
 
@@ -335,7 +330,7 @@ def _warn_breaks(
 ) -> list[str]:
   breaks = ~bonded[:-1] & (chain_index[1:] == chain_index[:-1])
   where = [f'{kept[i].label()} and {kept[i + 1].label()}' for i in np.flatnonzero(breaks).tolist()]
-  return [f'chain breaks, no peptide bond between: {_listing(where)}'] if where else []
+  return [f'chain breaks, no peptide bond between: {first_few(where)}'] if where else []
 
 
 def _warn_geometry(
@@ -348,7 +343,7 @@ def _warn_geometry(
   said = []
   placed = [kept[i].label() for i in np.flatnonzero(rows[:, 3] < 0).tolist()]
   if placed:
-    said.append(f'{len(placed)} missing O atoms placed from the geometry: {_listing(placed)}')
+    said.append(f'{len(placed)} missing O atoms placed from the geometry: {first_few(placed)}')
   said += _warn_chirality(kept, coordinates)
   said += _warn_clashes(kept, positions, bonded)
   return said
@@ -366,7 +361,7 @@ def _warn_chirality(kept: Sequence[Candidate], coordinates: np.ndarray) -> list[
   wrong = [with_cb[i].label() for i in np.flatnonzero(volume < -1.0).tolist()]
   if len(wrong) > len(with_cb) / 2:
     return [f'a mirror image: {len(wrong)} of {len(with_cb)} residues are D-residues']
-  return [f'D-residues: {_listing(wrong)}'] if wrong else []
+  return [f'D-residues: {first_few(wrong)}'] if wrong else []
 
 
 def _warn_clashes(
@@ -381,4 +376,4 @@ def _warn_clashes(
   peptide = bonded[first] & (second == first + 1)
   clashes = np.unique(np.stack([first, second], -1)[(first != second) & ~peptide], axis=0)
   where = [f'{kept[i].label()} and {kept[j].label()}' for i, j in clashes.tolist()]
-  return [f'backbone atoms closer than {CLASH_DISTANCE} Å: {_listing(where)}'] if where else []
+  return [f'backbone atoms closer than {CLASH_DISTANCE} Å: {first_few(where)}'] if where else []

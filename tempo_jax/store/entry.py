@@ -12,6 +12,7 @@ from tempo_jax.protein.protein import Protein, ProteinArrays
 
 FORMAT = 'tempo_jax trajectory store'
 VERSION = 2
+SPLITS = ('train', 'validation', 'test')
 
 _RESIDUE_DTYPES: dict[str, type[np.generic]] = {
   'residue_type': np.int32,

@@ -35,11 +35,11 @@ def test_table_is_sound():
 
 def test_every_system_comes_before_any_is_made_longer():
   lengths: dict[str, list[float]] = {}
-  for task in default_training_data.tasks():
+  for goal in default_training_data.goals():
     begun = {folder.split('_')[0] for folder in lengths}
-    if task.folder in lengths:
+    if goal.folder in lengths:
       assert begun >= {s.name.split('_')[0] for s in SYSTEMS if not s.committed}
-    lengths.setdefault(task.folder, []).append(task.length_ns)
+    lengths.setdefault(goal.folder, []).append(goal.length_ns)
   assert all(ns == sorted(set(ns)) for ns in lengths.values())
   assert {folder for folder in lengths if folder.startswith('gb1')} == {
     'gb1_hairpin',
@@ -205,4 +205,4 @@ def test_store_has_the_splits(tmp_path):
 
 def test_unknown_name():
   with pytest.raises(InputError, match='--only=no: no such system'):
-    default_training_data.list_tasks(None, ['no'])
+    default_training_data.list_goals(None, ['no'])

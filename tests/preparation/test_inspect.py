@@ -626,7 +626,6 @@ def test_the_command(planted_store, tmp_path):
 def test_findings_by_severity():
   some = [findings.Finding(s, 'k', 'w', 'm') for s in ('note', 'error', 'note')]
   assert findings.count(some) == {'error': 1, 'warning': 0, 'note': 2}
-  assert findings.listing(list('abcdefg')) == 'a, b, c, d, e and 2 more'
 
 
 def test_the_size_of_things():

@@ -476,7 +476,7 @@ def test_mmseqs_errors(fake_mmseqs, np_rng, monkeypatch, tmp_path):
     compare(*chains, method='mmseqs')
   assert sequence_identity.choose_methods(10**6) == ('pyopal',)
   monkeypatch.setitem(sys.modules, 'pyopal', None)
-  with pytest.raises(InputError, match=r"pip install 'tempo_jax\[split\]'"):
+  with pytest.raises(InputError, match=r"pip install 'tempo-jax\[split\]'"):
     compare(*chains)
   monkeypatch.setattr(sequence_identity.importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(InputError, match=r'nothing here compares sequences'):

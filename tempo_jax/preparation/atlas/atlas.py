@@ -15,7 +15,7 @@ import mdtraj
 import numpy as np
 
 from tempo_jax import workers
-from tempo_jax.errors import InputError
+from tempo_jax.errors import InputError, first_few
 from tempo_jax.preparation import name_lists, trajectories
 from tempo_jax.preparation.atlas import archive as atlas_archive
 from tempo_jax.protein import protein
@@ -27,8 +27,6 @@ LICENCE = (
   'ATLAS is licensed CC-BY-NC 4.0: no commercial use; cite Vander Meersche et al., Nucleic Acids '
   'Res. 2024, 52, D384'
 )
-
-_LISTED = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +116,7 @@ def prepare(
     if absent:
       wrong[''] = (
         f'{folder}: has nothing of {len(absent)} of the {len(rows)} chains that are listed, '
-        f'{_listing(absent)}: get them with --download'
+        f'{first_few(absent)}: get them with --download'
       )
     # Workers may be in another folder.
     path = pathlib.Path(settings.store).expanduser().absolute()
@@ -145,11 +143,6 @@ def _download(
   )
   kind = settings.archive or ('analysis' if coarse else 'protein')
   return atlas_archive.fetch(list(rows), kind, folder)
-
-
-def _listing(names: Sequence[str]) -> str:
-  more = f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''
-  return ', '.join(names[:_LISTED]) + more
 
 
 def _prepare_chain(raw: _RawChain) -> workers.Result:

@@ -2,16 +2,16 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
+from tempo_jax.errors import first_few
 from tempo_jax.preparation import frame_checks
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.store import entry as entry_lib
 
 SEVERITIES = ('error', 'warning', 'note')
-_MOST_LISTED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,6 @@ def count(findings: Iterable[Finding]) -> dict[str, int]:
   """Number of findings by severity, worst first."""
   counter = collections.Counter(finding.severity for finding in findings)
   return {severity: counter[severity] for severity in SEVERITIES}
-
-
-def listing(items: Sequence[str]) -> str:
-  """The first few of many."""
-  more = f' and {len(items) - _MOST_LISTED} more' if len(items) > _MOST_LISTED else ''
-  return ', '.join(items[:_MOST_LISTED]) + more
 
 
 class Subject:
@@ -79,7 +73,7 @@ class Subject:
 
   def residues(self, indices: Iterable[int]) -> str:
     """The first few of many residues."""
-    return listing([self.residue(i) for i in indices])
+    return first_few([self.residue(i) for i in indices])
 
   def pair(self, first: int, second: int) -> str:
     """Two residues."""
@@ -87,4 +81,4 @@ class Subject:
 
   def peptides(self, indices: Iterable[int]) -> str:
     """The first few of many peptide bonds, each given by the residue that it begins in."""
-    return listing([self.pair(i, i + 1) for i in indices])
+    return first_few([self.pair(i, i + 1) for i in indices])

@@ -8,19 +8,18 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
 from tempo_jax import workers
-from tempo_jax.errors import InputError
+from tempo_jax.errors import InputError, first_few
 from tempo_jax.preparation.inspection import conformations, entry_checks
 from tempo_jax.preparation.inspection.entry_checks import EntryReport
-from tempo_jax.preparation.inspection.findings import SEVERITIES, Finding, listing
+from tempo_jax.preparation.inspection.findings import SEVERITIES, Finding
 from tempo_jax.store import store as store_lib
-from tempo_jax.store.entry import Entry
+from tempo_jax.store.entry import SPLITS, Entry
 
 # Of the whole store, for the Ramachandran plot: enough to see basins, few enough to hold.
 _NUM_TORSIONS = 60_000
 _LEAST_TORSIONS = 50
 # Starting workers takes some seconds, in which one process checks this much.
 _SMALL_BYTES = 64 * 1024**2
-_SPLITS = ('train', 'validation', 'test')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +91,7 @@ def _chosen(store: store_lib.Store, names: Sequence[str]) -> tuple[Entry, ...]:
   for name in names:
     if name not in known:
       raise InputError(
-        f'{store.path}: no protein {name!r} in it, correct --names: it has {listing(list(known))}'
+        f'{store.path}: no protein {name!r} in it, correct --names: it has {first_few(list(known))}'
       )
   entries = tuple(entry for entry in store.entries if not names or entry.name in names)
   if not entries:
@@ -115,10 +114,10 @@ def _splits(entries: Sequence[Entry]) -> Iterator[Finding]:
     by_sequence[entry.sequence].append(entry)
   for sequence, same in by_sequence.items():
     names = list(dict.fromkeys(entry.name for entry in same))
-    splits = [split for split in _SPLITS if any(entry.split == split for entry in same)]
+    splits = [split for split in SPLITS if any(entry.split == split for entry in same)]
     if len(splits) > 1:
       of_each = ', '.join(
-        f'{split}: {listing([entry.key for entry in same if entry.split == split])}'
+        f'{split}: {first_few([entry.key for entry in same if entry.split == split])}'
         for split in splits
       )
       yield Finding(
@@ -130,7 +129,10 @@ def _splits(entries: Sequence[Entry]) -> Iterator[Finding]:
       )
     elif len(names) > 1:
       yield Finding(
-        'note', 'same', names[0], f'has the sequence of {listing(names[1:])}: train on one of them?'
+        'note',
+        'same',
+        names[0],
+        f'has the sequence of {first_few(names[1:])}: train on one of them?',
       )
 
 
@@ -220,8 +222,8 @@ def _on_disk(
         'note' if written else 'warning',
         'partial',
         key,
-        f'{listing([path.name for path in left])} ({size_text(sum(map(_size, left)))}) was left '
-        'by a command that died: run it again, which removes it (or wait, if it is running)',
+        f'{first_few([path.name for path in left])} ({size_text(sum(map(_size, left)))}) was '
+        'left by a command that died: run it again, which removes it (or wait, if it is running)',
       )
 
 

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from tempo_jax import extras, workers
-from tempo_jax.errors import InputError
+from tempo_jax.errors import InputError, first_few
 from tempo_jax.preparation import name_lists
 from tempo_jax.preparation.mdcath import domain_file, source_index
 from tempo_jax.store import store
@@ -75,7 +75,7 @@ def prepare(
     if absent:
       errors.append(
         f'{raw}: has no file for {len(absent)} of the {len(splits or ())} domains that are listed, '
-        f'{source_index.listing(absent)}: get them with --download'
+        f'{first_few(absent)}: get them with --download'
       )
     tasks = [
       domain_file.RawDomain(

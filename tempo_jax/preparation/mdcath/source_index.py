@@ -6,10 +6,10 @@ The layout: /DOMAIN has the attribute `numResidues`, /DOMAIN/TEMPERATURE/REPLICA
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from tempo_jax import files
-from tempo_jax.errors import InputError
+from tempo_jax.errors import InputError, first_few
 from tempo_jax.preparation import download
 from tempo_jax.preparation.mdcath import domain_file
 from tempo_jax.preparation.mdcath import replica as mdcath_replica
@@ -18,8 +18,6 @@ CARD = 'https://huggingface.co/datasets/compsciencelab/mdCATH'
 URL = f'{CARD}/resolve/main'
 NAME = 'mdcath_source.h5'
 PAPER = {'train': 1000, 'validation': 50, 'test': 64}
-
-_LISTED = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +44,9 @@ def get(raw_dir: pathlib.Path) -> None:
   Raises:
     InputError: it cannot be had.
   """
-  errors = download.fetch([download.Remote(f'{URL}/{NAME}', raw_dir / NAME)])
-  if errors:
-    raise InputError(errors[0])
+  failed = download.fetch([download.Remote(f'{URL}/{NAME}', raw_dir / NAME)])
+  if failed:
+    raise InputError(failed[0])
 
 
 def read(raw_dir: pathlib.Path, names: Iterable[str] | None = None) -> dict[str, IndexedDomain]:
@@ -73,7 +71,7 @@ def read(raw_dir: pathlib.Path, names: Iterable[str] | None = None) -> dict[str,
     unknown = [name for name in names if name not in known]
     if unknown:
       raise InputError(
-        f'mdCATH has no domain {listing(unknown)}: give ids such as those in {NAME}, e.g. 1a02F00'
+        f'mdCATH has no domain {first_few(unknown)}: give ids such as those in {NAME}, e.g. 1a02F00'
       )
     for name in names:
       frames = {
@@ -166,9 +164,3 @@ def get_domains(names: Iterable[str], raw_dir: pathlib.Path) -> list[str]:
     download.Remote(f'{URL}/data/{file_name(name)}', raw_dir / file_name(name)) for name in names
   ]
   return download.fetch(remotes)
-
-
-def listing(names: Sequence[str]) -> str:
-  """The first names, and how many more."""
-  more = f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''
-  return ', '.join(names[:_LISTED]) + more

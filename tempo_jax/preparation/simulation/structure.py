@@ -20,7 +20,7 @@ import pdbfixer
 from openmm import app, unit
 from scipy import spatial
 
-from tempo_jax.errors import InputError
+from tempo_jax.errors import InputError, first_few
 from tempo_jax.preparation.simulation import stereochemistry
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import structure_file
@@ -241,21 +241,16 @@ def _check_input(fixer: pdbfixer.PDBFixer, path: pathlib.Path) -> list[str]:
   ]
   if wrong:
     raise InputError(
-      f'{path}: not the hand of an L-amino acid: {_listing(wrong)}: correct it (a mirror image? a '
+      f'{path}: not the hand of an L-amino acid: {first_few(wrong)}: correct it (a mirror image? a '
       'badly built side chain?), or delete the side chain to have it built anew'
     )
   twisted = stereo.twisted(positions)
   if twisted:
     raise InputError(
-      f'{path}: omega is neither cis nor trans between {_listing(twisted)}: correct the structure'
+      f'{path}: omega is neither cis nor trans between {first_few(twisted)}: correct the structure'
     )
   cis = stereo.cis_without_proline(positions)
-  return [f'cis before other residues than proline, kept: {_listing(cis)}'] if cis else []
-
-
-def _listing(items: list[str], limit: int = 8) -> str:
-  more = f' and {len(items) - limit} more' if len(items) > limit else ''
-  return ', '.join(items[:limit]) + more
+  return [f'cis before other residues than proline, kept: {first_few(cis)}'] if cis else []
 
 
 def _add_heavy_atoms(fixer: pdbfixer.PDBFixer, seed: int) -> list[str]:

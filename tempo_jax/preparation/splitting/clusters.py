@@ -10,8 +10,7 @@ from scipy.sparse import csgraph
 
 from tempo_jax.preparation.splitting import sequence_identity
 from tempo_jax.store import store
-
-SPLITS = ('train', 'validation', 'test')
+from tempo_jax.store.entry import SPLITS
 
 # Residues: equal chains of up to that many may be so by chance (see `sequence_identity`).
 _SHORT = 5

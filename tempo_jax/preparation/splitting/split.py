@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tempo_jax import files
-from tempo_jax.errors import InputError
+from tempo_jax.errors import InputError, first_few
 from tempo_jax.preparation import name_lists
 from tempo_jax.preparation.splitting import clusters as protein_clusters
 from tempo_jax.preparation.splitting import sequence_identity
 from tempo_jax.store import store
+from tempo_jax.store.entry import SPLITS
 
 _COLUMNS = ('name', 'split', 'cluster', 'length')
 _MOST_NAMES = 10
@@ -139,7 +140,7 @@ def _listed(
   if others:
     print(
       f'{len(others)} proteins are not listed and keep their split: '
-      + _some([f'{protein.name} ({min(protein.splits)})' for protein in others])
+      + first_few([f'{protein.name} ({min(protein.splits)})' for protein in others])
     )
   kept = {protein.name: min(protein.splits) for protein in others}
   return {protein.name: (splits | kept)[protein.name] for protein in proteins}
@@ -162,7 +163,7 @@ def _assign(
     )
   chosen = protein_clusters.assign_clusters(sizes, fractions, seed)[cluster]
   names = (protein.name for protein in proteins)
-  return {name: protein_clusters.SPLITS[s] for name, s in zip(names, chosen, strict=True)}
+  return {name: SPLITS[s] for name, s in zip(names, chosen, strict=True)}
 
 
 def _compare(chains: Sequence[str], method: str) -> sequence_identity.Pairs:
@@ -184,7 +185,7 @@ def _print_table(
 ) -> None:
   names = ('proteins', 'share', 'clusters', 'residues', 'frames', 'ns')
   print(' ' * 10, *(f'{name:>9}' for name in names))
-  for name in protein_clusters.SPLITS:
+  for name in SPLITS:
     inside = [p for p, protein in enumerate(proteins) if splits[protein.name] == name]
     values = (
       f'{len(inside)}',
@@ -201,7 +202,7 @@ def _print_crossings(
   crossings: Sequence[protein_clusters.Crossing], splits: Mapping[str, str]
 ) -> None:
   print('highest identity between splits:')
-  used = [name for name in protein_clusters.SPLITS if name in splits.values()]
+  used = [name for name in SPLITS if name in splits.values()]
   for between in itertools.combinations(used, 2):
     highest = next((str(c) for c in crossings if c.splits == between), 'none beyond chance')
     print(f'  {" / ".join(between)}: {highest}')
@@ -209,8 +210,8 @@ def _print_crossings(
 
 def _print_misses(splits: Mapping[str, str], fractions: Sequence[float], sizes: np.ndarray) -> None:
   """Where clusters are too large or too few for the fractions, says so."""
-  counts = [sum(split == name for split in splits.values()) for name in protein_clusters.SPLITS]
-  for name, count, fraction in zip(protein_clusters.SPLITS, counts, fractions, strict=True):
+  counts = [sum(split == name for split in splits.values()) for name in SPLITS]
+  for name, count, fraction in zip(SPLITS, counts, fractions, strict=True):
     asked = fraction * len(splits)
     if abs(count - asked) > 1.0:
       print(
@@ -248,8 +249,3 @@ def _write(
     with store.StoreWriter(store_path) as writer:
       changed = writer.assign_splits(splits)
   print(f'{os.fspath(store_path)}: {changed} entries changed their split; list: {file}')
-
-
-def _some(names: Sequence[str]) -> str:
-  more = len(names) - _MOST_NAMES
-  return ', '.join(names[:_MOST_NAMES]) + (f' and {more} more' if more > 0 else '')

@@ -1,12 +1,12 @@
 """The data card of our own simulations: what is in data_prep/simulated, read from its files."""
 
 import pathlib
-from collections.abc import Iterable
 from typing import Any
 
 from data_prep import training_store
 from data_prep.training_systems import SYSTEMS
 from tempo_jax import files
+from tempo_jax.evaluation import markdown
 from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 
 _TEXT = """\
@@ -138,17 +138,13 @@ def _table(folders: dict[pathlib.Path, list[dict[str, Any]]]) -> str:
     )
   # Small ones first; a protein's temperatures together.
   rows.sort(key=lambda row: (row[1], row[0]))
-  return '\n'.join(map(_line, [header, ['---'] * len(header), *rows]))
+  return markdown.table(header, rows).rstrip()
 
 
 def _held_out(folder: pathlib.Path) -> str:
   numbers = sorted(int(path.stem.rpartition('_R')[2]) for path in folder.glob('*_R*.json'))
   held_out = [n for n in numbers if training_store.split_of(folder.name, n) != 'train']
   return 'all' if held_out == numbers else ', '.join(f'R{n}' for n in held_out)
-
-
-def _line(cells: Iterable[object]) -> str:
-  return '| ' + ' | '.join(map(str, cells)) + ' |'
 
 
 def _size(folder: pathlib.Path) -> int:

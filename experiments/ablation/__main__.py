@@ -1,6 +1,7 @@
 """`python -m experiments.ablation`."""
 
 from experiments.ablation import ablation
+from tempo_jax.cli import command
 
 if __name__ == '__main__':
-  ablation.launch()
+  command.launch(ablation, 'python -m experiments.ablation')

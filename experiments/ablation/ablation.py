@@ -30,13 +30,16 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
+from experiments import results
 from experiments.ablation import rollouts
 from experiments.ablation import settings as ablation_settings
 from experiments.ablation.rollouts import HeldOut, Sampling
 from tempo_jax import config as config_lib
-from tempo_jax import errors, files, version
+from tempo_jax import files, version
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.errors import InputError
+from tempo_jax.evaluation import markdown
+from tempo_jax.evaluation.markdown import Number
 from tempo_jax.metrics import calibration
 from tempo_jax.models.model import load_model
 from tempo_jax.output import provenance
@@ -73,6 +76,7 @@ class _Trained:
     """Of all that its measurement depends on."""
     content = (
       version.__version__,
+      [field.name for field in dataclasses.fields(calibration.Calibration)],
       config_lib.to_dict(self.config.model),
       provenance.params_sha256(self.params),
       dataclasses.asdict(sampling),
@@ -218,18 +222,12 @@ def run(
     )
     for each in held
   }
-  result = {
+  content = {
     'sampling': dataclasses.asdict(sampling),
-    'versions': provenance.versions(),
-    'device': provenance.device(),
     'settings': rows,
     'floor': _row(floor) | {'label': label},
   }
-  # Through JSON, so that what was read and what was made are the same.
-  result = json.loads(json.dumps(result, allow_nan=False))
-  _write_json(out / 'ablation.json', result)
-  files.write_text(out / 'ablation.md', table(result))
-  return result
+  return results.write(out / 'ablation', table(content), **content)
 
 
 def _row(proteins: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,61 +235,44 @@ def _row(proteins: Mapping[str, Any]) -> dict[str, Any]:
   return {**dataclasses.asdict(average), 'proteins': dict(proteins)}
 
 
-# The table: heading, key of a row, format.
 _COLUMNS = (
-  ('JSD of CA distances', 'ca_jsd', '.3f'),
-  ('spread ratio', 'spread_ratio', '.2f'),
-  ('step ratio', 'step_ratio', '.2f'),
-  ('CA-CA min (Å)', 'min_ca_ca', '.2f'),
-  ('CA-CA max (Å)', 'max_ca_ca', '.2f'),
-  ('frames outside 2.8-4.2 Å (%)', 'outside_ca_ca', '.2%'),
-  ('C-N max (Å)', 'max_c_n', '.2f'),
-  ('frames with C-N > 1.7 Å (%)', 'outside_c_n', '.2%'),
-  ('Ramachandran JSD', 'ramachandran_jsd', '.3f'),
-  ('TICA time scale (ns)', 'tica_ns', '.3g'),
-  ('TICA ratio', 'tica_ratio', '.2f'),
-  ('RMSF r', 'rmsf_r', '.2f'),
-  ('RMSF ratio', 'rmsf_ratio', '.2f'),
-  ('pairwise RMSD ratio', 'pairwise_rmsd_ratio', '.2f'),
-  ('RMSD error (Å)', 'rmsd_error', '.2f'),
-  ('jump, reaching an end', 'jump_reach', '.2f'),
-  ('jump, leaving it', 'jump_leave', '.2f'),
-  ('s per 400 frames', 'seconds', '.3g'),
-  ('ratio to paper', 'seconds_ratio', '.2f'),
-  ('training steps', 'training_steps', 'd'),
-  ('training (s)', 'training_seconds', '.0f'),
-  ('parameters', 'parameters', ',d'),
-  ('selected step', 'selected_step', 'd'),
+  Number('JSD of CA distances', 'ca_jsd', '.3f'),
+  Number('spread ratio', 'spread_ratio', '.2f'),
+  Number('step ratio', 'step_ratio', '.2f'),
+  Number('CA-CA min (Å)', 'min_ca_ca', '.2f'),
+  Number('CA-CA max (Å)', 'max_ca_ca', '.2f'),
+  Number('frames outside 2.8-4.2 Å', 'outside_ca_ca', '.2%'),
+  Number('C-N max (Å)', 'max_c_n', '.2f'),
+  Number('frames with C-N > 1.7 Å', 'outside_c_n', '.2%'),
+  Number('Ramachandran JSD', 'ramachandran_jsd', '.3f'),
+  Number('TICA time scale (ns)', 'tica_ns', '.3g'),
+  Number('TICA ratio', 'tica_ratio', '.2f'),
+  Number('RMSF r', 'rmsf_r', '.2f'),
+  Number('RMSF ratio', 'rmsf_ratio', '.2f'),
+  Number('pairwise RMSD ratio', 'pairwise_rmsd_ratio', '.2f'),
+  Number('RMSD error (Å)', 'rmsd_error', '.2f'),
+  Number('jump, reaching an end', 'jump_reach', '.2f'),
+  Number('jump, leaving it', 'jump_leave', '.2f'),
+  Number('s per 400 frames', 'seconds', '.3g'),
+  Number('ratio to paper', 'seconds_ratio', '.2f'),
+  Number('training steps', 'training_steps', 'd'),
+  Number('training (s)', 'training_seconds', '.0f'),
+  Number('parameters', 'parameters', ',d'),
+  Number('selected step', 'selected_step', 'd'),
 )
-
-
-def text_of(value: float | None, style: str) -> str:
-  """A number of the table; nothing where there is none."""
-  if value is None:
-    return ''
-  return format(value, style).removesuffix('%')
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  """A table."""
-  lines = [header, ['---'] * len(header), *rows]
-  return ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
 
 
 def table(result: Mapping[str, Any]) -> str:
   """Markdown of what `run` gave: settings as rows, then the floor."""
   rows = {**result['settings'], result['floor']['label']: result['floor']}
-  return markdown(
-    ['setting', *(heading for heading, _, _ in _COLUMNS)],
-    [
-      [name, *(text_of(row.get(key), style) for _, key, style in _COLUMNS)]
-      for name, row in rows.items()
-    ],
+  return markdown.table(
+    ['setting', *(number.heading for number in _COLUMNS)],
+    [[name, *markdown.cells(row, _COLUMNS)] for name, row in rows.items()],
   )
 
 
 def define_flags(values: flags.FlagValues) -> None:
-  """Called by the binary only: others have flags of the same names."""
+  """Defines the flags."""
   config_flags.DEFINE_config_file(
     'config', None, 'Experiment file, with an optional :variant.', flag_values=values
   )
@@ -402,14 +383,7 @@ def _warn_of_selection(configs: Mapping[str, Any], sampling: Sampling) -> None:
       )
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
   """From the flags to `ablate`."""
-  del argv
-  compilation_cache_flag.use(flags.FLAGS)
-  ablate(flags.FLAGS)
-
-
-def launch() -> None:
-  """Runs the command line."""
-  define_flags(flags.FLAGS)
-  errors.run(main)
+  compilation_cache_flag.use(values)
+  ablate(values)

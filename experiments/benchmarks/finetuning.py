@@ -1,54 +1,55 @@
-r"""What fine-tuning gains: BPTI, the first half of an MD to learn from, the second to judge by.
+r"""What fine-tuning gains on BPTI: the first half of an MD trains, the second half tests.
 
     python -m experiments.benchmarks.finetuning --data=DATA --workdir=DIR --model=default
 
-Trains the model on, by experiments/configs/finetune.py, and with as many steps the same network
-from random parameters. Of each, and of the model as it was, replicas begin in the first frame of
-the second half and last as long; every number is a mean over replicas. Beside them stand the first
-half of the MD itself, and an elastic network that is given the mean RMSF of the second (its frames
-are independent of one another). Run again, training goes on where it was. Writes
-WORKDIR/finetuning.json and finetuning.md.
+Fine-tunes the model with experiments/configs/finetune.py, and trains the same network from random
+parameters for as many steps. Replicas of each, and of the model before, start in the first frame
+of the second half and are as long; every number is a mean over replicas. For comparison, the table
+has the first half of the MD, and an elastic network with the mean RMSF of the second (its frames
+are independent of one another). Run again, training resumes. Writes WORKDIR/finetuning.json and
+finetuning.md.
 """
 
 import contextlib
 import copy
 import dataclasses
-import json
 import logging
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import flags
 
-from experiments.ablation import ablation, rollouts
+from experiments import results
+from experiments.ablation import rollouts
 from experiments.ablation.rollouts import HeldOut, Sampling
-from tempo_jax import errors, files
-from tempo_jax.cli import compilation_cache_flag
+from tempo_jax.cli import command, compilation_cache_flag
 from tempo_jax.configs import finetune, quickstart
 from tempo_jax.errors import InputError
-from tempo_jax.metrics import baselines, calibration, flexibility
+from tempo_jax.evaluation import markdown
+from tempo_jax.evaluation.markdown import Number
+from tempo_jax.metrics import baselines, calibration
 from tempo_jax.models.model import load_model
 from tempo_jax.output import provenance
 from tempo_jax.preparation import trajectories
 from tempo_jax.training import checkpoint, loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
-# Stretches of the MD: to learn from; to choose the checkpoint by; the first half, which is both;
-# and the second.
+# Stretches of the MD: trains; selects the checkpoint; the first half, which is both; the second.
 _TRAIN, _VALIDATION, _FIRST, _SECOND = (0.0, 0.35), (0.35, 0.5), (0.0, 0.5), (0.5, 1.0)
 _BEFORE, _TUNED, _SCRATCH = 'the model as it is', 'fine-tuned', 'from random parameters'
 _FLOOR, _NETWORK = 'MD, the first half', 'elastic network'
 _COLUMNS = (
-  ('RMSF r', 'rmsf_r', '.2f'),
-  ('RMSF, ratio to MD', 'rmsf_ratio', '.2f'),
-  ('pairwise RMSD, ratio', 'pairwise_rmsd_ratio', '.2f'),
-  ('JSD of CA distances', 'ca_jsd', '.3f'),
-  ('step, ratio', 'step_ratio', '.2f'),
-  ('broken frames (%)', 'broken', '.2%'),
-  ('best step', 'best_step', 'd'),
-  ('training (minutes)', 'minutes', '.1f'),
+  Number('RMSF r', 'rmsf_r', '.2f'),
+  Number('RMSF, ratio to MD', 'rmsf_ratio', '.2f'),
+  Number('pairwise RMSD, ratio', 'pairwise_rmsd_ratio', '.2f'),
+  Number('JSD of CA distances', 'ca_jsd', '.3f'),
+  Number('step, ratio', 'step_ratio', '.2f'),
+  Number('broken frames', 'broken', '.2%'),
+  Number('best step', 'best_step', 'd'),
+  Number('training (minutes)', 'minutes', '.1f'),
 )
 
 
@@ -99,18 +100,11 @@ def experiments(model: str, store: str, steps: int | None) -> dict[str, Any]:
 
 
 def measure(series: Sequence[np.ndarray], held: HeldOut, dt_ns: float) -> dict[str, float | None]:
-  """The numbers of a row: means over replicas [1 + F, L, 4, 3] Å, each beside the held-out MD."""
+  """The numbers of a row: means over replicas [1 + F, L, 4, 3] Å, each against the held-out MD."""
   bonded, native = np.asarray(held.entry.bonded), held.reference[0][0]
   each = [calibration.measure([x], held.reference, bonded, native, dt_ns) for x in series]
   found = dataclasses.asdict(calibration.mean(each))
-  return {key: found[key] for _, key, _ in _COLUMNS if key in found}
-
-
-def elastic_network(held: HeldOut) -> np.ndarray:
-  """[F, L, 4, 3] Å about the first held-out frame, with the mean RMSF of held-out MD."""
-  frames = held.reference[0]
-  rmsf = flexibility.ca_rmsf(frames, frames[0])
-  return baselines.elastic_network(frames[0], len(frames), float(np.mean(rmsf)), seed=0)
+  return {number.key: found[number.key] for number in _COLUMNS if number.key in found}
 
 
 def train(config: Any, workdir: pathlib.Path) -> tuple[Any, Mapping[str, Any], dict[str, Any]]:
@@ -147,9 +141,12 @@ def run(
   prepare(data, store)
   before = load_model(model)
   sampling = Sampling(
-    replicas=num_replicas, start='first', heldout_split='train', heldout_block=_SECOND
+    replicas=num_replicas,
+    start='first',
+    heldout_split='train',
+    heldout_block=_SECOND,
+    training_block=_FIRST,
   )
-  sampling = dataclasses.replace(sampling, training_block=_FIRST)
   held = rollouts.held_out(configs[_TUNED], sampling, before.dt_ns)[0]
   # As long as the MD, whose first frame is the start.
   sampling = dataclasses.replace(sampling, frames=len(held.reference[0]) - 1)
@@ -165,34 +162,28 @@ def run(
     trained, params, facts = train(config, place)
     rows[name] = row(trained, params) | facts
   rows[_FLOOR] = measure(held.training, held, before.dt_ns)
-  rows[_NETWORK] = measure([elastic_network(held)], held, before.dt_ns)
-  result = {
-    'rows': rows,
-    'steps': configs[_TUNED].train.num_steps,
-    'num_replicas': num_replicas,
-    'model_sha256': provenance.params_sha256(before.params),
-    'versions': provenance.versions(),
-    'device': provenance.device(),
-  }
-  text = json.dumps(result, indent=1, allow_nan=False)
-  files.write_text(workdir / 'finetuning.json', f'{text}\n')
-  files.write_text(workdir / 'finetuning.md', table(rows))
-  return result
+  md = held.reference[0]
+  rows[_NETWORK] = measure([baselines.elastic_network_of(md, md[0])], held, before.dt_ns)
+  return results.write(
+    workdir / 'finetuning',
+    table(rows),
+    rows=rows,
+    steps=configs[_TUNED].train.num_steps,
+    num_replicas=num_replicas,
+    model_sha256=provenance.params_sha256(before.params),
+  )
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
   """Markdown of the rows."""
-  return ablation.markdown(
-    ['', *(heading for heading, _, _ in _COLUMNS)],
-    [
-      [name, *(ablation.text_of(row.get(key), style) for _, key, style in _COLUMNS)]
-      for name, row in rows.items()
-    ],
+  return markdown.table(
+    ['', *(number.heading for number in _COLUMNS)],
+    [[name, *markdown.cells(row, _COLUMNS)] for name, row in rows.items()],
   )
 
 
 def define_flags(values: flags.FlagValues) -> None:
-  """Called by the binary only."""
+  """Defines the flags."""
   flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
   flags.DEFINE_string(
     'data', '../shared/data', 'Directory with trajectories/bpti_5ns.', flag_values=values
@@ -208,10 +199,8 @@ def define_flags(values: flags.FlagValues) -> None:
   compilation_cache_flag.define_flags(values)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
   """From the flags to the table."""
-  del argv
-  values: Any = flags.FLAGS
   compilation_cache_flag.use(values)
   data = pathlib.Path(values.data).expanduser()
   if not data.is_dir():
@@ -222,5 +211,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  define_flags(flags.FLAGS)
-  errors.run(main)
+  command.launch(sys.modules[__name__])

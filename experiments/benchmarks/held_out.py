@@ -1,19 +1,19 @@
-r"""The bundled model beside MD that it was not trained on: the table of its model card.
+r"""The bundled model against MD that it was not trained on: the table of its model card.
 
     python -m experiments.benchmarks.held_out --data=DATA --out=held_out --card=CARD.md
 
-Proteins that it was not trained on (those of data_prep/simulated, and BPTI and ubiquitin of DATA),
-and replicas of proteins that it was trained on. From the native structure it samples replicas, of
-which each is compared with one of MD, of the same length; validity is judged by at least 400 frames
-of each. Every number is a mean over replicas, and stands beside those of MD against MD, of the
-frozen structure, and of an elastic network that is given MD's mean RMSF. Writes held_out.json and
+Proteins that it was not trained on (in data_prep/simulated, and BPTI and ubiquitin in DATA), and
+unseen replicas of proteins that it was trained on. Replicas are sampled from the native structure,
+and each is compared with a replica of MD of the same length; validity is that of at least 400
+frames of each. Every number is a mean over replicas. For comparison, the table has MD against MD,
+the frozen structure, and an elastic network with the mean RMSF of MD. Writes held_out.json and
 held_out.md; --card puts the table between the marks in a file.
 """
 
 import dataclasses
 import itertools
-import json
 import pathlib
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,19 +24,22 @@ from absl import flags
 
 import tempo_jax
 from data_prep import training_store, training_systems
-from tempo_jax import errors, files
-from tempo_jax.cli import compilation_cache_flag
+from experiments import results
+from tempo_jax import files
+from tempo_jax.cli import command, compilation_cache_flag
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import columns
+from tempo_jax.evaluation import columns, markdown
+from tempo_jax.evaluation.markdown import Number
 from tempo_jax.evaluation.replica import Native, Replica
 from tempo_jax.metrics import baselines, calibration, flexibility, validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance
+from tempo_jax.protein.protein import Protein
 
-_SIMULATED = pathlib.Path(training_store.__file__).with_name('simulated')
+SIMULATED = pathlib.Path(training_store.__file__).with_name('simulated')
 _LEAST_FRAMES = 400
 _MARKS = '<!-- held_out: begin -->', '<!-- held_out: end -->'
-_PROTEIN, _REPLICA, _WATER = 'protein', 'replica', 'protein, explicit solvent'
+PROTEIN, _REPLICA, _WATER = 'protein', 'replica', 'protein, explicit solvent'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +64,11 @@ class Target:
 
 
 def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
-  """What there is.
+  """All targets that there are files of.
 
   Args:
     simulated: our own MD, NAME/NAME_R1.xtc, ...
-    data: others' MD, with trajectories/; None: none.
+    data: MD of others, with trajectories/; None if there is none.
   """
   found = []
   for system in training_systems.SYSTEMS:
@@ -77,7 +80,7 @@ def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
       if training_store.split_of(system.name, int(file.stem.rpartition('_R')[2])) != 'train'
     ]
     if unseen:
-      kind = _PROTEIN if system.held_out else _REPLICA
+      kind = PROTEIN if system.held_out else _REPLICA
       found.append(Target(system.name, kind, folder / f'{system.name}.pdb', tuple(unseen)))
   if data is not None:
     for name, structure, trajectory, mean_dt_ns in (
@@ -90,6 +93,31 @@ def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
         reference = (native.with_name(trajectory),)
         found.append(Target(name, _WATER, native, reference, 300.0, mean_dt_ns))
   return found
+
+
+def choose(every: Sequence[Target], names: Sequence[str], flag: str) -> list[Target]:
+  """Those of the given names; all of them without names.
+
+  Raises:
+    InputError: there is no target, or none of that name; `flag` says who asks.
+  """
+  if not every:
+    raise InputError('there is no MD that is held out: correct --simulated')
+  known = [target.name for target in every]
+  if unknown := sorted(set(names) - set(known)):
+    raise InputError(f'--{flag}: {", ".join(unknown)} is none of {", ".join(known)}')
+  return [target for target in every if not names or target.name in names]
+
+
+def read(target: Target, dt_ns: float) -> tuple[Protein, list[np.ndarray]]:
+  """Its structure, and its replicas of MD [F, L, 4, 3] Å at a time step in ns.
+
+  Raises:
+    InputError: a file cannot be used, or its frames are farther apart.
+  """
+  native = Native(target.topology, target.name)
+  replicas = (_at_spacing(native.read(file), dt_ns, target.mean_dt_ns) for file in target.reference)
+  return native.protein, [replica.positions for replica in replicas]
 
 
 def measure(
@@ -105,29 +133,25 @@ def measure(
 
   Returns:
     By column ('prediction' and the baselines of `evaluation.columns`), the numbers of
-    `calibration.Calibration` and `rg_ratio`; of the prediction also `clash`, the share of its
-    frames with one, and `num_frames`; under 'MD' what it is compared with.
+    `calibration.Calibration`; of the prediction also `clash`, the share of its frames with one,
+    and `num_frames`; under 'MD' what it is compared with.
 
   Raises:
     InputError: a file cannot be used, or its frames are farther apart than the model's.
   """
-  native = Native(target.topology, target.name)
-  bonded = np.asarray(native.protein.arrays.bonded)
-  md = [
-    _at_spacing(native.read(file), model.dt_ns, target.mean_dt_ns).positions
-    for file in target.reference
-  ]
+  protein, md = read(target, model.dt_ns)
+  bonded = np.asarray(protein.arrays.bonded)
   lengths = [len(replica) for replica in md]
   sampled = np.asarray(
     model.sample(
-      native.protein,
+      protein,
       num_frames=max(_LEAST_FRAMES, *lengths),
       num_replicas=num_replicas,
       rng=jax.random.key(seed),
       temperature_K=target.temperature_K,
     ).positions
   )
-  start = np.asarray(native.protein.arrays.positions)
+  start = np.asarray(protein.arrays.positions)
   rows = compare(start, bonded, md, list(sampled), model.dt_ns)
   every = sampled.reshape(-1, *sampled.shape[2:])
   rows[columns.PREDICTION] |= {
@@ -137,7 +161,7 @@ def measure(
   }
   rows['MD'] = {
     'rmsf': float(np.mean([flexibility.ca_rmsf(x, start) for x in md])),
-    'residues': native.protein.num_residues,
+    'residues': protein.num_residues,
     'replicas_ns': [round(n * model.dt_ns, 3) for n in lengths],
   }
   return rows
@@ -166,23 +190,16 @@ def compare(
   count = min(map(len, md)) // 2
 
   def mean(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    found, rg = [], []
+    found = []
     for predicted, reference in pairs:
       n = min(len(predicted), len(reference))
-      predicted, reference = predicted[:n], reference[:n]
-      whole = np.concatenate([start[None], predicted])
-      found.append(calibration.measure([whole], [reference], bonded, start, dt_ns, count=count))
-      radii = (float(flexibility.radius_of_gyration(x).mean()) for x in (predicted, reference))
-      rg.append(next(radii) / next(radii))
-    return dataclasses.asdict(calibration.mean(found)) | {'rg_ratio': float(np.mean(rg))}
-
-  def network(replica: np.ndarray) -> np.ndarray:
-    rmsf = float(flexibility.ca_rmsf(replica, start).mean())
-    return baselines.elastic_network(start, len(replica), rmsf, seed=0)
+      whole = np.concatenate([start[None], predicted[:n]])
+      found.append(calibration.measure([whole], [reference[:n]], bonded, start, dt_ns, count=count))
+    return dataclasses.asdict(calibration.mean(found))
 
   rows = {
     columns.PREDICTION: mean((x, md[k % len(md)]) for k, x in enumerate(sampled)),
-    columns.NETWORK: mean((network(x), x) for x in md),
+    columns.NETWORK: mean((baselines.elastic_network_of(x, start), x) for x in md),
     columns.FROZEN: mean((baselines.frozen(start, len(x)), x) for x in md),
     columns.HALVES: mean((x[: len(x) // 2], x[len(x) // 2 :]) for x in md),
   }
@@ -208,18 +225,18 @@ def _at_spacing(replica: Replica, dt_ns: float, mean_dt_ns: float | None) -> Rep
   )
 
 
-_COLUMNS = ('protein', 'unseen', 'residues', 'MD (ns)', 'RMSF of MD (Å)')
+_HEADINGS = ('protein', 'unseen', 'residues', 'MD (ns)', 'RMSF of MD (Å)', 'column')
 _NUMBERS = (
-  ('RMSF r', 'rmsf_r', '.2f'),
-  ('RMSF', 'rmsf_ratio', '.2f'),
-  ('pairwise RMSD', 'pairwise_rmsd_ratio', '.2f'),
-  ('Rg', 'rg_ratio', '.3f'),
-  ('step', 'step_ratio', '.2f'),
-  ('JSD', 'ca_jsd', '.3f'),
-  ('broken', 'broken', '.2%'),
-  ('clash', 'clash', '.2%'),
+  Number('RMSF r', 'rmsf_r', '.2f'),
+  Number('RMSF', 'rmsf_ratio', '.2f'),
+  Number('pairwise RMSD', 'pairwise_rmsd_ratio', '.2f'),
+  Number('Rg', 'rg_ratio', '.3f'),
+  Number('step', 'step_ratio', '.2f'),
+  Number('JSD', 'ca_jsd', '.3f'),
+  Number('broken', 'broken', '.2%'),
+  Number('clash', 'clash', '.2%'),
 )
-# What a column has no say in.
+# Numbers that say nothing about a column.
 _BLANK = {
   columns.FROZEN: {'rmsf_r', 'step_ratio', 'broken'},
   columns.NETWORK: {'step_ratio', 'broken'},
@@ -235,8 +252,7 @@ _SHOWN = (
 
 def table(found: Iterable[tuple[Target, dict[str, dict[str, Any]]]]) -> str:
   """Markdown; RMSF, pairwise RMSD, Rg and step are ratios to MD's."""
-  header = (*_COLUMNS, 'column', *(label for label, _, _ in _NUMBERS))
-  lines = [header, ('---',) * len(header)]
+  lines: list[list[str]] = []
   for target, rows in found:
     md = rows['MD']
     lengths = ' + '.join(f'{x:.2f}' for x in md['replicas_ns'])
@@ -244,14 +260,9 @@ def table(found: Iterable[tuple[Target, dict[str, dict[str, Any]]]]) -> str:
     for name, label in _SHOWN:
       if name in rows:
         row = {key: x for key, x in rows[name].items() if key not in _BLANK.get(name, ())}
-        cells = (_cell(row.get(key), style) for _, key, style in _NUMBERS)
-        lines.append((*first, label, *cells))
+        lines.append([*first, label, *markdown.cells(row, _NUMBERS)])
         first = [''] * len(first)
-  return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
-
-
-def _cell(value: float | None, style: str) -> str:
-  return '' if value is None else format(value, style)
+  return markdown.table([*_HEADINGS, *(number.heading for number in _NUMBERS)], lines)
 
 
 def around(card: pathlib.Path) -> tuple[str, str]:
@@ -270,58 +281,57 @@ def around(card: pathlib.Path) -> tuple[str, str]:
   return f'{head}{begin}\n\n', f'\n\n{end}{tail}'
 
 
-def define_flags() -> None:
-  """Called by the binary only."""
-  flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.')
-  flags.DEFINE_string('simulated', str(_SIMULATED), 'Directory with our own MD.')
-  flags.DEFINE_string('data', None, "Directory with others' MD (BPTI, ubiquitin). Default: none.")
-  flags.DEFINE_string('out', 'tempo_out/held_out', 'Directory to write into.')
-  flags.DEFINE_string('card', None, 'File whose table, between two marks, is replaced.')
-  flags.DEFINE_integer('num_replicas', 4, 'To sample of each protein.', lower_bound=1)
-  flags.DEFINE_integer('seed', 0, 'Of the sampling.')
-  flags.DEFINE_list('only', [], 'Names of proteins. Default: all.')
-  compilation_cache_flag.define_flags(flags.FLAGS)
+def define_flags(values: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
+  flags.DEFINE_string('simulated', str(SIMULATED), 'Directory with our MD.', flag_values=values)
+  flags.DEFINE_string(
+    'data',
+    None,
+    'Directory with MD of others (BPTI, ubiquitin). Default: none.',
+    flag_values=values,
+  )
+  flags.DEFINE_string('out', 'tempo_out/held_out', 'Directory to write into.', flag_values=values)
+  flags.DEFINE_string(
+    'card', None, 'File whose table, between two marks, is replaced.', flag_values=values
+  )
+  flags.DEFINE_integer(
+    'num_replicas', 4, 'Replicas to sample of each protein.', lower_bound=1, flag_values=values
+  )
+  flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
+  flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
+  compilation_cache_flag.define_flags(values)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: Any) -> None:
   """From the flags to the table."""
-  del argv
-  values: Any = flags.FLAGS
   compilation_cache_flag.use(values)
   model = tempo_jax.load_model(values.model)
   data = pathlib.Path(values.data).expanduser() if values.data else None
   every = targets(pathlib.Path(values.simulated).expanduser(), data)
-  names = [target.name for target in every]
-  if unknown := sorted(set(values.only) - set(names)):
-    raise InputError(f'--only: {", ".join(unknown)} is none of {", ".join(names)}')
-  chosen = [target for target in every if not values.only or target.name in values.only]
-  if not chosen:
-    raise InputError(f'{values.simulated}: holds no MD that is held out: correct --simulated')
+  chosen = choose(every, values.only, 'only')
   card = pathlib.Path(values.card).expanduser() if values.card else None
   if card:
     around(card)  # Now, not when all is computed.
   out = pathlib.Path(values.out).expanduser()
-  out.mkdir(parents=True, exist_ok=True)
   found, text = [], ''
   for target in tqdm.tqdm(chosen, unit='protein', disable=None):
     found.append((target, measure(model, target, values.num_replicas, values.seed)))
     text = table(found)
-    result = {
-      'model_sha256': provenance.params_sha256(model.params),
-      'versions': provenance.versions(),
-      'num_replicas': values.num_replicas,
-      'seed': values.seed,
-      'proteins': {target.name: rows for target, rows in found},
-    }
     # After each protein: what is done stays, should the next one fail.
-    files.write_text(out / 'held_out.json', json.dumps(result, indent=2) + '\n')
-    files.write_text(out / 'held_out.md', f'{text}\n')
+    results.write(
+      out / 'held_out',
+      text,
+      model_sha256=provenance.params_sha256(model.params),
+      num_replicas=values.num_replicas,
+      seed=values.seed,
+      proteins={target.name: rows for target, rows in found},
+    )
   print(text)
   if card:
     # What was written around the table meanwhile stays.
-    files.write_text(card, text.join(around(card)))
+    files.write_text(card, text.rstrip().join(around(card)))
 
 
 if __name__ == '__main__':
-  define_flags()
-  errors.run(main)
+  command.launch(sys.modules[__name__])

@@ -1,10 +1,9 @@
-r"""Draws the pictures of the README: the bundled model beside MD of the same proteins.
+r"""Draws the pictures of the README: the bundled model and MD of the same proteins.
 
     python -m experiments.benchmarks.pictures
 
-of the proteins that it was not trained on (`data_prep.training_systems`). Each has a folder in
---simulated with NAME.pdb, NAME_R*.xtc and NAME_R1.json. The model gets the structure at time 0 and
-the temperature, and as many replicas and frames as there are of MD. Writes into --out:
+It shows proteins that the model was not trained on (`held_out.targets`). The model starts from the
+structure at time 0, and samples as many replicas and frames as there are of MD. Writes into --out:
 
     motion.gif        both, frame by frame
     flexibility.png   CA RMSF per residue of both, and of an elastic network
@@ -15,6 +14,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,10 @@ import numpy as np
 from absl import flags
 from scipy import interpolate
 
-from data_prep.training_systems import SYSTEMS
-from tempo_jax import errors, files
-from tempo_jax.cli import benchmark
+from experiments.benchmarks import held_out
+from tempo_jax import files
+from tempo_jax.cli import benchmark, command
 from tempo_jax.compilation import cache as compilation_cache
-from tempo_jax.errors import InputError
-from tempo_jax.evaluation import replica
 from tempo_jax.metrics import baselines, flexibility, superposition
 from tempo_jax.models import model
 from tempo_jax.protein import protein as protein_lib
@@ -77,36 +75,18 @@ class Motion:
     return np.asarray(self.protein.arrays.positions)
 
 
-def make_motion(trained: model.Model, folder: pathlib.Path, seed: int) -> Motion:
+def make_motion(trained: model.Model, target: held_out.Target, seed: int) -> Motion:
   """Reads MD, and samples as much of the same.
 
   Raises:
-    InputError: a file is missing, or MD has other time steps than the model.
+    InputError: a file cannot be used, or its frames are farther apart than those of the model.
   """
-  records = sorted(folder.glob('*_R1.json'))
-  if not records:
-    raise InputError(f'{folder}: no NAME_R1.json in it: correct --simulated or --names')
-  stem = records[0].name.removesuffix('_R1.json')
-  temperature = float(json.loads(records[0].read_text())['temperature_K'])
-  native = replica.Native(folder / f'{stem}.pdb', folder.name)
-  replicas = [native.read(file) for file in sorted(folder.glob(f'{stem}_R*.xtc'))]
-  dt_ns = replicas[0].dt_ns
-  if dt_ns is None or abs(dt_ns / trained.dt_ns - 1.0) > 1e-3:
-    raise InputError(
-      f'{folder}: frames are {dt_ns} ns apart, those of the model {trained.dt_ns:g} ns: give MD '
-      'with the time step of the model'
-    )
-  lengths = [replica.num_frames for replica in replicas]
-  sampled = trained.sample(
-    native.protein, max(lengths), len(replicas), jax.random.key(seed), temperature
-  )
-  return Motion(
-    folder.name,
-    native.protein,
-    dt_ns,
-    [replica.positions for replica in replicas],
-    [np.asarray(x)[:n] for x, n in zip(sampled.positions, lengths, strict=True)],
-  )
+  protein, md = held_out.read(target, trained.dt_ns)
+  lengths = [len(replica) for replica in md]
+  rng = jax.random.key(seed)
+  sampled = trained.sample(protein, max(lengths), len(md), rng, target.temperature_K)
+  pairs = zip(sampled.positions, lengths, strict=True)
+  return Motion(target.name, protein, trained.dt_ns, md, [np.asarray(x)[:n] for x, n in pairs])
 
 
 def smooth(ca: np.ndarray) -> np.ndarray:
@@ -255,7 +235,7 @@ def draw_flexibility(motions: Sequence[Motion], seed: int) -> 'mpl_figure.Figure
   for motion in motions:
     md, sampled = (np.concatenate(replicas) for replicas in (motion.md, motion.sampled))
     rmsf = flexibility.ca_rmsf(md, motion.start)
-    network = baselines.elastic_network(motion.start, _DRAWS, float(rmsf.mean()), seed)
+    network = baselines.elastic_network_of(md, motion.start, _DRAWS, seed)
     residue = np.arange(1, len(rmsf) + 1)
     found = {
       _MD: (plots.REFERENCE, rmsf),
@@ -293,12 +273,6 @@ def draw_speed(rows: Sequence[dict[str, Any]]) -> 'mpl_figure.Figure':
   return figure
 
 
-def write(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file and says how large it is."""
-  files.write_bytes(path, content)
-  print(f'{path}: {len(content) / 1024:.0f} KiB')
-
-
 def _png(figure: 'mpl_figure.Figure') -> bytes:
   stream = io.BytesIO()
   figure.savefig(stream, format='png', dpi=_DPI, metadata={'Software': None})
@@ -306,16 +280,15 @@ def _png(figure: 'mpl_figure.Figure') -> bytes:
 
 
 def define_flags(values: flags.FlagValues) -> None:
-  """Called by the binary only."""
+  """Defines the flags."""
   flags.DEFINE_list(
-    'names',
-    [system.name for system in SYSTEMS if system.held_out],
-    'Folders of --simulated, one column each. Default: the proteins that are held out.',
-    flag_values=values,
+    'names', [], 'Proteins, one column each. Default: those that are held out.', flag_values=values
   )
-  flags.DEFINE_string('simulated', 'data_prep/simulated', 'Directory with MD.', flag_values=values)
-  flags.DEFINE_string('model', 'default', 'As of experiments.sample.', flag_values=values)
-  flags.DEFINE_integer('seed', 0, 'Of the samples.', lower_bound=0, flag_values=values)
+  flags.DEFINE_string(
+    'simulated', str(held_out.SIMULATED), 'Directory with MD.', flag_values=values
+  )
+  flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
+  flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', lower_bound=0, flag_values=values)
   flags.DEFINE_integer(
     'num_frames', 40, 'Frames of the animation, at most.', lower_bound=2, flag_values=values
   )
@@ -328,22 +301,25 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string('out', 'docs/pictures', 'Directory to write into.', flag_values=values)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(values: flags.FlagValues) -> None:
   """Samples, draws and writes."""
-  del argv
-  values = flags.FLAGS
   plots.require()
   compilation_cache.use()
   trained = model.load_model(values.model)
-  simulated, out = pathlib.Path(values.simulated), pathlib.Path(values.out)
-  motions = [make_motion(trained, simulated / name, values.seed) for name in values.names]
-  out.mkdir(parents=True, exist_ok=True)
-  write(out / 'motion.gif', draw_motion(motions, values.num_frames))
-  write(out / 'flexibility.png', _png(draw_flexibility(motions, values.seed)))
+  every = held_out.targets(pathlib.Path(values.simulated), None)
+  default = [target.name for target in every if target.kind == held_out.PROTEIN]
+  chosen = held_out.choose(every, values.names or default, 'names')
+  motions = [make_motion(trained, target, values.seed) for target in chosen]
   rows = json.loads(pathlib.Path(values.speed).read_text())
-  write(out / 'speed.png', _png(draw_speed(rows)))
+  for name, content in (
+    ('motion.gif', draw_motion(motions, values.num_frames)),
+    ('flexibility.png', _png(draw_flexibility(motions, values.seed))),
+    ('speed.png', _png(draw_speed(rows))),
+  ):
+    path = pathlib.Path(values.out) / name
+    files.write_bytes(path, content)
+    print(f'{path}: {len(content) / 1024:.0f} KiB')
 
 
 if __name__ == '__main__':
-  define_flags(flags.FLAGS)
-  errors.run(main)
+  command.launch(sys.modules[__name__])

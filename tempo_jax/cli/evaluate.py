@@ -229,7 +229,7 @@ def _markdown(
   numbers: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> str:
   heads = {name: f'{name} (n = {len(column)})' for name, column in numbers.items()}
-  text = summary.markdown(
+  text = summary.table(
     {heads[name]: column for name, column in table.items()},
     {heads[name]: column for name, column in bounds.items()},
   )

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tempo_jax.evaluation import markdown
+
 NUM_BOOTSTRAP = 1000
 _CONFIDENCE = 0.95
 
@@ -123,7 +125,7 @@ def intervals(
   return found
 
 
-def markdown(
+def table(
   columns: Mapping[str, Mapping[str, float | None]],
   bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
 ) -> str:
@@ -133,14 +135,17 @@ def markdown(
     columns: heading -> summary by key; the prediction first, then baselines.
     bounds: heading -> intervals by key.
   """
-  lines = [f'| metric | {" | ".join(columns)} |', '|---' * (len(columns) + 1) + '|']
-  for row in ROWS:
-    cells = [
-      text(row, values[row.key], bounds.get(name, {}).get(row.key))
-      for name, values in columns.items()
+  rows = [
+    [
+      row.label,
+      *(
+        text(row, values[row.key], bounds.get(name, {}).get(row.key))
+        for name, values in columns.items()
+      ),
     ]
-    lines.append(f'| {row.label} | {" | ".join(cells)} |')
-  return '\n'.join(lines) + '\n'
+    for row in ROWS
+  ]
+  return markdown.table(['metric', *columns], rows)
 
 
 def text(row: Row, value: float | None, bounds: tuple[float, float] | None = None) -> str:

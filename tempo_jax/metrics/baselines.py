@@ -1,10 +1,11 @@
-"""Predictions that cost nothing, for models to be measured against. Deterministic by their seed.
+"""Predictions that cost nothing, to compare models with. A seed determines each of them.
 
 None of them has dynamics: their frames are equal, or independent of one another.
 """
 
 import numpy as np
 
+from tempo_jax.metrics import flexibility
 from tempo_jax.metrics.superposition import CA
 
 CUTOFF = 15.0
@@ -104,3 +105,21 @@ def elastic_network(
   amplitude = np.random.default_rng(seed).standard_normal((num_frames, modes.shape[1]))
   displacement = (amplitude @ modes.T).reshape(num_frames, len(native), 1, 3)
   return (native + displacement).astype(np.float32)
+
+
+def elastic_network_of(
+  reference: np.ndarray, native: np.ndarray, num_frames: int | None = None, seed: int = 0
+) -> np.ndarray:
+  """`elastic_network` with the mean CA RMSF of a reference.
+
+  Args:
+    reference: [G, L, 4, 3] Å.
+    native: [L, 4, 3] Å, on which the reference is superposed by its CA atoms.
+    num_frames: F; None: G.
+    seed: of the noise.
+
+  Returns:
+    [F, L, 4, 3] float32 Å.
+  """
+  rmsf = float(flexibility.ca_rmsf(reference, native).mean())
+  return elastic_network(native, num_frames or len(reference), rmsf, seed)

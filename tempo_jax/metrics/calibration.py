@@ -204,6 +204,7 @@ class Calibration:
     rmsf_r: Pearson correlation of the fluctuations per CA.
     rmsf_ratio: of their means.
     pairwise_rmsd_ratio: of the mean CA-RMSD of two frames.
+    rg_ratio: of the mean radii of gyration.
     rmsd_error: mean over time of |RMSD(t) - RMSD of MD(t)| to the start, Å.
     jump_reach: see `jump_ratios`.
     jump_leave: see there.
@@ -228,6 +229,7 @@ class Calibration:
   rmsf_r: float | None = None
   rmsf_ratio: float | None = None
   pairwise_rmsd_ratio: float | None = None
+  rg_ratio: float | None = None
   rmsd_error: float | None = None
   jump_reach: float | None = None
   jump_leave: float | None = None
@@ -279,6 +281,7 @@ def measure(
       'rmsf_r': flexibility.pearson(rmsf, true_rmsf),
       'rmsf_ratio': _ratio(_mean(rmsf), _mean(true_rmsf)),
       'pairwise_rmsd_ratio': _ratio(*(flexibility.pairwise_rmsd(x) for x in ca)),
+      'rg_ratio': _ratio(*(_mean(flexibility.radius_of_gyration(x)) for x in (frames, truth))),
       'rmsd_error': error,
     }
     if ratio is not None and ratio > 1:

@@ -120,17 +120,16 @@ def test_what_is_written_around_the_table_meanwhile_stays(tmp_path, target, monk
   values = dict.fromkeys(('data', 'compilation_cache_dir'))
   values |= {'model': 'default', 'simulated': 'anywhere', 'only': [], 'num_replicas': 1, 'seed': 0}
   values |= {'card': str(card), 'out': str(tmp_path / 'out')}
-  flags = types.SimpleNamespace(FLAGS=types.SimpleNamespace(**values))
+  values = types.SimpleNamespace(**values)
 
   def measure(*args):
     card.write_text(card.read_text().replace('Old.', 'New.'))
     return {'MD': {'residues': 1, 'replicas_ns': [1.0], 'rmsf': 1.0}, columns.PREDICTION: {}}
 
-  monkeypatch.setattr(held_out, 'flags', flags)
   monkeypatch.setattr(held_out, 'targets', lambda *_: [target])
   monkeypatch.setattr(held_out, 'measure', measure)
-  monkeypatch.setattr(held_out.compilation_cache, 'use', lambda directory: None)
-  held_out.main([])
+  monkeypatch.setattr(held_out.compilation_cache_flag, 'use', lambda values: None)
+  held_out.main(values)
   assert card.read_text().startswith('New.\n<!-- held_out: begin -->\n\n| protein |')
   assert card.read_text().endswith('|\n\n<!-- held_out: end -->\nTail.\n')
 

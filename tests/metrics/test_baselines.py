@@ -119,3 +119,15 @@ def test_elastic_network_where_a_residue_is_loose():
   np.testing.assert_array_equal(
     baselines.elastic_network(native[:1], 3, 1.0, seed=0), baselines.frozen(native[:1], 3)
   )
+
+
+def test_elastic_network_of_a_reference_has_its_fluctuation(np_rng):
+  native = _native(8)
+  reference = baselines.elastic_network(native, 5000, target_rmsf=0.4, seed=1)
+  # Global motion is no fluctuation.
+  reference = reference + np_rng.normal(scale=5.0, size=(5000, 1, 1, 3))
+  frames = baselines.elastic_network_of(reference, native, seed=2)
+  assert frames.shape == reference.shape
+  np.testing.assert_allclose(_ca_rmsf(frames).mean(), 0.4, rtol=0.03)
+  few = baselines.elastic_network_of(reference, native, 3, seed=2)
+  assert len(few) == 3

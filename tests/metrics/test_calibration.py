@@ -98,6 +98,13 @@ def test_spread_and_step_are_those_of_scipy():
       errors.append(np.mean([abs(rmsd(a, native) - rmsd(b, native)) for a, b in pairs]))
   assert found.rmsd_error == pytest.approx(np.mean(errors), rel=1e-6)
 
+  def gyration(series):
+    atoms = np.concatenate([x.reshape(len(x), -1, 3) for x in series])
+    return np.sqrt(np.var(atoms, axis=1).sum(axis=-1)).mean()
+
+  expected = gyration([x[1:] for x in predicted]) / gyration(reference)
+  assert found.rg_ratio == pytest.approx(expected, rel=1e-9)
+
 
 def test_fluctuations_are_those_of_mdtraj():
   predicted, reference = md(50, 1, 0.3), md(60, 2, 0.15)

@@ -24,7 +24,7 @@ from absl import flags
 from scipy import interpolate
 
 from experiments.benchmarks import held_out
-from tempo_jax import files
+from tempo_jax import extras, files
 from tempo_jax.cli import benchmark, command
 from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.metrics import baselines, flexibility, superposition
@@ -303,7 +303,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def main(values: flags.FlagValues) -> None:
   """Samples, draws and writes."""
-  plots.require()
+  extras.require('matplotlib', 'report')
   compilation_cache.use()
   trained = model.load_model(values.model)
   every = held_out.targets(pathlib.Path(values.simulated), None)

@@ -18,10 +18,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import threadpoolctl
 
 from tempo_jax import config as config_lib
-from tempo_jax import transitions
+from tempo_jax import extras, transitions
 from tempo_jax.benchmark import flops, workloads
 from tempo_jax.benchmark.workloads import Workload
 from tempo_jax.compilation import ahead_of_time
@@ -325,7 +324,7 @@ def _evaluate(workload: Workload) -> Iterator[Prepared]:
     pair = Ensemble(native, reference), Ensemble(native, [prediction])
     columns.columns(*pair, Settings(), with_baselines=False)
 
-  with threadpoolctl.threadpool_limits(1):
+  with extras.require('threadpoolctl', 'evaluate').threadpool_limits(1):
     yield Prepared(run, frames=workload.num_frames)
 
 

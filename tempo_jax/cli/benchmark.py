@@ -39,7 +39,7 @@ import numpy as np
 from absl import flags
 
 from tempo_jax import config as config_lib
-from tempo_jax import files, transitions
+from tempo_jax import extras, files, transitions
 from tempo_jax.benchmark import measure as benchmark_measure
 from tempo_jax.benchmark import workloads as benchmark_workloads
 from tempo_jax.benchmark.measure import Row
@@ -271,7 +271,7 @@ def benchmark(values: flags.FlagValues) -> int:
   except OSError as error:
     raise InputError(f'--out={out}: {error.strerror}: choose another --out') from error
   if values.plot:
-    plots.require()
+    extras.require('matplotlib', 'report')
   wanted = workloads(values)
   found: list[Row] = []
   failures = []

@@ -41,7 +41,7 @@ from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case, check_name, read_suite
 from tempo_jax.metrics import resampling
 from tempo_jax.output import provenance
-from tempo_jax.report import evaluation_page, plots, protein_section
+from tempo_jax.report import evaluation_page, protein_section
 from tempo_jax.report.protein_section import ProteinSection
 
 
@@ -106,7 +106,7 @@ def evaluate(
   """
   extras.require('threadpoolctl', 'evaluate')  # Now, not once per protein.
   if with_page:
-    plots.require()
+    extras.require('matplotlib', 'report')
   for case in cases:
     columns.check(case)
   folder = pathlib.Path(out).expanduser()

@@ -11,6 +11,8 @@ import numpy as np
 from scipy import linalg, optimize, special
 from scipy.spatial import distance
 
+from tempo_jax import extras
+
 DISTANCE_BINS = 40
 TORSION_BINS = 36
 
@@ -124,8 +126,7 @@ def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
   squares = distance.cdist(a, b, 'sqeuclidean')
   if len(a) == len(b):
     return float(np.sqrt(squares[optimize.linear_sum_assignment(squares)].mean()))
-  import ot  # It takes a second to import.
-
+  ot = extras.require('ot', 'evaluate')
   return float(np.sqrt(ot.emd2([], [], squares, numItermax=10_000_000)))
 
 

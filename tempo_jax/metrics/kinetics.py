@@ -1,8 +1,8 @@
 """Motion in time: errors frame by frame, autocorrelations, slow coordinates, implied time scales.
 
-Plain numpy, and deeptime for TICA and Markov state models. Series are lists of replicas, each
-[F, ...] with frames evenly spaced; lengths may differ. What a function cannot compute it returns
-as None, together with the reason; otherwise the reason is None.
+Plain numpy, and deeptime (the extra `evaluate`) for TICA and Markov state models. Series are lists
+of replicas, each [F, ...] with a constant time step; lengths may differ. A function returns its
+value and None, or None and the reason why it cannot be computed.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import scipy.fft
 
+from tempo_jax import extras
 from tempo_jax.metrics.superposition import CA
 
 _T = TypeVar('_T')
@@ -302,13 +303,12 @@ def slow_coordinates(features: Replicas, lag: int) -> Found[SlowCoordinates]:
 
 def _tica(series: Replicas, lag: int):
   """Model of deeptime; None where nothing moves."""
-  from deeptime.decomposition import TICA  # Its import takes a second.
-  from deeptime.numeric import ZeroRankError
-
+  decomposition = extras.require('deeptime.decomposition', 'evaluate')
+  numeric = extras.require('deeptime.numeric', 'evaluate')
   try:
-    estimator = TICA(lagtime=lag, scaling=None)
+    estimator = decomposition.TICA(lagtime=lag, scaling=None)
     return estimator.fit_from_timeseries([x for x in series if len(x) > lag]).fetch_model()
-  except ZeroRankError:
+  except numeric.ZeroRankError:
     return None
 
 
@@ -346,19 +346,18 @@ def msm_time_scales(states: Replicas, lag: int) -> Found[np.ndarray]:
     Time scales in frames, longest first, without those of negative eigenvalues; and None, or None
     and the reason.
   """
-  from deeptime.markov import TransitionCountEstimator
-  from deeptime.markov.msm import MaximumLikelihoodMSM
-
+  markov = extras.require('deeptime.markov', 'evaluate')
+  msm = extras.require('deeptime.markov.msm', 'evaluate')
   states = [np.asarray(x, np.int32) for x in states if len(x) > lag]
   if not states:
     return None, f'no replica is longer than the lag of {lag} frames'
-  counts = TransitionCountEstimator(lag, 'sliding').fit_fetch(states).submodel_largest()
+  counts = markov.TransitionCountEstimator(lag, 'sliding').fit_fetch(states).submodel_largest()
   if counts.n_states < 2:
     return None, 'no two states are connected by transitions in both directions'
   with warnings.catch_warnings():
     # Few counts may not converge to the last digit.
     warnings.filterwarnings('ignore', module='deeptime')
-    model = MaximumLikelihoodMSM(reversible=True).fit_fetch(counts)
+    model = msm.MaximumLikelihoodMSM(reversible=True).fit_fetch(counts)
   return _time_scales(model.eigenvalues()[1:], lag)
 
 
@@ -379,11 +378,10 @@ def microstate_centers(coordinates: Replicas) -> np.ndarray:
   Returns:
     [N, D].
   """
-  from deeptime.clustering import KMeans
-
+  clustering = extras.require('deeptime.clustering', 'evaluate')
   pooled = np.concatenate(coordinates)
   num_states = int(np.clip(len(pooled) // _FRAMES_PER_MICROSTATE, 2, _MAX_MICROSTATES))
-  estimator = KMeans(num_states, max_iter=100, fixed_seed=1, n_jobs=1)
+  estimator = clustering.KMeans(num_states, max_iter=100, fixed_seed=1, n_jobs=1)
   with warnings.catch_warnings():
     # Any partition will do.
     warnings.filterwarnings('ignore', 'Algorithm did not reach convergence criterion')

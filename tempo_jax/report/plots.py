@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempo_jax.errors import InputError
-
 if TYPE_CHECKING:
   from matplotlib import figure as mpl_figure
 
@@ -93,16 +91,6 @@ class Map:
   values: np.ndarray
   extent: Extent
   scale: Scale
-
-
-def require() -> None:
-  """Raises `InputError` if matplotlib is not installed."""
-  try:
-    import matplotlib  # noqa: F401
-  except ImportError:
-    raise InputError(
-      'reports need matplotlib, which is not installed: pip install tempo_jax[report]'
-    ) from None
 
 
 def to_svg(figure: 'mpl_figure.Figure') -> str:

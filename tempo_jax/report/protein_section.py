@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from tempo_jax import extras
 from tempo_jax.evaluation.series import (
   RAMACHANDRAN_BINS,
   EnsembleSeries,
@@ -50,7 +51,7 @@ def draw(curves: ProteinSeries, metrics: Metrics, notes: Sequence[str] = ()) -> 
   Raises:
     InputError: matplotlib is not installed.
   """
-  plots.require()
+  extras.require('matplotlib', 'report')
   parts = (
     ('Flexibility', _flexibility(curves)),
     ('Over time', _over_time(curves)),

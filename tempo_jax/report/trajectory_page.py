@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tempo_jax import extras
 from tempo_jax.evaluation import series
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.replica import Replica
@@ -35,7 +36,7 @@ def trajectory_page(
   Raises:
     InputError: matplotlib is not installed.
   """
-  plots.require()
+  extras.require('matplotlib', 'report')
   protein = trajectory.protein
   shown = _conformations(trajectory)
   picked = _picked(trajectory, frames)

@@ -394,6 +394,16 @@ class TestMistakes:
     assert spied == []
     assert not (tmp_path / 'out').exists()
 
+  @pytest.mark.parametrize(
+    ('module', 'extra'), [('threadpoolctl', 'evaluate'), ('matplotlib', 'report')]
+  )
+  def test_a_missing_extra_is_named_first(self, pair, tmp_path, monkeypatch, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"{module} is not .*'tempo-jax\[{extra}\]'") as raised:
+      run(pair, tmp_path / 'out', with_page=True)
+    assert '\n' not in str(raised.value)
+    assert not (tmp_path / 'out').exists()
+
   def test_out_cannot_be_made(self, pair, tmp_path):
     (tmp_path / 'file').write_text('')
     for out in (tmp_path / 'file', tmp_path / 'file' / 'out'):

@@ -1,4 +1,5 @@
 import dataclasses
+import sys
 
 import mdtraj
 import numpy as np
@@ -8,6 +9,7 @@ from scipy import linalg
 from scipy.spatial import distance
 from sklearn import decomposition
 
+from tempo_jax.errors import InputError
 from tempo_jax.metrics import distribution, superposition, torsions
 from tests.metrics import ensembles
 
@@ -195,3 +197,9 @@ def test_the_two_ends_of_the_circle_meet():
   other[:, 1] = -np.pi
   assert distribution.torsion_jsd(there, other) == 0.0
   assert distribution.ramachandran_jsd(there, other) == 0.0
+
+
+def test_without_pot_the_extra_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'ot', None)
+  with pytest.raises(InputError, match=r"pip install 'tempo-jax\[evaluate\]'"):
+    distribution.wasserstein(np.zeros((2, 2)), np.zeros((3, 2)))

@@ -1,9 +1,11 @@
+import sys
 import warnings
 
 import numpy as np
 import pytest
 import scipy.signal
 
+from tempo_jax.errors import InputError
 from tempo_jax.metrics import kinetics
 from tests import builders, peptides
 
@@ -386,3 +388,9 @@ class TestSlowDynamics:
         ]
         assert all(np.isfinite(value).all() for value in values if value is not None)
         assert len(found.notes) >= sum(value is None for value in values)
+
+
+def test_without_deeptime_the_extra_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'deeptime.decomposition', None)
+  with pytest.raises(InputError, match=r"pip install 'tempo-jax\[evaluate\]'"):
+    kinetics.slow_coordinates([np.random.default_rng(0).normal(size=(100, 2))], 1)

@@ -109,7 +109,9 @@ def test_lines_end_where_they_should():
   assert axes.get_xlim() == (0.0, 1.0)
 
 
-def test_without_matplotlib_there_is_one_line(monkeypatch):
+def test_without_matplotlib_there_is_one_line(trajectory_of, monkeypatch):
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
-  with pytest.raises(InputError, match=r'pip install tempo_jax\[report\]'):
-    plots.require()
+  trajectory = trajectory_of()
+  with pytest.raises(InputError, match=r"matplotlib.*pip install 'tempo-jax\[report\]'") as raised:
+    trajectory_page.trajectory_page(trajectory, frame_table.FrameTable.of(trajectory), {})
+  assert '\n' not in str(raised.value)

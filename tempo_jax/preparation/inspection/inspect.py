@@ -5,10 +5,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from tempo_jax import files
+from tempo_jax import extras, files
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.inspection import store_checks, store_page, store_text
-from tempo_jax.report import plots
 
 PAGE = 'inspect.html'
 
@@ -39,7 +38,7 @@ def inspect(
   """
   file: pathlib.Path | None = _file(out, os.fspath(store))
   try:
-    plots.require()
+    extras.require('matplotlib', 'report')
   except InputError as error:
     if out is not None:
       raise

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tempo_jax import extras
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import flexibility
 from tempo_jax.preparation import frame_checks
@@ -53,7 +54,7 @@ def store_page(report: store_checks.StoreReport) -> str:
   Raises:
     InputError: matplotlib is not installed.
   """
-  plots.require()
+  extras.require('matplotlib', 'report')
   sections = [
     page.section('In it', page.table(store_text.contents(report))),
     page.section('Wrong with it', *_findings(report)),

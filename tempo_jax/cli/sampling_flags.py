@@ -2,10 +2,10 @@
 
 from absl import flags
 
+from tempo_jax import extras
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import trajectory_files
-from tempo_jax.report import plots
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -87,4 +87,4 @@ def check_flags(values: flags.FlagValues) -> None:
   """Raises `InputError` for what can be refused before anything is read."""
   model_lib.check_temperature(values.temperature_K)
   if values.report:
-    plots.require()
+    extras.require('matplotlib', 'report')

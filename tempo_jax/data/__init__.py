@@ -1,1 +1,0 @@
-"""Prepared trajectories, and the training windows drawn from them."""

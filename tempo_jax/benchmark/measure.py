@@ -33,7 +33,7 @@ from tempo_jax.evaluation.replica import Replica
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance
-from tempo_jax.samplers import ensemble
+from tempo_jax.samplers import coarse_to_fine, devices, settings
 from tempo_jax.store import batching, store, windows
 from tempo_jax.store.entry import Entry
 from tempo_jax.training import examples, objectives, optimizer, parallel, train_state
@@ -189,8 +189,11 @@ def _of_model(workload: Workload, config: Any) -> Row:
 def _sample(workload: Workload) -> Iterator[Prepared]:
   """Trajectories of one protein, padded as `experiments.sample` pads it."""
   model = _model(workload)
-  sampler = ensemble.make_ensemble_sampler(
-    model.config, workload.num_frames, workload.num_replicas, workload.segment_batch_size
+  sampler = coarse_to_fine.make_ensemble_sampler(
+    model.config,
+    workload.num_frames,
+    workload.num_replicas,
+    settings.BatchSizes(segments=workload.segment_batch_size),
   )
   protein = model_lib.padded(workloads.helix(workload.length))
   args = jax.device_put((model.params, protein, jax.random.key(0)))
@@ -200,7 +203,7 @@ def _sample(workload: Workload) -> Iterator[Prepared]:
     frames=workload.num_frames * workload.num_replicas,
     compile_s=seconds,
     flop=flops.count(sampler, *args),
-    devices=ensemble.mesh(workload.num_replicas).size,
+    devices=devices.mesh(workload.num_replicas).size,
     details=_of_model(workload, model.config),
   )
 

@@ -19,7 +19,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.models import directory as model_directory
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import coarse_to_fine, ensemble, stream, upsample
+from tempo_jax.samplers import coarse_to_fine, settings, stream, upsample
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 # Residues are padded to one of these numbers, so that proteins of similar length share a compiled
@@ -193,12 +193,8 @@ class Model:
     Raises:
       InputError: a number is out of range.
     """
-    coarse_to_fine.check_at_least_one(
-      num_frames=num_frames,
-      num_replicas=num_replicas,
-      segment_batch_size=segment_batch_size,
-      replica_batch_size=replica_batch_size,
-    )
+    settings.check_at_least_one(num_frames=num_frames, num_replicas=num_replicas)
+    batch_sizes = settings.BatchSizes(segment_batch_size, replica_batch_size)
     check_temperature(temperature_K)
     if jobs is None:
       jobs = [stream.Job(i, k) for i in range(len(proteins)) for k in range(num_replicas)]
@@ -211,8 +207,7 @@ class Model:
       num_frames,
       jax.random.key(0) if rng is None else rng,
       temperature_K,
-      segment_batch_size,
-      replica_batch_size,
+      batch_sizes,
     )
 
   def upsample(
@@ -270,14 +265,13 @@ class Model:
   ) -> Callable[..., jax.Array]:
     """The jitted function beneath `sample`, e.g. to compile it ahead of time.
 
-    Args and result: `ensemble.make_ensemble_sampler`; its first argument is `params`.
+    Args and result: `coarse_to_fine.make_ensemble_sampler`; its first argument is `params`.
 
     Raises:
       InputError: a number is out of range.
     """
-    return _ensemble_sampler(
-      self.config, num_frames, num_replicas, segment_batch_size, replica_batch_size
-    )
+    batch_sizes = settings.BatchSizes(segment_batch_size, replica_batch_size)
+    return _ensemble_sampler(self.config, num_frames, num_replicas, batch_sizes)
 
   def upsampler(
     self, spacing_ns: float, segment_batch_size: int | None = None
@@ -350,7 +344,7 @@ def _padded_length(length: int) -> int:
 
 
 # Compiled once per process and setting; `Model` itself holds arrays and cannot be hashed.
-_ensemble_sampler = functools.lru_cache(maxsize=16)(ensemble.make_ensemble_sampler)
+_ensemble_sampler = functools.lru_cache(maxsize=16)(coarse_to_fine.make_ensemble_sampler)
 _upsampler = functools.lru_cache(maxsize=16)(upsample.make_upsampler)
 
 

@@ -15,7 +15,7 @@ stopped; neither the blocks nor the batches of segments change the result.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,9 +24,9 @@ import jax.numpy as jnp
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import transition
-from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import segments
+from tempo_jax.samplers import devices, segments, settings
+from tempo_jax.samplers import rollout as rollout_lib
 
 
 def frame_counts(config: Any, num_frames: int) -> tuple[int, ...]:
@@ -42,23 +42,21 @@ def frame_counts(config: Any, num_frames: int) -> tuple[int, ...]:
   return tuple(reversed(counts))
 
 
-def check_at_least_one(**numbers: int | None) -> None:
-  """Raises `InputError` that names the number which is below 1; None stands for a default."""
-  for name, value in numbers.items():
-    if value is not None and value < 1:
-      raise InputError(f'{name} = {value}: at least 1 is needed')
-
-
 def centre_of(positions: jax.Array, mask: jax.Array) -> jax.Array:
   """Mean [3] of the atoms [L, 4, 3] of the residues in the mask [L]; 0 where there are none."""
   weight = mask.astype(positions.dtype)[:, None, None]
   return jnp.sum(positions * weight, axis=(0, 1)) / jnp.maximum(4 * jnp.sum(weight), 1)
 
 
+def frames_per_block(config: Any) -> int:
+  """Frames of the finest level that one pass of the coarsest covers."""
+  return config.window * math.prod(config_lib.frames_per_segment(config))
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Progress:
-  """How far a trajectory has come.
+class RolloutState:
+  """Where a trajectory stands between two blocks.
 
   Attributes:
     block: [] int32, blocks done.
@@ -75,7 +73,7 @@ class Progress:
   seams: tuple[segments.Seam, ...]
 
 
-def begin(config: Any, protein: protein_lib.ProteinArrays) -> Progress:
+def begin(config: Any, protein: protein_lib.ProteinArrays) -> RolloutState:
   """At time 0, in the conformation of the protein, which is moved to the origin."""
   # float32 is finest near the origin.
   centre = centre_of(protein.positions, protein.mask)
@@ -84,95 +82,45 @@ def begin(config: Any, protein: protein_lib.ProteinArrays) -> Progress:
   window = state_lib.start_window(start, config.window, anchor)
   finer = config.levels[1:] if config.anchors == 'both' else ()
   seams = tuple(segments.first_seam(start) for _ in finer)
-  return Progress(jnp.zeros((), jnp.int32), start, window, start, seams)
+  return RolloutState(jnp.zeros((), jnp.int32), start, window, start, seams)
 
 
 def sample_block(
-  config: Any,
-  params: Mapping[str, Any],
-  protein: protein_lib.ProteinArrays,
-  rng: jax.Array,
-  temperature_K: jax.Array,
-  progress: Progress,
-  num_frames: int,
-  segment_batch_size: int | None = None,
-) -> tuple[jax.Array, Progress]:
+  run: rollout_lib.Run, rollout_state: RolloutState, num_frames: int
+) -> tuple[jax.Array, RolloutState]:
   """The next frames of a trajectory; pure, to be jitted and vmapped.
 
   Args:
-    config: the model's configuration, frozen.
-    params: parameters per level name.
-    protein: [L] residues and the start conformation.
-    rng: a key, the same for all blocks.
-    temperature_K: [] temperature, K.
-    progress: from `begin` or the block before.
+    run: the model, the protein, its temperature and a key: the same for all blocks.
+    rollout_state: from `begin` or the block before.
     num_frames: frames wanted, the same for all blocks; a multiple of `frames_per_block` unless
       this is the only one.
-    segment_batch_size: segments computed together; None: what suits the device.
 
   Returns:
     [num_frames, L, 4, 3] N, CA, C, O positions in Å in the coordinate frame of the start
-    conformation, and the progress.
+    conformation, and the state to go on from.
   """
-  run = segments.Run(
-    config, params, protein, temperature_K, rng, segment_batch_size, progress.block
-  )
+  config, at = run.config, rollout_state
   counts = frame_counts(config, num_frames)
   ratios = config_lib.frames_per_segment(config)
   first, *finer = config.levels
   # Where coarse states only seed segments, the last of them seeds those of the next block.
   only = num_frames % frames_per_block(config) != 0
   needed = counts[0] - (only and config.anchors == 'start' and bool(finer))
-  states, window = jax.tree.map(lambda x: x[None][:0], progress.newest), progress.window
+  states, window = jax.tree.map(lambda x: x[None][:0], at.newest), at.window
   if needed:
-    first_pass = progress.block * -(-needed // config.window)
-    states, window = segments.roll(
-      run, first, window, progress.start, needed, run.rng_of(first), first_pass
-    )
-  newest, seams = (states[-1] if needed else progress.newest), progress.seams
+    first_pass = at.block * -(-needed // config.window)
+    rng = run.rng_of(first)
+    states, window = rollout_lib.rollout(run, first, window, at.start, needed, rng, first_pass)
+  newest, seams = (states[-1] if needed else at.newest), at.seams
   if config.anchors == 'both':
-    states, seams = segments.fill(run, finer, ratios, counts[1:], seams, states)
+    states, seams = segments.fill(run, finer, ratios, counts[1:], seams, states, at.block)
   elif finer:
-    starts = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), progress.newest, states)
-    states = segments.descend(run, finer, ratios, counts[1:], starts[: counts[0]])
-  centre = centre_of(protein.positions, protein.mask)
+    starts = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), at.newest, states)
+    states = segments.descend(run, finer, ratios, counts[1:], starts[: counts[0]], at.block)
+  centre = centre_of(run.protein.positions, run.protein.mask)
   positions = state_lib.to_positions(states) + centre[None, None, None, :]
-  return positions, Progress(progress.block + 1, progress.start, window, newest, seams)
-
-
-def frames_per_block(config: Any) -> int:
-  """Frames of the finest level that one pass of the coarsest covers."""
-  return config.window * math.prod(config_lib.frames_per_segment(config))
-
-
-def sample_trajectory(
-  config: Any,
-  params: Mapping[str, Any],
-  protein: protein_lib.ProteinArrays,
-  rng: jax.Array,
-  temperature_K: jax.Array,
-  num_frames: int,
-  segment_batch_size: int | None = None,
-) -> jax.Array:
-  """One trajectory of one protein; pure, to be jitted and vmapped.
-
-  Args:
-    config: the model's configuration, frozen.
-    params: parameters per level name.
-    protein: [L] residues and the start conformation.
-    rng: a key.
-    temperature_K: [] temperature, K.
-    num_frames: frames wanted; need not be a multiple of a segment.
-    segment_batch_size: segments computed together; None: what suits the device.
-
-  Returns:
-    [num_frames, L, 4, 3] N, CA, C, O positions in Å at dt, 2 dt, ... of the finest level, in
-    the coordinate frame of the start conformation.
-  """
-  progress = begin(config, protein)
-  return sample_block(
-    config, params, protein, rng, temperature_K, progress, num_frames, segment_batch_size
-  )[0]
+  return positions, RolloutState(at.block + 1, at.start, window, newest, seams)
 
 
 def make_sampler(
@@ -182,31 +130,72 @@ def make_sampler(
 
   Args:
     config: the model's configuration, frozen or not.
-    num_frames: frames wanted.
+    num_frames: frames wanted; need not be a multiple of a segment.
     segment_batch_size: segments computed together; None: what suits the device.
 
   Returns:
-    sampler(params, protein_arrays, rng, temperature_K=320.0) -> [num_frames, L, 4, 3] Å.
-    Pure: may be vmapped over proteins (of equal padded length) and keys, and mapped over
-    devices.
+    sampler(params, protein_arrays, rng, temperature_K=320.0) -> [num_frames, L, 4, 3] N, CA, C, O
+    positions in Å at dt, 2 dt, ... of the finest level, in the coordinate frame of the start
+    conformation. Pure: may be vmapped over proteins (of equal padded length) and keys, and mapped
+    over devices.
 
   Raises:
     InputError: the configuration cannot work, or a number is below 1.
   """
   config_lib.check(config)
-  check_at_least_one(num_frames=num_frames, segment_batch_size=segment_batch_size)
+  settings.check_at_least_one(num_frames=num_frames)
+  batch_sizes = settings.BatchSizes(segments=segment_batch_size)
   config = config_lib.freeze(config)
 
   def sampler(params, protein, rng, temperature_K=320.0):
     protein = jax.tree.map(jnp.asarray, protein)
-    return sample_trajectory(
-      config,
-      params,
-      protein,
-      rng,
-      jnp.asarray(temperature_K, jnp.float32),
-      num_frames,
-      segment_batch_size,
-    )
+    temperature_K = jnp.asarray(temperature_K, jnp.float32)
+    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes)
+    return sample_block(run, begin(config, protein), num_frames)[0]
+
+  return jax.jit(sampler)
+
+
+def replica_rngs(rng: jax.Array, replicas: jax.Array) -> jax.Array:
+  """One key per number of a replica; how many there are does not matter."""
+  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, replicas)
+
+
+def make_ensemble_sampler(
+  config: Any,
+  num_frames: int,
+  num_replicas: int,
+  batch_sizes: settings.BatchSizes = settings.DEFAULT,
+) -> Callable[..., jax.Array]:
+  """The jitted function that samples several independent trajectories of one protein.
+
+  Args:
+    config: the model's configuration, frozen or not.
+    num_frames: frames wanted per replica.
+    num_replicas: trajectories wanted.
+    batch_sizes: how much is computed at once. Neither they nor the number of devices change the
+      result.
+
+  Returns:
+    sampler(params, protein_arrays, rng, temperature_K=320.0) -> [R, num_frames, L, 4, 3] Å.
+    Replica k depends on the key and on k, not on how many replicas there are.
+
+  Raises:
+    InputError: the configuration cannot work, or a number is below 1.
+  """
+  config_lib.check(config)
+  settings.check_at_least_one(num_frames=num_frames, num_replicas=num_replicas)
+  config = config_lib.freeze(config)
+
+  def one_replica(shared, rng):
+    params, protein, temperature_K = shared
+    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes)
+    return sample_block(run, begin(config, protein), num_frames)[0]
+
+  def sampler(params, protein, rng, temperature_K=320.0):
+    protein = jax.tree.map(jnp.asarray, protein)
+    shared = params, protein, jnp.asarray(temperature_K, jnp.float32)
+    rngs = replica_rngs(rng, jnp.asarray(devices.padded(num_replicas)))
+    return devices.map_jobs(one_replica, shared, rngs, batch_sizes.trajectories)[:num_replicas]
 
   return jax.jit(sampler)

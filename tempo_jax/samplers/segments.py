@@ -1,83 +1,16 @@
 """Segments: each state of a level seeds a stretch of the next finer one, all in one batch."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from tempo_jax import transitions
-from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import transition
 from tempo_jax.geometry import alignment, rigid
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import rollout as rollout_lib
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """What stays the same from level to level and from segment to segment.
-
-  Attributes:
-    config: the model's configuration.
-    params: parameters per level name.
-    protein: [L] residues.
-    temperature_K: [] temperature, K.
-    rng: a key; every level, segment and pass draws from it by its number.
-    segment_batch_size: segments computed together; None: what suits the device (`batch_size`).
-    block: [] int32, how many blocks of as many frames came before this one.
-  """
-
-  config: Any
-  params: Mapping[str, Any]
-  protein: protein_lib.ProteinArrays
-  temperature_K: jax.Array  # noqa: N815
-  rng: jax.Array
-  segment_batch_size: int | None = None
-  block: int | jax.Array = 0
-
-  def rng_of(self, level_name: str) -> jax.Array:
-    """The key of a level."""
-    return jax.random.fold_in(self.rng, self.config.levels.index(level_name))
-
-
-def roll(
-  run: Run,
-  level_name: str,
-  window: state_lib.Window,
-  start: state_lib.State,
-  num_frames: int,
-  rng: jax.Array,
-  first_pass: int | jax.Array = 0,
-) -> tuple[state_lib.State, state_lib.Window]:
-  """`rollout.rollout` of one level.
-
-  Args:
-    run: see `Run`.
-    level_name: the level.
-    window: the T states to go on from.
-    start: [L]; tells which peptides are cis.
-    num_frames: frames wanted.
-    rng: a key.
-    first_pass: number of the first pass.
-  """
-  level = level_lib.Level.of(run.config, level_name)
-  step = transitions.make_step(run.config, level)
-  protein = dataclasses.replace(run.protein, positions=state_lib.to_positions(start))
-  params = run.params[level_name]
-  return rollout_lib.rollout(
-    step,
-    params,
-    window,
-    protein,
-    num_frames,
-    level.noise_sample,
-    run.temperature_K,
-    rng,
-    first_pass,
-  )
 
 
 def batch_size(num_segments: int, length: int) -> int:
@@ -100,22 +33,25 @@ def batch_size(num_segments: int, length: int) -> int:
 
 
 def refine(
-  run: Run,
+  run: rollout_lib.Run,
   level_name: str,
   starts: state_lib.State,
   num_frames: int,
   ends: state_lib.State | None = None,
   ratio: int = 0,
+  block: int | jax.Array = 0,
 ) -> state_lib.State:
   """Rolls one level out from each of several starts.
 
   Args:
-    run: see `Run`.
+    run: the model, the protein and its temperature.
     level_name: the level.
     starts: [S, L] states.
     num_frames: frames to yield per start.
     ends: states [S, L] that a model with anchors reaches after `ratio` frames; None: none.
     ratio: see `ends`.
+    block: [] blocks of as many segments that came before these: random numbers go by the number
+      of a segment.
 
   Returns:
     States [S, num_frames, L]. The batch size does not change them.
@@ -130,14 +66,14 @@ def refine(
       anchor = state_lib.Anchor(end, jnp.float32(ratio))
     window = state_lib.start_window(start, config.window, anchor)
     rng = jax.random.fold_in(run.rng_of(level_name), number)
-    # Which peptides are cis may differ from segment to segment of what was given.
-    states, _ = roll(run, level_name, window, start, num_frames, rng)
+    # Segments of given coarse frames may differ in which peptide bonds are cis.
+    states, _ = rollout_lib.rollout(run, level_name, window, start, num_frames, rng)
     if end is None or num_frames < ratio:
       return states
     return jax.tree.map(lambda x, y: x.at[ratio - 1].set(y), states, end)
 
-  numbers = run.block * num_segments + jnp.arange(num_segments)
-  size = run.segment_batch_size or batch_size(*starts.psi.shape)
+  numbers = block * num_segments + jnp.arange(num_segments)
+  size = run.batch_sizes.segments or batch_size(*starts.psi.shape)
   return jax.lax.map(one_segment, (starts, numbers, ends), batch_size=size)
 
 
@@ -147,20 +83,22 @@ def _in_order(states: state_lib.State, count: int) -> state_lib.State:
 
 
 def descend(
-  run: Run,
+  run: rollout_lib.Run,
   level_names: Sequence[str],
   ratios: Sequence[int],
   counts: Sequence[int],
   starts: state_lib.State,
+  block: int | jax.Array = 0,
 ) -> state_lib.State:
   """Folds over levels, coarse to fine: the states of one are the starts of the next.
 
   Args:
-    run: see `Run`.
+    run: the model, the protein and its temperature.
     level_names: the levels to go through.
     ratios: per level, its frames per state of the level above.
     counts: per level, its frames that are needed in all.
     starts: [S, L] states that seed the first of these levels.
+    block: see `refine`.
 
   Returns:
     States [counts[-1], L] of the last level, in order of time.
@@ -172,7 +110,7 @@ def descend(
     frames = min(ratio, count) - (0 if last else 1)
     segments = jax.tree.map(lambda x: x[:, None], starts)  # [S, 1, L]
     if frames:
-      later = refine(run, name, starts, frames)
+      later = refine(run, name, starts, frames, block=block)
       if last:
         segments = later
       else:
@@ -238,22 +176,24 @@ def join(
 
 
 def fill(
-  run: Run,
+  run: rollout_lib.Run,
   level_names: Sequence[str],
   ratios: Sequence[int],
   counts: Sequence[int],
   seams: Sequence[Seam],
   states: state_lib.State,
+  block: int | jax.Array = 0,
 ) -> tuple[state_lib.State, tuple[Seam, ...]]:
   """As `descend`, of a model with anchors: each level fills in the steps of the one above.
 
   Args:
-    run: see `Run`.
+    run: the model, the protein and its temperature.
     level_names: the levels to go through.
     ratios: per level, its frames per step of the level above.
     counts: per level, its frames that are needed in all, without the start.
     seams: per level, where it goes on from.
     states: [S, L] states of the level above at its dt, 2 dt, ...
+    block: see `refine`.
 
   Returns:
     States [counts[-1], L] of the last level at its dt, 2 dt, ..., and the seams to go on from
@@ -263,7 +203,7 @@ def fill(
   for name, ratio, count, seam in zip(level_names, ratios, counts, seams, strict=True):
     starts = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y[:-1]]), seam.start, states)
     newest = states[-1]
-    segments = refine(run, name, starts, min(ratio, count), ends=states, ratio=ratio)
+    segments = refine(run, name, starts, min(ratio, count), states, ratio, block)
     carried = seam.carried
     if count >= ratio:
       segments, carried = join(segments, starts, carried, run.protein)

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,8 @@ import numpy as np
 
 from tempo_jax.compilation import ahead_of_time
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import coarse_to_fine, ensemble
+from tempo_jax.samplers import coarse_to_fine, devices, settings
+from tempo_jax.samplers import rollout as rollout_lib
 
 _BLOCK_BYTES = {'cpu': 1 << 23}
 _BLOCK_BYTES_ACCELERATOR = 1 << 26
@@ -54,6 +55,40 @@ def block_frames(config: Any, num_frames: int, num_jobs: int, length: int) -> in
   return whole * -(-units // -(-units // most))
 
 
+@jax.jit(static_argnums=0)
+def _begin(config: Any, proteins: protein_lib.ProteinArrays) -> coarse_to_fine.RolloutState:
+  """`coarse_to_fine.begin` of each of the proteins [J, L]."""
+  return jax.vmap(lambda protein: coarse_to_fine.begin(config, protein))(proteins)
+
+
+def make_block_sampler(
+  config: Any, num_frames: int, batch_sizes: settings.BatchSizes
+) -> Callable[..., Any]:
+  """The jitted function that continues several trajectories, of any proteins, by a block.
+
+  Args:
+    config: the model's configuration, frozen.
+    num_frames: frames of a block; see `coarse_to_fine.sample_block`.
+    batch_sizes: how much is computed at once.
+
+  Returns:
+    sampler(params, proteins [J, L], rngs [J], temperature_K, rollout_states [J]) ->
+    ([J, num_frames, L, 4, 3] Å, rollout_states [J]); J as `devices.padded` makes it, all `spread`.
+  """
+
+  def one_job(shared, job):
+    params, temperature_K = shared
+    protein, rng, state = job
+    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes)
+    return coarse_to_fine.sample_block(run, state, num_frames)
+
+  def sampler(params, proteins, rngs, temperature_K, states):
+    shared = params, jnp.asarray(temperature_K, jnp.float32)
+    return devices.map_jobs(one_job, shared, (proteins, rngs, states), batch_sizes.trajectories)
+
+  return jax.jit(sampler)
+
+
 @dataclasses.dataclass
 class Stream:
   """An iterator over blocks of frames.
@@ -71,8 +106,7 @@ class Stream:
     num_frames: of each.
     rng: a key.
     temperature_K: temperature, K.
-    segment_batch_size: segments computed together; None: what suits the device.
-    job_batch_size: trajectories computed together on a device; None: all.
+    batch_sizes: how much is computed at once.
     compile_seconds: what compiling took so far, s.
   """
 
@@ -84,8 +118,7 @@ class Stream:
   num_frames: int
   rng: jax.Array
   temperature_K: float  # noqa: N815
-  segment_batch_size: int | None = None
-  job_batch_size: int | None = None
+  batch_sizes: settings.BatchSizes = settings.DEFAULT
   compile_seconds: float = 0.0
   _compiled: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -99,27 +132,23 @@ class Stream:
 
   def _together(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, jax.Array, int]]:
     """The same, of jobs of one padded length."""
-    filled = [jobs[i] for i in ensemble.fill(len(jobs))]
-    proteins = jax.tree.map(lambda *x: np.stack(x), *(self.proteins[job.protein] for job in filled))
+    padded = [jobs[i] for i in devices.padded(len(jobs))]
+    proteins = jax.tree.map(lambda *x: np.stack(x), *(self.proteins[job.protein] for job in padded))
     size = block_frames(self.config, self.num_frames, len(jobs), proteins.mask.shape[1])
-    rngs = ensemble.replica_rngs(self.rng, jnp.array([job.replica for job in filled]))
+    rngs = coarse_to_fine.replica_rngs(self.rng, jnp.array([job.replica for job in padded]))
     started = time.monotonic()
-    proteins, rngs, progress = ensemble.spread(
-      (proteins, rngs, ensemble.begin(self.config, proteins))
-    )
+    proteins, rngs, state = devices.spread((proteins, rngs, _begin(self.config, proteins)))
     rest = self.params, proteins, rngs, np.float32(self.temperature_K)
     key = size, proteins.mask.shape
     if key not in self._compiled:
-      sampler = ensemble.make_block_sampler(
-        self.config, size, self.segment_batch_size, self.job_batch_size
-      )
-      self._compiled[key] = ahead_of_time.compiled(sampler, *rest, progress)
+      sampler = make_block_sampler(self.config, size, self.batch_sizes)
+      self._compiled[key] = ahead_of_time.compiled(sampler, *rest, state)
       self.compile_seconds += time.monotonic() - started
     compiled = self._compiled[key]
-    positions, progress = compiled(*rest, progress)
+    positions, state = compiled(*rest, state)
     for first in range(0, self.num_frames, size):
       done = positions
       if first + size < self.num_frames:
-        positions, progress = compiled(*rest, progress)
-      for job, frames in zip(jobs, done, strict=False):  # The rest is filling.
+        positions, state = compiled(*rest, state)
+      for job, frames in zip(jobs, done, strict=False):  # The rest is padding.
         yield job, frames[: self.num_frames - first, : self.lengths[job.protein]], first

@@ -12,7 +12,8 @@ from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import alignment
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import coarse_to_fine, segments
+from tempo_jax.samplers import coarse_to_fine, segments, settings
+from tempo_jax.samplers import rollout as rollout_lib
 
 
 def level_of_spacing(config: Any, spacing_ns: float) -> int:
@@ -70,7 +71,7 @@ def make_upsampler(
     InputError: no level of the model has that time step, or the batch size is below 1.
   """
   config_lib.check(config)
-  coarse_to_fine.check_at_least_one(segment_batch_size=segment_batch_size)
+  batch_sizes = settings.BatchSizes(segments=segment_batch_size)
   config = config_lib.freeze(config)
   above = level_of_spacing(config, spacing_ns)
   ratios = config_lib.frames_per_segment(config)[above:]
@@ -91,7 +92,7 @@ def make_upsampler(
     counts = [int(count) for count in np.cumprod(ratios) * num_segments]
     names = config.levels[above + 1 :]
     temperature = jnp.asarray(temperature_K, jnp.float32)
-    run = segments.Run(config, params, protein, temperature, rng, segment_batch_size)
+    run = rollout_lib.Run(config, params, protein, temperature, rng, batch_sizes)
     if anchored:
       starts = _without_tumbling(starts, protein)
       # Each level goes on from the start of the first segment.

@@ -18,7 +18,7 @@ from tempo_jax.dynamics import state as state_lib
 from tempo_jax.metrics import calibration, distribution, validity
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import segments
+from tempo_jax.samplers import rollout, segments
 from tempo_jax.store import entry, windows
 from tempo_jax.store import store as store_lib
 
@@ -40,7 +40,7 @@ def _rollouts(
     [R, num_frames, L, 4, 3] Å, without the starts; where ends of the same shape are given, each
     rollout arrives there.
   """
-  run = segments.Run(config, {level_name: params}, protein, temperature_K, rng)
+  run = rollout.Run(config, {level_name: params}, protein, temperature_K, rng)
   states = segments.refine(
     run,
     level_name,

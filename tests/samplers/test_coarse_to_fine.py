@@ -11,6 +11,7 @@ from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import rigid
 from tempo_jax.samplers import coarse_to_fine
+from tempo_jax.samplers import rollout as rollout_lib
 from tempo_jax.samplers import segments as segments_lib
 from tests import builders
 from tests.samplers import fake_step
@@ -83,13 +84,13 @@ def test_no_more_states_are_computed_than_needed(monkeypatch, protein):
   """21 frames at (20, 4, 1) ns: one coarse state after the start, then 2 x 4, then 6 x 4."""
   passes = []
   fake_step.install(monkeypatch, fake_step.clock)
-  rollout = segments_lib.rollout_lib.rollout
+  rollout = rollout_lib.rollout
 
-  def counted(step, params, window, protein, num_frames, *args):
+  def counted(run, level_name, window, start, num_frames, *args):
     passes.append(num_frames)
-    return rollout(step, params, window, protein, num_frames, *args)
+    return rollout(run, level_name, window, start, num_frames, *args)
 
-  monkeypatch.setattr(segments_lib.rollout_lib, 'rollout', counted)
+  monkeypatch.setattr(rollout_lib, 'rollout', counted)
   sampler, params = coarse_to_fine.make_sampler(THREE, 21), fake_step.params(THREE)
   jax.eval_shape(sampler, params, protein, jax.random.key(0))
   assert passes == [1, 4, 4]
@@ -152,17 +153,13 @@ def test_the_first_level_keeps_the_start_in_sight(monkeypatch, num_frames):
   seen = set()
   fake_step.install(monkeypatch, make_step)
   protein, params = builders.helix(2), fake_step.params(config)
-  rng, temperature_K = jax.random.key(0), np.float32(320.0)
-  progress = coarse_to_fine.begin(config, protein)
-  start = float(progress.start.frames.translation[0, 0])
-  block = jax.jit(
-    lambda progress: coarse_to_fine.sample_block(
-      config, params, protein, rng, temperature_K, progress, num_frames
-    )
-  )
-  _, progress = block(progress)
+  run = rollout_lib.Run(config, params, protein, np.float32(320.0), jax.random.key(0))
+  state = coarse_to_fine.begin(config, protein)
+  start = float(state.start.frames.translation[0, 0])
+  block = jax.jit(lambda state: coarse_to_fine.sample_block(run, state, num_frames))
+  _, state = block(state)
   if num_frames == 40:  # Only whole blocks can be followed by another.
-    block(progress)
+    block(state)
   jax.effects_barrier()
   assert {x for x in seen if x[0] == 20.0} == {(20.0, np.inf, start)}
   assert {frames for dt_ns, frames, _ in seen if dt_ns == 1.0} == set(range(20, 0, -2))

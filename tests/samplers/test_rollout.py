@@ -3,6 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tempo_jax import config as config_lib
+from tempo_jax import transitions
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.samplers import rollout
 from tests import builders
@@ -10,7 +12,25 @@ from tests.samplers import fake_step
 
 LENGTH = 12
 CONFIG = builders.small_config({'only': 1.0})
-SIGMA, TEMPERATURE = np.float32(0.05), np.float32(320.0)
+SIGMA, TEMPERATURE = np.float32(CONFIG.level.only.noise_sample), np.float32(320.0)
+
+
+def without_noise():
+  config = config_lib.from_dict(config_lib.to_dict(CONFIG))
+  config.level.only.noise_sample = 0.0
+  return config_lib.freeze(config)
+
+
+def roll(config, params, window, protein, num_frames, rng):
+  run = rollout.Run(config, {'only': params}, protein, TEMPERATURE, rng)
+  start = state_lib.from_positions(protein.positions, protein.bonded)
+  return rollout.rollout(run, 'only', window, start, num_frames, rng)[0]
+
+
+seven_frames = builders.numpy_jit(
+  lambda config, params, window, protein, rng: roll(config, params, window, protein, 7, rng),
+  static_argnums=0,
+)
 
 
 @pytest.fixture(scope='module')
@@ -25,15 +45,9 @@ def window(protein):
   )()
 
 
-@builders.numpy_jit
-def seven_frames(params, window, protein, sigma, rng):
-  step = builders.make_step(CONFIG, 'only')
-  return rollout.rollout(step, params, window, protein, 7, sigma, TEMPERATURE, rng)[0]
-
-
 def test_untrained_model_without_noise_stands_still(protein, window):
   params = builders.zero_head(builders.params(CONFIG))
-  states = seven_frames(params, window, protein, np.float32(0.0), jax.random.key(0))
+  states = seven_frames(without_noise(), params, window, protein, jax.random.key(0))
   start = window.states[-1].frames
   for t in range(7):
     np.testing.assert_allclose(states.frames.translation[t], start.translation, atol=1e-4)
@@ -43,7 +57,7 @@ def test_untrained_model_without_noise_stands_still(protein, window):
 def test_equals_a_loop_over_steps(protein, window):
   step = builders.make_step(CONFIG, 'only')
   params, rng = builders.params(CONFIG), jax.random.key(1)
-  states = seven_frames(params, window, protein, SIGMA, rng)
+  states = seven_frames(CONFIG, params, window, protein, rng)
   run = builders.numpy_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng))
   current, expected = window, []
   for key in jax.vmap(lambda k: jax.random.fold_in(rng, k))(np.arange(4)):
@@ -61,13 +75,12 @@ def test_equals_a_loop_over_steps(protein, window):
 
 @pytest.mark.parametrize('frames_per_pass', [1, 2, 3])
 @pytest.mark.parametrize('num_frames', [1, 2, 5])
-def test_number_and_times_of_frames(window, protein, frames_per_pass, num_frames):
+def test_number_and_times_of_frames(monkeypatch, window, protein, frames_per_pass, num_frames):
+  monkeypatch.setattr(transitions, 'make_step', fake_step.clock)
   window = state_lib.start_window(window.states[-1], frames_per_pass)
-  step, params = fake_step.clock(CONFIG, CONFIG.level.only), fake_step.params(CONFIG)['only']
+  params = fake_step.params(CONFIG)['only']
   states = builders.numpy_jit(
-    lambda w: rollout.rollout(
-      step, params, w, protein, num_frames, SIGMA, TEMPERATURE, jax.random.key(0)
-    )[0]
+    lambda w: roll(CONFIG, params, w, protein, num_frames, jax.random.key(0))
   )(window)
   moved = states.frames.translation - np.asarray(window.states.frames.translation[-1])
   np.testing.assert_allclose(
@@ -80,20 +93,12 @@ def test_gradient_through_four_passes_of_256_residues_is_finite():
   protein = builders.pad(builders.helix(240), 256)
   protein.positions[240:] = 0.0
   protein.positions[101] = protein.positions[100]
-  step = builders.make_step(CONFIG, 'only')
+  config = without_noise()
 
   def total(params, positions):
     state = state_lib.from_positions(positions, protein.bonded)
-    states, _ = rollout.rollout(
-      step,
-      params,
-      state_lib.start_window(state, 2),
-      protein,
-      8,
-      np.float32(0.0),
-      TEMPERATURE,
-      jax.random.key(0),
-    )
+    window = state_lib.start_window(state, 2)
+    states = roll(config, params, window, protein, 8, jax.random.key(0))
     return jnp.mean(states.frames.translation[:, :240] ** 2)
 
   gradients = builders.numpy_jit(jax.grad(total, argnums=(0, 1)))(

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
-from tempo_jax.samplers import coarse_to_fine, ensemble, stream
+from tempo_jax.samplers import coarse_to_fine, stream
+from tempo_jax.samplers.settings import BatchSizes
 from tests import builders
 from tests.samplers import fake_step
 
@@ -62,10 +63,12 @@ def test_jobs_are_those_of_the_samplers(monkeypatch):
   proteins = [builders.helix(3, seed=1), builders.pad(builders.helix(2), 4), builders.helix(3)]
   jobs = [stream.Job(*pair) for pair in [(0, 0), (0, 1), (1, 2), (2, 0), (2, 7), (0, 9)]]
   together = blocks(monkeypatch, START, params, proteins, 20, jobs, 1)
-  one_by_one = blocks(monkeypatch, START, params, proteins, 20, jobs, 2, job_batch_size=1)
+  one_by_one = blocks(
+    monkeypatch, START, params, proteins, 20, jobs, 2, batch_sizes=BatchSizes(trajectories=1)
+  )
   sampler = coarse_to_fine.make_sampler(START, 20)
   for job in jobs:
-    key = ensemble.replica_rngs(jax.random.key(5), np.array([job.replica]))[0]
+    key = coarse_to_fine.replica_rngs(jax.random.key(5), np.array([job.replica]))[0]
     expected = sampler(params, proteins[job.protein], key)
     expected = expected[:, : int(proteins[job.protein].mask.sum())]
     np.testing.assert_allclose(together[job], expected, atol=1e-4)
@@ -76,14 +79,14 @@ def test_work_is_split_over_the_devices(monkeypatch):
   """Eleven replicas: no device computes more than two; the operations of each fall so."""
   fake_step.install(monkeypatch, fake_step.diffusion)
   params, protein = fake_step.params(START), builders.helix(2)
-  sampler = ensemble.make_ensemble_sampler(START, 8, 11)
+  sampler = coarse_to_fine.make_ensemble_sampler(START, 8, 11)
   found = sampler(params, protein, jax.random.key(0))
   assert found.shape == (11, 8, 2, 4, 3)
   assert len(found.sharding.device_set) > 1
 
   def flops(devices):
     monkeypatch.setattr(jax, 'local_device_count', lambda: devices)
-    sampler = ensemble.make_ensemble_sampler(START, 8, 16, replica_batch_size=16)
+    sampler = coarse_to_fine.make_ensemble_sampler(START, 8, 16, BatchSizes(trajectories=16))
     compiled = sampler.lower(params, protein, jax.random.key(0)).compile()
     return compiled.cost_analysis()['flops']
 

@@ -17,7 +17,6 @@ Writes into --out what `tempo-jax sample` writes; topology.pdb is the first coar
 import dataclasses
 import pathlib
 import time
-import warnings
 
 import jax
 import mdtraj
@@ -29,7 +28,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import staging, trajectory_files
-from tempo_jax.trajectory import backbone_atoms
+from tempo_jax.trajectory import backbone_atoms, reader, times
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _FLAGS = (
@@ -138,14 +137,10 @@ def read_coarse(
   for flag, path in (('topology', topology), ('coarse_trajectory', file)):
     if not pathlib.Path(path).is_file():
       raise InputError(f'{path}: no such file: correct --{flag}')
-  with warnings.catch_warnings():
-    # About dummy unit cells and optional packages: nothing that the user could act on.
-    warnings.filterwarnings('ignore', module='mdtraj')
-    structure = trajectory_lib.load_structure(topology, file)
-    frames = _load(structure, topology, file, stride)
-    _check_whole(frames, structure, topology, file)
-  if dt_ns is None and np.issubdtype(frames.time.dtype, np.integer):
-    # mdtraj counts frames, in whole numbers, where a format has no times.
+  structure = reader.load_structure(topology, file)
+  frames = reader.TrajectoryFile(file, structure.topology, topology).read(stride)
+  _check_whole(frames, structure, topology, file)
+  if dt_ns is None and not times.has_times(frames):
     raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')
   name = pathlib.Path(topology).name.split('.')[0]
   if dt_ns is None:
@@ -157,19 +152,6 @@ def read_coarse(
   return coarse
 
 
-def _load(structure: mdtraj.Trajectory, topology: str, file: str, stride: int) -> mdtraj.Trajectory:
-  try:
-    frames = mdtraj.load(file, top=structure.topology, stride=stride)
-  except Exception as error:  # mdtraj's readers raise whatever they come upon
-    raise InputError(
-      f'{file}: mdtraj cannot read it with the atoms of {topology}: give the --topology that '
-      f'belongs to it, or a sound file ({trajectory_lib.reason(error)})'
-    ) from error
-  if not frames.n_frames:
-    raise InputError(f'{file}: no frames in it')
-  return frames
-
-
 def _check_whole(
   frames: mdtraj.Trajectory, structure: mdtraj.Trajectory, source: str, file: str
 ) -> None:
@@ -177,11 +159,6 @@ def _check_whole(
   or the atoms are in another order.
   """
   protein, atom_index = backbone_atoms.select(structure, source)
-  if structure.n_atoms != frames.n_atoms:
-    raise InputError(
-      f'{file} has {frames.n_atoms} atoms, {source} {structure.n_atoms}: give the --topology that '
-      'belongs to it'
-    )
   positions = backbone_atoms.positions(frames, protein, atom_index)
   bonded = np.asarray(protein.arrays.bonded)
   broken = validity.is_broken(

@@ -1,11 +1,8 @@
 """Ensembles to compare: trajectory files of one protein, as backbone atoms of the same residues."""
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import warnings
-from collections.abc import Iterator
 
 import mdtraj
 import numpy as np
@@ -13,12 +10,8 @@ import numpy as np
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
-from tempo_jax.trajectory import backbone_atoms
-from tempo_jax.trajectory import trajectory as trajectory_lib
+from tempo_jax.trajectory import backbone_atoms, reader, times
 
-_BLOCK_BYTES = 64 * 1024**2
-# Formats whose files say which atoms they hold.
-_WITH_TOPOLOGY = ('.pdb', '.pdb.gz', '.cif', '.h5', '.hdf5')
 _MIN_FRAMES = 2
 # Of the bonds in residues. With the atoms of another protein, one in four or five is wrong.
 _MOST_WRONG = 0.2
@@ -50,8 +43,7 @@ class Replica:
     """Time between two frames, ns."""
     if self.time_ns is None:
       return None
-    # 6 digits: times are float32 in files.
-    return float(f'{(self.time_ns[-1] - self.time_ns[0]) / (self.num_frames - 1):.6g}')
+    return times.rounded((self.time_ns[-1] - self.time_ns[0]) / (self.num_frames - 1))
 
 
 class Native:
@@ -71,8 +63,7 @@ class Native:
     self.path = pathlib.Path(path).expanduser()
     if not self.path.is_file():
       raise InputError(f'{self.path}: no such file: correct --topology')
-    with _quiet():
-      self._structure = trajectory_lib.load_structure(self.path, self.path)
+    self._structure = reader.load_structure(self.path, self.path)
     # Messages are about the file.
     found, self._atom_index = backbone_atoms.select(self._structure, str(self.path))
     self.protein = dataclasses.replace(found, name=name or self.path.name.split('.')[0])
@@ -95,10 +86,9 @@ class Native:
     path = pathlib.Path(file).expanduser()
     if not path.is_file():
       raise InputError(f'{path}: no such file: correct --reference or --prediction')
-    with _quiet():
-      atoms, found, atom_index, source = self._atoms_of(path, topology)
-      self._check_same(found, source)
-      positions, times = _read(path, atoms, atom_index, source)
+    atoms, found, atom_index, source = self._atoms_of(path, topology)
+    self._check_same(found, source)
+    positions, time_ps = _read(reader.TrajectoryFile(path, atoms, source), atom_index)
     if len(positions) < _MIN_FRAMES:
       raise InputError(
         f'{path}: {len(positions)} frames, and at least {_MIN_FRAMES} are needed: give a longer one'
@@ -110,7 +100,7 @@ class Native:
       positions, np.asarray(self.protein.arrays.bonded), atom_index[:, 3] < 0
     )
     self._check_order(positions, path, source)
-    time_ns, remarks = _even(times)
+    time_ns, remarks = _even(time_ps)
     numbers = (found.residue_number, self.protein.residue_number)
     if not np.array_equal(*numbers):
       first = int(np.argmax(np.not_equal(*numbers)))
@@ -126,9 +116,9 @@ class Native:
     """Topology of the file, its protein, where the backbone is, and who says so."""
     if topology is not None:
       return _structure_of(pathlib.Path(topology).expanduser(), path)
-    if path.name.lower().endswith(_WITH_TOPOLOGY):
+    if reader.holds_its_atoms(path):
       return _structure_of(path, path)
-    num_atoms = _num_atoms(path)
+    num_atoms = reader.num_atoms(path)
     beside = topology_beside(path)
     if beside is not None and beside.resolve() != self.path.resolve():
       found = _structure_of(beside, path)
@@ -138,7 +128,7 @@ class Native:
       return self._structure.topology, self.protein, self._atom_index, self.path
     if num_atoms == 4 * self.protein.num_residues:
       index = np.arange(num_atoms).reshape(-1, 4)
-      return trajectory_lib.topology(self.protein), self.protein, index, self.path
+      return backbone_atoms.topology(self.protein), self.protein, index, self.path
     raise InputError(
       f'{path}: has {num_atoms} atoms, {self.path} has {self._structure.n_atoms}: put the '
       'structure that it was written with beside it as topology.pdb, or name it in the flags'
@@ -185,69 +175,36 @@ def topology_beside(path: pathlib.Path) -> pathlib.Path | None:
   return beside if beside.is_file() else None
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Without warnings about dummy unit cells and optional packages."""
-  with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', module='mdtraj')
-    yield
-
-
 def _structure_of(
   topology: pathlib.Path, file: pathlib.Path
 ) -> tuple[mdtraj.Topology, protein_lib.Protein, np.ndarray, pathlib.Path]:
   if not topology.is_file():
     raise InputError(f'{topology}: no such file: correct the topology of {file}')
-  structure = trajectory_lib.load_structure(topology, file)
+  structure = reader.load_structure(topology, file)
   found, atom_index = backbone_atoms.select(structure, topology.name)
   return structure.topology, found, atom_index, topology
 
 
-def _num_atoms(path: pathlib.Path) -> int | None:
-  """None where the format does not say."""
-  try:
-    with mdtraj.open(str(path)) as handle:
-      xyz = handle.read(n_frames=1)
-      return int(np.shape(xyz[0] if isinstance(xyz, tuple) else xyz)[-2])
-  except Exception:  # `_read` will say what is wrong
-    return None
-
-
 def _read(
-  path: pathlib.Path, atoms: mdtraj.Topology, atom_index: np.ndarray, source: pathlib.Path
+  file: reader.TrajectoryFile, atom_index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Positions [F, L, 4, 3] Å of the backbone, and times [F] ps if the format has them."""
-  blocks, times = [], []
-  frames = max(2, _BLOCK_BYTES // (12 * atoms.n_atoms))
-  try:
-    for block in mdtraj.iterload(str(path), chunk=frames, top=atoms):
-      if block.n_atoms != atoms.n_atoms:
-        raise InputError(
-          f'{path}: has {block.n_atoms} atoms, {source} has {atoms.n_atoms}: give the topology '
-          'that belongs to it'
-        )
-      blocks.append(10.0 * block.xyz[:, atom_index])
-      times.append(block.time)
-  except InputError:
-    raise
-  except Exception as error:  # mdtraj's readers raise whatever they come upon
-    raise InputError(
-      f'{path}: mdtraj cannot read it with the {atoms.n_atoms} atoms of {source}: give the '
-      f'topology that belongs to it, or a sound file ({trajectory_lib.reason(error)})'
-    ) from error
-  if not blocks:
+  positions, time_ps, has_times = [], [], False
+  for block in file.blocks():
+    positions.append(10.0 * block.xyz[:, atom_index])
+    time_ps.append(block.time)
+    has_times = times.has_times(block)
+  if not positions:
     return np.zeros((0, *atom_index.shape, 3), np.float32), None
-  time = np.concatenate(times)
-  # mdtraj counts frames, in whole numbers, where a format has no times.
-  return np.concatenate(blocks), None if np.issubdtype(time.dtype, np.integer) else time
+  return np.concatenate(positions), np.concatenate(time_ps) if has_times else None
 
 
-def _even(times: np.ndarray | None) -> tuple[np.ndarray | None, list[str]]:
+def _even(time_ps: np.ndarray | None) -> tuple[np.ndarray | None, list[str]]:
   """Times in ns, or why there are none."""
-  if times is None:
+  if time_ps is None:
     return None, ['its format has no times']
-  steps = np.diff(times.astype(np.float64))
-  rounding = 2.0 * np.spacing(np.float32(np.abs(times).max()))
-  if steps.min() <= 0.0 or np.ptp(steps) > 1e-3 * steps.mean() + 2.0 * rounding:
+  time_ps = time_ps.astype(np.float64)
+  steps = np.diff(time_ps)
+  if steps.min() <= 0.0 or times.uneven(time_ps, steps.mean()).size:
     return None, [f'its frames are {steps.min():g} to {steps.max():g} ps apart']
-  return times.astype(np.float64) / 1000.0, []
+  return time_ps / 1000.0, []

@@ -1,17 +1,15 @@
 """The files of a sampled trajectory: topology.pdb, trajectory.EXT, frames.csv.
 
-They are written block by block; a frame that has been written takes 48 bytes of memory, whatever
-the protein, until its file has been read back. Each replica can be written by a process of its own:
-what frames.csv needs goes through a file beside it, which `join_frames` reads and removes.
+They are written block by block, and take little memory (see `backbone_file`). Each replica can be
+written by a process of its own: what frames.csv needs goes through a file beside it, which
+`join_frames` reads and removes.
 """
 
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterator
 
 import jax
-import mdtraj
 import numpy as np
 
 from tempo_jax.dynamics import state as state_lib
@@ -19,8 +17,8 @@ from tempo_jax.errors import InputError
 from tempo_jax.output import frame_table
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import backbone_file
 from tempo_jax.trajectory import trajectory as trajectory_lib
-from tempo_jax.trajectory import writers as trajectory_writers
 
 FORMATS = ('xtc', 'dcd', 'pdb', 'h5')
 TOPOLOGY = 'topology.pdb'
@@ -33,8 +31,6 @@ FILE_NAMES = re.compile(
 )
 """Every file that a run may write into its output directory."""
 
-_ROUNDING = 0.005  # Å: XTC's, the coarsest of all formats
-_CHUNK = 100  # frames that are read at once
 # What a report is drawn from, of each replica and of all.
 _PICKED_FRAMES = 4000
 _PICKED_BYTES = 1 << 28
@@ -98,10 +94,7 @@ class Outline:
 
 
 class ReplicaFile:
-  """One replica on its way to disk.
-
-  The file is read back in the end: not every format reports a full disk.
-  """
+  """One replica on its way to disk: its trajectory, and its share of frames.csv."""
 
   def __init__(self, folder: pathlib.Path, outline: Outline, replica: int):
     """Opens the file.
@@ -115,21 +108,10 @@ class ReplicaFile:
       InputError: the file cannot be written.
       OSError: the same.
     """
-    self._path = outline.path(folder, replica)
-    self._outline = outline
-    self._num_frames = 0
+    self._start = outline.protein.arrays
     self._numbers_path = _numbers_path(folder, replica)
-    # Sums of all x, y, z and sums with random signs: what a frame is told by. Rounding all of
-    # its coordinates moves a sum by little, and anything else by much.
-    shape = outline.protein.num_residues * 4, 3, 3
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], shape)
-    axes = np.broadcast_to(np.eye(3), shape)
-    self._weights = np.concatenate([axes, signs], axis=-1).reshape(-1, 6)
-    self._sums: list[np.ndarray] = []
-    with _Named(self._path):
-      self._writer = trajectory_writers.open_file(
-        self._path, outline.protein, outline.dt_ns, outline.start_ns
-      )
+    path = outline.path(folder, replica)
+    self._file = backbone_file.Writer(path, outline.protein, outline.dt_ns, outline.start_ns)
 
   def append(self, positions: np.ndarray) -> None:
     """Writes the next frames, and the numbers that are to go to frames.csv.
@@ -141,71 +123,20 @@ class ReplicaFile:
       InputError: they cannot be written, or do not fit the format.
       OSError: the same.
     """
-    with _Named(self._path):
-      self._writer.append(positions)
-    arrays = self._outline.protein.arrays
+    self._file.append(positions)
     numbers = frame_table.per_frame(
-      positions, np.asarray(arrays.positions), np.asarray(arrays.bonded)
+      positions, np.asarray(self._start.positions), np.asarray(self._start.bonded)
     )
     with open(self._numbers_path, 'ab') as file:
       file.write(numbers.tobytes())
-    self._sums += [self._sum(part) for part in _chunks(positions)]
-    self._num_frames += len(positions)
 
   def close(self) -> None:
-    """Completes the file, and reads it back.
-
-    Raises:
-      InputError: it does not hold what was written.
-    """
-    with _Named(self._path):
-      self._writer.close()
-      self._check()
-
-  def _check(self) -> None:
-    expected = np.concatenate(self._sums)
-    # Hoeffding: independent errors of up to 0.005 Å pass this once in 10^13 sums.
-    tolerance = 8.0 * _ROUNDING * np.sqrt(len(self._weights))
-    done = 0
-    for block in read(self._path, self._outline.protein):
-      known = expected[done : done + len(block)]
-      if not np.all(np.abs(self._sum(block[: len(known)]) - known) < tolerance):
-        raise InputError(f'{self._path} was not written correctly: is the disk full?')
-      done += len(block)
-    if done != self._num_frames:
-      raise InputError(f'{self._path} holds {done} of {self._num_frames} frames: is the disk full?')
+    """Completes the file, and reads it back; raises what `backbone_file.Writer.close` does."""
+    self._file.close()
 
   def abandon(self) -> None:
     """Closes the file without caring what is in it."""
-    try:
-      self._writer.close()
-    except Exception:  # The writers raise whatever they come upon, and something else has failed.
-      return
-
-  def _sum(self, positions: np.ndarray) -> np.ndarray:
-    """[F, 6] of positions [F, L, 4, 3] Å."""
-    return positions.reshape(len(positions), -1).astype(np.float64) @ self._weights
-
-
-class _Named:
-  """Errors of the writers of the formats, which raise whatever they come upon, name the file."""
-
-  def __init__(self, path: pathlib.Path):
-    self._path = path
-
-  def __enter__(self) -> None:
-    return None
-
-  def __exit__(self, kind, error, traceback) -> None:
-    if isinstance(error, Exception) and not isinstance(error, OSError | InputError):
-      raise InputError(
-        f'cannot write {self._path}: is the disk full? ({type(error).__name__}: {error})'
-      ) from error
-
-
-def _chunks(positions: np.ndarray) -> Iterator[np.ndarray]:
-  for first in range(0, len(positions), _CHUNK):
-    yield positions[first : first + _CHUNK]
+    self._file.abandon()
 
 
 def _numbers_path(folder: pathlib.Path, replica: int) -> pathlib.Path:
@@ -278,57 +209,9 @@ def picked(folder: pathlib.Path, outline: Outline) -> trajectory_lib.Trajectory:
   most = _PICKED_BYTES // (48 * protein.num_residues * outline.num_replicas)
   stride = -(-outline.num_frames // min(_PICKED_FRAMES, max(100, most)))
   replicas = [
-    np.concatenate(list(read(outline.path(folder, replica), protein, stride)))
+    np.concatenate(list(backbone_file.read(outline.path(folder, replica), protein, stride)))
     for replica in range(outline.num_replicas)
   ]
   return trajectory_lib.Trajectory(
     np.stack(replicas), protein, stride * outline.dt_ns, outline.start_ns
   )
-
-
-def read(path: pathlib.Path, protein: protein_lib.Protein, stride: int = 1) -> Iterator[np.ndarray]:
-  """Reads a trajectory file in little memory.
-
-  Args:
-    path: of the file, written by `ReplicaFile`.
-    protein: its residues.
-    stride: take every so many frames.
-
-  Yields:
-    [F, L, 4, 3] float32 Å, some frames at a time.
-  """
-  shape = protein.num_residues, 4, 3
-  number = 0
-  for block in _blocks(path, protein):
-    # A copy: a view would keep the whole block in memory.
-    picked = block[-number % stride :: stride].copy()
-    if len(picked):
-      yield picked.reshape(-1, *shape)
-    number += len(block)
-
-
-def _blocks(path: pathlib.Path, protein: protein_lib.Protein) -> Iterator[np.ndarray]:
-  """Yields [F, 3 x atoms] or [F, atoms, 3] float32 Å."""
-  if path.suffix == '.pdb':  # mdtraj takes all of it at once.
-    yield from _pdb_blocks(path)
-    return
-  atoms = trajectory_lib.topology(protein)
-  for block in mdtraj.iterload(str(path), top=atoms, chunk=_CHUNK):
-    yield 10.0 * block.xyz
-
-
-def _pdb_blocks(path: pathlib.Path) -> Iterator[np.ndarray]:
-  frames: list[list[float]] = []
-  numbers: list[float] = []
-  with open(path) as file:
-    for line in file:
-      if line.startswith('ATOM'):
-        numbers += float(line[30:38]), float(line[38:46]), float(line[46:54])
-      elif line.startswith('ENDMDL'):
-        frames.append(numbers)
-        numbers = []
-        if len(frames) == _CHUNK:
-          yield np.array(frames, np.float32)
-          frames = []
-  if frames:
-    yield np.array(frames, np.float32)

@@ -1,16 +1,12 @@
 """MD trajectories of one protein, in any format that mdtraj reads -> store."""
 
-import contextlib
 import dataclasses
 import hashlib
-import itertools
 import math
 import multiprocessing
 import os
 import pathlib
 import re
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 
 import mdtraj
@@ -21,10 +17,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.preparation import frame_checks
 from tempo_jax.protein import protein
 from tempo_jax.store import store
-from tempo_jax.trajectory import backbone_atoms, trajectory
-
-_BLOCK_BYTES = 64 * 1024**2
-_FORMATS_WITH_LENGTH = {'.xtc', '.trr', '.dcd', '.h5', '.hdf5', '.nc'}
+from tempo_jax.trajectory import backbone_atoms, reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,31 +108,29 @@ def prepare(
 
 
 def _prepare_one(raw: _RawTrajectory) -> workers.Result:
-  with warnings.catch_warnings():
-    # About dummy unit cells and optional packages: nothing that the user could act on.
-    warnings.filterwarnings('ignore', module='mdtraj')
-    structure = trajectory.load_structure(raw.topology, raw.file)
-    found, atom_index = find_protein(structure, raw.name, raw.topology)
-    blocks, dt_ns = open_blocks(raw.file, structure, raw.dt_ns)
-    entry = store.Entry.of(
-      found,
-      temperature_K=raw.temperature_K,
-      replica=raw.replica,
-      dt_ns=dt_ns,
-      sources={path.name: _sha256(path) for path in (raw.topology, raw.file)},
-      split=raw.split,
-    )
-    frames = 0
+  structure = reader.load_structure(raw.topology, raw.file)
+  found, atom_index = find_protein(structure, raw.name, raw.topology)
+  file = reader.TrajectoryFile(raw.file, structure.topology, raw.topology)
+  blocks, dt_ns = file.even_blocks(raw.dt_ns)
+  entry = store.Entry.of(
+    found,
+    temperature_K=raw.temperature_K,
+    replica=raw.replica,
+    dt_ns=dt_ns,
+    sources={path.name: _sha256(path) for path in (raw.topology, raw.file)},
+    split=raw.split,
+  )
+  frames = 0
 
-    def count(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-      nonlocal frames
-      for block in blocks:
-        yield block
-        frames += len(block)
+  def count(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    nonlocal frames
+    for block in blocks:
+      yield block
+      frames += len(block)
 
-    blocks = _report_progress(blocks, entry.key, _length(raw.file))
-    positions = count(check_geometry(blocks, found, atom_index, raw.file))
-    written = store.StoreWriter(raw.store).add(entry, positions, overwrite=raw.overwrite)
+  blocks = _report_progress(blocks, entry.key, file.num_frames())
+  positions = count(check_geometry(blocks, found, atom_index, raw.file))
+  written = store.StoreWriter(raw.store).add(entry, positions, overwrite=raw.overwrite)
   what = f'{entry.length} residues, {dt_ns:g} ns between frames, from {raw.file}'
   return workers.Result(
     name=str(raw.file),
@@ -150,44 +141,6 @@ def _prepare_one(raw: _RawTrajectory) -> workers.Result:
     frames=frames,
     num_bytes=raw.file.stat().st_size if written else 0,
   )
-
-
-def _read(file: pathlib.Path, structure: mdtraj.Trajectory) -> Iterator[mdtraj.Trajectory]:
-  """The frames, in blocks of at least two."""
-  frames = max(2, _BLOCK_BYTES // (structure.n_atoms * 12))
-  blocks = mdtraj.iterload(str(file), chunk=frames, top=structure.topology)
-  for count in itertools.count():
-    try:
-      with silence():
-        block = next(blocks, None)
-    except Exception as error:  # mdtraj lets through whatever its readers raise
-      raise InputError(
-        f'{file}: mdtraj cannot read it beyond frame {count * frames}, with a topology of '
-        f'{structure.n_atoms} atoms: give the right topology, or a sound file '
-        f'({trajectory.reason(error)})'
-      ) from error
-    if block is None:
-      return
-    if block.n_atoms != structure.n_atoms:
-      raise InputError(
-        f'{file}: has {block.n_atoms} atoms, its topology {structure.n_atoms}: give the '
-        'topology that belongs to it'
-      )
-    yield block
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-  """Without what the library beneath mdtraj prints, with no end of line, before mdtraj raises."""
-  sys.stderr.flush()
-  with open(os.devnull, 'w') as nowhere:
-    screen = os.dup(2)
-    os.dup2(nowhere.fileno(), 2)
-    try:
-      yield
-    finally:
-      os.dup2(screen, 2)
-      os.close(screen)
 
 
 def find_protein(
@@ -205,69 +158,6 @@ def find_protein(
       f'{topology}: {broken[0]}: molecules must be whole: re-image it (e.g. gmx trjconv -pbc whole)'
     )
   return found, atom_index
-
-
-def open_blocks(
-  file: pathlib.Path, structure: mdtraj.Trajectory, dt_ns: float | None
-) -> tuple[Iterator[mdtraj.Trajectory], float]:
-  """Opens a trajectory of any size.
-
-  Args:
-    file: any format that mdtraj reads.
-    structure: with its topology.
-    dt_ns: time between two frames, ns; None to take it from the file.
-
-  Returns:
-    The frames, in blocks, and the time between them, ns.
-
-  Raises:
-    InputError: from here, or from the iterator: the file cannot be read, has another number of
-      atoms, no frames, or times that are missing or not evenly spaced.
-  """
-  blocks = _read(file, structure)
-  first = next(blocks, None)
-  if first is None:
-    raise InputError(f'{file}: no frames in it: leave it out')
-  blocks = itertools.chain([first], blocks)
-  # mdtraj counts frames, in whole numbers, where a format has no times.
-  if dt_ns is None and np.issubdtype(first.time.dtype, np.integer):
-    raise InputError(f'{file}: its format has no times: say how far apart frames are (--dt_ns)')
-  if dt_ns is None:
-    dt_ns = _time_step_ns(first, file)
-    blocks = _check_times(blocks, dt_ns, file)
-  return blocks, dt_ns
-
-
-def _time_step_ns(block: mdtraj.Trajectory, file: pathlib.Path) -> float:
-  if block.n_frames < 2:
-    raise InputError(f'{file}: one frame only: leave it out')
-  # 6 digits: times are float32, and 0.1 ps is not to become 0.10000000149.
-  dt_ns = float(f'{(block.time[-1] - block.time[0]) / (block.n_frames - 1) / 1000.0:.6g}')
-  if not dt_ns > 0.0:
-    raise InputError(f'{file}: its times do not increase: say how far apart frames are (--dt_ns)')
-  return dt_ns
-
-
-def _check_times(
-  blocks: Iterator[mdtraj.Trajectory], dt_ns: float, file: pathlib.Path
-) -> Iterator[mdtraj.Trajectory]:
-  """Passes the blocks on; refuses time steps other than dt_ns."""
-  before = np.zeros(0)
-  start = 0
-  for block in blocks:
-    times = np.concatenate([before, block.time.astype(np.float64)])
-    steps = np.diff(times)
-    rounding = 2.0 * np.spacing(np.float32(np.abs(times).max()))
-    (wrong,) = np.nonzero(np.abs(steps - 1000.0 * dt_ns) > 1.0 * dt_ns + rounding)
-    if wrong.size:
-      frame = start - len(before) + wrong[0]
-      raise InputError(
-        f'{file}: its time steps vary, between {steps.min():g} and {steps.max():g} ps (after '
-        f'frame {frame}): write frames at one time step (e.g. gmx trjconv -dt)'
-      )
-    before = times[-1:]
-    start += block.n_frames
-    yield block
 
 
 def check_geometry(
@@ -307,17 +197,6 @@ def _report_progress(
       yield block
       done += block.n_frames
       shown.update(block.n_frames, f'{label}: {done} of {total or "?"} frames')
-
-
-def _length(file: pathlib.Path) -> int | None:
-  """Number of frames, where that costs little."""
-  if file.suffix.lower() not in _FORMATS_WITH_LENGTH:
-    return None
-  try:
-    with mdtraj.open(str(file)) as handle:
-      return len(handle)
-  except Exception:  # `_read` will say what is wrong
-    return None
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -1,10 +1,12 @@
-"""Where the backbone is among the atoms of an mdtraj trajectory."""
+"""Backbone atoms in mdtraj: found among all atoms, or alone as a topology."""
 
 import mdtraj
 import numpy as np
 
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
+
+ATOM_NAMES = ('N', 'CA', 'C', 'O')
 
 
 def select(traj: mdtraj.Trajectory, name: str) -> tuple[protein_lib.Protein, np.ndarray]:
@@ -57,3 +59,29 @@ def positions(
   return residue_selection.place_oxygen(
     found, np.asarray(protein.arrays.bonded), atom_index[:, 3] < 0
   )
+
+
+def topology(protein: protein_lib.Protein) -> mdtraj.Topology:
+  """N, CA, C, O of every residue, in the order of the trajectory, with their bonds.
+
+  Chains are kept apart and carry their ids, residues their author's number
+  (mdtraj has no insertion codes); peptide bonds only where residues are bonded.
+  """
+  top = mdtraj.Topology()
+  # mdtraj writes a blank chain id only if it is a space.
+  chains = [top.add_chain(chain_id or ' ') for chain_id in protein.chain_ids]
+  elements = [mdtraj.element.get_by_symbol(name[0]) for name in ATOM_NAMES]
+  carbonyl = None
+  for i, name in enumerate(protein.residue_names):
+    chain = chains[protein.arrays.chain_index[i]]
+    residue = top.add_residue(name, chain, resSeq=int(protein.residue_number[i]))
+    n, ca, c, o = (
+      top.add_atom(atom, element, residue)
+      for atom, element in zip(ATOM_NAMES, elements, strict=True)
+    )
+    if carbonyl is not None:
+      top.add_bond(carbonyl, n)
+    for bond in ((n, ca), (ca, c), (c, o)):
+      top.add_bond(*bond)
+    carbonyl = c if protein.arrays.bonded[i] else None
+  return top

@@ -12,10 +12,7 @@ import numpy as np
 from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.trajectory import backbone_atoms, writers
-from tempo_jax.trajectory.writers import topology as topology
-
-WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
+from tempo_jax.trajectory import backbone_atoms, backbone_file, times, writers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +79,7 @@ class Trajectory:
   def to_mdtraj(self, replica: int = 0) -> mdtraj.Trajectory:
     """One replica, in nm and ps, without a unit cell."""
     xyz = np.asarray(self.positions[replica], np.float32).reshape(self.num_frames, -1, 3) / 10.0
-    return mdtraj.Trajectory(xyz, topology(self.protein), time=1000.0 * self.time_ns)
+    return mdtraj.Trajectory(xyz, backbone_atoms.topology(self.protein), time=1000.0 * self.time_ns)
 
   def save(self, path: str | os.PathLike, overwrite: bool = False) -> tuple[pathlib.Path, ...]:
     """Writes XTC, DCD, PDB or HDF5, by the extension (.xtc .dcd .pdb .h5).
@@ -120,45 +117,12 @@ class Trajectory:
     if not np.all(np.isfinite(positions)):
       raise ValueError(f'{path}: positions are not finite; nothing was written')
     _check_folder(path)
-    times = self.dt_ns, float(self.time_ns[0])
     with contextlib.ExitStack() as stack:  # they appear at its end
       for target, replica in zip(targets, positions, strict=True):
         new = stack.enter_context(files.aside(target))
-        with writers.open_file(new, self.protein, *times) as file:
+        with backbone_file.Writer(new, self.protein, self.dt_ns, float(self.time_ns[0])) as file:
           file.append(replica)
     return tuple(targets)
-
-
-def load_structure(topology: str | os.PathLike, file: str | os.PathLike) -> mdtraj.Trajectory:
-  """The atoms of a trajectory in one conformation.
-
-  Args:
-    topology: structure or topology file of any format that mdtraj reads.
-    file: the trajectory; its first frame is the conformation where `topology` holds none.
-
-  Raises:
-    InputError: mdtraj cannot read them.
-  """
-  suffix = pathlib.Path(topology).suffix.lower()
-  sound = 'give a PDB file'
-  try:
-    if suffix in WITHOUT_COORDINATES:
-      atoms = (mdtraj.load_psf if suffix == '.psf' else mdtraj.load_prmtop)(str(topology))
-      sound = f'give one that belongs to {file}, or a sound trajectory'
-      return mdtraj.load_frame(str(file), 0, top=atoms)
-    try:
-      return mdtraj.load_frame(str(topology), 0)
-    except NotImplementedError:  # GRO
-      return mdtraj.load(str(topology))[0]
-  except Exception as error:  # mdtraj's readers raise whatever they come upon
-    raise InputError(
-      f'{topology}: mdtraj cannot read it as a topology: {sound} ({reason(error)})'
-    ) from error
-
-
-def reason(error: Exception) -> str:
-  """What a reader of mdtraj raised, in a line."""
-  return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
 
 
 def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> None:
@@ -197,8 +161,7 @@ def _even_times(time_ns: np.ndarray, name: str) -> tuple[float, float]:
   if len(steps) == 0:
     raise InputError(f'{name}: one frame has no spacing in time; give its dt')
   dt = float(np.mean(steps))
-  # Times are float32 in files.
-  if dt <= 0.0 or np.ptp(steps) > 1e-3 * dt + 1e-6 * np.max(np.abs(time_ns)):
+  if dt <= 0.0 or times.uneven(time_ns, dt).size:
     low, high = np.min(steps), np.max(steps)
     raise InputError(f'{name}: frames are {low:g} to {high:g} ns apart; give evenly spaced ones')
   return float(time_ns[0]), dt

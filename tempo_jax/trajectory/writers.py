@@ -14,8 +14,8 @@ import numpy as np
 
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import backbone_atoms
 
-ATOM_NAMES = ('N', 'CA', 'C', 'O')
 PS_PER_AKMA = 0.048888212  # CHARMM's unit of time, which DCD headers use
 PDB_CHAIN_IDS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 
@@ -82,7 +82,7 @@ class _Hdf5(Writer):
   def _write(self, positions, number, time_ps):
     self._file.write(_nm(positions), time=time_ps)
     if not self.num_frames:
-      self._file.topology = topology(self.protein)
+      self._file.topology = backbone_atoms.topology(self.protein)
 
   def close(self):
     self._file.close()
@@ -141,32 +141,6 @@ def _nm(positions: np.ndarray) -> np.ndarray:
   return positions.reshape(len(positions), -1, 3) / 10.0
 
 
-def topology(protein: protein_lib.Protein) -> mdtraj.Topology:
-  """N, CA, C, O of every residue, in the order of the trajectory, with their bonds.
-
-  Chains are kept apart and carry their ids, residues their author's number
-  (mdtraj has no insertion codes); peptide bonds only where residues are bonded.
-  """
-  top = mdtraj.Topology()
-  # mdtraj writes a blank chain id only if it is a space.
-  chains = [top.add_chain(chain_id or ' ') for chain_id in protein.chain_ids]
-  elements = [mdtraj.element.get_by_symbol(name[0]) for name in ATOM_NAMES]
-  carbonyl = None
-  for i, name in enumerate(protein.residue_names):
-    chain = chains[protein.arrays.chain_index[i]]
-    residue = top.add_residue(name, chain, resSeq=int(protein.residue_number[i]))
-    n, ca, c, o = (
-      top.add_atom(atom, element, residue)
-      for atom, element in zip(ATOM_NAMES, elements, strict=True)
-    )
-    if carbonyl is not None:
-      top.add_bond(carbonyl, n)
-    for bond in ((n, ca), (ca, c), (c, o)):
-      top.add_bond(*bond)
-    carbonyl = c if protein.arrays.bonded[i] else None
-  return top
-
-
 def pdb_chain_ids(protein: protein_lib.Protein) -> tuple[str, ...]:
   """The chain ids, '' or one character each, that PDB files get."""
   used = {chain_id for chain_id in protein.chain_ids if len(chain_id) == 1}
@@ -196,14 +170,14 @@ def pdb_template(protein: protein_lib.Protein, path: str | os.PathLike[str]) -> 
     if long != short
   )
   chains = [gemmi.Chain(chain_id) for chain_id in chain_ids]
-  elements = [gemmi.Element(name[0]) for name in ATOM_NAMES]
+  elements = [gemmi.Element(name[0]) for name in backbone_atoms.ATOM_NAMES]
   for i, name in enumerate(protein.residue_names):
     residue = gemmi.Residue()
     residue.name = name
     residue.het_flag = 'A'
     residue.entity_type = gemmi.EntityType.Polymer
     residue.seqid = gemmi.SeqId(int(protein.residue_number[i]), protein.insertion_code[i] or ' ')
-    for atom_name, element in zip(ATOM_NAMES, elements, strict=True):
+    for atom_name, element in zip(backbone_atoms.ATOM_NAMES, elements, strict=True):
       atom = gemmi.Atom()
       atom.name, atom.element, atom.b_iso = atom_name, element, 0.0
       residue.add_atom(atom)

@@ -250,7 +250,7 @@ def test_a_file_without_times_needs_them(run, coarse):
 def test_a_file_of_other_atoms_is_refused(run, coarse, tmp_path):
   coarse()
   backbone(3, 0.0, 200.0, residues=7)[0].save_pdb(tmp_path / 'top.pdb')
-  with pytest.raises(InputError, match=r'coarse\.xtc: mdtraj cannot read it with the atoms of'):
+  with pytest.raises(InputError, match=r'coarse\.xtc: mdtraj cannot read it with the \d+ atoms of'):
     run()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import replica
+from tempo_jax.trajectory import reader
 from tests import peptides
 from tests.evaluation import cases
 
@@ -115,7 +116,7 @@ def test_reads_in_blocks(files, tmp_path, monkeypatch):
   native, positions = files
   path = cases.save(tmp_path / 'md.xtc', positions, native)
   whole = replica.Native(native).read(path)
-  monkeypatch.setattr(replica, '_BLOCK_BYTES', 12 * 45 * 5)
+  monkeypatch.setattr(reader, '_BLOCK_BYTES', 12 * 45 * 5)
   blocks = replica.Native(native).read(path)
   np.testing.assert_array_equal(blocks.positions, whole.positions)
   np.testing.assert_array_equal(blocks.time_ns, whole.time_ns)

@@ -11,6 +11,7 @@ import pytest
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import trajectories
 from tempo_jax.store import batching, store, windows
+from tempo_jax.trajectory import reader
 from tests import peptides
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def test_any_format(tmp_path, toy, prepare, suffix):
 def test_small_blocks_change_nothing(tmp_path, toy, prepare, monkeypatch):
   toy.save(str(tmp_path / 'run.xtc'))
   whole = prepare('run.xtc', name='whole').read('whole/T300/R1')
-  monkeypatch.setattr(trajectories, '_BLOCK_BYTES', 7 * toy.n_atoms * 12)
+  monkeypatch.setattr(reader, '_BLOCK_BYTES', 7 * toy.n_atoms * 12)
   np.testing.assert_array_equal(prepare('run.xtc', name='parts').read('parts/T300/R1'), whole)
 
 
@@ -108,7 +109,7 @@ def test_irregular_times(tmp_path, toy, prepare, monkeypatch):
   with pytest.raises(InputError, match=r'run.xtc: its time steps vary, between .* and 15 ps'):
     prepare('run.xtc')
   # The step of another length lies between two blocks.
-  monkeypatch.setattr(trajectories, '_BLOCK_BYTES', NUM_FRAMES // 2 * toy.n_atoms * 12)
+  monkeypatch.setattr(reader, '_BLOCK_BYTES', NUM_FRAMES // 2 * toy.n_atoms * 12)
   with pytest.raises(InputError, match=r'between 10 and 15 ps \(after frame 19\)'):
     prepare('run.xtc')
   assert not (tmp_path / 'store').exists()
@@ -138,7 +139,7 @@ def test_times_are_float32(tmp_path, toy, prepare, dt_ps, start_ps):
   ],
 )
 def test_broken_molecules(tmp_path, toy, prepare, monkeypatch, first_atom, whole_topology, message):
-  monkeypatch.setattr(trajectories, '_BLOCK_BYTES', 7 * toy.n_atoms * 12)
+  monkeypatch.setattr(reader, '_BLOCK_BYTES', 7 * toy.n_atoms * 12)
   toy.xyz[20:, first_atom:, 0] += BOX_NM
   toy.save(str(tmp_path / 'cut.xtc'))
   toy[0 if whole_topology else 30].save(str(tmp_path / 'cut.pdb'))
@@ -163,11 +164,11 @@ def test_wrong_topologies(tmp_path, toy, prepare):
   with pytest.raises(InputError, match=r'run.xtc: frame 0: .* in another order'):
     prepare('run.xtc', topology='backwards.pdb')
   (tmp_path / 'short.pdb').write_text(peptides.peptide(peptides.SEQUENCE[:-1]) + 'END\n')
-  with pytest.raises(InputError, match=r'run.xtc: .* with a topology of 35 atoms: give the right'):
+  with pytest.raises(InputError, match=r'run.xtc: .* with the 35 atoms of .*short.pdb: give the'):
     prepare('run.xtc', topology='short.pdb')
   # A format that brings its own topology.
   toy.save(str(tmp_path / 'run.h5'))
-  with pytest.raises(InputError, match=r'run.h5: has 40 atoms, its topology 35'):
+  with pytest.raises(InputError, match=r'run.h5: has 40 atoms, .*short.pdb has 35: give the topology'):
     prepare('run.h5', topology='short.pdb')
   (tmp_path / 'toy.doc').write_text('')
   with pytest.raises(InputError, match=r'toy.doc: mdtraj cannot read it as a topology'):

@@ -13,8 +13,8 @@ import pytest
 
 from tempo_jax.errors import InputError
 from tempo_jax.protein import structure_file
+from tempo_jax.trajectory import backbone_atoms, writers
 from tempo_jax.trajectory import trajectory as trajectory_lib
-from tempo_jax.trajectory import writers
 from tests import peptides
 
 FORMATS = ('.xtc', '.dcd', '.pdb', '.h5')
@@ -53,7 +53,7 @@ def one_replica(trajectory, k=0):
 
 
 def load(path, trajectory):
-  top = trajectory_lib.topology(trajectory.protein)
+  top = backbone_atoms.topology(trajectory.protein)
   return mdtraj.load(path, **({} if path.suffix in ('.pdb', '.h5') else {'top': top}))
 
 
@@ -95,7 +95,7 @@ def test_device_arrays_are_taken(trajectory, tmp_path):
 
 
 def test_topology(protein):
-  top = trajectory_lib.topology(protein)
+  top = backbone_atoms.topology(protein)
   assert [atom.name for atom in top.atoms] == ['N', 'CA', 'C', 'O'] * 11
   assert [atom.element.symbol for atom in top.atoms] == ['N', 'C', 'C', 'O'] * 11
   assert [chain.chain_id for chain in top.chains] == ['A', ' ', 'B']
@@ -252,7 +252,7 @@ def test_save_structure(protein, tmp_path):
   check_same_protein(protein, structure_file.load_protein(path))
   traj = mdtraj.load(path)
   assert traj.unitcell_vectors is None
-  same = trajectory_lib.topology(protein)
+  same = backbone_atoms.topology(protein)
   assert list(traj.topology.atoms) == list(same.atoms)
   assert [chain.chain_id for chain in traj.topology.chains] == ['A', ' ', 'B']
   assert [r.resSeq for r in traj.topology.residues] == protein.residue_number.tolist()

@@ -24,8 +24,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import mdtraj
 
 from tempo_jax.errors import InputError
-from tempo_jax.preparation import download, trajectories
-from tempo_jax.trajectory import trajectory
+from tempo_jax.preparation import download
+from tempo_jax.trajectory import reader, times
 
 KINDS = ('protein', 'analysis')
 REPLICAS = (1, 2, 3)
@@ -325,11 +325,6 @@ def divides(step_ns: float, stride_ns: float) -> bool:
   return count >= 1 and abs(count * step_ns - stride_ns) <= 1e-3 * step_ns
 
 
-def round_time(time_ns: float) -> float:
-  """To 6 digits: times are float32 in files, and 0.1 ns is not to become 0.10000000149."""
-  return float(f'{time_ns:.6g}')
-
-
 def peek(member: Member) -> tuple[int, float]:
   """Number of atoms of a trajectory, and time between its frames, ns; reads only two frames.
 
@@ -338,16 +333,16 @@ def peek(member: Member) -> tuple[int, float]:
   """
   with member.unpacked(_HEAD_BYTES) as file:
     try:
-      with trajectories.silence(), mdtraj.formats.XTCTrajectoryFile(str(file)) as handle:
-        positions, times, *_ = handle.read(2)
+      with reader.quiet(), mdtraj.formats.XTCTrajectoryFile(str(file)) as handle:
+        positions, time_ps, *_ = handle.read(2)
     except Exception as error:  # mdtraj's readers raise whatever they come upon
       raise InputError(
         f'{file}: mdtraj cannot read its first frames: get the archive again '
-        f'({trajectory.reason(error)})'
+        f'({reader.reason(error)})'
       ) from error
-  if len(times) < 2:
+  if len(time_ps) < 2:
     raise InputError(f'{member}: one frame only: get the archive again')
-  step_ns = round_time(float(times[1] - times[0]) / 1000.0)
+  step_ns = times.rounded(float(time_ps[1] - time_ps[0]) / 1000.0)
   if not step_ns > 0.0:
     raise InputError(f'{member}: its times do not increase: get the archive again')
   return positions.shape[1], step_ns

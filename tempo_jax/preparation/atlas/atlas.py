@@ -8,7 +8,6 @@ import dataclasses
 import math
 import os
 import pathlib
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 
 import mdtraj
@@ -20,7 +19,7 @@ from tempo_jax.preparation import name_lists, trajectories
 from tempo_jax.preparation.atlas import archive as atlas_archive
 from tempo_jax.protein import protein
 from tempo_jax.store import store
-from tempo_jax.trajectory import backbone_atoms, trajectory
+from tempo_jax.trajectory import backbone_atoms, reader, times
 
 TEMPERATURE_K = 300.0
 LICENCE = (
@@ -150,47 +149,42 @@ def _prepare_chain(raw: _RawChain) -> workers.Result:
   lines, wrong, skipped = [], [], []
   frames: dict[str, int] = {}
   num_bytes = 0
-  with warnings.catch_warnings():
-    # About dummy unit cells and optional packages: nothing that the user could act on.
-    warnings.filterwarnings('ignore', module='mdtraj')
-    # Not looked into: what is called otherwise than is asked for, unless there is nothing else.
-    kinds = (None, settings.archive) if settings.archive else (None, *atlas_archive.KINDS)
-    places = [place for place in raw.places if atlas_archive.kind_of(place) in kinds]
-    archives = [a for place in places or raw.places for a in atlas_archive.read(raw.name, place)]
-    if not archives:
-      raise InputError(
-        f'{raw.places[0]}: no trajectory such as {raw.name}_R1.xtc in it: get the archive again'
-      )
-    archive = atlas_archive.choose(
-      archives, settings.archive, settings.stride_ns, settings.replicas
+  # Not looked into: what is called otherwise than is asked for, unless there is nothing else.
+  kinds = (None, settings.archive) if settings.archive else (None, *atlas_archive.KINDS)
+  places = [place for place in raw.places if atlas_archive.kind_of(place) in kinds]
+  archives = [a for place in places or raw.places for a in atlas_archive.read(raw.name, place)]
+  if not archives:
+    raise InputError(
+      f'{raw.places[0]}: no trajectory such as {raw.name}_R1.xtc in it: get the archive again'
     )
-    if len(archives) > 1:
-      others = ', '.join(str(other) for other in archives if other is not archive)
-      lines.append(f'{raw.name}: read from {archive}, not from {others}')
-    chain, said = _load(raw, archive.structure)
-    lines += said
-    if 0 < settings.max_residues < chain.found.num_residues and settings.longer == 'skip':
-      what = f'{chain.found.num_residues} residues, more than --max_residues'
-      return workers.Result(raw.name, lines=(*lines, f'{raw.name}: {what}: left out'))
-    missing = [f'R{r}' for r in settings.replicas if r not in archive.trajectories]
-    if missing:
-      lines.append(f'{raw.name}: no {", ".join(missing)} in {archive.path}')
-    for replica, member in archive.trajectories.items():
-      if replica not in settings.replicas:
-        continue
-      if not member.size:
-        lines.append(f'{member}: empty, no frames in it: left out')
-        continue
-      try:
-        written, dt_ns = _add_replica(raw, chain, replica, member)
-      except InputError as error:
-        wrong.append(str(error))
-        continue
-      if written:
-        frames[f'R{replica} {written} frames {dt_ns:g} ns apart'] = written
-        num_bytes += member.size
-      else:
-        skipped.append(f'R{replica}')
+  archive = atlas_archive.choose(archives, settings.archive, settings.stride_ns, settings.replicas)
+  if len(archives) > 1:
+    others = ', '.join(str(other) for other in archives if other is not archive)
+    lines.append(f'{raw.name}: read from {archive}, not from {others}')
+  chain, said = _load(raw, archive.structure)
+  lines += said
+  if 0 < settings.max_residues < chain.found.num_residues and settings.longer == 'skip':
+    what = f'{chain.found.num_residues} residues, more than --max_residues'
+    return workers.Result(raw.name, lines=(*lines, f'{raw.name}: {what}: left out'))
+  missing = [f'R{r}' for r in settings.replicas if r not in archive.trajectories]
+  if missing:
+    lines.append(f'{raw.name}: no {", ".join(missing)} in {archive.path}')
+  for replica, member in archive.trajectories.items():
+    if replica not in settings.replicas:
+      continue
+    if not member.size:
+      lines.append(f'{member}: empty, no frames in it: left out')
+      continue
+    try:
+      written, dt_ns = _add_replica(raw, chain, replica, member)
+    except InputError as error:
+      wrong.append(str(error))
+      continue
+    if written:
+      frames[f'R{replica} {written} frames {dt_ns:g} ns apart'] = written
+      num_bytes += member.size
+    else:
+      skipped.append(f'R{replica}')
   if frames:
     uneven = '; of different lengths' if len(set(frames.values())) > 1 else ''
     lines.append(f'{raw.name}: {chain.found.num_residues} residues; {", ".join(frames)}{uneven}')
@@ -223,7 +217,7 @@ def _load(raw: _RawChain, member: atlas_archive.Member) -> tuple[_Chain, list[st
   settings = raw.settings
   sources = {member.name: member.fingerprint()}
   with member.unpacked() as file:
-    structure = trajectory.load_structure(file, file)
+    structure = reader.load_structure(file, file)
     found, atom_index = trajectories.find_protein(structure, raw.name, file)
   lines = [f'warning: {member}: {line}' for line in found.warnings]
   lines += [f'warning: {member}: left out: {residue}' for residue in found.left_out]
@@ -296,7 +290,7 @@ def _add_replica(
     chain.found,
     temperature_K=TEMPERATURE_K,
     replica=replica,
-    dt_ns=atlas_archive.round_time(stride * step_ns),
+    dt_ns=times.rounded(stride * step_ns),
     sources=sources,
     split=raw.row.split or 'train',
     notes=chain.notes,
@@ -307,7 +301,8 @@ def _add_replica(
     nonlocal frames
     start = 0
     with member.unpacked() as file:
-      blocks, _ = trajectories.open_blocks(file, chain.structure, None)
+      frames_file = reader.TrajectoryFile(file, chain.structure.topology, f'{raw.name}.pdb')
+      blocks, _ = frames_file.even_blocks()
       for block in trajectories.check_geometry(blocks, chain.found, chain.atom_index, file):
         kept = block[-start % stride :: stride]
         start += len(block)

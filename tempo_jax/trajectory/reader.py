@@ -1,0 +1,228 @@
+"""Reads trajectory files of every format that mdtraj reads, block by block.
+
+    structure = reader.load_structure('run.pdb', 'run.xtc')
+    protein, atom_index = backbone_atoms.select(structure, 'run')
+    file = reader.TrajectoryFile('run.xtc', structure.topology, source='run.pdb')
+    for block in file.blocks():
+      positions = backbone_atoms.positions(block, protein, atom_index)
+
+The readers of mdtraj raise whatever they come upon, warn of dummy unit cells, and let the library
+beneath them print. Here every failure is an `InputError` of one line that names the file, and
+nothing is printed.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import pathlib
+import sys
+import warnings
+from collections.abc import Iterator
+
+import mdtraj
+import numpy as np
+
+from tempo_jax.errors import InputError
+from tempo_jax.trajectory import times
+
+_BLOCK_BYTES = 64 * 1024**2
+_WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
+# Formats whose files say which atoms they hold.
+_WITH_ATOMS = ('.pdb', '.pdb.gz', '.cif', '.h5', '.hdf5')
+_WITH_LENGTH = ('.xtc', '.trr', '.dcd', '.h5', '.hdf5', '.nc')
+
+
+def load_structure(
+  topology: str | os.PathLike[str], file: str | os.PathLike[str]
+) -> mdtraj.Trajectory:
+  """The atoms of a trajectory in one conformation, as one frame.
+
+  Args:
+    topology: structure or topology file of any format that mdtraj reads.
+    file: the trajectory; its first frame is the conformation where `topology` holds none.
+
+  Raises:
+    InputError: mdtraj cannot read them.
+  """
+  suffix = pathlib.Path(topology).suffix.lower()
+  sound = 'give a PDB file'
+  try:
+    with quiet():
+      if suffix in _WITHOUT_COORDINATES:
+        atoms = (mdtraj.load_psf if suffix == '.psf' else mdtraj.load_prmtop)(str(topology))
+        sound = f'give one that belongs to {file}, or a sound trajectory'
+        return mdtraj.load_frame(str(file), 0, top=atoms)
+      try:
+        return mdtraj.load_frame(str(topology), 0)
+      except NotImplementedError:  # GRO
+        return mdtraj.load(str(topology))[0]
+  except Exception as error:  # mdtraj's readers raise whatever they come upon
+    raise InputError(
+      f'{topology}: mdtraj cannot read it as a topology: {sound} ({reason(error)})'
+    ) from error
+
+
+def holds_its_atoms(path: pathlib.Path) -> bool:
+  """Whether files of this format say which atoms they hold."""
+  return path.name.lower().endswith(_WITH_ATOMS)
+
+
+def num_atoms(path: pathlib.Path) -> int | None:
+  """Number of atoms of a trajectory file; None where its format does not say, or it is damaged."""
+  try:
+    with quiet(), mdtraj.open(str(path)) as file:
+      xyz = file.read(n_frames=1)
+      return int(np.shape(xyz[0] if isinstance(xyz, tuple) else xyz)[-2])
+  except Exception:  # `TrajectoryFile.blocks` says what is wrong
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrajectoryFile:
+  """A trajectory file with the atoms that it holds; it may be larger than memory.
+
+  Attributes:
+    path: the file. PDB files are the exception to the above: mdtraj reads all frames at once.
+    atoms: of a frame. A file of a format that names them itself (PDB, HDF5) must have as many.
+    source: the file that names the atoms, for messages.
+  """
+
+  path: str | os.PathLike[str]
+  atoms: mdtraj.Topology
+  source: str | os.PathLike[str]
+
+  def num_frames(self) -> int | None:
+    """Number of frames; None where counting them means reading them, or the file is damaged."""
+    if pathlib.Path(self.path).suffix.lower() not in _WITH_LENGTH:
+      return None
+    try:
+      with quiet(), mdtraj.open(str(self.path)) as file:
+        return len(file)
+    except Exception:  # `blocks` says what is wrong
+      return None
+
+  def blocks(self, frames: int | None = None) -> Iterator[mdtraj.Trajectory]:
+    """Reads the file.
+
+    Args:
+      frames: of a block; at least two. Default: 64 MiB of them.
+
+    Yields:
+      Consecutive frames, nm and ps, with times of integers where the format has none
+      (`times.has_times`).
+
+    Raises:
+      InputError: the file cannot be read, or has another number of atoms.
+    """
+    frames = frames or max(2, _BLOCK_BYTES // (12 * self.atoms.n_atoms))
+    blocks = mdtraj.iterload(str(self.path), chunk=frames, top=self.atoms)
+    for number in itertools.count():
+      try:
+        with quiet():
+          block = next(blocks, None)
+      except Exception as error:  # mdtraj's readers raise whatever they come upon
+        beyond = f'beyond frame {number * frames} ' if number else ''
+        raise InputError(
+          f'{self.path}: mdtraj cannot read it {beyond}with the {self.atoms.n_atoms} atoms of '
+          f'{self.source}: give the topology that belongs to it, or a sound file ({reason(error)})'
+        ) from error
+      if block is None:
+        return
+      if block.n_atoms != self.atoms.n_atoms:
+        raise InputError(
+          f'{self.path}: has {block.n_atoms} atoms, {self.source} has {self.atoms.n_atoms}: give '
+          'the topology that belongs to it'
+        )
+      yield block
+
+  def even_blocks(self, dt_ns: float | None = None) -> tuple[Iterator[mdtraj.Trajectory], float]:
+    """Reads the file, whose frames must be evenly spaced.
+
+    Args:
+      dt_ns: time between two frames, ns, whatever the file says; None to take it from the file,
+        and to check every frame.
+
+    Returns:
+      The blocks, and the time between two frames, ns.
+
+    Raises:
+      InputError: at once, or from the iterator: what `blocks` raises; no frames; times that are
+        missing, or not evenly spaced.
+    """
+    blocks = self.blocks()
+    first = next(blocks, None)
+    if first is None:
+      raise InputError(f'{self.path}: no frames in it: leave it out')
+    blocks = itertools.chain([first], blocks)
+    if dt_ns is not None:
+      return blocks, dt_ns
+    if not times.has_times(first):
+      raise InputError(
+        f'{self.path}: its format has no times: say how far apart frames are (--dt_ns)'
+      )
+    if first.n_frames < 2:
+      raise InputError(f'{self.path}: one frame only: leave it out')
+    dt_ns = times.rounded((first.time[-1] - first.time[0]) / (first.n_frames - 1) / 1000.0)
+    if not dt_ns > 0.0:
+      raise InputError(
+        f'{self.path}: its times do not increase: say how far apart frames are (--dt_ns)'
+      )
+    return self._check_times(blocks, dt_ns), dt_ns
+
+  def _check_times(
+    self, blocks: Iterator[mdtraj.Trajectory], dt_ns: float
+  ) -> Iterator[mdtraj.Trajectory]:
+    """Passes the blocks on; refuses time steps other than dt_ns."""
+    before = np.zeros(0)
+    start = 0
+    for block in blocks:
+      time_ps = np.concatenate([before, block.time.astype(np.float64)])
+      wrong = times.uneven(time_ps, 1000.0 * dt_ns)
+      if wrong.size:
+        steps = np.diff(time_ps)
+        raise InputError(
+          f'{self.path}: its time steps vary, between {steps.min():g} and {steps.max():g} ps '
+          f'(after frame {start - len(before) + wrong[0]}): write frames at one time step (e.g. '
+          'gmx trjconv -dt)'
+        )
+      before = time_ps[-1:]
+      start += block.n_frames
+      yield block
+
+  def read(self, stride: int = 1) -> mdtraj.Trajectory:
+    """Every `stride`-th frame from the first on, in memory.
+
+    Raises:
+      InputError: what `blocks` raises; no frames.
+    """
+    picked = []
+    number = 0
+    for block in self.blocks():
+      if len(block) > -number % stride:
+        picked.append(block[-number % stride :: stride])
+      number += len(block)
+    if not picked:
+      raise InputError(f'{self.path}: no frames in it')
+    return picked[0] if len(picked) == 1 else mdtraj.join(picked, check_topology=False)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+  """Without the warnings of mdtraj, and what the library beneath it prints before mdtraj raises."""
+  sys.stderr.flush()
+  with warnings.catch_warnings(), open(os.devnull, 'w') as nowhere:
+    # About dummy unit cells and optional packages: nothing that the user could act on.
+    warnings.filterwarnings('ignore', module='mdtraj')
+    screen = os.dup(2)
+    os.dup2(nowhere.fileno(), 2)
+    try:
+      yield
+    finally:
+      os.dup2(screen, 2)
+      os.close(screen)
+
+
+def reason(error: Exception) -> str:
+  """What a reader of mdtraj raised, in a line."""
+  return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'

@@ -107,7 +107,7 @@ def is_program(words: list[str]) -> bool:
   """Whether it is a command of ours, which `parsed` reads."""
   words = without_srun(words)
   if words[0] == 'tempo-jax':
-    return words[1] != '--version'
+    return words[1:] not in (['prepare'], ['--version'])
   return words[:2] == ['python', '-m'] and words[2].split('.')[0] in ('experiments', 'data_prep')
 
 

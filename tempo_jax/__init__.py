@@ -7,12 +7,14 @@ trajectory.save('1abc.xtc')
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tempo_jax.errors import InputError
 from tempo_jax.version import __version__
 
-if TYPE_CHECKING:
+# pdoc lists only what is in the module already, and asks no `__getattr__`.
+if TYPE_CHECKING or 'pdoc' in sys.modules:
   from tempo_jax.models.model import Model, load_model
   from tempo_jax.protein.protein import Protein, ProteinArrays
   from tempo_jax.protein.structure_file import load_protein

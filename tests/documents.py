@@ -1,4 +1,4 @@
-"""What README.md and docs/ say that can be checked: code, commands, flags, settings, links."""
+"""What the documents say that can be checked: code, commands, flags, settings, links."""
 
 import contextlib
 import dataclasses
@@ -8,17 +8,24 @@ import runpy
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
-from tempo_jax import errors
 from tempo_jax.cli import command
+from tempo_jax.cli import main as cli_main
 
 ROOT = pathlib.Path(__file__).parents[1]
-DOCUMENTS = ('README.md', *sorted(f'docs/{path.name}' for path in ROOT.glob('docs/*.md')))
+WALKED = ('README.md', *sorted(f'docs/{path.name}' for path in ROOT.glob('docs/*.md')))
+"""Pages to follow from top to bottom: each block works with what those before it have made."""
+DOCUMENTS = (
+  *WALKED,
+  *sorted(f'docs/results/{path.name}' for path in ROOT.glob('docs/results/*.md')),
+  *('CONTRIBUTING.md', 'CHANGELOG.md', 'WORKSPACE_NOTES.md'),
+  *('data_prep/simulated/README.md', 'tempo_jax/models/default/MODEL_CARD.md'),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +68,9 @@ def commands(text: str) -> list[list[str]]:
 
 
 def spoken_commands(document: str) -> list[list[str]]:
-  """What looks like a command in the prose."""
-  spans = [span for span in code_spans(document) if re.match(r'(python|pip|srun|sbatch) ', span)]
+  """What looks like a command in the prose; NAME and COMMAND stand for any."""
+  programs = r'(python|pip|srun|sbatch|pytest|tempo-jax) (?!.*(NAME|COMMAND)\b)'
+  spans = [span for span in code_spans(document) if re.match(programs, span)]
   return [command for span in spans for command in commands(span)]
 
 
@@ -87,50 +95,49 @@ def _text(document: str) -> str:
   return (ROOT / document).read_text()
 
 
-def module_of(words: list[str]) -> tuple[str, list[str]] | None:
-  """The module and the arguments of `[srun ...] python -m MODULE ...`; None of other commands."""
-  words = list(words)
+def without_srun(words: list[str]) -> list[str]:
+  """A command without the `srun --option ...` before it."""
   if words[0] == 'srun':
-    words = words[1:]
-    while words[0].startswith('-'):
-      words = words[1:]
-  return (words[2], words[3:]) if words[:2] == ['python', '-m'] else None
+    program = next(i for i, word in enumerate(words) if i and not word.startswith('-'))
+    return words[program:]
+  return words
+
+
+def is_program(words: list[str]) -> bool:
+  """Whether it is a command of ours, which `parsed` reads."""
+  words = without_srun(words)
+  if words[0] == 'tempo-jax':
+    return words[1:] not in (['prepare'], ['--version'])
+  return words[:2] == ['python', '-m'] and words[2].split('.')[0] in ('experiments', 'data_prep')
 
 
 @contextlib.contextmanager
-def binary(module: str, arguments: list[str]) -> Iterator[tuple[Callable, flags.FlagValues]]:
-  """A binary as `python -m` runs it, up to its main: main, and the flags, parsed.
+def parsed(words: list[str]) -> Iterator[tuple[Callable, flags.FlagValues]]:
+  """A command of ours as a shell runs it, up to its main: main, and the flags, parsed.
 
-  The flags are not those of the process: binaries have flags of the same names.
+  The flags are not those of the process: commands have flags of the same names.
   """
+  words = without_srun(words)
   values = flags.FlagValues()
+  launched: list[tuple[Any, Sequence[str]]] = []
 
-  def defining_in_values(define):
-    return lambda *args, **kwargs: define(*args, **{'flag_values': values, **kwargs})
-
-  mains: list[Callable] = []
-
-  def launch(command):
-    command.define_flags(values)
-    mains.append(command.main)
+  def launch(module, program=None, arguments=None):
+    launched.append((module, sys.argv[1:] if arguments is None else arguments))
 
   with pytest.MonkeyPatch.context() as patch:
-    for kind in ('string', 'list', 'multi_string', 'enum', 'integer', 'float', 'bool'):
-      name = f'DEFINE_{kind}'
-      patch.setattr(flags, name, defining_in_values(getattr(flags, name)))
-    define = config_flags.DEFINE_config_file
-    patch.setattr(config_flags, 'DEFINE_config_file', defining_in_values(define))
-    patch.setattr(flags, 'FLAGS', values)
-    patch.setattr(errors, 'run', lambda main: mains.append(lambda values: main([])))
     patch.setattr(command, 'launch', launch)
-    patch.setattr(sys, 'argv', [module, *arguments])
+    if words[0] == 'tempo-jax':
+      patch.setattr(sys, 'argv', words)
+      cli_main.run()
+    else:
+      patch.setattr(sys, 'argv', [words[2], *words[3:]])
+      runpy.run_module(words[2], run_name='__main__')
+    ((module, arguments),) = launched
+    module.define_flags(values)
     with warnings.catch_warnings():
-      # Binaries import themselves, so that other processes find their functions.
-      warnings.filterwarnings('ignore', '.* found in sys.modules', RuntimeWarning)
       # How ml_collections loads a configuration file.
       warnings.filterwarnings('ignore', 'the load_module', DeprecationWarning)
-      runpy.run_module(module, run_name='__main__')
-      left = values([module, *arguments])[1:]
-    assert not left, f'{module}: what is not a --flag does nothing: {left}'
-    (main,) = mains
-    yield main, values
+      plain = values([words[0], *arguments])[1:]
+    if plain:
+      values[module.PLAIN_ARGUMENTS].value = ','.join(plain)
+    yield module.main, values

@@ -1,4 +1,4 @@
-"""README.md and docs/: every command, block of Python, flag, setting, link and name holds."""
+"""The documents: every command, block of Python, flag, setting, link and name holds."""
 
 import functools
 import os
@@ -6,56 +6,73 @@ import re
 import subprocess
 import sys
 
-import jax
 import pytest
+import yaml
 
 import tempo_jax
 from experiments.ablation import settings as ablation_settings
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
+from tempo_jax.cli import main as cli_main
+from tempo_jax.cli import sample
 from tempo_jax.configs import mdcath
 from tempo_jax.evaluation import columns, suite, summary
 from tempo_jax.models import model as model_lib
+from tempo_jax.store import entry as store_entry
 from tempo_jax.training import parallel
 from tests import documents, newcomer
-from tests.documents import DOCUMENTS, ROOT
+from tests.documents import DOCUMENTS, ROOT, WALKED
 
+_PROGRAM = r'(python -m (experiments|data_prep)\.|tempo-jax (prepare )?)'
 # Commands that are not run here, each with the reason, or with what runs it. Flags, values and
 # settings are checked all the same.
 PARSED = {
-  r'pip install': '.ci/run installs; here the extra must exist',
-  r'pytest$': '.ci/run',
+  r'(PIP_CONSTRAINT=\S+ )?pip install': '.ci/run installs; here the extra must exist',
+  r'pytest( |$)': '.ci/run',
+  r'(python -m venv|ruff|mypy)( |$)': '.ci/run',
   r'python -m pdoc': 'test_reference_is_built_from_the_docstrings',
-  r'python -m data_prep\.mdcath': 'downloads: tests/data_prep/test_mdcath.py, test_download.py',
-  r'python -m data_prep\.atlas': 'downloads: tests/data_prep/test_atlas.py, test_download.py',
-  r'python -m data_prep\.split': 'tests/data_prep/test_split.py',
-  r'python -m data_prep\.simulate': 'needs OpenMM: tests/data_prep/test_simulate.py',
-  r'python -m data_prep\.inspect .*=mdcath_': 'needs mdCATH: tests/data_prep/test_inspect.py',
+  _PROGRAM + r'mdcath': 'downloads: tests/preparation/test_mdcath.py',
+  _PROGRAM + r'atlas': 'downloads: tests/preparation/test_atlas.py',
+  _PROGRAM + r'split': 'tests/preparation/test_split.py',
+  _PROGRAM + r'simulate': 'needs OpenMM: tests/preparation/test_simulate.py',
+  _PROGRAM + r'inspect .*=mdcath_': 'needs mdCATH: tests/preparation/test_inspect.py',
   r'.*--coordinator_address': 'several processes: tests/training/test_several_processes.py, '
-  'tests/experiments/test_sample_processes.py',
-  r'python -m experiments\.train .*(mdcath|atlas)_': 'hours: tests/experiments/test_configs.py',
-  r'python -m experiments\.sample .*--model=my(_atlas)?_run': 'needs these: tests/test_model.py',
-  r'python -m experiments\.evaluate --suite': 'tests/experiments/test_evaluate.py',
+  'tests/cli/test_sample_processes.py',
+  _PROGRAM + r'train .*(mdcath|atlas)_': 'hours: tests/configs/test_configs.py',
+  _PROGRAM + r'sample .*--model=my(_atlas)?_run': 'needs these: tests/models/test_model.py',
+  _PROGRAM + r'evaluate --suite': 'tests/cli/test_evaluate.py',
+  _PROGRAM + r'benchmark ': 'minutes: tests/cli/test_benchmark.py',
   r'python -m experiments\.ablation': 'tests/experiments/test_ablation.py',
-  r'python -m experiments\.benchmark ': 'minutes: tests/experiments/test_benchmark.py',
-  r'python -m experiments\.benchmarks\.finetuning ': 'minutes: tests/experiments/test_finetune.py',
+  r'python -m experiments\.benchmarks\.finetuning ': 'minutes: tests/configs/test_finetune.py',
+  r'python -m experiments\.benchmarks\.held_out ': 'minutes: tests/experiments/test_held_out.py',
+  r'python -m data_prep\.default_training_data': 'tests/data_prep/test_default_training_data.py',
+  _PROGRAM + r'\S+ .*=(DIR|RUN|STORE)\b': 'the reader names the places',
+  _PROGRAM + r'\w+( \w+)?$': 'a name in the text',
   r'(sbatch|scontrol|cd|\.|if|then|fi|exit)( |$)|status=': 'a cluster; bash checks the syntax',
 }
 # Commands that are run, one after the other, each with what makes it short.
 RUN = {
-  r'python -m experiments\.(sample|upsample)\b': [],
-  r'python -m experiments\.evaluate ': ['--num_workers=1', '--noreport'],
+  _PROGRAM + r'(sample|upsample)\b': [],
+  _PROGRAM + r'evaluate ': ['--num_workers=1', '--noreport'],
   r'python -m experiments\.benchmarks\.pictures': [
     *('--simulated=md', '--names=toy', '--num_frames=2'),
   ],
-  r'python -m data_prep\.(trajectories|inspect) ': ['--num_workers=1'],
-  r'python -m experiments\.train ': [
+  _PROGRAM + r'export ': [],
+  _PROGRAM + r'(trajectories|inspect) ': ['--num_workers=1'],
+  _PROGRAM + r'train ': [
     *('--config.train.num_steps=2', '--config.train.rollout_every=0'),
     *('--config.train.validation_batches=1', '--config.data.batch_size=8'),
   ],
 }
 # Flags of other programs that the text names.
 OTHER_FLAGS = {'--help', '--ntasks-per-node', '--gpus-per-task', '--signal', '--kill-on-bad-exit'}
+EXTRAS_OF_USERS = ('prepare', 'split', 'simulate', 'train', 'evaluate', 'hdf5', 'report')
+# Files that the results name, and that are in the history of the repository only.
+FORMER = {
+  *('experiments/benchmark_cases.py', 'experiments/benchmarks/calibrated_dynamics.py'),
+  *('experiments/benchmarks/calibration_cases.py', 'experiments/benchmarks/evaluation.py'),
+  *('experiments/benchmarks/data_preparation.py', 'experiments/benchmarks/md_against_md.py'),
+}
 
 
 def rule(words):
@@ -81,14 +98,33 @@ def test_every_command_is_known_and_every_rule_is_needed():
 def test_every_command_has_the_flags_that_it_is_given(document, monkeypatch):
   monkeypatch.chdir(ROOT)
   for words in documents.all_commands(document):
-    found = documents.module_of(words)
-    if found and found[0] != 'pdoc':
-      with documents.binary(*found) as (_, values):
-        if found[0] == 'experiments.ablation':
+    if documents.is_program(words):
+      with documents.parsed(words) as (_, values):
+        if words[2:3] == ['experiments.ablation']:
           ablation_settings.settings(values.config, values.setting)
-    elif words[:2] == ['pip', 'install']:
-      for extra in re.findall(r'\[(\w+)\]', ' '.join(words)):
-        assert re.search(rf'^{extra} =$', (ROOT / 'setup.cfg').read_text(), re.MULTILINE), extra
+    elif 'install' in words:
+      extras = re.findall(r'\[([\w,]+)\]', ' '.join(words))
+      for extra in (name for names in extras for name in names.split(',')):
+        assert extra in known_extras()
+
+
+def known_extras():
+  return re.findall(r'^(\w+) =$', (ROOT / 'setup.cfg').read_text(), re.MULTILINE)
+
+
+def test_every_extra_of_users_is_in_the_table():
+  listed = first_cells('README.md')
+  assert {'all', *EXTRAS_OF_USERS} <= set(listed)
+  assert set(listed) <= set(known_extras())
+
+
+def test_both_spellings_are_one_command():
+  for words in (['tempo-jax', 'sample', '1abc.pdb'], ['python', '-m', 'experiments.sample']):
+    with documents.parsed(words) as (main, values):
+      assert main is sample.main
+      assert values.structure == (
+        '1abc.pdb' if 'tempo-jax' in words else values['structure'].default
+      )
 
 
 @pytest.mark.parametrize('document', DOCUMENTS)
@@ -106,18 +142,20 @@ def test_code_is_fenced_and_of_a_known_language(document):
   assert not re.findall(r'^(?: {4}|\t).*', documents.prose(document), re.MULTILINE)
 
 
-def binaries():
-  """Names of the modules that are programs."""
+def programs():
+  """How our commands are called: those of the package, and those of a clone."""
   files = [*ROOT.glob('experiments/**/*.py'), *ROOT.glob('data_prep/*.py')]
-  programs = [file for file in files if "__name__ == '__main__'" in file.read_text()]
-  return ['.'.join(file.relative_to(ROOT).with_suffix('').parts) for file in programs]
+  files = [file for file in files if "__name__ == '__main__'" in file.read_text()]
+  names = ['.'.join(file.relative_to(ROOT).with_suffix('').parts) for file in files]
+  in_clone = [['python', '-m', name.removesuffix('.__main__')] for name in names]
+  return [*in_clone, *(['tempo-jax', *name.split()] for name in cli_main.COMMANDS)]
 
 
 @functools.cache
 def known_flags():
   found = set()
-  for module in binaries():
-    with documents.binary(module, []) as (_, values):
+  for words in programs():
+    with documents.parsed(words) as (_, values):
       found |= set(values)
   return found
 
@@ -147,7 +185,7 @@ def test_settings_in_the_text_exist(document):
 def test_files_in_the_text_exist(document):
   for span in documents.code_spans(document):
     if re.fullmatch(r'(tempo_jax|experiments|data_prep|docs|tests)/[\w./]+', span):
-      assert (ROOT / span).exists(), f'{document}: {span}'
+      assert (ROOT / span).exists() != (span in FORMER), f'{document}: {span}'
 
 
 @pytest.mark.parametrize('document', DOCUMENTS)
@@ -161,6 +199,27 @@ def test_links_lead_somewhere(document):
     if heading:
       name = str(path.resolve().relative_to(ROOT))
       assert heading in documents.headings(name), f'{document}: {link}'
+
+
+def test_the_map_is_short():
+  assert len((ROOT / 'WORKSPACE_NOTES.md').read_text().splitlines()) <= 150
+
+
+def test_changelog_and_citation_name_the_same_version():
+  changelog = (ROOT / 'CHANGELOG.md').read_text()
+  newest = re.search(r'^## (\d+\.\d+\.\d+)', changelog, re.MULTILINE)[1]
+  citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+  assert str(citation['version']) == newest
+  # What the Citation File Format 1.2.0 demands, of the software and of the paper.
+  assert citation['cff-version'] == '1.2.0'
+  assert {'message', 'title', 'authors'} <= set(citation)
+  for reference in citation['references']:
+    assert {'type', 'title', 'authors'} <= set(reference)
+
+
+def test_changelog_knows_the_format_of_stores():
+  (row,) = re.findall(r'^\| 0\.1\.0 \|.*$', documents.prose('CHANGELOG.md'), re.MULTILINE)
+  assert f'version {store_entry.VERSION}:' in row
 
 
 def test_pictures_are_small():
@@ -234,20 +293,8 @@ def sandbox(tmp_path, monkeypatch):
   return tmp_path
 
 
-@pytest.fixture(scope='module')
-def compile_once(tmp_path_factory):
-  """Programs are kept from test to test; commands leave the directory at that."""
-  names = ('jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs')
-  before = [getattr(jax.config, name) for name in names]
-  for name, value in zip(names, (str(tmp_path_factory.mktemp('xla')), 0.0), strict=True):
-    jax.config.update(name, value)
-  yield
-  for name, value in zip(names, before, strict=True):
-    jax.config.update(name, value)
-
-
 @pytest.fixture
-def quick(monkeypatch, compile_once):
+def quick(monkeypatch):
   """Everything is as it is but what takes long: networks are neither compiled nor trained."""
   monkeypatch.setattr(transitions, 'make_step', newcomer.wander)
   monkeypatch.setattr(transitions, 'init_params', lambda config, rng: newcomer.untrained(config))
@@ -266,12 +313,11 @@ def run(words):
   pattern = rule(words)
   if pattern in PARSED:
     return
-  module, arguments = documents.module_of(words)
   with (
-    documents.binary(module, [*arguments, *RUN[pattern]]) as (main, values),
+    documents.parsed([*words, *RUN[pattern]]) as (main, values),
     pytest.MonkeyPatch.context() as patch,
   ):
-    if module == 'experiments.sample':
+    if main is sample.main:
       patch.setattr(model_lib.Model, 'stream', newcomer.vibrate)
     try:
       code = main(values)
@@ -282,13 +328,13 @@ def run(words):
   assert out is None or os.path.exists(out), ' '.join(words)
 
 
-@pytest.mark.parametrize('document', DOCUMENTS)
+@pytest.mark.slow
+@pytest.mark.parametrize('document', WALKED)
 def test_a_newcomer_gets_through(document, sandbox, quick):
   """All blocks from the first to the last: each needs what those before it have made."""
   text = (ROOT / document).read_text()
   if 'out_start/trajectory.xtc' in text and '--out=out_start' not in text:
-    sample = ('experiments.sample', '--structure=start.pdb', '--num_frames=40', '--out=out_start')
-    run(['python', '-m', *sample])
+    run(['tempo-jax', 'sample', 'start.pdb', '--num_frames=40', '--out=out_start'])
   for block in documents.blocks(document):
     if block.language == 'bash':
       for words in documents.commands(block.text):

@@ -69,9 +69,7 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # Whether the first level also sees the conformation that its trajectory began with: what it
     # knows of a protein's native structure, however long ago that was. Needs anchors = 'both'.
     reference=True,
-    # One set of parameters for all levels, told apart by their time step.
-    shared_levels=False,
-    # What it was trained on (`trained_range`); `train` fills that in.
+    # What it was trained on (`models.trained_range`); `train` fills that in.
     trained_on=config_dict.create(
       temperatures_K=(),
       num_residues=(),  # the least and the most
@@ -139,13 +137,27 @@ def freeze(config: Any) -> config_dict.FrozenConfigDict:
   return config_dict.FrozenConfigDict(config)
 
 
-def is_of_older_version(config: Any) -> bool:
-  """Whether a stored configuration lacks what came last; its network may differ, too."""
-  return 'reference' not in config
+def missing_settings(config: Any) -> list[str]:
+  """What a stored configuration of a model lacks, 'model.KEY' each: an older version wrote it."""
+  expected = model_config(dict.fromkeys(config.levels, 1.0))
+  return sorted(_paths(expected) - _paths(config))
+
+
+def _paths(config: Any, prefix: str = 'model') -> set[str]:
+  """Names of all settings of a section and those below it."""
+  found = set()
+  for key, value in config.items():
+    path = f'{prefix}.{key}'
+    found |= _paths(value, path) if isinstance(value, config_dict.ConfigDict) else {path}
+  return found
 
 
 def check(config: Any) -> None:
   """Raises `InputError` for a model configuration that cannot work."""
+  if config.get('shared_levels', False):
+    raise InputError(
+      'config.model.shared_levels = True: levels no longer share their parameters: leave it out'
+    )
   _check_choice('update_rule', config.update_rule, ('local', 'global'))
   _check_choice('encoder.ipa_reads', config.encoder.ipa_reads, ('hidden', 'sequence'))
   _check_choice('objective', config.objective, ('mse', 'flow_matching', 'energy_score'))

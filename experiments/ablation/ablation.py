@@ -6,7 +6,7 @@ r"""Trains several settings alike, and prints one table of how well each moves a
 
 A setting is the configuration with some values changed, NAME:PATH=VALUE,PATH=VALUE,...; values
 are written as in --config.PATH=VALUE. Predefined: `ours`, the configuration as it is, and
-`paper`, the paper's objective without closure, anchors, shared levels and surroundings features,
+`paper`, the paper's objective without closure, anchors and surroundings features,
 with the paper's noise; its `model.update_rule = global` is not part of it and can be given.
 `NAME:paper,PATH=VALUE` begins with those changes.
 
@@ -41,9 +41,9 @@ from tempo_jax.errors import InputError
 from tempo_jax.evaluation import markdown
 from tempo_jax.evaluation.markdown import Number
 from tempo_jax.metrics import calibration
-from tempo_jax.models.model import load_model
+from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.output import provenance
-from tempo_jax.training import checkpoint, loop, metric_writer
+from tempo_jax.training import loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
 _FLOOR, _HALVES = 'MD (train against held-out)', 'MD (halves of held-out)'
@@ -184,8 +184,8 @@ def run(
   rows: dict[str, dict[str, Any]] = {}
   for index, (name, config) in enumerate(configs.items()):
     _LOG.info('setting %s (%d of %d): training', name, index + 1, len(configs))
-    loop.train(config, str(workdir / name), load_model)
-    found, params, step = checkpoint.load_params(str(workdir / name))
+    loop.train(config, str(workdir / name))
+    found, params, step = workdir_lib.load(workdir / name)
     # What training measured belongs to the model.
     made = _Trained(
       workdir / name, found, params, step, rollouts.sampled_config(found.model, sampling.how)

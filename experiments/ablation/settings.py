@@ -19,7 +19,7 @@ def as_paper(config: Any) -> None:
   """Makes a configuration's switches those of the paper, but for `update_rule`."""
   model = config.model
   paper = config_lib.paper_model_config()
-  for name in ('objective', 'anchors', 'reference', 'closure', 'shared_levels'):
+  for name in ('objective', 'anchors', 'reference', 'closure'):
     model[name] = paper[name]
   for name in ('ipa_reads', 'num_neighbours'):
     model.encoder[name] = paper.encoder[name]

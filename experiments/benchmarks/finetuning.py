@@ -31,10 +31,11 @@ from tempo_jax.errors import InputError
 from tempo_jax.evaluation import markdown
 from tempo_jax.evaluation.markdown import Number
 from tempo_jax.metrics import baselines, calibration
+from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.models.model import load_model
 from tempo_jax.output import provenance
 from tempo_jax.preparation import trajectories
-from tempo_jax.training import checkpoint, loop, metric_writer
+from tempo_jax.training import loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
 # Stretches of the MD: trains; selects the checkpoint; the first half, which is both; the second.
@@ -112,8 +113,8 @@ def train(config: Any, workdir: pathlib.Path) -> tuple[Any, Mapping[str, Any], d
 
   Its minutes are those of training, with compiling and validation, over all stretches of the run.
   """
-  loop.train(config, str(workdir), load_model)
-  trained, params, best_step = checkpoint.load_params(str(workdir))
+  loop.train(config, str(workdir))
+  trained, params, best_step = workdir_lib.load(workdir)
   seconds = metric_writer.training_seconds(metric_writer.read(workdir))
   return trained.model, params, {'best_step': best_step, 'minutes': seconds / 60.0}
 

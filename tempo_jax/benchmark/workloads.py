@@ -13,6 +13,7 @@ from flax import traverse_util
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
 from tempo_jax.geometry import backbone, ideal, rigid
+from tempo_jax.models import directory as model_directory
 from tempo_jax.models import model as model_lib
 from tempo_jax.protein import protein as protein_lib
 
@@ -56,7 +57,7 @@ class Workload:
 def config_of(name: str) -> Any:
   """The configuration of `load_model(name)`, frozen; raises as that does."""
   if name != PAPER_SIZE:
-    return model_lib.load_model(name).config
+    return config_lib.freeze(model_directory.read_config(name))
   config = config_lib.model_config(_LEVELS)
   for level in config.level.values():
     level.update(translation_std=0.1, rotation_std=0.05)

@@ -21,7 +21,6 @@ from ml_collections.config_flags import config_flags as config_parsers
 from tempo_jax import configs
 from tempo_jax.cli import command, compilation_cache_flag, multiprocess
 from tempo_jax.errors import InputError
-from tempo_jax.models.model import load_model
 from tempo_jax.training import loop
 
 _CONFIGS = pathlib.Path(configs.__file__).parent
@@ -86,6 +85,6 @@ def main(values: flags.FlagValues) -> None:
   devices = jax.devices()
   logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)
   workdir = os.path.abspath(values.workdir)
-  loop.train(values.config, workdir, load_model)
+  loop.train(values.config, workdir)
   if jax.process_index() == 0:
     print(f'trained into {workdir}; sample: tempo-jax sample --model={workdir}')

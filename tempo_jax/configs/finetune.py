@@ -20,75 +20,21 @@ With so much MD of the protein itself, the bundled model saves time; what it kno
 shows in the loss on held-out windows (docs/training.md), but hardly in these numbers.
 """
 
-import json
-import pathlib
-
-from ml_collections import config_dict
-
-import tempo_jax
-from tempo_jax import config as config_lib
 from tempo_jax.configs import common
 from tempo_jax.errors import InputError
-from tempo_jax.models import directory as model_directory
-
-_BUNDLED = pathlib.Path(tempo_jax.__file__).parent / 'models'
-
-
-def model_config(name: str) -> config_dict.ConfigDict:
-  """The model section of a trained model's config.json.
-
-  Its parameters stay where they are: flags are read before several processes find one another, and
-  until then JAX must not look for devices.
-
-  Args:
-    name: 'default' or a directory, as for `tempo_jax.load_model`.
-
-  Raises:
-    InputError: there is no such model, it is damaged, or of another version.
-  """
-  directory = _BUNDLED / name if name == 'default' else pathlib.Path(name)
-  # Levels that were trained apart have a folder each, of one model.
-  found = [
-    *directory.glob(model_directory.CONFIG_FILE),
-    *sorted(directory.glob(f'*/{model_directory.CONFIG_FILE}')),
-  ]
-  where = f'--config variant model={name}'
-  if not found:
-    raise InputError(
-      f'{where}: no model there ({directory} or a folder in it would hold '
-      f'{model_directory.CONFIG_FILE}): give a directory that experiments.train wrote, or default'
-    )
-  try:
-    model, *others = (config_lib.from_dict(json.loads(file.read_text())) for file in found)
-    model = model.model
-    for other in others:
-      for level in other.train.levels:
-        model.level[level] = other.model.level[level]
-    names = tuple(model.levels)
-    missing = _paths(config_lib.model_config(dict.fromkeys(names, 1.0))) - _paths(model)
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-    raise InputError(f'{where}: {found[0]} is damaged ({error}): copy or train it again') from error
-  if missing:
-    raise InputError(
-      f'{where}: {found[0]} is of an older version of tempo_jax, whose network differs (it lacks '
-      f'{", ".join(sorted(missing))}): train it again'
-    )
-  return model
-
-
-def _paths(config: config_dict.ConfigDict, prefix: str = 'model') -> set[str]:
-  """Names of all settings of a section and those below it."""
-  found = set()
-  for key, value in config.items():
-    path = f'{prefix}.{key}'
-    found |= _paths(value, path) if isinstance(value, config_dict.ConfigDict) else {path}
-  return found
+from tempo_jax.models import directory
 
 
 def get_config(variant: str = ''):
   """Returns the configuration."""
   options = common.parse_variant(variant, {'model': 'default', 'scale': 'both'})
-  config = common.experiment(model_config(options['model']), options['scale'])
+  try:
+    # Not its parameters: flags are read before several processes find one another, and until then
+    # JAX must not look for devices.
+    model = directory.read_config(options['model'])
+  except InputError as error:
+    raise InputError(f'--config variant model={options["model"]}: {error}') from error
+  config = common.experiment(model, options['scale'])
   config.train.init_from = options['model']
   # Another protein, force field or solvent moves by steps of another size: the unit of the
   # network's motions is measured anew. BPTI, 600 steps: JSD 0.205 instead of 0.227.

@@ -4,8 +4,8 @@ A directory holds `config.json` and either checkpoints or `params.npz`.
 """
 
 import contextlib
+import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -20,147 +20,173 @@ from tempo_jax import config as config_lib
 from tempo_jax import files, transitions
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
-from tempo_jax.models import trained_range
+from tempo_jax.models import config_file, trained_range, workdir
 
-CONFIG_FILE = 'config.json'
-PARAMS_FILE = 'params.npz'
-# In the file of a model whose levels share their parameters; no level's name.
-_SHARED = 'shared'
+_PARAMS_FILE = 'params.npz'
+_BUNDLED = pathlib.Path(__file__).parent / 'default'
 
 
 def save(directory: str | os.PathLike[str], config: Any, params: Mapping[str, Any]) -> None:
   """Writes a model: see `Model.save`."""
-  out = pathlib.Path(directory).resolve()
-  params = dict(params)
-  if config.get('shared_levels', False):
-    params = {_SHARED: params[config.levels[0]]}
-  flat: dict[str, Any] = traverse_util.flatten_dict(params, sep='/')
+  flat: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep='/')
   arrays = {key: np.asarray(value) for key, value in flat.items()}
-  with files.aside(out) as folder:
+  with files.aside(pathlib.Path(directory).resolve()) as folder:
     folder.mkdir()
-    with open(folder / PARAMS_FILE, 'wb') as file:
+    with open(folder / _PARAMS_FILE, 'wb') as file:
       np.savez_compressed(file, allow_pickle=False, **arrays)
-    text = json.dumps({'model': config_lib.to_dict(config)}, indent=2)
-    (folder / CONFIG_FILE).write_text(f'{text}\n')
+    config_file.write(folder, {'model': config_lib.to_dict(config)})
 
 
-def load(directory: pathlib.Path) -> tuple[config_dict.FrozenConfigDict, dict[str, Any]]:
-  """Reads and checks a model: see `tempo_jax.model.load_model`.
+@dataclasses.dataclass(frozen=True)
+class _Part:
+  """A folder that holds some levels of a model, or all.
+
+  Attributes:
+    folder: the folder.
+    config: its configuration, of the experiment where training wrote it.
+    levels: names of the levels whose parameters it holds.
+  """
+
+  folder: pathlib.Path
+  config: config_dict.ConfigDict
+  levels: tuple[str, ...]
+
+  @classmethod
+  def of(cls, folder: pathlib.Path) -> '_Part':
+    """Reads the configuration, and which levels there are."""
+    config, params = config_file.read(folder), folder / _PARAMS_FILE
+    with _damage_is_one_line(folder):
+      if not params.exists():
+        return cls(folder, config, tuple(config.train.levels))
+      with _opened(params) as arrays:
+        return cls(folder, config, tuple(dict.fromkeys(x.split('/')[0] for x in arrays.files)))
+
+  def params(self) -> dict[str, Any]:
+    """Parameters per level, on the host."""
+    params = self.folder / _PARAMS_FILE
+    with _damage_is_one_line(self.folder):
+      if not params.exists():
+        return workdir.load(self.folder)[1]
+      with _opened(params) as arrays:
+        return traverse_util.unflatten_dict({x: arrays[x] for x in arrays.files}, sep='/')
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+  # np.load itself leaves a damaged file open.
+  with open(path, 'rb') as stored, np.load(stored, allow_pickle=False) as arrays:
+    yield arrays
+
+
+def _parts(name: str | os.PathLike[str]) -> list[_Part]:
+  """The folders of a model, which 'default' or its directory names."""
+  directory = _BUNDLED if name == 'default' else pathlib.Path(name)
+  if not directory.is_dir():
+    raise InputError(
+      f'no model at {directory}: give a directory that tempo-jax train wrote, or default'
+    )
+  if (directory / config_file.NAME).exists():
+    return [_Part.of(directory)]
+  folders = sorted(path.parent for path in directory.glob(f'*/{config_file.NAME}'))
+  if not folders:
+    raise InputError(
+      f'{directory} is no model directory: neither it nor a folder in it holds {config_file.NAME}'
+    )
+  return [_Part.of(folder) for folder in folders]
+
+
+def _merge(parts: list[_Part]) -> config_dict.ConfigDict:
+  """The configuration of one model, different levels of which several runs may have trained."""
+  first, *others = parts
+  merged = config_lib.from_dict(config_lib.to_dict(first.config.model))
+  found = list(first.levels)
+  for other in others:
+    model = other.config.model
+    for level in other.levels:
+      if level in found:
+        raise InputError(
+          f'{first.folder} and {other.folder} both hold the level {level}: keep one of them'
+        )
+      merged.level[level] = model.level[level]
+      found.append(level)
+    ours, theirs = (
+      {k: v for k, v in config_lib.to_dict(c).items() if k not in ('level', 'trained_on')}
+      for c in (merged, model)
+    )
+    if ours != theirs:
+      raise InputError(
+        f'{first.folder} and {other.folder} hold levels of different models: train them from one '
+        'configuration'
+      )
+    # Trajectories that were too short for one level may have served the other.
+    merged.trained_on.update(trained_range.merge(merged.trained_on, model.trained_on))
+  missing = [level for level in merged.levels if level not in found]
+  if missing:
+    where = first.folder.parent if others else first.folder
+    raise InputError(
+      f'{where} holds {", ".join(found)} but not {", ".join(missing)}: train that level too, and '
+      'give a directory with one folder per level'
+    )
+  config_lib.check(merged)
+  return merged
+
+
+def read_config(name: str | os.PathLike[str]) -> config_dict.ConfigDict:
+  """The configuration of a model, without its parameters, and without JAX looking for devices.
+
+  Args:
+    name: as for `load_model`.
+
+  Raises:
+    InputError: there is no such model, a level of it is missing, it is damaged, or of an older
+      version.
+  """
+  return _merge(_parts(name))
+
+
+def load(
+  name: str | os.PathLike[str],
+) -> tuple[config_dict.FrozenConfigDict, dict[str, Any]]:
+  """Reads and checks a model: see `tempo_jax.models.model.load_model`.
 
   Returns:
     The model's configuration, and the parameters per level.
 
   Raises:
-    InputError: there is no such model, a level of it is missing, or it is damaged.
+    InputError: there is no such model, a level of it is missing, it is damaged, or of an older
+      version.
   """
-  if not directory.is_dir():
-    raise InputError(
-      f'no model at {directory}: give a directory that experiments.train wrote, or default'
-    )
-  if (directory / CONFIG_FILE).exists():
-    config, params = _read(directory)
-  else:
-    parts = sorted(path.parent for path in directory.glob(f'*/{CONFIG_FILE}'))
-    if not parts:
-      raise InputError(
-        f'{directory} is no model directory: neither it nor a folder in it holds {CONFIG_FILE}'
-      )
-    read = [(part, *_read(part)) for part in parts]
-    with _damage_is_one_line(directory):
-      config, params = _merge(read)
-  with _damage_is_one_line(directory):
-    missing = [level for level in config.levels if level not in params]
-    if missing:
-      raise InputError(
-        f'{directory} holds {", ".join(params)} but not {", ".join(missing)}: train that level '
-        'too, and give a directory with one folder per level'
-      )
-    if config_lib.is_of_older_version(config):
-      raise InputError(
-        f'{directory} is of an older version of tempo_jax, whose network differs: train it again'
-      )
-    config_lib.check(config)
-    config = config_lib.freeze(config)
-    _check_params(config, params)
-  return config, params
-
-
-def _read_exported(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
-  with open(directory / CONFIG_FILE) as file:
-    config = config_lib.from_dict(json.load(file)['model'])
-  # Opened here, since np.load leaves a damaged file open.
-  with (
-    open(directory / PARAMS_FILE, 'rb') as stored,
-    np.load(stored, allow_pickle=False) as arrays,
-  ):
-    flat = jax.device_put({key: arrays[key] for key in arrays.files})
-  params = traverse_util.unflatten_dict(flat, sep='/')
-  if config.get('shared_levels', False):
-    params = dict.fromkeys(config.levels, params[_SHARED])
-  return config, params
-
-
-def _read_workdir(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
-  # Orbax is only needed for directories that training wrote.
-  from tempo_jax.training import checkpoint
-
-  config, params, _ = checkpoint.load_params(str(directory))
-  # On no device in particular: samplers spread their work over several. Levels may share a tree.
-  distinct = {id(tree): jax.tree.map(np.asarray, tree) for tree in params.values()}
-  moved = jax.device_put(distinct)
-  return config.model, {name: moved[id(tree)] for name, tree in params.items()}
-
-
-def _read(directory: pathlib.Path) -> tuple[Any, dict[str, Any]]:
-  with _damage_is_one_line(directory):
-    return (_read_exported if (directory / PARAMS_FILE).exists() else _read_workdir)(directory)
+  parts = _parts(name)
+  config = config_lib.freeze(_merge(parts))
+  params: dict[str, Any] = {}
+  for part in parts:
+    params |= part.params()
+    with _damage_is_one_line(part.folder):
+      _check_params(config, {level: params[level] for level in part.levels})
+  # On no device in particular: samplers spread their work over several.
+  return config, jax.device_put(params)
 
 
 @contextlib.contextmanager
-def _damage_is_one_line(directory: pathlib.Path) -> Iterator[None]:
+def _damage_is_one_line(folder: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except (InputError, ImportError, MemoryError, jax.errors.JaxRuntimeError):
     raise
   except Exception as error:  # Readers raise whatever they come upon in a damaged file.
     what = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
-    raise InputError(f'{directory} is damaged: {what}: copy or train it again') from error
+    raise InputError(f'{folder} is damaged: {what}: copy or train it again') from error
 
 
 def _check_params(config: config_dict.FrozenConfigDict, params: Mapping[str, Any]) -> None:
   """Raises `ValueError` where parameters are not those of the network; compiles nothing."""
   shapes = jax.eval_shape(functools.partial(transitions.init_params, config), jax.random.key(0))
   expected = traverse_util.flatten_dict(shapes, sep='/')
-  for level in config.levels:
+  for level, tree in params.items():
     level_lib.Level.of(config, level)
-    found = traverse_util.flatten_dict(params[level], sep='/')
+    found = traverse_util.flatten_dict(tree, sep='/')
     for name in sorted(expected.keys() ^ found.keys()):
       raise ValueError(f'{level}/{name} is {"missing" if name in expected else "unknown"}')
     for name, array in found.items():
       if array.shape != expected[name].shape:
         raise ValueError(f'{level}/{name} has shape {array.shape}, not {expected[name].shape}')
-
-
-def _merge(parts: list[tuple[pathlib.Path, Any, dict[str, Any]]]) -> tuple[Any, dict[str, Any]]:
-  """One model from several runs that trained different levels of it."""
-  path, config, params = parts[0]
-  config = config_lib.from_dict(config_lib.to_dict(config))
-  params = dict(params)
-  for other, other_config, other_params in parts[1:]:
-    for level in other_params:
-      if level in params:
-        raise InputError(f'{path} and {other} both hold the level {level}: keep one of them')
-      config.level[level] = other_config.level[level]
-    ours, theirs = (
-      {k: v for k, v in config_lib.to_dict(c).items() if k not in ('level', 'trained_on')}
-      for c in (config, other_config)
-    )
-    if ours != theirs:
-      raise InputError(
-        f'{path} and {other} hold levels of different models: train them from one configuration'
-      )
-    # Trajectories that were too short for one level may have served the other.
-    if 'trained_on' in config and 'trained_on' in other_config:
-      config.trained_on.update(trained_range.merge(config.trained_on, other_config.trained_on))
-    params |= other_params
-  return config, params

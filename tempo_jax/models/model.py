@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,18 +20,6 @@ from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, settings, stream, upsample
 from tempo_jax.trajectory import trajectory as trajectory_lib
-
-# Residues are padded to one of these numbers, so that proteins of similar length share a compiled
-# program; at most a ninth of 64 residues and more is padding.
-LENGTHS = (
-  *range(16, 128, 8),
-  *range(128, 256, 16),
-  *range(256, 512, 32),
-  *range(512, 1024, 64),
-  *range(1024, 4097, 128),
-)
-_BEYOND = 512
-_BUNDLED = pathlib.Path(__file__).parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,20 +314,14 @@ def check_temperature(temperature_K: float) -> None:
 
 
 def padded(protein: protein_lib.Protein) -> protein_lib.ProteinArrays:
-  """The protein's arrays, padded to the next of `LENGTHS`; beyond them, of 512."""
-  return padding.pad(protein.arrays, _padded_length(protein.num_residues))
+  """The protein's arrays, padded to the next of `padding.SAMPLING_LENGTHS`."""
+  return padding.pad(protein.arrays, padding.sampling_length(protein.num_residues))
 
 
 def padded_positions(positions: jax.Array | np.ndarray) -> np.ndarray:
   """Positions [..., L, 4, 3] Å, padded as `padded` does."""
-  length = _padded_length(positions.shape[-3])
+  length = padding.sampling_length(positions.shape[-3])
   return padding.pad_positions(np.asarray(positions), length)
-
-
-def _padded_length(length: int) -> int:
-  if length > LENGTHS[-1]:
-    return -(-length // _BEYOND) * _BEYOND
-  return padding.bucket(length, LENGTHS)
 
 
 # Compiled once per process and setting; `Model` itself holds arrays and cannot be hashed.
@@ -363,6 +344,5 @@ def load_model(name: str | os.PathLike[str] = 'default') -> Model:
   Raises:
     InputError: there is no such model, a level of it is missing, or it is damaged.
   """
-  directory = _BUNDLED / 'default' if name == 'default' else pathlib.Path(name)
-  config, params = model_directory.load(directory)
+  config, params = model_directory.load(name)
   return Model(str(name), config, params)

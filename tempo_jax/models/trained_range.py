@@ -4,41 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.store import entry
 
 # Proteins of so large a part of the residues tell how one moves in the course of time.
 _ALIKE = 0.5
 
 
-def measure(
-  trajectories: Iterable[entry.Entry], time_block: tuple[float, float] = (0.0, 1.0)
-) -> dict[str, Any]:
-  """The section `trained_on` of a model's configuration.
-
-  Args:
-    trajectories: of a store, at least one.
-    time_block: the part of each that was trained on, as fractions of its frames.
-
-  Returns:
-    'temperatures_K': each, ascending; 'num_residues': the least and the most; 'num_chains': the
-    most; 'longest_ns': (residues, ns) of each part that no larger protein has one as long as, small
-    proteins first.
-  """
-  trajectories = list(trajectories)
-  residues = [len(x.residue_type) for x in trajectories]
-  share = time_block[1] - time_block[0]
-  return {
-    'temperatures_K': tuple(sorted({float(x.temperature_K) for x in trajectories})),
-    'num_residues': (min(residues), max(residues)),
-    'num_chains': max(len(x.chain_ids) for x in trajectories),
-    'longest_ns': _longest(
-      (n, share * x.num_frames * float(x.dt_ns))
-      for n, x in zip(residues, trajectories, strict=True)
-    ),
-  }
-
-
-def _longest(parts: Iterable[Sequence[float]]) -> tuple[tuple[int, float], ...]:
+def longest(parts: Iterable[Sequence[float]]) -> tuple[tuple[int, float], ...]:
+  """The (residues, ns) that no larger protein has one as long as, small proteins first."""
   found: list[tuple[int, float]] = []
   for residues, ns in sorted(map(tuple, parts), reverse=True):
     if not found or ns > found[-1][1]:
@@ -53,7 +25,7 @@ def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     'temperatures_K': tuple(sorted({*one['temperatures_K'], *other['temperatures_K']})),
     'num_residues': (min(residues), max(residues)) if residues else (),
     'num_chains': max(one['num_chains'], other['num_chains']),
-    'longest_ns': _longest((*one['longest_ns'], *other['longest_ns'])),
+    'longest_ns': longest((*one['longest_ns'], *other['longest_ns'])),
   }
 
 

@@ -15,9 +15,29 @@ A step is by a third or a half: of more than 16 residues at most a third is padd
 compiles at most thirteen times. All are multiples of 8, the tile of an accelerator.
 """
 
+SAMPLING_LENGTHS = (
+  *range(16, 128, 8),
+  *range(128, 256, 16),
+  *range(256, 512, 32),
+  *range(512, 1024, 64),
+  *range(1024, 4097, 128),
+)
+"""Padded lengths for sampling: finer, since each is compiled only where a protein has it.
+
+Proteins of similar length share a program; at most a ninth of 64 residues and more is padding.
+"""
+_BEYOND = 512
+
+
+def sampling_length(length: int) -> int:
+  """The next of `SAMPLING_LENGTHS`; beyond them, the next multiple of 512."""
+  if length > SAMPLING_LENGTHS[-1]:
+    return -(-length // _BEYOND) * _BEYOND
+  return bucket(length, SAMPLING_LENGTHS)
+
 
 def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
-  """The padded length of a protein: the least bucket that holds it.
+  """The padded length of a protein in training: the least bucket that holds it.
 
   Beyond the last bucket, the next multiple of half of it.
   """

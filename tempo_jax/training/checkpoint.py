@@ -10,23 +10,14 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
-from tempo_jax.errors import InputError
+from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.training import optimizer as optimizer_lib
-from tempo_jax.training import parallel, run_config, selection, train_state
+from tempo_jax.training import parallel, selection, train_state
 
 States = dict[str, train_state.TrainState]
-
-# The key of the state that all levels of a model have in common.
-SHARED = 'shared'
-
-
-def directory(workdir: str) -> str:
-  """Where the checkpoints of a workdir are."""
-  return os.path.abspath(os.path.join(workdir, 'checkpoints'))
 
 
 class _Preservation:
@@ -47,19 +38,6 @@ class _Preservation:
     ]
 
 
-def _manager(workdir: str, **options: Any) -> ocp.CheckpointManager:
-  handlers = {'state': ocp.StandardCheckpointHandler(), 'config': ocp.JsonCheckpointHandler()}
-  return ocp.CheckpointManager(
-    directory(workdir),
-    item_handlers=handlers,
-    options=ocp.CheckpointManagerOptions(**options),
-  )
-
-
-def _selection_at(manager: ocp.CheckpointManager, step: int) -> selection.Selection:
-  return selection.Selection.from_json(manager.metadata(step).custom_metadata)
-
-
 class Checkpointer:
   """Saves and restores the states of a run.
 
@@ -71,7 +49,14 @@ class Checkpointer:
 
   def __init__(self, workdir: str, max_to_keep: int = 2, keep_period: int | None = None):
     self._preservation = _Preservation(max_to_keep, keep_period)
-    self._manager = _manager(workdir, preservation_policy=self._preservation, create=True)
+    self._manager = ocp.CheckpointManager(
+      os.path.abspath(os.path.join(workdir, workdir_lib.CHECKPOINTS)),
+      item_handlers={
+        'state': ocp.StandardCheckpointHandler(),
+        'config': ocp.JsonCheckpointHandler(),
+      },
+      options=ocp.CheckpointManagerOptions(preservation_policy=self._preservation, create=True),
+    )
 
   @property
   def latest_step(self) -> int | None:
@@ -106,7 +91,7 @@ class Checkpointer:
     restored = self._manager.restore(
       step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
     )
-    selected = _selection_at(self._manager, step)
+    selected = selection.Selection.from_json(self._manager.metadata(step).custom_metadata)
     self._preservation.best_step = selected.step
     return parallel.to_local(restored['state']), selected
 
@@ -116,13 +101,8 @@ class Checkpointer:
     self._manager.close()
 
 
-def state_key(config: Any, level: str) -> str:
-  """Which of the states holds a level's parameters: its own, or the one that all levels share."""
-  return SHARED if config.model.get('shared_levels', False) else level
-
-
 def initial_states(config: Any, params: Mapping[str, Any] | None = None) -> States:
-  """Fresh states of the levels that an experiment trains, by `state_key`.
+  """Fresh states of the levels that an experiment trains, by name.
 
   Args:
     config: the experiment's configuration.
@@ -130,55 +110,14 @@ def initial_states(config: Any, params: Mapping[str, Any] | None = None) -> Stat
   """
   frozen = config_lib.freeze(config.model)
   rng = jax.random.key(config.seed)
-  optimizer = optimizer_lib.make_optimizer(run_config.in_updates(config).train)
+  optimizer = optimizer_lib.make_optimizer(config.train)
   states: States = {}
   for index, name in enumerate(config.model.levels):
-    key = state_key(config, name)
-    if name in config.train.levels and key not in states:
-      if params is None:
-        begin = transitions.init_params(frozen, jax.random.fold_in(rng, index))
-      else:
-        begin = params[name]
-      states[key] = train_state.create(begin, optimizer)
+    if name not in config.train.levels:
+      continue
+    if params is None:
+      begin = transitions.init_params(frozen, jax.random.fold_in(rng, index))
+    else:
+      begin = params[name]
+    states[name] = train_state.create(begin, optimizer)
   return states
-
-
-def load_params(workdir: str) -> tuple[config_dict.ConfigDict, Mapping[str, Any], int]:
-  """Averaged parameters of a run's best checkpoint, or of the newest where none was selected.
-
-  Args:
-    workdir: directory that `experiments.train` wrote.
-
-  Returns:
-    The experiment's configuration, parameters per level name, and the step.
-
-  Raises:
-    InputError: there is no complete checkpoint.
-  """
-  if not os.path.isdir(directory(workdir)):
-    raise InputError(f'{workdir} holds no checkpoints: train into it first')
-  with _manager(workdir) as manager:
-    newest = manager.latest_step()
-    if newest is None:
-      raise InputError(
-        f'{workdir} holds no complete checkpoint yet: let training reach '
-        'config.train.checkpoint_every steps'
-      )
-    best = _selection_at(manager, newest).step
-    step = best if best is not None and best in manager.all_steps() else newest
-    saved = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
-    config = config_lib.from_dict(saved['config'])
-    if config_lib.is_of_older_version(config.model):
-      raise InputError(
-        f'{workdir} is of an older version of tempo_jax, whose network differs: train it again'
-      )
-    # Shapes from the configuration: reading into a known structure is checked, and lets the
-    # parameters come to this machine's device, whatever device wrote them.
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = jax.eval_shape(lambda: initial_states(config))
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
-    states = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))[
-      'state'
-    ]
-  # Levels that share their parameters all refer to the same arrays.
-  return config, {x: states[state_key(config, x)].ema_params for x in config.train.levels}, step

@@ -1,7 +1,6 @@
 """Training that goes on from a trained model: what it takes over, and what must fit."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from tempo_jax import config as config_lib
@@ -20,10 +19,7 @@ def _mismatch(config: Any, model: Any) -> list[str]:
   ours, theirs = config_lib.to_dict(config), config_lib.to_dict(model)
   headless = transitions.passes(config) is None
   same = [key for key in _SAME if key != 'head' or not headless]
-  found = [key for key in same if ours[key] != theirs.get(key)]
-  # Of parameters per level, which are those of all levels?
-  if ours['shared_levels'] and not theirs.get('shared_levels'):
-    found.append('shared_levels')
+  found = [key for key in same if ours[key] != theirs[key]]
   if headless != (transitions.passes(model) is None):
     found.append('objective')
 
@@ -31,7 +27,7 @@ def _mismatch(config: Any, model: Any) -> list[str]:
     path = f'config.model.{key}'
     if isinstance(ours[key], dict):
       return path
-    return f'{path} = {ours[key]!r} (the model: {theirs.get(key)!r})'
+    return f'{path} = {ours[key]!r} (the model: {theirs[key]!r})'
 
   return [difference(key) for key in found]
 
@@ -41,7 +37,7 @@ def adopt(config: Any, model: Any) -> tuple[str, ...]:
 
   Args:
     config: the experiment's configuration, changed in place.
-    model: a `tempo_jax.model.Model`.
+    model: a `tempo_jax.models.model.Model`.
 
   Returns:
     The levels whose scales were taken over: those of the same time step, or none where
@@ -73,8 +69,3 @@ def adopt(config: Any, model: Any) -> tuple[str, ...]:
   seen = trained_range.merge(config.model.trained_on, model.config.trained_on)
   config.model.trained_on.update(seen)
   return tuple(taken)
-
-
-def params_of(config: Any, model: Any) -> Mapping[str, Any]:
-  """Parameters per level that training begins with."""
-  return {name: model.params[name] for name in config.train.levels}

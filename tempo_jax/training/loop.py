@@ -23,11 +23,13 @@ from jax.experimental import multihost_utils
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
-from tempo_jax.models import trained_range
+from tempo_jax.models import config_file
+from tempo_jax.models import model as model_lib
 from tempo_jax.store import batching, windows
 from tempo_jax.store import store as store_lib
 from tempo_jax.training import (
   checkpoint,
+  data_range,
   examples,
   initial_model,
   metric_writer,
@@ -47,7 +49,7 @@ _SPREAD_BATCHES = 8
 
 
 @dataclasses.dataclass
-class Level:
+class LevelData:
   """What the loop needs of one level.
 
   Attributes:
@@ -63,7 +65,7 @@ class Level:
   rollouts: rollout_validation.RolloutValidation | None = None
 
 
-def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
+def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
   """Training and validation batches of one level."""
   data = config.data
   dt_ns = config.model.level[name].dt_ns
@@ -99,7 +101,7 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> Level:
     except InputError as error:
       # Short trajectories may have no room for held-out windows of a coarse level.
       _LOG.warning('%s level: no validation, since %s', name, error)
-  return Level(train, validation)
+  return LevelData(train, validation)
 
 
 def _finite(level: str, step: int, metrics: Mapping[str, Any], names: tuple[str, ...]) -> dict:
@@ -116,7 +118,7 @@ def _finite(level: str, step: int, metrics: Mapping[str, Any], names: tuple[str,
 
 
 def _validate(
-  config: Any, name: str, level: Level, evaluate: Callable[..., Any], params: Any
+  config: Any, name: str, level: LevelData, evaluate: Callable[..., Any], params: Any
 ) -> dict[str, float]:
   """Mean loss over the first validation batches, always the same ones with the same noise."""
   assert level.validation is not None
@@ -133,7 +135,7 @@ def _validate(
 
 def _validations(
   config: Any,
-  levels: Mapping[str, Level],
+  levels: Mapping[str, LevelData],
   evaluate: Callable[..., Any],
   states: checkpoint.States,
   step: int,
@@ -143,7 +145,7 @@ def _validations(
   last = step == train.num_steps
   scalars: dict[str, float] = {}
   for name, level in levels.items():
-    params = states[checkpoint.state_key(config, name)].ema_params
+    params = states[name].ema_params
     if level.validation is not None and (step % train.validate_every == 0 or last):
       scalars |= _validate(config, name, level, evaluate, params)
     if level.rollouts is not None and (step % train.rollout_every == 0 or last):
@@ -177,21 +179,17 @@ def _progress(start: int, stop: int) -> Iterator[tqdm.tqdm]:
     yield bar
 
 
-def train(
-  config: Any, workdir: str, load_model: Callable[[str], Any] | None = None
-) -> checkpoint.States:
+def train(config: Any, workdir: str) -> checkpoint.States:
   """Trains the levels of `config.train.levels`; run again, it resumes.
 
   Args:
     config: an experiment's configuration (experiments/configs/).
     workdir: directory for `config.json`, `metrics.jsonl`, TensorBoard events and
       `checkpoints/`.
-    load_model: `tempo_jax.load_model`, which reads the model that `config.train.init_from` names;
-      needed where it names one.
 
   Returns:
-    The final states, by `checkpoint.state_key`; `load_model(workdir)` gives those of the best step
-    where `config.train.select_by` chooses one.
+    The final states by level; `load_model(workdir)` gives those of the best step where
+    `config.train.select_by` chooses one.
 
   Raises:
     InputError: the configuration or the data cannot be used, or the loss is no longer finite.
@@ -219,7 +217,7 @@ def train(
     workdir, config.train.keep_checkpoints, config.train.keep_period
   )
   try:
-    return _train(config, workdir, levels, checkpointer, load_model)
+    return _train(config, workdir, levels, checkpointer)
   finally:
     checkpointer.close()
 
@@ -227,23 +225,20 @@ def train(
 def _train(
   config: Any,
   workdir: str,
-  levels: dict[str, Level],
+  levels: dict[str, LevelData],
   checkpointer: checkpoint.Checkpointer,
-  load_model: Callable[[str], Any] | None,
 ) -> checkpoint.States:
   """The same, with data and checkpoints at hand; `config` is changed in place."""
   model = None
   # A run that was stopped before its first checkpoint begins anew, from the same model.
   if config.train.init_from and checkpointer.latest_step is None:
-    if load_model is None:
-      raise ValueError('config.train.init_from needs the argument load_model')
-    model = load_model(config.train.init_from)
+    model = model_lib.load_model(config.train.init_from)
   earlier = run_config.read(workdir)
   if earlier is not None:
     run_config.adopt(config, earlier, workdir)
   else:
     config.model.trained_on.update(
-      trained_range.measure(
+      data_range.measure(
         (w.entry for x in levels.values() for w in x.train.source.windows), config.data.train_block
       )
     )
@@ -262,9 +257,9 @@ def _train(
     # What one writes the others would take for that of an earlier run.
     multihost_utils.sync_global_devices('configuration read')
   if jax.process_index() == 0:
-    run_config.write(workdir, config)
+    config_file.write(workdir, config)
 
-  initial = None if model is None else initial_model.params_of(config, model)
+  initial = None if model is None else model.params
   states = parallel.replicate(checkpoint.initial_states(config, initial))
   start, selected = 0, selection.Selection()
   if checkpointer.latest_step is not None:
@@ -281,7 +276,7 @@ def _train(
     _log_end(config, start, selected)
     return states
 
-  frozen = config_lib.freeze(run_config.in_updates(config))
+  frozen = config_lib.freeze(config)
   optimizer = optimizer_lib.make_optimizer(frozen.train)
   for name, level in levels.items():
     level.scalars = parallel.replicate(level_lib.Level.of(frozen.model, name))
@@ -310,7 +305,7 @@ def _train(
 def _run(
   config: Any,
   workdir: str,
-  levels: dict[str, Level],
+  levels: dict[str, LevelData],
   mapped_step: Callable[..., Any],
   evaluate: Callable[..., Any],
   states: checkpoint.States,
@@ -379,9 +374,9 @@ def _run(
       settle()
       for name, (batch, names) in batches.items():
         tokens += examples.num_tokens(config, batch)
-        key, began = checkpoint.state_key(config, name), time.monotonic()
-        states[key], metrics = mapped_step(
-          states[key], levels[name].scalars, parallel.split_batch(batch), rngs[name]
+        began = time.monotonic()
+        states[name], metrics = mapped_step(
+          states[name], levels[name].scalars, parallel.split_batch(batch), rngs[name]
         )
         if batch.positions.shape not in compiled:
           compiled.add(batch.positions.shape)

@@ -1,17 +1,14 @@
 """The configuration of a run: what must hold of it, and what a resumed run must have in common."""
 
-import json
 import math
 import os
 from collections.abc import Iterator
 from typing import Any
 
 from tempo_jax import config as config_lib
-from tempo_jax import files
 from tempo_jax.errors import InputError
+from tempo_jax.models import config_file
 from tempo_jax.training import objectives, selection
-
-CONFIG_FILE = 'config.json'
 
 # What may change from one stretch of a run to the next. Everything else would make of two
 # stretches another run than one.
@@ -64,11 +61,6 @@ def check(config: Any) -> None:
   levels, known = tuple(config.train.levels), tuple(config.model.levels)
   if not levels or not set(levels) <= set(known):
     raise InputError(f'config.train.levels = {levels}: choose from config.model.levels = {known}')
-  if config.model.get('shared_levels', False) and set(levels) != set(known):
-    raise InputError(
-      f'config.train.levels = {levels}: levels that share their parameters '
-      f'(config.model.shared_levels) train together: give all of {known}'
-    )
   aligned = tuple(config.data.aligned_starts)
   if not set(aligned) <= set(known):
     raise InputError(
@@ -109,40 +101,15 @@ def _check_selection(config: Any) -> None:
     )
 
 
-def in_updates(config: Any) -> Any:
-  """The configuration with its schedules counted in updates of one state.
-
-  Each step updates the state of every level once: one that all levels share, as often as there
-  are levels.
-  """
-  if not config.model.get('shared_levels', False):
-    return config
-  config = config_lib.from_dict(config_lib.to_dict(config))
-  for name in ('num_steps', 'warmup_steps', 'teacher_forcing_steps'):
-    config.train[name] *= len(config.train.levels)
-  return config
-
-
 def read(workdir: str) -> Any | None:
   """Configuration of an earlier stretch of the run, or None.
 
   Raises:
-    InputError: `config.json` is there but cannot be read.
+    InputError: `config.json` is there but cannot be used.
   """
-  path = os.path.join(workdir, CONFIG_FILE)
-  if not os.path.exists(path):
+  if not os.path.exists(os.path.join(workdir, config_file.NAME)):
     return None
-  try:
-    with open(path) as file:
-      return config_lib.from_dict(json.load(file))
-  except ValueError as error:
-    raise InputError(f'{path} is damaged ({error}): restore it, or take a new --workdir') from error
-
-
-def write(workdir: str, config: Any) -> None:
-  """Writes `config.json` of a workdir, whole or not at all."""
-  path = os.path.join(workdir, CONFIG_FILE)
-  files.write_text(path, json.dumps(config_lib.to_dict(config), indent=2) + '\n')
+  return config_file.read(workdir)
 
 
 def _leaves(values: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
@@ -164,11 +131,6 @@ def adopt(config: Any, earlier: Any, workdir: str) -> None:
   Raises:
     InputError: the two differ in what makes a run.
   """
-  if config_lib.is_of_older_version(earlier.model):
-    raise InputError(
-      f'{workdir} holds a run of an older version of tempo_jax, whose network differs: give '
-      'another --workdir'
-    )
   config.model.trained_on = earlier.model.trained_on
   for name in config.model.levels:
     for key in _MEASURED if name in earlier.model.level else ():

@@ -38,12 +38,9 @@ class Selection:
     return dataclasses.asdict(self) | {'value': None if self.step is None else self.value}
 
   @classmethod
-  def from_json(cls, values: Mapping[str, Any] | None) -> 'Selection':
-    """What `to_json` gave; None, as in a checkpoint that holds no selection: a fresh one."""
-    values = values or {}
-    if values.get('step') is None:
-      return cls(waited=values.get('waited', 0))
-    return cls(**values)
+  def from_json(cls, values: Mapping[str, Any]) -> 'Selection':
+    """What `to_json` gave."""
+    return cls(**{**values, 'value': math.inf if values['step'] is None else values['value']})
 
 
 def value(select_by: str, scalars: Mapping[str, float], levels: Iterable[str]) -> float | None:

@@ -12,8 +12,10 @@ from experiments.benchmarks import finetuning
 from tempo_jax import config as config_lib
 from tempo_jax.configs import finetune
 from tempo_jax.errors import InputError
+from tempo_jax.models import directory
 from tempo_jax.models import model as model_lib
-from tempo_jax.training import checkpoint, initial_model, loop, parallel, run_config
+from tempo_jax.models import workdir as workdir_lib
+from tempo_jax.training import initial_model, loop, parallel, run_config
 from tests import builders
 from tests.training import examples
 
@@ -94,14 +96,23 @@ def test_levels_that_were_trained_apart(trained, tmp_path):
   assert {name: model.level[name].translation_std for name in wanted} == wanted
 
 
-def test_flags_are_read_without_parameters(trained, tmp_path):
+def test_flags_are_read_without_parameters(trained, monkeypatch):
   """Several processes read them before JAX may look for devices."""
-  shutil.copy(trained / 'config.json', tmp_path)
-  assert finetune.model_config(str(tmp_path)) == finetune.model_config(str(trained))
+  expected = plain(model_lib.load_model(trained).config)
+
+  def refused(*_):
+    raise AssertionError('looked for devices, or read parameters')
+
+  for name in ('devices', 'local_devices', 'device_put'):
+    monkeypatch.setattr(jax, name, refused)
+  monkeypatch.setattr(workdir_lib, 'load', refused)
+  monkeypatch.setattr(np.lib.format, 'read_array', refused)
+  assert plain(directory.read_config(trained)) == expected
+  assert plain(finetune.get_config(f'model={trained}').model) == expected
 
 
 def test_models_that_cannot_be_trained_on(trained, tmp_path):
-  with pytest.raises(InputError, match=r'model=nowhere: no model there .* or default'):
+  with pytest.raises(InputError, match=r'model=nowhere: no model at nowhere: .* or default'):
     finetune.get_config('model=nowhere')
   with pytest.raises(InputError, match=r'--config variant .*modle.*model=default'):
     finetune.get_config('modle=default')
@@ -135,7 +146,7 @@ def test_the_objective_of_an_older_model_stays(tmp_path):
 def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path, nothing_learnt):
   config = finetune.get_config(f'model={trained}')
   config.data.store, config.train.num_steps = store, 1
-  loop.train(config, str(tmp_path / 'run'), model_lib.load_model)
+  loop.train(config, str(tmp_path / 'run'))
   before, after = (model_lib.load_model(x) for x in (trained, tmp_path / 'run'))
   jax.tree.map(np.testing.assert_array_equal, before.params, after.params)
   seen = after.config.trained_on
@@ -158,8 +169,8 @@ def test_the_model_stays_where_nothing_is_gained(trained, store, tmp_path, monke
   config.data.store, config.train.num_steps = store, 1
   config.train.validation_batches = 1
   for _ in range(2):
-    loop.train(config, str(tmp_path), model_lib.load_model)
-    assert checkpoint.load_params(str(tmp_path))[2] == 0
+    loop.train(config, str(tmp_path))
+    assert workdir_lib.load(tmp_path)[2] == 0
     config.train.num_steps += 1  # Resumed, it does not begin with another validation.
   lines = [json.loads(x) for x in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   assert [(x['step'], x['quick/validation_loss']) for x in lines] == [(0, 0.5), (1, 0.6), (2, 0.7)]
@@ -170,9 +181,9 @@ def test_time_steps_that_the_md_allows(trained, tmp_path, nothing_learnt):
   config = finetune.get_config(f'model={trained}')
   config.data.store, config.train.num_steps = path, 1
   with pytest.raises(InputError, match=r'0\.05 ns apart.*choose a time step.*multiple of 0\.05 ns'):
-    loop.train(config, str(tmp_path / 'run'), model_lib.load_model)
+    loop.train(config, str(tmp_path / 'run'))
   config.model.level.slow.dt_ns, config.model.level.quick.dt_ns = 1.0, 0.05
-  loop.train(config, str(tmp_path / 'run'), model_lib.load_model)
+  loop.train(config, str(tmp_path / 'run'))
   assert model_lib.load_model(tmp_path / 'run').dt_ns == 0.05
 
 

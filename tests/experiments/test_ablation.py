@@ -297,7 +297,7 @@ def test_changes(store):
   assert config_lib.to_dict(ours.model) == config_lib.to_dict(config.model)
   assert config_lib.to_dict(paper.train) == config_lib.to_dict(ours.train)
   reference = config_lib.paper_model_config()
-  for name in ('objective', 'anchors', 'reference', 'closure', 'shared_levels', 'update_rule'):
+  for name in ('objective', 'anchors', 'reference', 'closure', 'update_rule'):
     assert paper.model[name] == reference[name]
   assert paper.model.encoder.ipa_reads == 'sequence'
   level = paper.model.level.fine

@@ -12,7 +12,7 @@ from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
 from tempo_jax.models import trained_range
-from tempo_jax.protein import structure_file
+from tempo_jax.protein import padding, structure_file
 from tests import builders
 
 STRUCTURE = pathlib.Path(model_lib.__file__).parent / 'default/trp_cage.pdb'
@@ -80,7 +80,8 @@ DAMAGE = {
 @pytest.mark.parametrize('what', DAMAGE)
 def test_a_damaged_model_is_one_line(saved, what):
   DAMAGE[what](saved)
-  with pytest.raises(InputError, match=r'model is damaged: .*: copy or train it again') as error:
+  what_is_wrong = r'model(/config.json)? is (damaged|of an older version).*train it again'
+  with pytest.raises(InputError, match=what_is_wrong) as error:
     model_lib.load_model(saved)
   assert '\n' not in str(error.value)
   if '/' in what:
@@ -99,9 +100,11 @@ def test_a_damaged_level_is_named(model, tmp_path):
   assert set(both.params) == {'coarse', 'fine'}
   found = both.config.trained_on.to_dict()
   assert found == trained_range.merge(model.config.trained_on, seen)
+  levels = config_lib.to_dict(model.config)['level']
   change_config(tmp_path / 'fine', lambda c: c['model'].pop('level'))
-  with pytest.raises(InputError, match='is damaged'):
+  with pytest.raises(InputError, match=r'/fine/config.json .*lacks model.level.coarse.dt_ns'):
     model_lib.load_model(tmp_path)
+  change_config(tmp_path / 'fine', lambda c: c['model'].update(level=levels))
   truncate(tmp_path / 'fine' / 'params.npz')
   with pytest.raises(InputError, match='/fine is damaged'):
     model_lib.load_model(tmp_path)
@@ -169,7 +172,7 @@ def test_a_model_of_an_older_version_is_refused(model, saved):
 
 def test_lengths_are_padded_so_that_programs_are_shared():
   """Padding is exact, is cut off, and is at most a ninth of longer proteins."""
-  lengths = model_lib.LENGTHS[model_lib.LENGTHS.index(64) :]
+  lengths = padding.SAMPLING_LENGTHS[padding.SAMPLING_LENGTHS.index(64) :]
   assert all(0 < b - (a + 1) <= b / 9 for a, b in itertools.pairwise(lengths))
   assert model_lib.padded_positions(np.zeros((1, 4100, 4, 3))).shape[1] == 4608
   config = builders.generative_config({'only': 0.01}, closure=False)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
-from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
+from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.store import store
 from tempo_jax.training import (
   checkpoint,
@@ -286,10 +286,7 @@ def test_nan_stops_with_step_and_batch(store_path, tmp_path, monkeypatch):
     ({'train.early_stopping_patience': 3}, r'early_stopping_patience = 3 needs something'),
     ({'train.early_stopping_patience': -1}, r'early_stopping_patience = -1: at least 0'),
     ({'train.rollout_frames': 0}, r'rollout_frames = 0: at least 1'),
-    (
-      {'train.levels': ('fine',), 'model.shared_levels': True},
-      r'levels that share their parameters .* train together: give all of',
-    ),
+    ({'model.shared_levels': True}, r'shared_levels = True: levels no longer share'),
     (
       {'model.objective': 'mse', 'model.level.fine.noise_sample': 0.0},
       r'without noise nothing fluctuates: give config.model.level.coarse.noise_min',
@@ -319,7 +316,7 @@ def half_way(straight, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('half') / 'run'
   shutil.copytree(straight[0], workdir)
   shutil.rmtree(workdir / 'checkpoints' / '6')
-  return checkpoint.load_params(str(workdir))
+  return workdir_lib.load(workdir)
 
 
 def judged_as(monkeypatch, values):
@@ -371,7 +368,7 @@ def test_best_step_is_kept_and_is_the_model(
   assert asked == [1, 2, 3, 4, 5, 6]
   assert_same_bits(states, straight[1])
   assert steps_kept(tmp_path) == [6]  # Which is the best one now.
-  assert checkpoint.load_params(str(tmp_path))[2] == 6
+  assert workdir_lib.load(tmp_path)[2] == 6
 
 
 def test_resumed_run_remembers_its_best(store_path, tmp_path, monkeypatch):
@@ -394,10 +391,10 @@ def test_resumed_run_remembers_its_best(store_path, tmp_path, monkeypatch):
   loop.train(config, str(tmp_path))
   assert asked == [1, 2, 3, 4, 5]
   assert steps_kept(tmp_path) == [1, 5]
-  assert checkpoint.load_params(str(tmp_path))[2] == 1
+  assert workdir_lib.load(tmp_path)[2] == 1
   # If somebody deletes the best one, the newest is the model.
   shutil.rmtree(tmp_path / 'checkpoints' / '1')
-  assert checkpoint.load_params(str(tmp_path))[2] == 5
+  assert workdir_lib.load(tmp_path)[2] == 5
 
 
 def test_rollouts_that_run_off_are_never_the_best(store_path, tmp_path, monkeypatch):
@@ -414,47 +411,7 @@ def test_rollouts_that_run_off_are_never_the_best(store_path, tmp_path, monkeypa
   written = lines(tmp_path)
   assert [line.get('fine/rollout_jsd') for line in written] == [None, np.inf, None, np.inf]
   assert written[1]['fine/rollout_broken'] == 1.0
-  assert checkpoint.load_params(str(tmp_path))[2] == 4
-
-
-def test_model_shared_by_all_levels(store_path, tmp_path):
-  config = experiment(store_path, num_steps=2, select_by='loss')
-  config.model.shared_levels = True
-  workdir = tmp_path / 'run'
-  states = loop.train(config, str(workdir))
-  assert set(states) == {'shared'}
-
-  # The same by hand: one state, the coarse batch before the fine one.
-  trained = run_config.read(str(workdir))
-  frozen = config_lib.freeze(run_config.in_updates(trained))
-  assert frozen.train.num_steps == 4
-  step = parallel.map_train_step(frozen, None)  # The one that was mapped before.
-  state = parallel.replicate(checkpoint.initial_states(trained))['shared']
-  loaders = {
-    name: loop._loaders(trained, store.Store(store_path), name) for name in trained.model.levels
-  }
-  for index in range(2):
-    for number, name in enumerate(('coarse', 'fine')):
-      rng = jax.random.fold_in(jax.random.key(config.seed), number)
-      state, _ = step(
-        state,
-        parallel.replicate(level_lib.Level.of(frozen.model, name)),
-        parallel.split_batch(loaders[name].train.batch(index)[0]),
-        parallel.replicate(rng),
-      )
-  assert_same_bits(states['shared'], state)
-  assert int(state.step) == 4
-
-  model = model_lib.load_model(workdir)
-  assert set(model.params) == {'coarse', 'fine'}
-  assert model.params['coarse'] is model.params['fine']
-  assert_same_bits(model.params['fine'], state.ema_params)
-  model.save(tmp_path / 'exported')
-  with np.load(tmp_path / 'exported' / 'params.npz') as stored:
-    assert len(stored.files) == len(jax.tree.leaves(state.params))
-  again = model_lib.load_model(tmp_path / 'exported')
-  assert again.params['coarse'] is again.params['fine']
-  assert_same_bits(again.params['fine'], state.ema_params)
+  assert workdir_lib.load(tmp_path)[2] == 4
 
 
 @pytest.mark.parametrize(
@@ -481,34 +438,34 @@ def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatc
   workdir, states = straight
   monkeypatch.setattr(parallel, 'map_train_step', lambda *_: lambda state, *rest: (state, {}))
 
-  def load_model(name):
-    assert name == 'there'
-    model = model_lib.load_model(str(workdir))
-    config = config_lib.from_dict(config_lib.to_dict(model.config))
-    config.trained_on.temperatures_K = (290.0,)
-    config.level.coarse.dt_ns = 123.0  # Another time step: another scale.
-    config.level.coarse.translation_std = config.level.fine.translation_std = 0.5
-    return dataclasses.replace(model, config=config)
+  model = model_lib.load_model(workdir)
+  changed = config_lib.from_dict(config_lib.to_dict(model.config))
+  changed.trained_on.temperatures_K = (290.0,)
+  changed.level.coarse.dt_ns = 0.3  # Another time step: another scale.
+  changed.level.coarse.translation_std = changed.level.fine.translation_std = 0.5
+  there = tmp_path / 'there'
+  dataclasses.replace(model, config=changed).save(there)
 
-  config = experiment(store_path, num_steps=1, init_from='there')
+  config = experiment(store_path, num_steps=1, init_from=str(there))
   # Stopped before the first checkpoint, it begins anew, from the same model.
   stopped = mock.patch.object(loop, '_run', side_effect=KeyboardInterrupt)
   with stopped, pytest.raises(KeyboardInterrupt):
-    loop.train(config, str(tmp_path), load_model)
-  started = loop.train(config, str(tmp_path), load_model)
+    loop.train(config, str(tmp_path / 'run'))
+  started = loop.train(config, str(tmp_path / 'run'))
   for name, state in started.items():
     assert_same_bits(state.params, states[name].ema_params)
     assert_same_bits(state.ema_params, states[name].ema_params)
     assert int(state.step) == 0
-  made = run_config.read(str(tmp_path))
+  made = run_config.read(str(tmp_path / 'run'))
   assert made.model.level.fine.translation_std == 0.5
   assert made.model.level.coarse.translation_std != 0.5
   temperatures_K = made.model.trained_on.temperatures_K
   assert min(temperatures_K) == 290.0 < max(temperatures_K)
   # Resumed, it needs that model no more.
   monkeypatch.undo()
+  shutil.rmtree(there)
   config.train.num_steps = 2
-  assert {int(x.step) for x in loop.train(config, str(tmp_path), None).values()} == {1}
+  assert {int(x.step) for x in loop.train(config, str(tmp_path / 'run')).values()} == {1}
 
 
 def test_a_run_of_an_older_version_is_not_resumed(straight, store_path, tmp_path):
@@ -517,7 +474,9 @@ def test_a_run_of_an_older_version_is_not_resumed(straight, store_path, tmp_path
   content = json.loads(file.read_text())
   del content['model']['reference']
   file.write_text(json.dumps(content))
-  with pytest.raises(InputError, match=r'holds a run of an older version.*another --workdir'):
+  with pytest.raises(
+    InputError, match=r'of an older version .*\(it lacks model.reference\).*another directory'
+  ):
     loop.train(experiment(store_path), str(tmp_path / 'run'))
 
 
@@ -528,16 +487,12 @@ def test_a_model_that_does_not_fit_is_refused(straight, store_path, tmp_path):
   with pytest.raises(
     InputError, match=r'init_from.*differs.*config.model.encoder, config.model.head: train'
   ):
-    loop.train(config, str(tmp_path / 'a'), model_lib.load_model)
+    loop.train(config, str(tmp_path / 'a'))
   config = experiment(store_path, init_from=str(straight[0]))
   config.model.levels = config.train.levels = ('fine', 'finer')
   config.model.level.finer = config.model.level.coarse
   config.model.level.finer.dt_ns = 1.0
   with pytest.raises(InputError, match='has the levels coarse, fine but not finer'):
     initial_model.adopt(config, model_lib.load_model(str(straight[0])))
-  config = experiment(store_path, init_from=str(straight[0]))
-  config.model.shared_levels = True
-  with pytest.raises(InputError, match=r'config\.model\.shared_levels'):
-    initial_model.adopt(config, model_lib.load_model(str(straight[0])))
-  with pytest.raises(ValueError, match='load_model'):
-    loop.train(experiment(store_path, init_from='x'), str(tmp_path / 'b'))
+  with pytest.raises(InputError, match='no model at nowhere'):
+    loop.train(experiment(store_path, init_from='nowhere'), str(tmp_path / 'b'))

@@ -32,11 +32,6 @@ def test_keeps_the_lowest_value(values, value, step, waited):
   assert selection.Selection.from_json(json.loads(stored)) == chosen
 
 
-def test_a_checkpoint_without_selection():
-  assert selection.Selection.from_json(None) == selection.Selection()
-  assert selection.Selection.from_json({}) == selection.Selection()
-
-
 def test_patience():
   chosen = after([1.0, 2.0, 2.0])
   assert [chosen.is_over(patience) for patience in (0, 1, 2, 3)] == [False, True, True, False]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tempo_jax.configs import tiny
-from tempo_jax.training import checkpoint, loop
+from tempo_jax.models import workdir as workdir_lib
+from tempo_jax.training import loop
 from tests.training import examples
 
 _TIMEOUT_S = 240
@@ -116,7 +117,7 @@ def test_two_processes_train_and_resume_as_one(store_path, alone, tmp_path):
   assert all('resumed from step 2' in output for output in outputs)
   assert_same_run(workdir, alone)
 
-  _, states, step = checkpoint.load_params(str(workdir))
+  _, states, step = workdir_lib.load(workdir)
   assert step == 4
   for a, b in zip(
     jax.tree.leaves(states['fine']), jax.tree.leaves(alone[1]['fine'].ema_params), strict=True

@@ -25,7 +25,8 @@ from scipy import interpolate
 
 from experiments.benchmarks import held_out
 from tempo_jax import extras, files
-from tempo_jax.cli import benchmark, command
+from tempo_jax.benchmark import results
+from tempo_jax.cli import command
 from tempo_jax.compilation import cache as compilation_cache
 from tempo_jax.metrics import baselines, flexibility, superposition
 from tempo_jax.models import model
@@ -262,8 +263,8 @@ def draw_speed(rows: Sequence[dict[str, Any]]) -> 'mpl_figure.Figure':
   common = set.intersection(
     *({r['length'] for r in known if r['name'] == name} for name in {r['name'] for r in known})
   )
-  curves = benchmark.scaling([row for row in known if row['length'] in common])
-  figure = benchmark.draw({label.split(', ')[0]: curve for label, curve in curves.items()})
+  curves = results.scaling([row for row in known if row['length'] in common])
+  figure = results.draw({label.split(', ')[0]: curve for label, curve in curves.items()})
   figure.set_size_inches(6.4, 3.4)
   (axes,) = figure.axes
   axes.set_ylabel(f'seconds for {known[0]["num_frames"]} frames')

@@ -4,14 +4,14 @@ The paper does not say which strides it used; from the 10-ps or 100-ps frames we
 the coarse level (25 states in 100 ns) and 0.2 ns for the fine one: a ratio of 20, as on mdCATH,
 and a coarse step within a quarter of a replica.
 
-Prepare: python -m data_prep.atlas --raw_dir=RAW --store=STORE --stride_ns=0.2
-Launch:  python -m experiments.train --config=experiments/configs/atlas.py:scale=coarse \
+Prepare: tempo-jax prepare atlas --raw_dir=RAW --store=STORE --stride_ns=0.2
+Launch:  tempo-jax train --config=atlas:scale=coarse \
            --workdir=RUN/coarse --config.data.store=STORE
-         and again with scale=fine and RUN/fine; sample with --model=RUN --temperature_K=300.
+         Repeat with scale=fine and RUN/fine; sample with --model=RUN --temperature_K=300.
 Variants: scale=coarse|fine|both, dynamics=ours|paper.
 Cost: the compiled step at 256 residues and 5.4 million parameters (ours: 0.35 million more)
 needs 4.6 GiB (dynamics=ours) or 3.2 GiB (paper).
-Expect: not known; trained on small synthetic stores only, never on the full dataset.
+Expect: unknown; so far trained on small synthetic stores only, never on the full dataset.
 """
 
 from tempo_jax import config as config_lib

@@ -1,7 +1,7 @@
 """The bundled model: small proteins in implicit solvent, 0.2 and 0.01 ns, flow matching.
 
 Prepare: python -m data_prep.default_training_data --store=STORE
-Launch:  python -m experiments.train --config=experiments/configs/default_model.py --workdir=RUN \
+Launch:  tempo-jax train --config=default_model --workdir=RUN \
            --config.data.store=STORE
 Judge:   python -m experiments.benchmarks.held_out --model=RUN --data=DATA
 Bundle:  tempo-jax export --model=RUN --bundle

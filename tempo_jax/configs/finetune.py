@@ -1,8 +1,8 @@
-"""A trained model, trained on with your own MD, on a CPU, in minutes.
+"""Fine-tunes a trained model on your own MD, on a CPU, in minutes.
 
-Prepare: python -m data_prep.trajectories --topology=START.pdb --trajectories=R1.xtc,R2.xtc \
+Prepare: tempo-jax prepare trajectories --topology=START.pdb --trajectories=R1.xtc,R2.xtc \
            --store=STORE --temperature_K=300
-Launch:  python -m experiments.train --config=experiments/configs/finetune.py:model=default \
+Launch:  tempo-jax train --config=finetune:model=default \
            --workdir=RUN --config.data.store=STORE
 
 A worked example: BPTI, which the bundled model does not know, in explicit solvent. 2.5 ns of MD

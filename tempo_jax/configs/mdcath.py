@@ -1,14 +1,14 @@
 """mdCATH as in the paper (section 8): 320 K, three replicas, 400 frames at 1 ns, 20 and 1 ns.
 
-Prepare: python -m data_prep.mdcath --raw_dir=RAW --store=STORE
-Launch:  python -m experiments.train --config=experiments/configs/mdcath.py:scale=coarse \
+Prepare: tempo-jax prepare mdcath --raw_dir=RAW --store=STORE
+Launch:  tempo-jax train --config=mdcath:scale=coarse \
            --workdir=RUN/coarse --config.data.store=STORE
-         and again with scale=fine and RUN/fine; sample with --model=RUN.
+         Repeat with scale=fine and RUN/fine; sample with --model=RUN.
 Variants: scale=coarse|fine|both, dynamics=ours|paper (flow matching, closed chains and anchored
 segments, exactly equivariant; or the paper's objective and global update).
 Cost: the compiled step at 256 residues and 5.4 million parameters (ours: 0.35 million more)
 needs 4.6 GiB (dynamics=ours) or 3.2 GiB (paper).
-Expect: not known; trained on small synthetic stores only, never on the full dataset.
+Expect: unknown; so far trained on small synthetic stores only, never on the full dataset.
 """
 
 from tempo_jax import config as config_lib

@@ -1,8 +1,8 @@
 """Your own MD of a small protein, on a CPU, in minutes: 0.2 and 0.01 ns.
 
-Prepare: python -m data_prep.trajectories --topology=START.pdb --trajectories=R1.xtc,R2.xtc \
+Prepare: tempo-jax prepare trajectories --topology=START.pdb --trajectories=R1.xtc,R2.xtc \
            --store=STORE --temperature_K=320
-Launch:  python -m experiments.train --config=experiments/configs/quickstart.py --workdir=RUN \
+Launch:  tempo-jax train --config=quickstart --workdir=RUN \
            --config.data.store=STORE
 Cost: 10 residues, one level: 14 steps per s on two quiet cores for the paper's objective, 6 for
 flow matching. Expect the loss (`error`) to fall from 1.0 to 0.65-0.7 and, on CLN025 at 350 K,

@@ -1,6 +1,6 @@
-"""Seconds on a CPU: exercises every part of training, learns nothing useful. Tests train it.
+"""For tests: exercises every part of training in seconds on a CPU, learns nothing useful.
 
-Launch: python -m experiments.train --config=experiments/configs/tiny.py --workdir=RUN \
+Launch: tempo-jax train --config=tiny --workdir=RUN \
           --config.data.store=STORE
 Variants: scale=coarse|fine|both.
 """

@@ -1,262 +1,17 @@
-"""experiments.benchmark: flags, rows, and counted and counted operations."""
+"""`tempo-jax benchmark`: flags, processes, files."""
 
-import functools
 import json
 import stat
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
-from tempo_jax import transitions
-from tempo_jax.benchmark import flops as benchmark_flops
 from tempo_jax.benchmark import measure as benchmark_measure
 from tempo_jax.benchmark import workloads as benchmark_workloads
 from tempo_jax.benchmark.workloads import Workload
 from tempo_jax.cli import benchmark
-from tempo_jax.dynamics import update
 from tempo_jax.errors import InputError
-from tempo_jax.samplers import coarse_to_fine
-from tests import builders, peptides
+from tests.benchmark import rows
 from tests.cli import commands
-
-KEYS = {
-  *('name', 'length', 'num_frames', 'num_replicas', 'compile_s', 'steady_s', 'cpu_s'),
-  *('frames_per_s', 'peak_rss_mib', 'flop', 'flop_per_s', 'device', 'versions'),
-}
-EXTRA_KEYS = {
-  *('steady_s_all', 'steady_s_spread', 'cpu_s_per_frame', 'peak_share', 'peak_flop_per_s'),
-  *('passes', 'precision', 'segment_batch_size', 'model'),
-  *('device_memory_mib', 'tokens_per_s', 'windows_per_s', 'batch_size'),
-}
-
-
-@pytest.fixture(autouse=True)
-def _small_peak(monkeypatch):
-  monkeypatch.setattr(benchmark_measure, '_PEAK_SIZE', {'cpu': 64})
-
-
-def _ones(*shape):
-  return jnp.ones(shape, jnp.float32)
-
-
-# The operations of benchmark_flops, by hand.
-
-A, B = _ones(3, 4), _ones(4, 4)  # A @ B: 2 * 3 * 4 * 4 = 96
-
-
-def _scanned(x, times):
-  return jax.lax.scan(lambda c, _: (c @ B, None), x, None, length=times)[0]
-
-
-@jax.custom_jvp
-def _custom(x):
-  return x @ B
-
-
-_custom.defjvp(lambda primals, tangents: (_custom(*primals), _custom(*tangents)))
-
-
-@jax.custom_vjp
-def _custom_vjp(x):
-  return x @ B
-
-
-_custom_vjp.defvjp(lambda x: (x @ B, None), lambda _, g: (g @ B.T,))
-
-
-@pytest.mark.parametrize(
-  ('function', 'args', 'expected'),
-  [
-    pytest.param(jnp.matmul, (A, B), 96, id='matmul'),
-    pytest.param(functools.partial(jnp.einsum, 'bij,bjk->bik'), (_ones(5, 3, 4), _ones(5, 4, 2)),
-                 5 * 2 * 3 * 4 * 2, id='batched'),
-    pytest.param(lambda x: _scanned(x, 7), (A,), 7 * 96, id='scan'),
-    pytest.param(
-      lambda x: jax.lax.scan(lambda c, _: (_scanned(c, 7), None), x, None, length=5)[0],
-      (A,), 5 * 7 * 96, id='nested scan',
-    ),
-    pytest.param(jax.vmap(lambda x: _scanned(x, 7)), (_ones(6, 3, 4),), 6 * 7 * 96, id='vmap'),
-    pytest.param(
-      lambda x: jax.lax.map(lambda y: y @ B, x, batch_size=4), (_ones(10, 3, 4),), 10 * 96,
-      id='lax.map in batches, the last one smaller',
-    ),
-    pytest.param(
-      lambda x: jax.lax.fori_loop(0, 9, lambda _, y: y @ B, x), (A,), 9 * 96, id='fori_loop'
-    ),
-    pytest.param(
-      lambda p, x: jax.lax.cond(p, lambda y: y @ B, lambda y: y, x), (True, A), 96, id='cond'
-    ),
-    pytest.param(jax.jit(lambda x: jax.jit(jnp.matmul)(x, B)), (A,), 96, id='jit'),
-    pytest.param(_custom, (A,), 96, id='custom_jvp'),
-    pytest.param(_custom_vjp, (A,), 96, id='custom_vjp'),
-    # The primal and the tangent.
-    pytest.param(lambda x: jax.jvp(_custom, (x,), (x,)), (A,), 2 * 96, id='jvp'),
-    # Forward a product, two sines, a cosine for later and the sum; backward the product and a
-    # cosine again, two multiplications, and the transposed product.
-    pytest.param(
-      jax.grad(lambda x: jnp.sum(jnp.sin(jax.checkpoint(lambda y: jnp.sin(y @ B))(x)))),
-      (A,), 3 * 96 + 7 * 12, id='gradient of a checkpoint',
-    ),
-    pytest.param(lambda x: jnp.exp(x) * x + 1.0, (A,), 3 * 12, id='elementwise'),
-    pytest.param(lambda x: jnp.sum(x, axis=1), (A,), 12, id='reduction'),
-    pytest.param(lambda i: i * 2 + 1, (jnp.arange(5),), 0, id='integers'),
-    pytest.param(lambda x: jnp.where(x > 0, x, 0).T.reshape(2, 6), (A,), 0, id='moving'),
-    pytest.param(
-      lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), 'VALID'),
-      (_ones(2, 3, 8, 8), _ones(5, 3, 3, 3)), 2 * (2 * 5 * 6 * 6) * (3 * 3 * 3), id='conv',
-    ),
-    pytest.param(
-      lambda x: jnp.linalg.solve(B, x), (_ones(4, 1),), None, id='solve, not twice'
-    ),
-    pytest.param(
-      jax.pmap(lambda x: x @ B, axis_name='d'), (_ones(8, 3, 4),), 8 * 96, id='all devices'
-    ),
-  ],
-)  # fmt: skip
-def test_operations_by_hand(function, args, expected):
-  found = benchmark_flops.count(function, *args)
-  if expected is None:
-    expected = found
-    assert found < 200
-  assert found == expected
-
-
-def test_unknown_number_of_turns_is_refused():
-  with pytest.raises(ValueError, match='while'):
-    benchmark_flops.count(lambda x: jax.lax.while_loop(lambda y: y < 9, lambda y: y + 1, x), 0.0)
-
-
-def test_xla_counts_the_same_products_without_loops():
-  def function(x):
-    return (x @ B) @ jnp.ones((4, 64))
-
-  found = jax.jit(function).lower(A).compile().cost_analysis()['flops']
-  assert benchmark_flops.count(function, A) == found
-
-
-# Proteins.
-
-
-def test_helix_is_one():
-  found = benchmark_workloads.helix(30)
-  xyz, ideal = (
-    x.reshape(-1, 3) - x.reshape(-1, 3).mean(axis=0)
-    for x in (found.arrays.positions, peptides.helix(30)[:, :4])
-  )
-  rmsd = Rotation.align_vectors(ideal, xyz)[1] / np.sqrt(len(xyz))
-  assert rmsd < 0.12  # 0.05 Å per coordinate is 0.087 Å
-  assert found.num_residues == 30
-  assert not found.arrays.bonded[-1]
-
-
-@pytest.fixture
-def _random_walk(monkeypatch):
-  """A step without a network: cheap, random, and drawn to its anchor."""
-
-  def make_step(config, level):
-    def step(params, window, protein, sigma, temperature_K, rng):
-      del sigma, temperature_K
-      newest = window.states[-1]
-      length = protein.mask.shape[0]
-      numbers = params * jax.random.normal(rng, (config.window, length, 7))
-      if window.anchor is not None:
-        numbers = numbers * jnp.where(window.anchor.known, 1.0 / window.anchor.frames, 2.0)
-      states = update.apply_motions(newest, numbers, level, protein.bonded)
-      return window.followed_by(states)
-
-    return step
-
-  monkeypatch.setattr(transitions, 'make_step', make_step)
-
-
-@pytest.mark.usefixtures('_random_walk')
-def test_every_step_of_a_rollout_counts():
-  config = builders.small_config({'fine': 0.1})
-  args = {'fine': jnp.float32(1.0)}, builders.helix(8), jax.random.key(0)
-  two, four, six = (
-    benchmark_flops.count(coarse_to_fine.make_sampler(config, frames), *args)
-    for frames in (20, 40, 60)
-  )
-  assert six - four == four - two > 0.9 * two
-
-
-# Rows.
-
-
-def _check(row, workload):
-  assert set(row) >= KEYS
-  assert set(row) <= KEYS | EXTRA_KEYS
-  assert (row['length'], row['num_replicas']) == (workload.length, workload.num_replicas)
-  assert len(row['steady_s_all']) == workload.repeats
-  assert row['steady_s'] == np.median(row['steady_s_all']) > 0
-  assert row['steady_s_spread'] == pytest.approx(np.ptp(row['steady_s_all']))
-  assert row['cpu_s'] > 0
-  assert row['peak_rss_mib'] > 50
-  assert row['device']['platform'] == 'cpu'
-  assert 'jax' in row['versions']
-  if row['flop'] is not None:
-    assert row['flop_per_s'] == pytest.approx(row['flop'] / row['steady_s'])
-    assert row['peak_share'] == pytest.approx(row['flop_per_s'] / row['peak_flop_per_s'])
-  json.dumps(row)
-
-
-@pytest.mark.usefixtures('_random_walk')
-def test_rows_of_sampling(monkeypatch):
-  config = builders.small_config({'coarse': 0.2, 'fine': 0.01})
-  params = dict.fromkeys(config.levels, jnp.float32(1.0))
-  model = benchmark_workloads.model_lib.Model('walk', config, params)
-  monkeypatch.setattr(benchmark_workloads, 'load_model', lambda name: model)
-  workload = Workload('sample/walk', 'sample', 5, 30, num_replicas=2, model='walk', repeats=3)
-  row = benchmark_measure.row(workload)
-  _check(row, workload)
-  assert row['name'] == 'sample/walk'
-  assert row['frames_per_s'] == pytest.approx(60 / row['steady_s'])
-  assert row['compile_s'] > 0
-
-  workload = Workload('stream/walk', 'stream', 5, 30, num_replicas=2, model='walk', repeats=1)
-  row = benchmark_measure.row(workload)
-  _check(row, workload)
-  assert row['frames_per_s'] == pytest.approx(60 / row['steady_s'])
-  assert row['compile_s'] > 0
-
-
-def test_row_of_training(monkeypatch):
-  # The wiring, not the step: that is tested with training, and takes long to compile.
-  def step_of(config, optimizer):
-    del optimizer
-    assert config.data.batch_size == 8
-
-    def step(state, level, batch, rng):
-      del level, rng
-      loss = jnp.sum(batch.positions) + jnp.sum(batch.anchor)
-      return state, {'loss': jax.lax.psum(loss, 'd')}
-
-    return jax.pmap(step, axis_name='d', in_axes=(None, None, 0, None), out_axes=None)
-
-  config = builders.generative_config({'coarse': 0.2, 'fine': 0.01}, anchors='both')
-  model = benchmark_workloads.model_lib.Model(
-    'small', config, {name: {'w': jnp.ones(3)} for name in config.levels}
-  )
-  monkeypatch.setattr(benchmark_workloads, 'load_model', lambda name: model)
-  monkeypatch.setattr(benchmark_measure.parallel, 'map_train_step', step_of)
-  workload = Workload('train/small', 'train', 5, 30, model='small', batch_size=8, repeats=2)
-  row = benchmark_measure.row(workload)
-  _check(row, workload)
-  assert row['num_frames'] == 5  # two windows of two frames, and the anchor
-  assert row['tokens_per_s'] == pytest.approx(8 * 5 * 5 / row['steady_s'])
-  with pytest.raises(InputError, match='does not divide'):
-    benchmark_measure.row(Workload('train/small', 'train', 5, 30, model='small', batch_size=3))
-
-
-def test_row_of_evaluation():
-  workload = Workload('evaluate/metrics', 'evaluate', 12, 30, repeats=2)
-  row = benchmark_measure.row(workload)
-  _check(row, workload)
-  assert row['flop'] is None
-  assert row['frames_per_s'] == pytest.approx(30 / row['steady_s'])
 
 
 def test_a_process_of_its_own():
@@ -265,7 +20,7 @@ def test_a_process_of_its_own():
   held[::4096] = b'x' * len(held[::4096])
   workload = Workload('data/windows', 'data', 6, 20, repeats=2)
   row = benchmark.measure(workload)
-  _check(row, workload)
+  rows.check(row, workload)
   assert row['windows_per_s'] * 8 == pytest.approx(row['frames_per_s'])
   assert row['peak_rss_mib'] < benchmark_measure._peak_rss_mib() - 100
 
@@ -284,9 +39,6 @@ def test_a_process_that_fails_is_reported(tmp_path, monkeypatch, script, expecte
   monkeypatch.setattr(benchmark.sys, 'executable', str(python))
   with pytest.raises(benchmark.MeasurementError, match=expected):
     benchmark.measure(Workload('data/windows', 'data', 6, 20))
-
-
-# The command.
 
 
 def _row(workload, seconds):
@@ -383,15 +135,6 @@ def test_workloads_and_their_names():
   ]
 
 
-def test_paper_size():
-  config = benchmark_workloads.config_of('paper_size')
-  encoder = config.encoder
-  assert encoder.channels == 256
-  assert (encoder.num_ipa_blocks, encoder.num_attention_blocks, encoder.num_gru_layers) == (4, 4, 2)
-  assert [config.level[name].dt_ns for name in config.levels] == [0.2, 0.01]
-  assert config.objective == 'flow_matching'
-
-
 @pytest.mark.parametrize(
   ('args', 'expected'),
   [
@@ -425,4 +168,4 @@ def test_passes_of_a_model_without_a_head_are_refused(tmp_path):
 
 def test_a_workload_that_is_none():
   with pytest.raises(InputError, match='--workload'):
-    benchmark._measure_here('{"name": 1}')
+    benchmark.measure_here('{"name": 1}')

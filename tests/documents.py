@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import pathlib
 import re
 import runpy
 import shlex
 import sys
+import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -111,6 +113,15 @@ def is_program(words: list[str]) -> bool:
   return words[:2] == ['python', '-m'] and words[2].split('.')[0] in ('experiments', 'data_prep')
 
 
+def _script(name: str) -> types.ModuleType | None:
+  """A module that launches itself, not another one; None for launchers."""
+  spec = importlib.util.find_spec(name)
+  if spec is None or spec.origin is None or spec.submodule_search_locations:
+    return None
+  launches_itself = 'command.launch(sys.modules[__name__])' in pathlib.Path(spec.origin).read_text()
+  return importlib.import_module(name) if launches_itself else None
+
+
 @contextlib.contextmanager
 def parsed(words: list[str]) -> Iterator[tuple[Callable, flags.FlagValues]]:
   """A command of ours as a shell runs it, up to its main: main, and the flags, parsed.
@@ -131,7 +142,11 @@ def parsed(words: list[str]) -> Iterator[tuple[Callable, flags.FlagValues]]:
       cli_main.run()
     else:
       patch.setattr(sys, 'argv', [words[2], *words[3:]])
-      runpy.run_module(words[2], run_name='__main__')
+      module = _script(words[2])
+      if module is None:
+        runpy.run_module(words[2], run_name='__main__')
+      else:
+        launched.append((module, words[3:]))
     ((module, arguments),) = launched
     module.define_flags(values)
     with warnings.catch_warnings():

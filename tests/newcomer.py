@@ -55,11 +55,11 @@ def write_files():
     motion(rng, 10, 1).save(name)
   motion(rng, 10, 2).save('a_to_b.pdb')
   # As data_prep.simulate names them.
-  folder = pathlib.Path('md/toy')
+  folder = pathlib.Path('md/hp35')
   folder.mkdir(parents=True)
-  shutil.copy('start.pdb', folder / 'toy.pdb')
-  shutil.copy('R1.xtc', folder / 'toy_R1.xtc')
-  (folder / 'toy_R1.json').write_text(json.dumps({'temperature_K': 300.0}))
+  shutil.copy('start.pdb', folder / 'hp35.pdb')
+  shutil.copy('R1.xtc', folder / 'hp35_R1.xtc')
+  (folder / 'hp35_R1.json').write_text(json.dumps({'temperature_K': 300.0}))
   # Frames 0.1 ns apart.
   positions = 10.0 * motion(rng, 10, 160).xyz.reshape(160, 10, 5, 3)[:, :, :4]
   with store_lib.StoreWriter('my_slower_store') as writer:

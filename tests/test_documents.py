@@ -55,7 +55,7 @@ RUN = {
   _PROGRAM + r'(sample|upsample)\b': [],
   _PROGRAM + r'evaluate ': ['--num_workers=1', '--noreport'],
   r'python -m experiments\.benchmarks\.pictures': [
-    *('--simulated=md', '--names=toy', '--num_frames=2'),
+    *('--simulated=md', '--names=hp35', '--num_frames=2'),
   ],
   _PROGRAM + r'export ': [],
   _PROGRAM + r'(trajectories|inspect) ': ['--num_workers=1'],
@@ -100,7 +100,7 @@ def test_every_command_has_the_flags_that_it_is_given(document, monkeypatch):
   for words in documents.all_commands(document):
     if documents.is_program(words):
       with documents.parsed(words) as (_, values):
-        if words[2:3] == ['experiments.ablation']:
+        if words[2:3] == ['experiments.ablation'] and values.setting:
           ablation_settings.settings(values.config, values.setting)
     elif 'install' in words:
       extras = re.findall(r'\[([\w,]+)\]', ' '.join(words))

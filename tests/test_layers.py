@@ -8,11 +8,11 @@ import pathlib
 PACKAGE = pathlib.Path(__file__).parents[1] / 'tempo_jax'
 # From the ground up: a room imports from itself and from those before it.
 ROOMS = (
-  *('version', 'errors', 'extras', 'files', 'config'),
+  *('version', 'errors', 'extras', 'files', 'progress', 'config'),
   *('geometry', 'protein', 'trajectory', 'compilation'),
   *('encoder', 'dynamics', 'paper', 'transitions', 'samplers'),
   *('store', 'models', 'metrics', 'training', 'evaluation'),
-  *('output', 'report', 'workers', 'preparation', 'benchmark', 'configs', 'cli'),
+  *('output', 'report', 'workers', 'preparation', 'configs', 'benchmark', 'cli'),
 )
 # The public names, and `python -m tempo_jax`.
 _ON_TOP = {'tempo_jax', 'tempo_jax.__main__'}

@@ -364,7 +364,7 @@ def test_a_mistake_is_one_line_before_any_computing(run, tmp_path, monkeypatch, 
 def test_a_report_without_matplotlib_is_refused_before_any_computing(run, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
   monkeypatch.setattr(model_lib.Model, 'stream', None)
-  with pytest.raises(InputError, match=r'pip install tempo_jax\[report\]'):
+  with pytest.raises(InputError, match=r"pip install 'tempo-jax\[report\]'"):
     run('--report')
   assert not (tmp_path / 'out').exists()
 

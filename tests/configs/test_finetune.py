@@ -220,4 +220,4 @@ def test_the_benchmark_judges_by_what_was_held_out(trained, tmp_path, monkeypatc
     (low, middle), (same, high) = config.data.train_block, config.data.validation_block
     assert 0.0 == low < middle == same < high == 0.5
     assert config.train.num_steps == 2
-    assert config.model == finetune.model_config(str(trained))
+    assert config.model == directory.read_config(str(trained))

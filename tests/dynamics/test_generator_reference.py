@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from tempo_jax.dynamics import generator, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import backbone
+from tempo_jax.geometry import ideal as ideal_lib
 from tests import builders
 from tests.encoder import reference
 
@@ -48,7 +48,7 @@ def head_by_hand(p, config, hidden, newest, numbers, anchor, tau, level, protein
   """`Generator.end` of one protein, [T, L, 7]; newest and anchor are states, float64."""
   num_frames, length = numbers.shape[:2]
   bonded = protein.bonded
-  ideal_n, _, ideal_c = backbone.IDEAL_N_CA_C
+  ideal_n, _, ideal_c = ideal_lib.N_CA_C_POSITIONS
   after = [i + 1 if bonded[i] else None for i in range(length)]
   before = [i - 1 if i and bonded[i - 1] else None for i in range(length)]
   unit = 0.05 + (1.0 - tau) * level.translation_std

@@ -170,8 +170,6 @@ def test_wrong_topologies(tmp_path, toy, prepare):
   toy.save(str(tmp_path / 'run.h5'))
   wrong = r'run.h5: has 40 atoms, .*short.pdb has 35: give the topology'
   with pytest.raises(InputError, match=wrong):
-    InputError, match=r'run.h5: has 40 atoms, .*short.pdb has 35: give the topology'
-  ):
     prepare('run.h5', topology='short.pdb')
   (tmp_path / 'toy.doc').write_text('')
   with pytest.raises(InputError, match=r'toy.doc: mdtraj cannot read it as a topology'):

@@ -176,7 +176,7 @@ def of_conformations(label: str, ensemble: Ensemble) -> EnsembleSeries:
     label,
     ramachandran=_ramachandran(ensemble),
     autocorrelations=_over_lags(ensemble, 'phi and psi', curve),
-    clip=_clip(label, ensemble),
+    clip=clip(label, ensemble),
   )
 
 
@@ -234,8 +234,8 @@ def _ramachandran(ensemble: Ensemble) -> np.ndarray:
   return np.histogram2d(angles[:, 0], angles[:, 1], bins=(edges, edges))[0]
 
 
-def _clip(label: str, ensemble: Ensemble) -> Clip:
-  """Of the first replica."""
+def clip(label: str, ensemble: Ensemble) -> Clip:
+  """The first replica of an ensemble, thinned to `MAX_CLIP_FRAMES`."""
   replica = ensemble.replicas[0]
   count = min(replica.num_frames, MAX_CLIP_FRAMES)
   frame = np.linspace(0, replica.num_frames - 1, count).round().astype(int)

@@ -86,5 +86,7 @@ def load_model(values: flags.FlagValues) -> model_lib.Model:
 def check_flags(values: flags.FlagValues) -> None:
   """Raises `InputError` for what can be refused before anything is read."""
   model_lib.check_temperature(values.temperature_K)
+  if values.format == 'h5':
+    extras.require('tables', 'hdf5')
   if values.report:
     extras.require('matplotlib', 'report')

@@ -18,7 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags import config_flags as config_parsers
 
-from tempo_jax import configs
+from tempo_jax import configs, extras
 from tempo_jax.cli import command, compilation_cache_flag, multiprocess
 from tempo_jax.errors import InputError
 from tempo_jax.training import loop
@@ -80,6 +80,7 @@ def main(values: flags.FlagValues) -> None:
     raise InputError('--config and --workdir are required; see --help')
   if '://' in values.workdir:
     raise InputError(f'--workdir={values.workdir}: give a local or mounted folder, not a URL')
+  extras.require('tensorboardX', 'train')  # Before anything is read or written.
   compilation_cache_flag.use(values)
   multiprocess.join(values)
   devices = jax.devices()

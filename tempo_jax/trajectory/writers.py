@@ -12,6 +12,7 @@ import gemmi
 import mdtraj
 import numpy as np
 
+from tempo_jax import extras
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import backbone_atoms
@@ -77,6 +78,7 @@ class _Xtc(Writer):
 class _Hdf5(Writer):
   def __init__(self, path, protein, dt_ns, start_ns):
     super().__init__(path, protein, dt_ns, start_ns)
+    extras.require('tables', 'hdf5')
     self._file = mdtraj.formats.HDF5TrajectoryFile(str(path), 'w')
 
   def _write(self, positions, number, time_ps):

@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
 from tests import peptides
 
@@ -155,3 +157,18 @@ def params(config, seed: int = 0):
 def zero_head(drift_params):
   """The same parameters with the zero head of an untrained model."""
   return {**drift_params, 'head_out': jax.tree.map(jnp.zeros_like, drift_params['head_out'])}
+
+
+def known_window(protein) -> state_lib.Window:
+  """Two different frames of a protein, both known."""
+  rng = np.random.default_rng(0)
+  positions = protein.positions + 0.3 * rng.normal(size=(2, *protein.positions.shape))
+  states = numpy_jit(state_lib.from_positions)(positions.astype(np.float32), protein.bonded)
+  return state_lib.Window(states, np.ones(2, bool))
+
+
+def moved_window(window: state_lib.Window) -> state_lib.Window:
+  """The same window after a global motion."""
+  rotation, shift = (x.astype(np.float32) for x in random_motion(2, translation=20.0))
+  frames = rigid.Rigid(rotation[None, None], shift[None, None]) @ window.states.frames
+  return state_lib.Window(state_lib.State(frames, window.states.torsions), window.known)

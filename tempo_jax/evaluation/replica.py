@@ -138,7 +138,9 @@ class Native:
     ours, theirs = self.protein.sequence, found.sequence
     if ours == theirs:
       return
-    place = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), None)  # noqa: B905
+    # Of unequal lengths, the common part.
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    place = next((i for i, (a, b) in pairs if a != b), None)
     where = (
       f'{len(theirs)} residues, not {len(ours)}'
       if place is None

@@ -4,7 +4,6 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import rigid
 from tempo_jax.paper import update
 from tests import builders
 
@@ -23,20 +22,12 @@ def protein():
 
 @pytest.fixture(scope='module')
 def window(protein):
-  """Two different frames, both known."""
-  rng = np.random.default_rng(0)
-  positions = protein.positions + 0.3 * rng.normal(size=(2, *protein.positions.shape))
-  states = builders.numpy_jit(state_lib.from_positions)(
-    positions.astype(np.float32), protein.bonded
-  )
-  return state_lib.Window(states, np.ones(2, bool))
+  return builders.known_window(protein)
 
 
 @pytest.fixture(scope='module')
 def moved(window):
-  rotation, shift = (x.astype(np.float32) for x in builders.random_motion(2, translation=20.0))
-  frames = rigid.Rigid(rotation[None, None], shift[None, None]) @ window.states.frames
-  return state_lib.Window(state_lib.State(frames, window.states.torsions), window.known)
+  return builders.moved_window(window)
 
 
 def features(rule, window, protein):

@@ -19,7 +19,6 @@ from tempo_jax import extras, progress
 from tempo_jax.errors import InputError
 
 _MOST_LINES = 200
-_CONNECT_TIMEOUT = '15s'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,8 @@ def run(
     names: what messages call each task.
     num_workers: local processes, each for one task at a time; by default one per core, or one where
       Dask is not installed. One worker, or one task, is this process, which needs no Dask.
-    scheduler: address of a Dask cluster, in place of local processes.
+    scheduler: address of a Dask cluster, in place of local processes. Dask's setting
+      `distributed.comm.timeouts.connect` says how long to try it.
     unit: what a task is, for the progress.
 
   Returns:
@@ -142,7 +142,7 @@ def _by_dask(
   with dask.config.set(settings):
     if scheduler:
       try:
-        client = distributed.Client(scheduler, timeout=_CONNECT_TIMEOUT)
+        client = distributed.Client(scheduler)
       except (OSError, ValueError) as error:
         raise InputError(
           f'--scheduler={scheduler}: no Dask scheduler answers there: start one (dask scheduler), '

@@ -63,9 +63,12 @@ def test_what_workers_log_at_their_end_is_not_shown(capfd):
   assert 'heartbeat' not in capfd.readouterr().err
 
 
-def test_no_cluster_there(monkeypatch):
-  monkeypatch.setattr(workers, '_CONNECT_TIMEOUT', '200ms')
-  with pytest.raises(InputError, match=r'tcp://127\.0\.0\.1:9: no Dask scheduler answers'):
+def test_no_cluster_there():
+  dask = pytest.importorskip('dask')
+  with (
+    dask.config.set({'distributed.comm.timeouts.connect': '200ms'}),
+    pytest.raises(InputError, match=r'tcp://127\.0\.0\.1:9: no Dask scheduler answers'),
+  ):
     workers.run(square, [1, 2], names='ab', scheduler='tcp://127.0.0.1:9')
 
 

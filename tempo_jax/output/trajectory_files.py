@@ -198,16 +198,19 @@ def write(
   return join_frames(folder, outline)
 
 
-def picked(folder: pathlib.Path, outline: Outline) -> trajectory_lib.Trajectory:
+def picked(
+  folder: pathlib.Path, outline: Outline, most_frames: int | None = None
+) -> trajectory_lib.Trajectory:
   """Reads evenly picked frames back: all, or as many as fit into some memory.
 
   Args:
     folder: that all replicas have been written into.
     outline: of them.
+    most_frames: of each replica; by default 4000.
   """
   protein = outline.protein
   most = _PICKED_BYTES // (48 * protein.num_residues * outline.num_replicas)
-  stride = -(-outline.num_frames // min(_PICKED_FRAMES, max(100, most)))
+  stride = -(-outline.num_frames // min(most_frames or _PICKED_FRAMES, max(100, most)))
   replicas = [
     np.concatenate(list(backbone_file.read(outline.path(folder, replica), protein, stride)))
     for replica in range(outline.num_replicas)

@@ -57,16 +57,17 @@ def test_rmsf_grows_with_the_motion(np_rng):
   np.testing.assert_allclose(flexibility.rmsf(still), 0.0, atol=1e-12)
 
 
-def test_pairwise_rmsd_is_the_mean_over_ordered_pairs(superposed, monkeypatch):
-  flat = superposed.reshape(6, -1)
+@pytest.mark.parametrize('num_frames', [6, 1300])  # one block, and three
+def test_pairwise_rmsd_is_the_mean_over_ordered_pairs(superposed, np_rng, num_frames):
+  superposed = np.resize(superposed, (num_frames, 9, 3))
+  superposed = superposed + np_rng.normal(scale=0.1, size=superposed.shape)
+  flat = superposed.reshape(num_frames, -1)
   expected = distance.cdist(flat, flat).mean() / 3.0  # nine residues
   np.testing.assert_allclose(flexibility.pairwise_rmsd(superposed), expected, atol=1e-7)
-  between = distance.cdist(flat[:4], flat[3:]).mean() / 3.0
-  for block in (512, 3):
-    monkeypatch.setattr(flexibility, '_BLOCK', block)
-    np.testing.assert_allclose(flexibility.pairwise_rmsd(superposed), expected, atol=1e-7)
-    found = flexibility.pairwise_rmsd(superposed[:4], superposed[3:])
-    np.testing.assert_allclose(found, between, atol=1e-7)
+  cut = num_frames * 2 // 3
+  between = distance.cdist(flat[:cut], flat[cut - 1 :]).mean() / 3.0
+  found = flexibility.pairwise_rmsd(superposed[:cut], superposed[cut - 1 :])
+  np.testing.assert_allclose(found, between, atol=1e-7)
 
 
 def test_pairwise_rmsd_does_not_suffer_from_distance_to_the_origin(superposed):

@@ -116,12 +116,13 @@ class TestAutocorrelation:
       assert reason is None
       np.testing.assert_allclose(curve, _direct(replicas, 8), atol=1e-12)
 
-  def test_is_the_mean_over_columns(self, np_rng, monkeypatch):
-    monkeypatch.setattr(kinetics, '_COLUMN_BLOCK', 2)
-    series = np_rng.normal(size=(20, 5)) * [1.0, 100.0, 1e-3, 1.0, 1.0]
-    series[:, 3], series[:, 4] = 7.0, np.nan
+  def test_is_the_mean_over_columns(self, np_rng):
+    # More than two blocks of columns, one of which rests, and one is no number.
+    series = np_rng.normal(size=(20, 70)) * np.resize([1.0, 100.0, 1e-3], 70)
+    series[:, 3], series[:, 40] = 7.0, np.nan
     curve, _ = kinetics.autocorrelation([series], num_lags=4)
-    expected = np.mean([_direct([series[:, k]], 4) for k in range(3)], axis=0)
+    moving = np.delete(series, [3, 40], axis=1)
+    expected = np.mean([_direct([column], 4) for column in moving.T], axis=0)
     np.testing.assert_allclose(curve, expected, atol=1e-12)
 
   def test_of_an_ornstein_uhlenbeck_process(self, np_rng):
@@ -334,14 +335,11 @@ class TestSlowDynamics:
 
   def test_time_steps_may_differ(self, np_rng):
     """The same process, seen every fifth time; its slowest time scale is 19.5 frames."""
-    reference = [self._features(np_rng, 40_000)]
-    prediction = [self._features(np_rng, 40_000)[::5]]
+    # Short replicas: the lag is a twentieth of one, and must be as long as the process.
+    reference = [self._features(np_rng, 400) for _ in range(100)]
+    prediction = [self._features(np_rng, 400)[::5] for _ in range(100)]
     grid, _ = kinetics.time_grid(0.5, 0.1)
-    # A shorter lag: a twentieth of so long a replica is beyond everything.
-    lags = kinetics._LAGS_PER_REPLICA
-    with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(kinetics, '_LAGS_PER_REPLICA', 100 * lags)
-      found, _ = kinetics.slow_dynamics(prediction, reference, grid)
+    found, _ = kinetics.slow_dynamics(prediction, reference, grid)
     assert found.lag_ns == pytest.approx(2.0)
     expected = -0.1 / np.log(0.95)
     for k in range(2):

@@ -53,12 +53,12 @@ def test_q_of_two_chains(np_rng):
   assert (q[1:] != one[1:]).all()
 
 
-def test_q_in_blocks_after_motion_and_far_unfolded(np_rng, monkeypatch):
-  native, positions = _frames(np_rng, num_frames=9)
-  expected, _ = thermodynamics.fraction_of_native_contacts(positions, native)
+def test_q_in_blocks_after_motion_and_far_unfolded(np_rng):
+  # More than two blocks of frames, and of contacts.
+  native, positions = _frames(np_rng, num_frames=600, length=30)
+  assert len(thermodynamics.native_contacts(native)[0]) > 1100
+  expected = _q(positions, native)
   rotation, shift = builders.random_motion(seed=2)
-  monkeypatch.setattr(thermodynamics, '_FRAME_BLOCK', 4)
-  monkeypatch.setattr(thermodynamics, '_PAIR_BLOCK', 7)
   moved, _ = thermodynamics.fraction_of_native_contacts(positions @ rotation.T + shift, native)
   np.testing.assert_allclose(moved, expected, atol=1e-5)
   far, _ = thermodynamics.fraction_of_native_contacts(1000.0 * positions, native)

@@ -52,11 +52,13 @@ def test_undefined_at_a_break():
   np.testing.assert_array_equal(np.flatnonzero(np.isnan(omega[0])), [2, 5])
 
 
-def test_blocks_of_frames_make_no_difference(np_rng, monkeypatch):
-  positions = np_rng.normal(size=(7, 5, 4, 3))
-  whole = torsions.backbone_torsions(positions, np.ones(5, bool))
-  monkeypatch.setattr(torsions, '_BLOCK', 30)
-  np.testing.assert_array_equal(torsions.backbone_torsions(positions, np.ones(5, bool)), whole)
+def test_blocks_of_frames_make_no_difference(np_rng):
+  positions = np_rng.normal(size=(50, 700, 4, 3)).astype(np.float32)
+  bonded = np.ones(700, bool)
+  # 1,400 frames of 700 residues are three blocks; 50 frames are one.
+  many = torsions.backbone_torsions(np.tile(positions, (28, 1, 1, 1)), bonded)
+  for found, expected in zip(many, torsions.backbone_torsions(positions, bonded), strict=True):
+    np.testing.assert_array_equal(found, np.tile(expected, (28, 1)))
 
 
 def test_atoms_on_a_line_are_no_error():

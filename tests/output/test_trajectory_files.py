@@ -111,15 +111,19 @@ def test_idealised_keeps_ca_and_gives_ideal_bonds(trajectory_of):
   assert np.abs(moved - protein.arrays.positions).max() < 0.5
 
 
-def spoil(monkeypatch, change):
-  """What is written is changed on its way."""
-  append = writers.Writer.append
-  monkeypatch.setattr(writers.Writer, 'append', lambda self, x: append(self, change(x.copy())))
+def spoil(monkeypatch, change, extension='xtc'):
+  """Puts a format in place of the one that is there, which changes what is written."""
+
+  class Spoiling(writers.WRITERS[f'.{extension}']):
+    def append(self, positions):
+      super().append(change(positions.copy()))
+
+  monkeypatch.setitem(writers.WRITERS, f'.{extension}', Spoiling)
 
 
 @pytest.mark.parametrize('extension', trajectory_files.FORMATS)
 def test_a_file_that_lost_frames_is_noticed(trajectory_of, tmp_path, monkeypatch, extension):
-  spoil(monkeypatch, lambda positions: positions[:-1])
+  spoil(monkeypatch, lambda positions: positions[:-1], extension)
   with pytest.raises(InputError, match=rf'trajectory.{extension} holds 4 of 5 frames'):
     trajectory_files.write(tmp_path, trajectory_of(), extension)
 
@@ -149,20 +153,19 @@ def test_a_file_with_other_numbers_is_noticed(trajectory_of, tmp_path, monkeypat
     trajectory_files.write(tmp_path, trajectory_of(), 'xtc')
 
 
-def test_a_file_that_lost_its_end_is_noticed(trajectory_of, tmp_path):
+def test_a_file_that_lost_its_end_is_noticed(trajectory_of, tmp_path, monkeypatch):
   """The disk was full, and nobody said so."""
   trajectory = trajectory_of(frames=250)
+
+  class Cutting(writers.WRITERS['.xtc']):
+    def close(self):
+      super().close()
+      self.path.write_bytes(self.path.read_bytes()[:-700])
+
+  monkeypatch.setitem(writers.WRITERS, '.xtc', Cutting)
   outline = trajectory_files.Outline.of(trajectory, 'xtc')
   file = trajectory_files.ReplicaFile(tmp_path, outline, 0)
   file.append(trajectory.positions[0])
-  close = file._file._file.close
-
-  def close_and_cut():
-    close()
-    path = tmp_path / 'trajectory.xtc'
-    path.write_bytes(path.read_bytes()[:-700])
-
-  file._file._file.close = close_and_cut
   with pytest.raises(InputError, match=r'trajectory.xtc'):
     file.close()
 
@@ -179,7 +182,7 @@ def test_a_writer_that_fails_is_one_line(trajectory_of, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('extension', trajectory_files.FORMATS)
-def test_blocks_of_replicas_by_turns(trajectory_of, tmp_path, monkeypatch, extension):
+def test_blocks_of_replicas_by_turns(trajectory_of, tmp_path, extension):
   """As they come from a sampler; and what a report is drawn from is read back."""
   trajectory = trajectory_of(replicas=2, frames=230)
   whole = tmp_path / 'whole'
@@ -199,8 +202,7 @@ def test_blocks_of_replicas_by_turns(trajectory_of, tmp_path, monkeypatch, exten
   )
   assert (tmp_path / 'frames.csv').read_bytes() == (whole / 'frames.csv').read_bytes()
   assert not list(tmp_path.glob('.frames*'))
-  monkeypatch.setattr(trajectory_files, '_PICKED_FRAMES', 77)
-  picked = trajectory_files.picked(tmp_path, outline)
+  picked = trajectory_files.picked(tmp_path, outline, most_frames=77)
   np.testing.assert_allclose(picked.positions, trajectory.positions[:, ::3], atol=0.0051)
   np.testing.assert_allclose(picked.time_ns, trajectory.time_ns[::3])
 

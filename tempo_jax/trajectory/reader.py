@@ -12,6 +12,7 @@ nothing is printed.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import itertools
 import os
@@ -83,7 +84,7 @@ class TrajectoryFile:
   """A trajectory file with the atoms that it holds; it may be larger than memory.
 
   Attributes:
-    path: the file. PDB files are the exception to the above: mdtraj reads all frames at once.
+    path: the file. PDB and mmCIF are the exception to the above: mdtraj reads all frames at once.
     atoms: of a frame. A file of a format that names them itself (PDB, HDF5) must have as many.
     source: the file that names the atoms, for messages.
   """
@@ -116,7 +117,7 @@ class TrajectoryFile:
       InputError: the file cannot be read, or has another number of atoms.
     """
     frames = frames or max(2, _BLOCK_BYTES // (12 * self.atoms.n_atoms))
-    blocks = mdtraj.iterload(str(self.path), chunk=frames, top=self.atoms)
+    blocks = self._read_by(frames)
     for number in itertools.count():
       try:
         with quiet():
@@ -135,6 +136,13 @@ class TrajectoryFile:
           'the topology that belongs to it'
         )
       yield block
+
+  def _read_by(self, frames: int) -> Iterator[mdtraj.Trajectory]:
+    if str(self.path).lower().endswith('.cif'):  # which mdtraj only loads as a whole
+      whole = mdtraj.load(str(self.path))
+      yield from (whole[first : first + frames] for first in range(0, len(whole), frames))
+      return
+    yield from mdtraj.iterload(str(self.path), chunk=frames, top=self.atoms)
 
   def even_blocks(self, dt_ns: float | None = None) -> tuple[Iterator[mdtraj.Trajectory], float]:
     """Reads the file, whose frames must be evenly spaced.
@@ -209,18 +217,33 @@ class TrajectoryFile:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-  """Without the warnings of mdtraj, and what the library beneath it prints before mdtraj raises."""
-  sys.stderr.flush()
-  with warnings.catch_warnings(), open(os.devnull, 'w') as nowhere:
+  """Without the warnings of mdtraj, and without what the libraries beneath it print."""
+  with warnings.catch_warnings(), _silenced(1), _silenced(2):
     # About dummy unit cells and optional packages: nothing that the user could act on.
     warnings.filterwarnings('ignore', module='mdtraj')
-    screen = os.dup(2)
-    os.dup2(nowhere.fileno(), 2)
-    try:
-      yield
-    finally:
-      os.dup2(screen, 2)
-      os.close(screen)
+    yield
+
+
+@contextlib.contextmanager
+def _silenced(stream: int) -> Iterator[None]:
+  """Nothing goes to a file descriptor, neither from Python nor from C."""
+  _flush()
+  kept = os.dup(stream)
+  try:
+    with open(os.devnull, 'w') as nowhere:
+      os.dup2(nowhere.fileno(), stream)
+    yield
+  finally:
+    _flush()
+    os.dup2(kept, stream)
+    os.close(kept)
+
+
+def _flush() -> None:
+  """What was printed until now goes where it belongs."""
+  sys.stdout.flush()
+  sys.stderr.flush()
+  ctypes.CDLL(None).fflush(None)
 
 
 def reason(error: Exception) -> str:

@@ -59,6 +59,7 @@ def define_flags(values: flags.FlagValues) -> None:
     'form. Default: no download.',
     flag_values=values,
   )
+  prepare_flags.define_mirror(values, atlas_archive.BASE_URL)
   flags.DEFINE_enum(
     'archive',
     None,
@@ -98,6 +99,7 @@ def main(values: flags.FlagValues) -> int:
     settings,
     names=values.names,
     download_names=values.download,
+    mirror=values.mirror,
     num_workers=values.num_workers,
     scheduler=values.scheduler,
   )

@@ -19,6 +19,21 @@ def define_store(values: flags.FlagValues) -> None:
   )
 
 
+def define_mirror(values: flags.FlagValues, url: str) -> None:
+  """--mirror, for datasets that can be downloaded.
+
+  Args:
+    values: in which it is defined.
+    url: where the dataset is.
+  """
+  flags.DEFINE_string(
+    'mirror',
+    url,
+    'URL that --download gets files from, at the same paths below it as below the default.',
+    flag_values=values,
+  )
+
+
 def define_longer(values: flags.FlagValues, what: str, max_residues: int) -> None:
   """--max_residues and --longer, for datasets of many proteins.
 

@@ -93,6 +93,7 @@ def define_flags(values: flags.FlagValues) -> None:
     f'downloaded. Licence: see the dataset card, {source_index.CARD}. Default: no download.',
     flag_values=values,
   )
+  prepare_flags.define_mirror(values, source_index.URL)
   prepare_flags.define_overwrite(values)
   worker_flags.define_flags(values)
 
@@ -116,6 +117,7 @@ def main(values: flags.FlagValues) -> int:
     preset=values.preset,
     seed=values.seed,
     download=values.download,
+    mirror=values.mirror,
     overwrite=values.overwrite,
     num_workers=values.num_workers,
     scheduler=values.scheduler,

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Iterator
 
 import mdtraj
 import numpy as np
@@ -68,7 +69,13 @@ class Native:
     found, self._atom_index = backbone_atoms.select(self._structure, str(self.path))
     self.protein = dataclasses.replace(found, name=name or self.path.name.split('.')[0])
 
-  def read(self, file: str | os.PathLike, topology: str | os.PathLike | None = None) -> Replica:
+  def read(
+    self,
+    file: str | os.PathLike,
+    topology: str | os.PathLike | None = None,
+    *,
+    block_frames: int | None = None,
+  ) -> Replica:
     """Reads an ensemble.
 
     Which atoms a file holds: what `topology` says, or the file itself where its format can
@@ -79,6 +86,7 @@ class Native:
     Args:
       file: of any format that mdtraj reads.
       topology: structure with the atoms of the file.
+      block_frames: read at a time, of all atoms; at least two, by default 64 MiB of them.
 
     Raises:
       InputError: the file cannot be read, is of another protein, or has fewer than two frames.
@@ -88,7 +96,9 @@ class Native:
       raise InputError(f'{path}: no such file: correct --reference or --prediction')
     atoms, found, atom_index, source = self._atoms_of(path, topology)
     self._check_same(found, source)
-    positions, time_ps = _read(reader.TrajectoryFile(path, atoms, source), atom_index)
+    positions, time_ps = _read(
+      reader.TrajectoryFile(path, atoms, source).blocks(block_frames), atom_index
+    )
     if len(positions) < _MIN_FRAMES:
       raise InputError(
         f'{path}: {len(positions)} frames, and at least {_MIN_FRAMES} are needed: give a longer one'
@@ -188,11 +198,11 @@ def _structure_of(
 
 
 def _read(
-  file: reader.TrajectoryFile, atom_index: np.ndarray
+  blocks: Iterator[mdtraj.Trajectory], atom_index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Positions [F, L, 4, 3] Å of the backbone, and times [F] ps if the format has them."""
   positions, time_ps, has_times = [], [], False
-  for block in file.blocks():
+  for block in blocks:
     positions.append(10.0 * block.xyz[:, atom_index])
     time_ps.append(block.time)
     has_times = times.has_times(block)

@@ -31,11 +31,24 @@ from tempo_jax.errors import InputError
 if TYPE_CHECKING:
   import requests
 
-_BACKOFF_S = 1.0  # doubles from try to try
-_TRIES = 6  # in a row that bring nothing new
-_TIMEOUT_S = (10.0, 60.0)  # to connect, and between two packets
 _BUSY = (408, 429, 500, 502, 503, 504)
-_CHUNK_BYTES = 64 * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+  """How long to go on with a file.
+
+  Attributes:
+    tries: in a row that bring nothing new, or find the server busy, until it is given up.
+    backoff_s: pause after the first of them, s; it doubles from try to try.
+    timeout_s: to connect, and between two packets, s.
+    chunk_bytes: received at once: as much may be lost when a connection breaks.
+  """
+
+  tries: int = 6
+  backoff_s: float = 1.0
+  timeout_s: tuple[float, float] = (10.0, 60.0)
+  chunk_bytes: int = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +69,15 @@ class Remote:
     return self.path.with_name(f'{self.path.name}.part.json')
 
 
-def fetch(remotes: Sequence[Remote], *, connections: int = 3) -> list[str]:
+def fetch(
+  remotes: Sequence[Remote], *, connections: int = 3, patience: Patience | None = None
+) -> list[str]:
   """Downloads the files that are not there yet, and continues those that were begun.
 
   Args:
     remotes: what to download; folders are made as needed. A file that is there is not checked.
     connections: how many files at a time, each over one connection.
+    patience: with servers and networks; by default `Patience()`.
 
   Returns:
     One line for each file that failed, in the order of `remotes`; empty if all are there now.
@@ -77,7 +93,7 @@ def fetch(remotes: Sequence[Remote], *, connections: int = 3) -> list[str]:
   # Threads of a pool die with the program: Ctrl-C need not wait for a server.
   threads = pool.ThreadPool(min(connections, len(todo)))
   with progress.Progress(desc='download', unit='B', unit_scale=True) as shown, threads:
-    downloads = _Downloads(_Counts(shown, len(todo)))
+    downloads = _Downloads(_Counts(shown, len(todo)), patience or Patience())
     try:
       errors = threads.map(downloads.get, todo, chunksize=1)
     finally:
@@ -129,12 +145,12 @@ class _Content:
 class _Downloads:
   """What the threads do, and share."""
 
-  def __init__(self, counts: '_Counts'):
+  def __init__(self, counts: '_Counts', patience: Patience):
     self.stop = threading.Event()
     self.answered: set[str] = set()  # hosts
     self.silent: dict[str, str] = {}  # hosts, and what came instead of an answer
     self._full: dict[pathlib.Path, str] = {}  # folders on full disks, and what to tell
-    self._counts = counts
+    self._counts, self._patience = counts, patience
     self._lock = threading.Lock()
 
   def get(self, remote: Remote) -> str | None:
@@ -204,12 +220,12 @@ class _Downloads:
       # By the most there ever was: a server that always begins anew brings nothing new.
       failures = 1 if _size(remote.part) > most else failures + 1
       most = max(most, _size(remote.part))
-      if failures == _TRIES:
+      if failures == self._patience.tries:
         raise _DownloadError(
           f'{remote.url}: broken off {failures} times in a row ({reason}): run again to continue '
           f'after {_size(remote.part)} bytes'
         )
-      if self.stop.wait(_BACKOFF_S * 2 ** (failures - 1)):
+      if self.stop.wait(self._patience.backoff_s * 2 ** (failures - 1)):
         raise _DownloadError('stopped')
 
   def _continue(self, remote: Remote) -> _Content | None:
@@ -223,9 +239,10 @@ class _Downloads:
       headers = {'Range': f'bytes={start}-'}
       if known.validator:
         headers['If-Range'] = known.validator
+    timeout = self._patience.timeout_s
     with (
-      _session() as session,
-      session.get(remote.url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response,
+      _session(self._patience) as session,
+      session.get(remote.url, headers=headers, stream=True, timeout=timeout) as response,
     ):
       self.answered.add(_host(remote.url))
       content = _Content.of(response)
@@ -252,7 +269,7 @@ class _Downloads:
     try:
       with part.open('r+b') as handle:
         handle.seek(start)
-        for chunk in response.iter_content(_CHUNK_BYTES):
+        for chunk in response.iter_content(self._patience.chunk_bytes):
           if self.stop.is_set():
             raise _DownloadError('stopped')
           handle.write(chunk)
@@ -282,7 +299,7 @@ class _Counts:
       self._shown.update(received, line, postfix=counts)
 
 
-def _session() -> 'requests.Session':
+def _session(patience: Patience) -> 'requests.Session':
   """Waits and tries again where a server is busy."""
   # Of the extra `prepare`.
   import requests
@@ -290,12 +307,12 @@ def _session() -> 'requests.Session':
   from requests import adapters
 
   retry = urllib3.Retry(
-    _TRIES - 1,
+    patience.tries - 1,
     connect=2,
     read=2,
     status_forcelist=_BUSY,
     raise_on_status=False,
-    backoff_factor=_BACKOFF_S,
+    backoff_factor=patience.backoff_s,
   )
   # It warns at every try; what comes of them is said at the end.
   logging.getLogger('urllib3').setLevel(logging.ERROR)

@@ -33,6 +33,7 @@ class _RawTrajectory:
   replica: int
   split: str
   overwrite: bool
+  block_frames: int | None
 
 
 def prepare(
@@ -46,6 +47,7 @@ def prepare(
   replica: int = 1,
   split: str = 'train',
   overwrite: bool = False,
+  block_frames: int | None = None,
   num_workers: int | None = None,
   scheduler: str | None = None,
 ) -> int:
@@ -61,6 +63,7 @@ def prepare(
     replica: number of the first trajectory.
     split: 'train', 'validation' or 'test'.
     overwrite: replace trajectories of the same name, temperature and replica number.
+    block_frames: held in memory at a time, at least two; by default 64 MiB of them.
     num_workers: files prepared at once; by default one per core.
     scheduler: address of a Dask cluster, in place of local processes.
 
@@ -92,6 +95,7 @@ def prepare(
         replica=number,
         split=split,
         overwrite=overwrite,
+        block_frames=block_frames,
       )
       for number, file in enumerate(files, start=replica)
     ]
@@ -111,7 +115,7 @@ def _prepare_one(raw: _RawTrajectory) -> workers.Result:
   structure = reader.load_structure(raw.topology, raw.file)
   found, atom_index = find_protein(structure, raw.name, raw.topology)
   file = reader.TrajectoryFile(raw.file, structure.topology, raw.topology)
-  blocks, dt_ns = file.even_blocks(raw.dt_ns)
+  blocks, dt_ns = file.even_blocks(raw.dt_ns, raw.block_frames)
   entry = store.Entry.of(
     found,
     temperature_K=raw.temperature_K,

@@ -144,12 +144,15 @@ class TrajectoryFile:
       return
     yield from mdtraj.iterload(str(self.path), chunk=frames, top=self.atoms)
 
-  def even_blocks(self, dt_ns: float | None = None) -> tuple[Iterator[mdtraj.Trajectory], float]:
+  def even_blocks(
+    self, dt_ns: float | None = None, frames: int | None = None
+  ) -> tuple[Iterator[mdtraj.Trajectory], float]:
     """Reads the file, whose frames must be evenly spaced.
 
     Args:
       dt_ns: time between two frames, ns, whatever the file says; None to take it from the file,
         and to check every frame.
+      frames: of a block, see `blocks`.
 
     Returns:
       The blocks, and the time between two frames, ns.
@@ -158,7 +161,7 @@ class TrajectoryFile:
       InputError: at once, or from the iterator: what `blocks` raises; no frames; times that are
         missing, or not evenly spaced.
     """
-    blocks = self.blocks()
+    blocks = self.blocks(frames)
     first = next(blocks, None)
     if first is None:
       raise InputError(f'{self.path}: no frames in it: leave it out')

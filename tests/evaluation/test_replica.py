@@ -6,7 +6,6 @@ import pytest
 
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import replica
-from tempo_jax.trajectory import reader
 from tests import peptides
 from tests.evaluation import cases
 
@@ -112,12 +111,11 @@ def test_places_a_missing_oxygen(files, tmp_path):
   )
 
 
-def test_reads_in_blocks(files, tmp_path, monkeypatch):
+def test_reads_in_blocks(files, tmp_path):
   native, positions = files
   path = cases.save(tmp_path / 'md.xtc', positions, native)
   whole = replica.Native(native).read(path)
-  monkeypatch.setattr(reader, '_BLOCK_BYTES', 12 * 45 * 5)
-  blocks = replica.Native(native).read(path)
+  blocks = replica.Native(native).read(path, block_frames=5)
   np.testing.assert_array_equal(blocks.positions, whole.positions)
   np.testing.assert_array_equal(blocks.time_ns, whole.time_ns)
 

@@ -38,7 +38,7 @@ class Outcome:
 
 
 def run(raw_dir, store_path, num_workers=1, overwrite=False, **kwargs) -> Outcome:
-  ours = ('domains', 'preset', 'seed', 'download')
+  ours = ('domains', 'preset', 'seed', 'download', 'mirror', 'block_frames')
   others = {key: kwargs.pop(key) for key in ours if key in kwargs}
   selection = domain_file.Selection(**kwargs)
   out, errors = io.StringIO(), io.StringIO()

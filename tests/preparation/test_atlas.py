@@ -1,7 +1,7 @@
+import dataclasses
 import functools
 import http.server
 import pathlib
-import pickle
 import shutil
 import stat
 import struct
@@ -15,13 +15,10 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempo_jax import workers
 from tempo_jax.errors import InputError
-from tempo_jax.preparation import trajectories
 from tempo_jax.preparation.atlas import archive as atlas_archive
 from tempo_jax.preparation.atlas import atlas
 from tempo_jax.store import store
-from tempo_jax.trajectory import reader
 from tests import peptides
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -30,6 +27,7 @@ SEQUENCE = 'MSHLKDVE'
 NUM_FRAMES = 21
 FITTED = '{name}_prod_R{replica}_fit.xtc'
 PLAIN = '{name}_R{replica}.xtc'
+NOWHERE = 'http://127.0.0.1:9'
 
 
 def pdb_text(names=NAMES, first=1):
@@ -119,21 +117,16 @@ def temporary(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def prepare(tmp_path, monkeypatch):
+def prepare(tmp_path):
   """Prepares tmp_path / raw; returns the exit code and the store."""
 
-  def pickled(work, tasks, *args, run=workers.run, **kwargs):
-    work, tasks = pickle.loads(pickle.dumps((work, tasks)))
-    return run(work, tasks, *args, **kwargs)
-
-  monkeypatch.setattr(workers, 'run', pickled)
-
-  def run(raw='raw', to='store', names=(), download_names=(), **settings):
+  def run(raw='raw', to='store', names=(), download_names=(), mirror=NOWHERE, **settings):
     code = atlas.prepare(
       tmp_path / raw,
       atlas.Settings(str(tmp_path / to), **settings),
       names=names,
       download_names=download_names,
+      mirror=mirror,
       num_workers=1,
     )
     there = (tmp_path / to / 'manifest.json').exists()
@@ -186,13 +179,12 @@ def test_layouts_give_the_same_store(tmp_path, chain, prepare, pattern):
       }
 
 
-def test_strides(tmp_path, chain, prepare, monkeypatch, capsys):
+def test_strides(tmp_path, chain, prepare, capsys):
   source = chain('raw', replicas=(1,))
   frames = backbone(source, '1abc_A', source / '1abc_A_prod_R1_fit.xtc')
   for block in (2, 3, 5, 1000):
-    monkeypatch.setattr(reader, '_BLOCK_BYTES', block * 41 * 12)
     for stride in (1, 2, 3, 4, 7, 20):
-      code, opened = prepare(to=f'{block}_{stride}', stride_ns=0.01 * stride)
+      code, opened = prepare(to=f'{block}_{stride}', stride_ns=0.01 * stride, block_frames=block)
       (entry,) = opened.entries
       assert (code, entry.dt_ns) == (0, pytest.approx(0.01 * stride, rel=1e-6))
       np.testing.assert_array_equal(opened.read(entry), frames[::stride])
@@ -284,6 +276,14 @@ def flip_byte(file):
       archive.writestr(name, text)
     start = archive.getinfo('1abc_A_prod_R1_fit.xtc').header_offset
   at = start + 30 + len('1abc_A_prod_R1_fit.xtc') + 300
+  rewrite(file, lambda x: x[:at] + bytes([x[at] ^ 1]) + x[at + 1 :])
+
+
+def damage_end(file):
+  """Of the data of the first trajectory."""
+  with zipfile.ZipFile(file) as archive:
+    info = archive.getinfo('1abc_A_prod_R1_fit.xtc')
+  at = info.header_offset + 30 + len(info.filename) + info.compress_size - 100
   rewrite(file, lambda x: x[:at] + bytes([x[at] ^ 1]) + x[at + 1 :])
 
 
@@ -451,55 +451,52 @@ def test_structures_alone(tmp_path, chain, prepare, capsys):
   assert not (tmp_path / 'store').exists()
 
 
-def test_restart_unpacks_nothing(tmp_path, chain, prepare, monkeypatch, capsys):
-  pack(chain('source'), tmp_path / 'raw' / '1abc_A_protein.zip')
+def test_restart_unpacks_nothing(tmp_path, chain, prepare, capsys):
+  """Of the trajectory: its end is damaged meanwhile, and nobody notices."""
+  source = chain('source', num_frames=16_000, replicas=(1,))
+  file = pack(source, tmp_path / 'raw' / '1abc_A_protein.zip')
+  sound = file.read_bytes()
   assert prepare()[0] == 0
   before = content(tmp_path / 'store')
-  unpacked = []
-  monkeypatch.setattr(
-    atlas_archive.Member,
-    '_unpack',
-    lambda self, path, limit, unpack=atlas_archive.Member._unpack: (
-      unpacked.append((self.name, limit)) or unpack(self, path, limit)
-    ),
-  )
+  damage_end(file)
+  assert prepare(to='other') == (1, None)
   capsys.readouterr()
   assert prepare()[0] == 0
-  assert '1abc_A: R1, R2, R3 there already, skipped' in capsys.readouterr().out
+  assert '1abc_A: R1 there already, skipped' in capsys.readouterr().out
   assert content(tmp_path / 'store') == before
-  assert [name for name, limit in unpacked if limit is None] == ['1abc_A.pdb']
   # Other settings are no reason to skip, nor to replace in silence.
   for settings in ({'stride_ns': 0.02}, {'max_residues': 5}):
     assert prepare(**settings)[0] == 1
     errors = capsys.readouterr().err
-    assert errors.count('is there already, with other') == 3
+    assert errors.count('is there already, with other') == 1
     assert content(tmp_path / 'store') == before
   # Those that change nothing are.
   assert prepare(stride_ns=0.01, max_residues=8)[0] == 0
+  file.write_bytes(sound)
   code, opened = prepare(stride_ns=0.02, overwrite=True)
   assert (code, {entry.dt_ns for entry in opened.entries}) == (0, {0.02})
 
 
 def test_one_trajectory_at_a_time(tmp_path, chain, prepare, temporary, monkeypatch):
   pack(chain('source'), tmp_path / 'raw' / '1abc_A_protein.zip')
-  most = []
+  there = []
 
-  def check(*args, check=trajectories.check_geometry):
-    for positions in check(*args):
-      most.append([path.name for path in temporary.glob('*/*')])
-      yield positions
+  def usage(folder, usage=shutil.disk_usage):
+    """Is asked before anything is unpacked."""
+    there.append([path.name for path in temporary.glob('*/*')])
+    return usage(folder)
 
-  monkeypatch.setattr(trajectories, 'check_geometry', check)
+  monkeypatch.setattr(shutil, 'disk_usage', usage)
   assert prepare()[0] == 0
-  assert most == [[f'1abc_A_prod_R{r}_fit.xtc'] for r in (1, 2, 3)]
+  assert there == [[]] * 7  # the structure; of each replica the beginning, and all of it
 
-  def fail(*args):
+
+def test_an_interruption_leaves_nothing_unpacked(tmp_path, chain, temporary):
+  (archive,) = atlas_archive.read('1abc_A', pack(chain('source'), tmp_path / '1abc_A_protein.zip'))
+  with pytest.raises(KeyboardInterrupt), archive.trajectories[1].unpacked() as path:
     raise KeyboardInterrupt
-    yield
-
-  monkeypatch.setattr(trajectories, 'check_geometry', fail)
-  with pytest.raises(KeyboardInterrupt):
-    prepare(to='other')
+  assert path.is_relative_to(temporary)
+  assert not path.exists()
 
 
 def test_no_room_to_unpack(tmp_path, chain, prepare, monkeypatch, capsys):
@@ -622,8 +619,14 @@ def test_arguments(tmp_path, prepare):
     prepare(to='file')
 
 
+@dataclasses.dataclass
+class Mirror:
+  url: str
+  asked: list[str]
+
+
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def mirror(tmp_path):
   """Serves tmp_path / 'served'; the first answer for each file breaks off in the middle."""
   asked = []
 
@@ -651,17 +654,13 @@ def server(tmp_path, monkeypatch):
   with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as running:
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
-    address = f'http://127.0.0.1:{running.server_address[1]}/ATLAS'
-    monkeypatch.setattr(atlas_archive, 'BASE_URL', address)
-    yield asked
+    yield Mirror(f'http://127.0.0.1:{running.server_address[1]}/ATLAS', asked)
     running.shutdown()
     thread.join()
 
 
-def test_download(tmp_path, chain, prepare, server, capsys, monkeypatch):
-  from tempo_jax.preparation import download
-
-  monkeypatch.setattr(download, '_BACKOFF_S', 0.01)
+def test_download(tmp_path, chain, prepare, mirror, capsys):
+  asked = mirror.asked
   fine = {name: chain(f'source/{name}', name) for name in ('1abc_A', '2abc_B', '3abc_C')}
   coarse = chain('coarse', pattern=PLAIN, dt_ps=100.0)
   served = tmp_path / 'served'
@@ -671,7 +670,7 @@ def test_download(tmp_path, chain, prepare, server, capsys, monkeypatch):
   pack(fine['2abc_B'], served / 'api' / 'ATLAS' / 'protein' / '2abc_B')  # newer API only
   shutil.copytree(fine['3abc_C'], tmp_path / 'raw' / '3abc_C')  # unpacked already
   (tmp_path / 'names_test.csv').write_text('name\n1abc_A\n2abc_B\n3abc_C\n9xyz_Z\n')
-  code, opened = prepare(download_names=[tmp_path / 'names_test.csv'])
+  code, opened = prepare(download_names=[tmp_path / 'names_test.csv'], mirror=mirror.url)
   assert code == 1
   line = one_error(capsys)
   assert f'{tmp_path}/raw/9xyz_Z_protein.zip: ' in line
@@ -681,21 +680,22 @@ def test_download(tmp_path, chain, prepare, server, capsys, monkeypatch):
   }
   expected = backbone(fine['2abc_B'], '2abc_B', fine['2abc_B'] / '2abc_B_prod_R3_fit.xtc')
   np.testing.assert_array_equal(opened.read('2abc_B/T300/R3'), expected)
-  assert '/ATLAS/api/ATLAS/protein/1abc_A' not in server
-  assert not any('3abc_C' in path or 'analysis' in path for path in server)
-  assert server.count('/ATLAS/database/ATLAS/1abc_A/1abc_A_protein.zip') == 2  # interrupted once
+  assert '/ATLAS/api/ATLAS/protein/1abc_A' not in asked
+  assert not any('3abc_C' in path or 'analysis' in path for path in asked)
+  assert asked.count('/ATLAS/database/ATLAS/1abc_A/1abc_A_protein.zip') == 2  # interrupted once
   # A coarse stride needs the small archive only, and nothing is downloaded twice.
   (tmp_path / 'one.txt').write_text('1abc_A\n')
-  server.clear()
-  code, opened = prepare('small', 'strided', stride_ns=0.4, download_names=[tmp_path / 'one.txt'])
+  asked.clear()
+  small = {'stride_ns': 0.4, 'download_names': [tmp_path / 'one.txt'], 'mirror': f'{mirror.url}/'}
+  code, opened = prepare('small', 'strided', **small)
   assert code == 0
-  assert set(server) == {'/ATLAS/database/ATLAS/1abc_A/1abc_A_analysis.zip'}
+  assert set(asked) == {'/ATLAS/database/ATLAS/1abc_A/1abc_A_analysis.zip'}
   assert [path.name for path in (tmp_path / 'small').glob('*.zip')] == ['1abc_A_analysis.zip']
   expected = backbone(coarse, '1abc_A', coarse / '1abc_A_R1.xtc')[::4]
   np.testing.assert_array_equal(opened.read('1abc_A/T300/R1'), expected)
-  server.clear()
-  assert prepare('small', 'strided', stride_ns=0.4, download_names=[tmp_path / 'one.txt'])[0] == 0
-  assert not server
+  asked.clear()
+  assert prepare('small', 'strided', **small)[0] == 0
+  assert not asked
 
 
 def test_real_chains(tmp_path, shared_data, capsys):
@@ -736,7 +736,7 @@ def test_command_line(tmp_path, chain):
   rewrite(bad / '1abc_A_prod_R2_fit.xtc', lambda x: x[:-20])
   chain('raw/2abc_B', '2abc_B')
   done = run_binary(
-    f'--raw_dir={tmp_path}/raw', f'--store={tmp_path}/store', '--replicas=2,1', '--num_workers=1'
+    f'--raw_dir={tmp_path}/raw', f'--store={tmp_path}/store', '--replicas=2,1', '--num_workers=2'
   )
   assert done.returncode == 1
   assert done.stdout.startswith('ATLAS is licensed CC-BY-NC 4.0')
@@ -753,7 +753,7 @@ def test_flags_are_explained():
   text = ' '.join(run_binary('--help').stdout.split())
   for flag in ('raw_dir', 'store', 'stride_ns', 'names', 'download', 'archive', 'replicas'):
     assert f'--{flag}' in text
-  for flag in ('max_residues', 'longer', 'num_workers', 'scheduler'):
+  for flag in ('mirror', 'max_residues', 'longer', 'num_workers', 'scheduler'):
     assert f'--{flag}' in text
   assert 'CC-BY-NC 4.0' in text
   assert '--[no]overwrite' in text

@@ -1,13 +1,11 @@
 """Against a server on this machine that does what servers and networks do wrong."""
 
 import dataclasses
-import errno
 import hashlib
 import http.server
 import io
 import itertools
 import json
-import os
 import pathlib
 import re
 import signal
@@ -24,8 +22,10 @@ from tempo_jax import progress
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import download
 from tempo_jax.preparation.download import Remote
+from tests import disk
 
 CHUNK = 1000  # bytes that a broken connection may lose
+PATIENCE = download.Patience(backoff_s=0.0, chunk_bytes=CHUNK)
 
 
 @dataclasses.dataclass
@@ -146,8 +146,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-  monkeypatch.setattr(download, '_BACKOFF_S', 0.0)
-  monkeypatch.setattr(download, '_CHUNK_BYTES', CHUNK)
   monkeypatch.setenv('no_proxy', '*')
   with Server() as server:
     thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
@@ -166,9 +164,9 @@ def data(np_rng) -> bytes:
 def get(server, tmp_path):
   """Downloads files of the server to tmp_path / 'raw'."""
 
-  def run(*names, **kwargs):
-    folder = tmp_path / 'raw'
-    return download.fetch([Remote(f'{server.url}/{n}', folder / n) for n in names], **kwargs)
+  def run(*names, patience=PATIENCE, **kwargs):
+    files = [Remote(f'{server.url}/{name}', tmp_path / 'raw' / name) for name in names]
+    return download.fetch(files, patience=patience, **kwargs)
 
   return run
 
@@ -449,10 +447,9 @@ def test_busy_server(server, get, raw, data, monkeypatch):
   assert get('a.h5') == []
   assert naps == [7]
   assert (raw / 'a.h5').read_bytes() == data
-  monkeypatch.setattr(download, '_BACKOFF_S', 0.5)
   naps.clear()
   server.put('b.h5', data, refusals=[(503, {})] * 100)
-  (error,) = get('b.h5')
+  (error,) = get('b.h5', patience=dataclasses.replace(PATIENCE, backoff_s=0.5))
   assert 'b.h5: 503 Service Unavailable: try again later' in error
   assert naps == [1.0, 2.0, 4.0, 8.0]
 
@@ -477,7 +474,7 @@ def nowhere() -> str:
 def test_no_network(server, nowhere, raw, monkeypatch):
   files = [Remote(f'{nowhere}/{i}.h5', raw / f'{i}.h5') for i in range(50)]
   with pytest.raises(InputError) as error:
-    download.fetch(files)
+    download.fetch(files, patience=PATIENCE)
   (line,) = str(error.value).splitlines()
   host = nowhere.removeprefix('http://')
   assert re.match(
@@ -493,41 +490,42 @@ def test_no_network(server, nowhere, raw, monkeypatch):
   with pytest.raises(
     InputError, match=r'^x\.org does not answer \(.*name resolution\): .*no network'
   ):
-    download.fetch([Remote('http://x.org/a.h5', raw / 'a.h5')])
+    download.fetch([Remote('http://x.org/a.h5', raw / 'a.h5')], patience=PATIENCE)
 
 
 def test_one_server_is_down(server, nowhere, raw, data):
   server.put('a.h5', data)
   files = [Remote(f'{base}/a.h5', raw / str(i)) for i, base in enumerate([nowhere, server.url])]
-  (error,) = download.fetch(files, connections=1)
+  (error,) = download.fetch(files, connections=1, patience=PATIENCE)
   assert re.search(r'raw/0: 127\.0\.0\.1:\d+ does not answer', error)
   assert (raw / '1').read_bytes() == data
 
 
 def test_url_without_sense(server, raw):
-  (error,) = download.fetch([Remote('nonsense', raw / 'a')])
+  (error,) = download.fetch([Remote('nonsense', raw / 'a')], patience=PATIENCE)
   assert 'raw/a: nonsense: Invalid URL' in error
 
 
-def test_disk_full(server, get, raw, data, monkeypatch):
-  class Full(io.FileIO):
-    def write(self, chunk):
-      if self.tell() + len(chunk) > 5000:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-      return super().write(chunk)
-
-  def open_full(path, mode='r', *args, **kwargs):
-    return Full(path, 'r+') if mode == 'r+b' else open(path, mode, *args, **kwargs)
-
+def test_disk_full(server, get, raw, data):
   server.put('a.h5', data)
   server.put('b.h5', data)
-  with monkeypatch.context() as patch:
-    patch.setattr(pathlib.Path, 'open', open_full)
-    a, b = get('a.h5', 'b.h5', connections=1)
+  raw.mkdir()
+  (raw / 'a.h5.part').symlink_to('/dev/full')
+  a, b = get('a.h5', 'b.h5', connections=1)
   assert 'raw/a.h5: cannot be written (No space left on device): make space and run again' in a
   assert 'raw/b.h5: cannot be written (No space left on device)' in b
   assert server.log == [('/a.h5', 200, None)]
-  assert (raw / 'a.h5.part').stat().st_size == 5000
+  (raw / 'a.h5.part').unlink()
+  assert get('a.h5', 'b.h5') == []
+
+
+def test_what_was_written_is_continued(server, get, raw, data):
+  server.put('a.h5', data)
+  with disk.files_end_at(5000):
+    (error,) = get('a.h5')
+  assert 'raw/a.h5: cannot be written (File too large): choose another folder' in error
+  assert server.log == [('/a.h5', 200, None)]
+  assert (raw / 'a.h5.part').read_bytes() == data[:5000]
   assert get('a.h5') == []
   assert server.log[1:] == [('/a.h5', 206, 'bytes=5000-')]
   assert (raw / 'a.h5').read_bytes() == data
@@ -540,9 +538,9 @@ def test_folder_that_cannot_be(server, get, raw, data):
   assert re.search(r'raw/a\.h5: cannot be written \(.*\): choose another folder', error)
 
 
-def test_interrupted_by_the_user(server, get, raw, data, monkeypatch):
+def test_interrupted_by_the_user(server, get, raw, data):
   # Larger than the buffer of the file: what has come is on the disk.
-  monkeypatch.setattr(download, '_CHUNK_BYTES', 10_000)
+  patience = dataclasses.replace(PATIENCE, chunk_bytes=10_000)
   halfway, proceed = threading.Event(), threading.Event()
   file = server.put('a.h5', data, halfway=halfway, proceed=proceed)
   main = threading.main_thread().ident
@@ -561,7 +559,7 @@ def test_interrupted_by_the_user(server, get, raw, data, monkeypatch):
   start = time.monotonic()
   try:
     with pytest.raises(KeyboardInterrupt):
-      get('a.h5')
+      get('a.h5', patience=patience)
   finally:
     signal.signal(signal.SIGINT, before)
     thread.join()

@@ -197,14 +197,17 @@ def test_shape_of_what_is_stored(raw_dir, prepared):
   assert long.sequence == mdcath_runs.sequence(file_of(raw_dir[0], long.name))[:240]
 
 
-def test_small_blocks_change_nothing(raw_dir, prepared, tmp_path, monkeypatch):
+@pytest.mark.parametrize('block_frames', [1, 5, 16])
+def test_small_blocks_change_nothing(raw_dir, prepared, tmp_path, block_frames):
   path, planted = raw_dir
-  monkeypatch.setattr(mdcath_replica, '_BLOCK_BYTES', 30_000)
-  monkeypatch.setattr(mdcath_replica, '_LAST_BLOCK_BYTES', 20_000)
   traps = ['', 'corrupt_tail', 'zero_tail', 'broken_tail', 'parted_chains', 'compressed']
   (tmp_path / 'names.txt').write_text('\n'.join(planted[trap] for trap in traps))
   outcome = run(
-    path, tmp_path / 'store', num_frames=LIMIT, domains=[tmp_path / 'names.txt'], num_workers=1
+    path,
+    tmp_path / 'store',
+    num_frames=LIMIT,
+    domains=[tmp_path / 'names.txt'],
+    block_frames=block_frames,
   )
   assert outcome.code == 0
   assert {entry.name for entry in outcome.store.entries} == {planted[trap] for trap in traps}
@@ -213,22 +216,27 @@ def test_small_blocks_change_nothing(raw_dir, prepared, tmp_path, monkeypatch):
     assert (entry.array, entry.notes) == (whole.array, whole.notes)
 
 
-def test_blocks_are_whole_chunks(raw_dir, tmp_path, monkeypatch):
+class Watched:
+  """Coordinates that remember which frames were read."""
+
+  def __init__(self, coords):
+    self.coords, self.read = coords, []
+    self.shape, self.chunks = coords.shape, coords.chunks
+
+  def read_direct(self, target, source, destination):
+    self.read.append((source.start, source.stop))
+    self.coords.read_direct(target, source, destination)
+
+
+def test_blocks_are_whole_chunks(raw_dir):
   """So that nothing is decompressed twice; the first and last frame are read by themselves."""
   path, planted = raw_dir
   name = planted['compressed']
-  read = []
-
-  def load(self, start, stop):
-    read.append((start, stop))
-    return original(self, start, stop)
-
-  original = mdcath_replica.Replica._load
-  monkeypatch.setattr(mdcath_replica.Replica, '_load', load)
-  monkeypatch.setattr(mdcath_replica, '_BLOCK_BYTES', 120_000)
   with h5py.File(file_of(path, name)) as h5:
     domain = mdcath_topology.read(h5, file_of(path, name), name)
-    replica = mdcath_replica.Replica(h5[name]['320/1'], '320/1', domain)
+    group = {**h5[name]['320/1'], 'coords': Watched(h5[name]['320/1/coords'])}
+    replica = mdcath_replica.Replica(group, '320/1', domain, block_frames=20)
+    read = group['coords'].read
     assert read.pop(0) == (0, 1)
     frames = sum(len(block) for block in replica.blocks())
   assert len(read) > 2
@@ -334,20 +342,13 @@ def test_periodic_extension(small, tmp_path):
   assert {entry.num_frames for entry in again.store.entries} == {15}
 
 
-def test_restart_reads_no_frames(small, tmp_path, monkeypatch):
+def test_restart_reads_no_frames(small, tmp_path):
+  """Of what is there: it is no longer sound, and nobody notices."""
   first = run(small.path, tmp_path / 'store', replicas=(0, 1))
-
-  def blocks(self):
-    assert self._key == '320/2'
-    return original(self)
-
-  original = mdcath_replica.Replica.blocks
-  monkeypatch.setattr(mdcath_replica.Replica, 'blocks', lambda self: iter_checked(self))
-
-  def iter_checked(self):
-    # A generator: nothing runs before the store asks for a block.
-    yield from blocks(self)
-
+  with small.edit() as domain:
+    for replica in (0, 1):
+      domain[f'320/{replica}/coords'][5] = np.nan
+  assert run(small.path, tmp_path / 'other').code == 1
   again = run(small.path, tmp_path / 'store')
   assert (first.code, again.code) == (0, 0)
   assert re.search('1 replicas, 20 frames, 2 replicas there already', again.out[0])

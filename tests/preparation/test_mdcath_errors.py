@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tempo_jax.errors import InputError
-from tempo_jax.preparation.mdcath import source_index
 from tests.preparation import mdcath_runs
 from tests.preparation.mdcath_runs import by_hand, run
 
@@ -173,8 +172,7 @@ def test_no_frames_at_all(small, tmp_path):
     ({'domains': ['absent.txt']}, 'absent.txt: cannot be read'),
   ],
 )
-def test_mistakes(small, tmp_path, settings, message, monkeypatch):
-  monkeypatch.setattr(source_index, 'get', lambda raw_dir: None)
+def test_mistakes(small, tmp_path, settings, message):
   with pytest.raises(InputError, match=message):
     run(small.path, tmp_path / 'store', **settings)
   assert not (tmp_path / 'store').exists()

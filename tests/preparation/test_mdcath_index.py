@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import http.server
 import re
+import shutil
 import threading
 
 import numpy as np
@@ -14,38 +15,46 @@ from tempo_jax.preparation.mdcath import domain_file, source_index
 from tests.preparation import synthetic_mdcath
 from tests.preparation.mdcath_runs import file_of, run
 
+NUM_ELIGIBLE = 1200
 
-@pytest.fixture
-def source(tmp_path, monkeypatch):
-  """An index of 20 eligible domains and five others; draws 6 + 3 + 2."""
-  monkeypatch.setattr(source_index, 'PAPER', {'train': 6, 'validation': 3, 'test': 2})
-  full = {(t, r): 400 for t in (320, 348) for r in range(3)}
-  domains = {synthetic_mdcath.domain_name(i): (240, full) for i in range(20)}
+
+@pytest.fixture(scope='module')
+def index_file(tmp_path_factory):
+  """1,200 eligible domains, of which 1,114 are drawn, and five others."""
+  full = {(320, r): 400 for r in range(3)}
+  domains = {synthetic_mdcath.domain_name(i): (240, full) for i in range(NUM_ELIGIBLE)}
   domains['9longA00'] = (241, full)
   domains['9shrtA00'] = (100, {**full, (320, 1): 399})
   domains['9gapsA00'] = (100, {(320, 0): 400, (320, 2): 400})
   domains['9coldA00'] = (100, {(348, r): 400 for r in range(3)})
   domains['9emptA00'] = (100, {})
+  file = tmp_path_factory.mktemp('index') / 'mdcath_source.h5'
+  synthetic_mdcath.write_source(file, domains)
+  return file
+
+
+@pytest.fixture
+def source(tmp_path, index_file):
   (tmp_path / 'raw').mkdir()
-  synthetic_mdcath.write_source(tmp_path / 'raw' / 'mdcath_source.h5', domains)
+  shutil.copy(index_file, tmp_path / 'raw')
   return tmp_path / 'raw'
 
 
 def test_the_papers_draw(source, tmp_path):
   index = source_index.read(source)
-  assert len(index) == 25
+  assert len(index) == NUM_ELIGIBLE + 5
   selection = domain_file.Selection()
   drawn = source_index.draw_paper(index, selection, seed=0)
   assert drawn == source_index.draw_paper(dict(reversed(index.items())), selection, seed=0)
   assert drawn != source_index.draw_paper(index, selection, seed=1)
-  assert [*drawn.values()].count('train') == 6
-  assert [*drawn.values()].count('validation') == 3
-  assert [*drawn.values()].count('test') == 2
+  assert [*drawn.values()].count('train') == 1000
+  assert [*drawn.values()].count('validation') == 50
+  assert [*drawn.values()].count('test') == 64
   everyone = {n for seed in range(30) for n in source_index.draw_paper(index, selection, seed)}
-  assert everyone == {synthetic_mdcath.domain_name(i) for i in range(20)}
-  with pytest.raises(InputError, match='draws 11 domains, and 0 of 25 have at most'):
+  assert everyone == {synthetic_mdcath.domain_name(i) for i in range(NUM_ELIGIBLE)}
+  with pytest.raises(InputError, match='draws 1114 domains, and 0 of 1205 have at most'):
     source_index.draw_paper(index, dataclasses.replace(selection, num_frames=401), 0)
-  with pytest.raises(InputError, match='draws 11 domains, and 0 of 25'):
+  with pytest.raises(InputError, match='draws 1114 domains, and 0 of 1205'):
     source_index.draw_paper(index, dataclasses.replace(selection, replicas=None), 0)
 
 
@@ -64,11 +73,17 @@ def test_preset(source, tmp_path):
   splits = {entry.name: entry.split for entry in outcome.store.entries}
   assert splits == {name: drawn[name] for name in present}
   (said,) = outcome.errors
-  assert re.search(r'has no file for 8 of the 11 domains that are listed', said)
+  assert re.search(r'has no file for 1111 of the 1114 domains that are listed', said)
+
+
+@dataclasses.dataclass
+class Mirror:
+  url: str
+  asked: list[str]
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def mirror(tmp_path):
   """Serves tmp_path / 'remote', and lists what was asked for."""
   asked = []
 
@@ -84,12 +99,11 @@ def server(tmp_path, monkeypatch):
   handler = functools.partial(Handler, directory=tmp_path / 'remote')
   with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as httpd:
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    monkeypatch.setattr(source_index, 'URL', f'http://127.0.0.1:{httpd.server_port}')
-    yield asked
+    yield Mirror(f'http://127.0.0.1:{httpd.server_port}', asked)
     httpd.shutdown()
 
 
-def test_download(server, tmp_path):
+def test_download(mirror, tmp_path):
   """Only what is asked for, and only what is of use."""
   rng = np.random.default_rng(0)
   frames = {(320, 0): 20}
@@ -104,7 +118,8 @@ def test_download(server, tmp_path):
   listed = tmp_path / 'test.txt'
   listed.write_text('\n'.join([*names, '9longA00', '9coldA00']))
   raw = tmp_path / 'raw'
-  outcome = run(raw, tmp_path / 'store', download=listed, replicas=(0,), skip_longer=True)
+  settings = {'mirror': mirror.url, 'replicas': (0,), 'skip_longer': True}
+  outcome = run(raw, tmp_path / 'store', download=listed, **settings)
   assert outcome.code == 1
   (said,) = outcome.errors  # the server has no such file
   assert '1aacA00' in said
@@ -116,11 +131,11 @@ def test_download(server, tmp_path):
   assert '9coldA00: no frames at --temperatures and --replicas: not downloaded' in outcome.out
   assert any('licence' in line and source_index.CARD in line for line in outcome.out)
   wanted = {'/mdcath_source.h5', *(f'/data/mdcath_dataset_{name}.h5' for name in names)}
-  assert set(server) == wanted
-  server.clear()
-  again = run(raw, tmp_path / 'store', download=listed, replicas=(0,), skip_longer=True)
-  assert set(server) == {'/data/mdcath_dataset_1aacA00.h5'}
+  assert set(mirror.asked) == wanted
+  mirror.asked.clear()
+  again = run(raw, tmp_path / 'store', download=listed, **settings)
+  assert set(mirror.asked) == {'/data/mdcath_dataset_1aacA00.h5'}
   assert '1 replicas there already' in again.about('1aaaA00')
   listed.write_text('1aaaA00\n1nonA00\n1aaaA00/320')
   with pytest.raises(InputError, match='mdCATH has no domain 1nonA00, 1aaaA00/320: give ids'):
-    run(raw, tmp_path / 'store', download=listed)
+    run(raw, tmp_path / 'store', download=listed, mirror=mirror.url)

@@ -11,7 +11,6 @@ import pytest
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import trajectories
 from tempo_jax.store import batching, store, windows
-from tempo_jax.trajectory import reader
 from tests import peptides
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -73,11 +72,11 @@ def test_any_format(tmp_path, toy, prepare, suffix):
   np.testing.assert_allclose(opened.read(entry), expected, rtol=0, atol=tolerance)
 
 
-def test_small_blocks_change_nothing(tmp_path, toy, prepare, monkeypatch):
+def test_small_blocks_change_nothing(tmp_path, toy, prepare):
   toy.save(str(tmp_path / 'run.xtc'))
   whole = prepare('run.xtc', name='whole').read('whole/T300/R1')
-  monkeypatch.setattr(reader, '_BLOCK_BYTES', 7 * toy.n_atoms * 12)
-  np.testing.assert_array_equal(prepare('run.xtc', name='parts').read('parts/T300/R1'), whole)
+  parts = prepare('run.xtc', name='parts', block_frames=7).read('parts/T300/R1')
+  np.testing.assert_array_equal(parts, whole)
 
 
 def test_replicas_splits_and_second_runs(tmp_path, toy, prepare, capsys):
@@ -103,15 +102,14 @@ def test_replicas_splits_and_second_runs(tmp_path, toy, prepare, capsys):
   assert opened.entries[0].num_frames == 38
 
 
-def test_irregular_times(tmp_path, toy, prepare, monkeypatch):
+def test_irregular_times(tmp_path, toy, prepare):
   toy.time[NUM_FRAMES // 2 :] += 5.0
   toy.save(str(tmp_path / 'run.xtc'))
   with pytest.raises(InputError, match=r'run.xtc: its time steps vary, between .* and 15 ps'):
     prepare('run.xtc')
   # The step of another length lies between two blocks.
-  monkeypatch.setattr(reader, '_BLOCK_BYTES', NUM_FRAMES // 2 * toy.n_atoms * 12)
   with pytest.raises(InputError, match=r'between 10 and 15 ps \(after frame 19\)'):
-    prepare('run.xtc')
+    prepare('run.xtc', block_frames=NUM_FRAMES // 2)
   assert not (tmp_path / 'store').exists()
   assert prepare('run.xtc', dt_ns=0.01).entries[0].num_frames == NUM_FRAMES
   toy.time[:] = 0.0
@@ -138,13 +136,12 @@ def test_times_are_float32(tmp_path, toy, prepare, dt_ps, start_ps):
     (27, False, r'cut.pdb: .*6 ASP.*: molecules must be whole'),
   ],
 )
-def test_broken_molecules(tmp_path, toy, prepare, monkeypatch, first_atom, whole_topology, message):
-  monkeypatch.setattr(reader, '_BLOCK_BYTES', 7 * toy.n_atoms * 12)
+def test_broken_molecules(tmp_path, toy, prepare, first_atom, whole_topology, message):
   toy.xyz[20:, first_atom:, 0] += BOX_NM
   toy.save(str(tmp_path / 'cut.xtc'))
   toy[0 if whole_topology else 30].save(str(tmp_path / 'cut.pdb'))
   with pytest.raises(InputError, match=message):
-    prepare('cut.xtc', topology='cut.pdb')
+    prepare('cut.xtc', topology='cut.pdb', block_frames=7)
   assert not (tmp_path / 'store').exists()
 
 

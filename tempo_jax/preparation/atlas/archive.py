@@ -214,8 +214,16 @@ def kind_of(place: pathlib.Path) -> str | None:
   return next((kind for kind in KINDS if re.search(rf'(^|_){kind}(\.zip)?$', place.name)), None)
 
 
-def fetch(names: Sequence[str], kind: str, raw_dir: pathlib.Path) -> dict[str, str]:
+def fetch(
+  names: Sequence[str], kind: str, raw_dir: pathlib.Path, base_url: str = BASE_URL
+) -> dict[str, str]:
   """Downloads the archives of one kind that are not there, zipped or unpacked.
+
+  Args:
+    names: of the chains.
+    kind: one of `KINDS`.
+    raw_dir: where to look for them, and to put them.
+    base_url: of ATLAS, or of a mirror.
 
   Returns:
     By name, one line for each that could not be had.
@@ -231,7 +239,7 @@ def fetch(names: Sequence[str], kind: str, raw_dir: pathlib.Path) -> dict[str, s
   for url in _URLS:
     files = {
       name: download.Remote(
-        url.format(base=BASE_URL, name=name, kind=kind), raw_dir / f'{name}_{kind}.zip'
+        url.format(base=base_url.rstrip('/'), name=name, kind=kind), raw_dir / f'{name}_{kind}.zip'
       )
       for name in missing
     }

@@ -40,6 +40,7 @@ class Settings:
     max_residues: longer chains are cut or left out; 0 for no limit.
     longer: 'truncate' (to the first `max_residues`) or 'skip'.
     overwrite: replace entries of other sources or settings.
+    block_frames: held in memory at a time, at least two; by default 64 MiB of them.
   """
 
   store: str
@@ -49,6 +50,7 @@ class Settings:
   max_residues: int = 0
   longer: str = 'truncate'
   overwrite: bool = False
+  block_frames: int | None = None
 
   def __post_init__(self):
     if self.stride_ns is not None and not 0.0 < self.stride_ns < math.inf:
@@ -77,6 +79,7 @@ def prepare(
   *,
   names: Sequence[str | os.PathLike] = (),
   download_names: Sequence[str | os.PathLike] = (),
+  mirror: str = atlas_archive.BASE_URL,
   num_workers: int | None = None,
   scheduler: str | None = None,
 ) -> int:
@@ -88,6 +91,7 @@ def prepare(
     names: lists (see `name_lists.read`) of the chains to prepare; by default all in `raw_dir`. The
       splits that they give are assigned also to what the store has already.
     download_names: lists of chains to download, if they are not there, and to prepare.
+    mirror: URL under which they are, as under that of ATLAS.
     num_workers: chains prepared at once; by default one per core.
     scheduler: address of a Dask cluster, in place of local processes.
 
@@ -101,7 +105,9 @@ def prepare(
   folder = pathlib.Path(raw_dir).expanduser().absolute()
   rows = name_lists.read([*names, *download_names])
   with store.StoreWriter(settings.store) as writer:
-    wrong = _download(name_lists.read(download_names), folder, settings) if download_names else {}
+    wrong: dict[str, str] = {}
+    if download_names:
+      wrong = _download(name_lists.read(download_names), folder, settings, mirror)
     if not folder.is_dir():
       raise InputError(f'{folder}: no such folder: correct --raw_dir, or use --download')
     places = atlas_archive.find(folder)
@@ -134,14 +140,14 @@ def prepare(
 
 
 def _download(
-  rows: Mapping[str, name_lists.NameRow], folder: pathlib.Path, settings: Settings
+  rows: Mapping[str, name_lists.NameRow], folder: pathlib.Path, settings: Settings, mirror: str
 ) -> dict[str, str]:
   """Gets what is asked for and not there; returns a line by name of each that failed."""
   coarse = settings.stride_ns is not None and atlas_archive.divides(
     atlas_archive.ANALYSIS_NS, settings.stride_ns
   )
   kind = settings.archive or ('analysis' if coarse else 'protein')
-  return atlas_archive.fetch(list(rows), kind, folder)
+  return atlas_archive.fetch(list(rows), kind, folder, mirror)
 
 
 def _prepare_chain(raw: _RawChain) -> workers.Result:
@@ -302,7 +308,7 @@ def _add_replica(
     start = 0
     with member.unpacked() as file:
       frames_file = reader.TrajectoryFile(file, chain.structure.topology, f'{raw.name}.pdb')
-      blocks, _ = frames_file.even_blocks()
+      blocks, _ = frames_file.even_blocks(frames=settings.block_frames)
       for block in trajectories.check_geometry(blocks, chain.found, chain.atom_index, file):
         kept = block[-start % stride :: stride]
         start += len(block)

@@ -76,6 +76,7 @@ class RawDomain:
   store: str
   split: str = 'train'
   overwrite: bool = False
+  block_frames: int | None = None
 
 
 def prepare(raw: RawDomain) -> workers.Result:
@@ -121,6 +122,7 @@ def prepare(raw: RawDomain) -> workers.Result:
           domain,
           num_frames=selection.num_frames,
           extend_periodically=selection.extend_periodically,
+          block_frames=raw.block_frames,
         )
         entry = store.Entry.of(
           domain.protein,

@@ -25,7 +25,9 @@ def prepare(
   preset: str | None = None,
   seed: int = 0,
   download: str | os.PathLike | None = None,
+  mirror: str = source_index.URL,
   overwrite: bool = False,
+  block_frames: int | None = None,
   num_workers: int | None = None,
   scheduler: str | None = None,
 ) -> int:
@@ -41,7 +43,9 @@ def prepare(
     seed: of the preset.
     download: a list of domains to download, if they are not there, and to prepare; or 'preset',
       to do so with those of the preset.
+    mirror: URL under which the files are, as under that of mdCATH.
     overwrite: replace entries of other sources or settings.
+    block_frames: held in memory at a time, in whole chunks of the file; by default 8 MiB of them.
     num_workers: domains prepared at once; by default one per core.
     scheduler: address of a Dask cluster, in place of local processes.
 
@@ -52,6 +56,7 @@ def prepare(
     InputError: nothing can be prepared at all.
   """
   extras.require('h5py', 'prepare')
+  _check_choice(domains, preset, download)
   raw = pathlib.Path(raw_dir).expanduser().absolute()
   if download:
     try:
@@ -65,9 +70,9 @@ def prepare(
   with store.StoreWriter(store_path) as writer:
     if download:
       print(f'note: the licence of mdCATH, and how to cite it, are on {source_index.CARD}')
-      source_index.get(raw)
+      source_index.get(raw, mirror)
     splits = _choose(raw, selection, domains, preset, seed, download)
-    lines, errors = _download(raw, selection, splits or {}) if download else ([], [])
+    lines, errors = _download(raw, selection, splits or {}, mirror) if download else ([], [])
     files = find_files(raw)
     if not files and splits is None:
       raise InputError(f'{raw}: no mdcath_dataset_*.h5 in it: correct --raw_dir, or use --download')
@@ -86,6 +91,7 @@ def prepare(
         store=str(pathlib.Path(store_path).expanduser().absolute()),
         split=(splits or {}).get(name) or 'train',
         overwrite=overwrite,
+        block_frames=block_frames,
       )
       for name in (files if splits is None else splits)
       if name in files
@@ -114,6 +120,18 @@ def find_files(raw_dir: pathlib.Path) -> dict[str, pathlib.Path]:
   }
 
 
+def _check_choice(
+  domains: Sequence[str | os.PathLike], preset: str | None, download: str | os.PathLike | None
+) -> None:
+  """Refuses flags that contradict each other, before anything is downloaded."""
+  if sum(map(bool, (domains, preset, download and download != _PRESET))) > 1:
+    raise InputError(
+      '--domains, --preset and --download=FILE each say which domains to prepare: give one of them'
+    )
+  if download == _PRESET and not preset:
+    raise InputError(f'--download={_PRESET}: downloads what --preset draws: add --preset=paper')
+
+
 def _choose(
   raw_dir: pathlib.Path,
   selection: domain_file.Selection,
@@ -124,12 +142,6 @@ def _choose(
 ) -> dict[str, str | None] | None:
   """Splits by the names of the domains to prepare; None for every domain that is there."""
   listed = download if download != _PRESET else None
-  if sum(map(bool, (domains, preset, listed))) > 1:
-    raise InputError(
-      '--domains, --preset and --download=FILE each say which domains to prepare: give one of them'
-    )
-  if download == _PRESET and not preset:
-    raise InputError(f'--download={_PRESET}: downloads what --preset draws: add --preset=paper')
   if preset:
     drawn = source_index.draw_paper(source_index.read(raw_dir), selection, seed)
     file = raw_dir / f'mdcath_{preset}_seed{seed}.csv'
@@ -143,7 +155,10 @@ def _choose(
 
 
 def _download(
-  raw_dir: pathlib.Path, selection: domain_file.Selection, splits: Mapping[str, str | None]
+  raw_dir: pathlib.Path,
+  selection: domain_file.Selection,
+  splits: Mapping[str, str | None],
+  mirror: str,
 ) -> tuple[list[str], list[str]]:
   """Gets the files that are not there; what to report, and a line for each that failed."""
   index = source_index.read(raw_dir, splits)
@@ -151,4 +166,4 @@ def _download(
   there = find_files(raw_dir)
   lines = [f'{name}: {why}: not downloaded' for name, why in useless.items() if name not in there]
   wanted = [name for name in splits if name not in useless and name not in there]
-  return lines, source_index.get_domains(wanted, raw_dir)
+  return lines, source_index.get_domains(wanted, raw_dir, mirror)

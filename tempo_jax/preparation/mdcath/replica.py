@@ -17,7 +17,6 @@ if TYPE_CHECKING:
   import h5py
 
 _BLOCK_BYTES = 8 * 1024**2
-_LAST_BLOCK_BYTES = 1024**2
 _N, _CA, _C = range(3)
 _SMALLEST_BOX = 20.0  # Å
 _FARTHEST = 1e5  # Å: beyond, float32 does not resolve a bond
@@ -67,6 +66,7 @@ class Replica:
     *,
     num_frames: int = 0,
     extend_periodically: bool = False,
+    block_frames: int | None = None,
   ):
     """Opens a replica, and finds where its sound frames end.
 
@@ -76,6 +76,7 @@ class Replica:
       domain: its residues.
       num_frames: of more only the first ones are taken; 0 for no limit.
       extend_periodically: repeat fewer frames from the first on, up to num_frames.
+      block_frames: of a block, but whole chunks of the file; by default 8 MiB of them.
 
     Raises:
       InputError: there are no coordinates, or of other atoms, or the first frame is not sound.
@@ -94,7 +95,9 @@ class Replica:
       raise UnusableError(f'{self._where}: coords are {self._coords.shape}', cause)
     # What is compressed is decompressed by chunks.
     self._chunk = self._coords.chunks[0] if self._coords.chunks else 1
-    self._buffer = np.empty((min(self._total, self._frames_in(_BLOCK_BYTES)), *shape), np.float32)
+    frames = self._whole_chunks(block_frames or _BLOCK_BYTES // (12 * domain.num_atoms))
+    self._buffer = np.empty((min(self._total, frames), *shape), np.float32)
+    self._probe = min(len(self._buffer), self._whole_chunks(frames // 8))
     self._native = mdtraj.Trajectory(domain.protein.arrays.positions.reshape(-1, 3), None)
     self._reimaged = np.zeros(self._total, bool)
     self._end = self._end_of_sound_frames()
@@ -138,19 +141,17 @@ class Replica:
       said.append(f'{self._used} frames, repeated periodically up to {self.num_frames}')
     return said
 
-  def _frames_in(self, num_bytes: int) -> int:
-    """Frames of a block, whole chunks."""
-    return max(1, num_bytes // (12 * self._domain.num_atoms * self._chunk)) * self._chunk
+  def _whole_chunks(self, frames: int) -> int:
+    return max(1, frames // self._chunk) * self._chunk
 
   def _end_of_sound_frames(self) -> int:
     """The number of the frame from which on all are corrupt."""
     if not self._read(0, 1)[1][0]:
       raise self._problem(0)
-    # From the end, so that of a sound replica only one small block is read for this.
-    step = min(len(self._buffer), self._frames_in(_LAST_BLOCK_BYTES))
-    start = (self._total - 1) // step * step
-    while not (sound := self._read(start, min(start + step, self._total))[1]).any():
-      start -= step
+    # From the end, so that of a sound replica only an eighth of a block is read for this.
+    start = (self._total - 1) // self._probe * self._probe
+    while not (sound := self._read(start, min(start + self._probe, self._total))[1]).any():
+      start -= self._probe
     return start + int(np.flatnonzero(sound)[-1]) + 1
 
   def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

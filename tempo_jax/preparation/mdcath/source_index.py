@@ -38,13 +38,17 @@ def file_name(name: str) -> str:
   return f'mdcath_dataset_{name}.h5'
 
 
-def get(raw_dir: pathlib.Path) -> None:
+def get(raw_dir: pathlib.Path, url: str = URL) -> None:
   """Downloads the index if it is not there.
+
+  Args:
+    raw_dir: folder that it goes to.
+    url: of mdCATH, or of a mirror.
 
   Raises:
     InputError: it cannot be had.
   """
-  failed = download.fetch([download.Remote(f'{URL}/{NAME}', raw_dir / NAME)])
+  failed = download.fetch([download.Remote(f'{url.rstrip("/")}/{NAME}', raw_dir / NAME)])
   if failed:
     raise InputError(failed[0])
 
@@ -154,13 +158,19 @@ def useless(index: Mapping[str, IndexedDomain], selection: domain_file.Selection
   return reasons
 
 
-def get_domains(names: Iterable[str], raw_dir: pathlib.Path) -> list[str]:
+def get_domains(names: Iterable[str], raw_dir: pathlib.Path, url: str = URL) -> list[str]:
   """Downloads the files of domains; returns a line for each that failed.
+
+  Args:
+    names: of the domains.
+    raw_dir: folder that the files go to.
+    url: of mdCATH, or of a mirror.
 
   Raises:
     InputError: no server answered.
   """
   remotes = [
-    download.Remote(f'{URL}/data/{file_name(name)}', raw_dir / file_name(name)) for name in names
+    download.Remote(f'{url.rstrip("/")}/data/{file_name(name)}', raw_dir / file_name(name))
+    for name in names
   ]
   return download.fetch(remotes)

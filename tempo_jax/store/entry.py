@@ -1,5 +1,6 @@
 """What a store knows of one trajectory, and how that is written down."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
@@ -160,14 +161,7 @@ def parse(content: bytes, where: str) -> tuple[Entry, ...]:
     InputError: it is neither, or of a newer version.
   """
   try:
-    data = json.loads(content)
-    if data['format'] != FORMAT:
-      raise KeyError('format')
-    if data['version'] > VERSION:
-      raise InputError(
-        f'{where}: a store of format version {data["version"]}, and this tempo_jax reads up to '
-        f'{VERSION}: update tempo_jax'
-      )
+    data = _read(content, where)
     proteins = [_protein_fields(protein) for protein in data['proteins']]
     return tuple(
       # An entry.json holds one protein, to which its entry does not refer.
@@ -179,6 +173,25 @@ def parse(content: bytes, where: str) -> tuple[Entry, ...]:
       f'{where} is damaged, or not of a tempo_jax store ({type(error).__name__}: {error}): copy '
       'the store again, or delete it and prepare it again'
     ) from error
+
+
+def refuse_newer(content: bytes, where: str) -> None:
+  """Raises `InputError` for a manifest.json of a newer version; a damaged one may pass."""
+  with contextlib.suppress(LookupError, TypeError, json.JSONDecodeError, UnicodeError):
+    _read(content, where)
+
+
+def _read(content: bytes, where: str) -> dict[str, Any]:
+  """The JSON of a manifest.json or an entry.json, if its version is ours or an earlier one."""
+  data = json.loads(content)
+  if data['format'] != FORMAT:
+    raise KeyError('format')
+  if data['version'] > VERSION:
+    raise InputError(
+      f'{where}: a store of format version {data["version"]}, and this tempo_jax reads up to '
+      f'{VERSION}: update tempo_jax'
+    )
+  return data
 
 
 def _protein_fields(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,8 @@ class StoreWriter:
     """Begins, or goes on with, the store at `path`; nothing is written yet.
 
     Raises:
-      InputError: the path is a URL, a file, or a directory of other things.
+      InputError: the path is a URL, a file, or a directory of other things; the store is of a
+        newer version.
     """
     self.path = os.fspath(path)
     if '://' in self.path:
@@ -166,6 +167,9 @@ class StoreWriter:
       if not known & set(os.listdir(self._root)) and os.listdir(self._root):
         raise InputError(f'{self.path}: holds something else than a store: choose another --store')
     self._kv = _open_kvstore(self.path)
+    # Before anything of ours is among what we do not understand.
+    if data := _read_json(self._kv, 'manifest.json', self.path):
+      entry_lib.refuse_newer(data, f'{self.path}: manifest.json')
 
   def __enter__(self) -> 'StoreWriter':
     return self

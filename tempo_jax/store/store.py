@@ -268,7 +268,9 @@ class StoreWriter:
       if not entries:
         break
       content = entry_lib.dump(entry_lib.manifest(entries))
-      if self._kv.write('manifest.json', content, if_equal=generation).result().generation:
+      with self._writing('manifest.json'):
+        written = self._kv.write('manifest.json', content, if_equal=generation).result()
+      if written.generation:
         break
     # Only now does no manifest refer to positions that were replaced.
     for key in self._entries():
@@ -286,8 +288,19 @@ class StoreWriter:
     return sorted(path.parent.relative_to(top) for path in top.glob('*/*/*/entry.json'))
 
   def _write_entry(self, entry: Entry) -> None:
-    content = entry_lib.dump(entry_lib.to_json(entry))
-    self._kv.write(f'entries/{entry.key}/entry.json', content).result()
+    content, name = entry_lib.dump(entry_lib.to_json(entry)), f'entries/{entry.key}/entry.json'
+    with self._writing(name):
+      self._kv.write(name, content).result()
+
+  @contextlib.contextmanager
+  def _writing(self, name: str) -> Iterator[None]:
+    """Makes an InputError of what tensorstore raises, as where the disk is full."""
+    try:
+      yield
+    except ValueError as error:
+      # The paths in it, which may be of a directory that is about to go, come first.
+      reason = str(error).splitlines()[0].split(' [')[0].rpartition(': ')[2]
+      raise InputError(f'cannot write {self.path}/{name}: is the disk full? ({reason})') from error
 
   def _current(self, key: str | os.PathLike) -> Entry | None:
     name = f'entries/{os.fspath(key)}/entry.json'
@@ -311,14 +324,17 @@ class StoreWriter:
           'cut the trajectory before it'
         )
       if array is None:
-        array = self._create_array(entry.path, size, shape)
+        with self._writing(f'entries/{entry.key}'):
+          array = self._create_array(entry.path, size, shape)
       chunk = np.ascontiguousarray(chunk, np.float32)
       digest.update(chunk.data)
-      array[start : start + len(chunk)].write(chunk).result()
+      with self._writing(f'entries/{entry.key}'):
+        array[start : start + len(chunk)].write(chunk).result()
       start += len(chunk)
     if array is None:
       raise InputError(f'{entry.key}: the trajectory has no frames: leave it out')
-    array.resize(exclusive_max=[start, *shape], resize_metadata_only=True).result()
+    with self._writing(f'entries/{entry.key}'):
+      array.resize(exclusive_max=[start, *shape], resize_metadata_only=True).result()
     return start, digest.hexdigest()[:16]
 
   def _create_array(self, path: str, size: int, shape: tuple[int, ...]) -> ts.TensorStore:

@@ -175,10 +175,8 @@ def planted_store(tmp_path_factory) -> Planted:
       writer.add(item, positions)
   (lost,) = [e for e in store.Store(path).entries if e.name == 'lost']
   shutil.rmtree(path / lost.path / 'c/1')  # from frame 780 on
-  with pytest.MonkeyPatch.context() as patch:
-    # Every entry has several blocks.
-    patch.setattr(entry_checks, '_BLOCK_BYTES', 13 * LENGTH * 48)
-    report = store_checks.inspect(path, num_workers=1)
+  # Every entry has several blocks.
+  report = store_checks.inspect(path, block_frames=13, num_workers=1)
   return Planted(path, report, {name: positions for name, (_, positions) in defects.items()})
 
 
@@ -440,17 +438,17 @@ def test_what_interrupted_commands_leave(written, tmp_path):
   assert report.num_bytes is None
 
 
-def test_a_worker_that_fails(written, monkeypatch):
-  def fail(task):
-    if task.entry.name == 'a':
-      raise MemoryError('too large')
-    return real(task)
-
-  real = entry_checks.check
-  monkeypatch.setattr(entry_checks, 'check', fail)
-  report = written((entry('a'), motion(1)), (entry('b'), motion(2)))
+def test_a_worker_that_fails(written, tmp_path):
+  """No memory is large enough for what an entry says that it holds."""
+  written((entry('a'), motion(1)), (entry('b'), motion(2)))
+  for file in ('manifest.json', 'entries/a/T300/R1/entry.json'):
+    content = json.loads((tmp_path / 'store' / file).read_text())
+    content['entries'][0]['num_frames'] = 10**15
+    (tmp_path / 'store' / file).write_text(json.dumps(content))
+  report = store_checks.inspect(tmp_path / 'store', num_workers=1)
   assert said(report) == [('error', 'failed', 'a/T300/R1')]
-  assert 'too large' in report.findings[0].message
+  assert 'MemoryError' in report.findings[0].message
+  assert [each.frames for each in report.reports] == [0, NUM_FRAMES]
 
 
 class Outline(html.parser.HTMLParser):
@@ -509,16 +507,21 @@ def test_the_page_and_the_text(planted_store):
   assert store_page.store_page(planted_store.report) == page
 
 
-def test_long_lists_are_cut(planted_store, monkeypatch):
+def test_long_lists_are_cut(planted_store):
   pytest.importorskip('matplotlib')
-  for module, limit in itertools.product((store_page, store_text), ('_MAX_ROWS', '_MAX_FINDINGS')):
-    monkeypatch.setattr(module, limit, 2)
-  text = store_text.store_text(planted_store.report)
-  assert '... and 20 more entries' in text
-  assert '... and 5 errors more' in text
-  page = store_page.store_page(planted_store.report)
-  assert '... and 20 more.' in page
-  assert '... and 5 more.' in page
+  report = planted_store.report
+  long = dataclasses.replace(
+    report,
+    entries=50 * report.entries,
+    reports=50 * report.reports,
+    findings=100 * report.findings,
+  )
+  text = store_text.store_text(long)
+  assert '... and 1050 more entries' in text  # of 50 * 22
+  assert '... and 600 errors more' in text  # of 100 * 7
+  page = store_page.store_page(long)
+  assert '... and 100 more.' in page
+  assert '... and 200 more.' in page
 
 
 def test_nothing_can_be_read(written, tmp_path):

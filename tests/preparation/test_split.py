@@ -13,6 +13,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.preparation.splitting import clusters as protein_clusters
 from tempo_jax.preparation.splitting import sequence_identity, split
 from tempo_jax.store import store
+from tests import disk
 from tests.store import synthetic
 
 pyopal = pytest.importorskip('pyopal', reason='the extra `split` is not installed')
@@ -235,14 +236,14 @@ def test_dry_run_and_second_run(make_store, family, tmp_path, capsys):
   assert '0 entries changed' in capsys.readouterr().out
 
 
-def test_a_failure_writes_no_list(make_store, family, tmp_path, monkeypatch):
+def test_a_failure_writes_no_list(make_store, family, tmp_path):
   path = make_store(family)
-
-  def fail(self, splits):
-    raise OSError(28, 'No space left on device')
-
-  monkeypatch.setattr(store.StoreWriter, 'assign_splits', fail)
-  with pytest.raises(InputError, match=r'cannot write .*\.splits\.csv: No space left on device'):
+  # There is room for the manifest, but not for a longer one: 'validation' is longer than 'train'.
+  size = (path / 'manifest.json').stat().st_size
+  with (
+    disk.files_end_at(size),
+    pytest.raises(InputError, match=r'cannot write .*manifest\.json: is the disk full\?'),
+  ):
     split.split(path)
   assert sorted(tmp_path.iterdir()) == [path]
 
@@ -453,7 +454,7 @@ def test_mmseqs_output(fake_mmseqs, np_rng, make_store, monkeypatch):
   # Nothing escapes pyopal; beyond some size it would take long.
   assert sequence_identity.choose_methods(20_000) == ('pyopal', 'mmseqs')
   assert sequence_identity.choose_methods(20_001) == ('mmseqs',)
-  monkeypatch.setattr(sequence_identity.importlib.util, 'find_spec', lambda name: None)
+  monkeypatch.setitem(sys.modules, 'pyopal', None)
   assert sequence_identity.choose_methods(2) == ('mmseqs',)
 
 
@@ -478,7 +479,6 @@ def test_mmseqs_errors(fake_mmseqs, np_rng, monkeypatch, tmp_path):
   monkeypatch.setitem(sys.modules, 'pyopal', None)
   with pytest.raises(InputError, match=r"pip install 'tempo-jax\[split\]'"):
     compare(*chains)
-  monkeypatch.setattr(sequence_identity.importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(InputError, match=r'nothing here compares sequences'):
     sequence_identity.choose_methods(2)
 

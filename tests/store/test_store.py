@@ -15,6 +15,7 @@ import tensorstore as ts
 from tempo_jax.errors import InputError
 from tempo_jax.store import entry as entry_lib
 from tempo_jax.store import store as store_lib
+from tests import disk
 from tests.store import synthetic
 
 # 200 residues: 9.6 kB a frame, 55 frames a chunk.
@@ -206,6 +207,16 @@ def test_failed_entry_leaves_nothing_and_keeps_the_rest(tmp_path, np_rng, error)
     assert files(tmp_path) == before
     assert not (tmp_path / 'entries/second').exists()
     np.testing.assert_array_equal(store_lib.Store(tmp_path).read(first.key), x)
+
+
+@pytest.mark.parametrize('limit', [200, 100_000])  # less than zarr.json, and than a chunk
+def test_a_full_disk_is_one_line_and_leaves_no_trace(tmp_path, np_rng, limit):
+  item = synthetic.entry(length=LONG), synthetic.positions(np_rng, CHUNK, LONG)
+  message = rf'^cannot write {tmp_path}/entries/toy/T300/R1: is .* full\? \(File too large\)$'
+  with disk.files_end_at(limit), pytest.raises(InputError, match=message):
+    store_lib.StoreWriter(tmp_path).add(*item)
+  assert files(tmp_path) == []
+  assert len(write(tmp_path, item).entries) == 1  # once there is space
 
 
 def test_killed_writer(tmp_path):

@@ -36,12 +36,14 @@ class EntryToCheck:
     run: names this inspection; a process keeps the store open during one.
     entry: what to check.
     num_torsions: how many pairs of phi and psi to return, about.
+    block_frames: read at a time; None for 4 MiB of them.
   """
 
   store: str
   run: str
   entry: entry_lib.Entry
   num_torsions: int
+  block_frames: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +79,7 @@ def check(work: EntryToCheck) -> EntryReport:
   said = list(_against_manifest(work))
   frames = 0
   try:
-    for positions in _blocks(read, work.entry):
+    for positions in _blocks(read, work.entry, work.block_frames):
       if frames == 0 and (wrong := _wrong_units(positions)):
         said.append(subject.finding('error', 'units', wrong))
         break
@@ -117,9 +119,11 @@ def _open(path: str, run: str) -> store_lib.Store:
   return store_lib.Store(path, cache_bytes=_CACHE_BYTES)
 
 
-def _blocks(read: frame_series.Read, entry: entry_lib.Entry) -> Iterator[np.ndarray]:
+def _blocks(
+  read: frame_series.Read, entry: entry_lib.Entry, block_frames: int | None
+) -> Iterator[np.ndarray]:
   """All frames."""
-  size = max(2, _BLOCK_BYTES // (entry.length * 48))
+  size = max(2, block_frames or _BLOCK_BYTES // (entry.length * 48))
   # `workers` shows the bar, of all entries.
   with progress.Progress(bar=False) as shown:
     for start in range(0, entry.num_frames, size):

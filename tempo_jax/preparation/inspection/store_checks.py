@@ -45,6 +45,7 @@ def inspect(
   path: str | os.PathLike,
   *,
   names: Sequence[str] = (),
+  block_frames: int | None = None,
   num_workers: int | None = None,
   scheduler: str | None = None,
 ) -> StoreReport:
@@ -53,6 +54,7 @@ def inspect(
   Args:
     path: directory, or a URL that tensorstore can read.
     names: proteins to look at; all by default.
+    block_frames: held in memory at a time by each process, at least two; by default 4 MiB of them.
     num_workers: processes; by default one for a small store, else one per core.
     scheduler: address of a Dask cluster, in place of local processes.
 
@@ -68,7 +70,10 @@ def inspect(
   sample = max(_LEAST_TORSIONS, _NUM_TORSIONS // len(entries))
   results = workers.run(
     entry_checks.check,
-    [entry_checks.EntryToCheck(str(root or path), run, entry, sample) for entry in entries],
+    [
+      entry_checks.EntryToCheck(str(root or path), run, entry, sample, block_frames)
+      for entry in entries
+    ],
     names=[entry.key for entry in entries],
     num_workers=num_workers or (1 if size < _SMALL_BYTES else None),
     scheduler=scheduler,

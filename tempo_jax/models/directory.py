@@ -109,25 +109,30 @@ def _merge(parts: list[_Part]) -> config_dict.ConfigDict:
         )
       merged.level[level] = model.level[level]
       found.append(level)
-    ours, theirs = (
-      {k: v for k, v in config_lib.to_dict(c).items() if k not in ('level', 'trained_on')}
-      for c in (merged, model)
-    )
-    if ours != theirs:
+    ours, theirs = (config_lib.to_dict(c) for c in (merged, model))
+    differing = [
+      f'model.{key}'
+      for key in sorted(ours.keys() | theirs.keys())
+      if key not in ('level', 'trained_on') and ours.get(key) != theirs.get(key)
+    ]
+    if differing:
       raise InputError(
-        f'{first.folder} and {other.folder} hold levels of different models: train them from one '
-        'configuration'
+        f'{first.folder} and {other.folder} hold levels of different models, which differ in '
+        f'{", ".join(differing)}: train them from one configuration'
       )
     # Trajectories that were too short for one level may have served the other.
     merged.trained_on.update(trained_range.merge(merged.trained_on, model.trained_on))
   missing = [level for level in merged.levels if level not in found]
+  where = first.folder.parent if others else first.folder
   if missing:
-    where = first.folder.parent if others else first.folder
     raise InputError(
       f'{where} holds {", ".join(found)} but not {", ".join(missing)}: train that level too, and '
       'give a directory with one folder per level'
     )
-  config_lib.check(merged)
+  try:
+    config_lib.check(merged)
+  except InputError as error:
+    raise InputError(f'{where}: {error}') from error
   return merged
 
 

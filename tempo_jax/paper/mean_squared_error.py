@@ -14,7 +14,16 @@ from tempo_jax.protein import protein as protein_lib
 
 
 def check(config: Any) -> None:
-  """Raises `InputError` for an experiment without noise, which would learn to stand still."""
+  """Raises `InputError` for an experiment that cannot learn.
+
+  That is, one without noise, which would learn to stand still, or with a penalty on clashes that
+  has no finite gradient.
+  """
+  if not config.train.clash_power >= 1:
+    raise InputError(
+      f'config.train.clash_power = {config.train.clash_power}: at least 1 is needed, or its '
+      'gradient is infinite where two atoms begin to clash'
+    )
   for name in config.model.levels:
     if not config.model.level[name].noise_sample:
       raise InputError(

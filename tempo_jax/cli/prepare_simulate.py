@@ -106,6 +106,13 @@ def define_flags(values: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=values,
   )
+  flags.DEFINE_float(
+    'checkpoint_s',
+    20.0,
+    'Wall time from checkpoint to checkpoint, s: what a killed process loses at most.',
+    lower_bound=0.0,
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'overwrite', False, 'Remove an earlier simulation of that name, begin anew.', flag_values=values
   )
@@ -129,6 +136,7 @@ def main(values: flags.FlagValues) -> int:
       num_replicas=values.num_replicas,
       platform=values.platform,
       num_threads=values.num_threads,
+      checkpoint_s=values.checkpoint_s,
       overwrite=values.overwrite,
     )
   except stopping.StoppedError as stopped:

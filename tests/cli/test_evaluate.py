@@ -4,8 +4,11 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -64,13 +67,18 @@ def evaluated(proteins, tmp_path_factory):
 
 
 @pytest.fixture
-def spied(monkeypatch):
-  """Names of the proteins that are computed."""
-  names, compute = [], evaluate._evaluate
-  monkeypatch.setattr(
-    evaluate, '_evaluate', lambda task: names.append(task.case.name) or compute(task)
-  )
-  return names
+def computed(tmp_path):
+  """The proteins whose results were written to tmp_path / 'out' since the last call."""
+  before = {}
+
+  def look():
+    files = (tmp_path / 'out' / 'proteins').glob('*.npz')
+    now = {file.stem: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+    names = sorted(name for name, stamp in now.items() if stamp != before.get(name))
+    before.update(now)
+    return names
+
+  return look
 
 
 @pytest.fixture
@@ -219,33 +227,32 @@ class TestResults:
 
 
 class TestCache:
-  def test_a_second_run_computes_nothing(self, pair, tmp_path, spied):
-    out = tmp_path / 'out'
-    _, first = run(pair, out)
-    assert spied == ['a', 'b']
-    stamps = {path: path.stat().st_mtime_ns for path in (out / 'proteins').iterdir()}
-    _, second = run(pair, out)
-    assert spied == ['a', 'b']
-    assert {path: path.stat().st_mtime_ns for path in (out / 'proteins').iterdir()} == stamps
+  def test_a_second_run_computes_nothing(self, pair, tmp_path, computed):
+    _, first = run(pair, tmp_path / 'out')
+    assert computed() == ['a', 'b']
+    _, second = run(pair, tmp_path / 'out')
+    assert computed() == []
     assert first == second
 
   @pytest.mark.parametrize('kind', ['topology', 'reference', 'prediction'])
-  def test_a_changed_file_repeats_its_protein(self, pair, tmp_path, spied, kind):
+  def test_a_changed_file_repeats_its_protein(self, pair, tmp_path, computed, kind):
     run(pair, tmp_path / 'out')
+    assert computed() == ['a', 'b']
     file = getattr(pair[1], kind)
     file = file if kind == 'topology' else file[-1]
     status = file.stat()
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
     run(pair, tmp_path / 'out')
-    assert spied == ['a', 'b', 'b']
+    assert computed() == ['b']
 
-  def test_a_changed_topology_beside_repeats_its_protein(self, pair, tmp_path, spied):
+  def test_a_changed_topology_beside_repeats_its_protein(self, pair, tmp_path, computed):
     """It is read although no flag names it."""
     run(pair, tmp_path / 'out')
+    assert computed() == ['a', 'b']
     beside = pair[1].prediction[0].with_name('topology.pdb')
     os.utime(beside, ns=(0, 0))
     run(pair, tmp_path / 'out')
-    assert spied == ['a', 'b', 'b']
+    assert computed() == ['b']
 
   @pytest.mark.parametrize(
     ('settings', 'options'),
@@ -256,50 +263,56 @@ class TestCache:
       (SETTINGS, {'with_baselines': True}),
     ],
   )
-  def test_other_settings_repeat_all(self, pair, tmp_path, spied, settings, options):
+  def test_other_settings_repeat_all(self, pair, tmp_path, computed, settings, options):
     run(pair, tmp_path / 'out')
+    assert computed() == ['a', 'b']
     _, again = run(pair, tmp_path / 'out', settings, **options)
-    assert spied == ['a', 'b', 'a', 'b']
+    assert computed() == ['a', 'b']
     _, fresh = run(pair, tmp_path / 'fresh', settings, **options)
     assert again == fresh
 
-  def test_another_protein_repeats_only_itself(self, pair, tmp_path, spied):
+  def test_another_protein_repeats_only_itself(self, pair, tmp_path, computed):
     run(pair[:1], tmp_path / 'out')
+    assert computed() == ['a']
     _, both = run(pair, tmp_path / 'out')
-    assert spied == ['a', 'b']
+    assert computed() == ['b']
     assert list(both['proteins']) == ['a', 'b']
     # One that is no longer asked for is not in the table.
     _, second = run(pair[1:], tmp_path / 'out')
     assert list(second['proteins']) == ['b']
 
-  def test_a_killed_run_goes_on(self, pair, tmp_path, monkeypatch):
-    compute = evaluate._evaluate
+  def test_an_interrupted_run_goes_on(self, pair, tmp_path, computed):
+    pair[1] = cases.case(tmp_path, 'long', length=12, frames=300)
+    out, main = tmp_path / 'out', threading.main_thread().ident
 
-    def killed(task):
-      if task.case.name == 'b':
-        raise KeyboardInterrupt
-      return compute(task)
+    def interrupt():
+      while not (out / 'proteins' / 'a.npz').exists():
+        time.sleep(0.001)
+      time.sleep(0.02)  # the second protein is under way
+      signal.pthread_kill(main, signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-      patch.setattr(evaluate, '_evaluate', killed)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
       with pytest.raises(KeyboardInterrupt):
-        run(pair, tmp_path / 'out')
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['proteins']
-    assert sorted(path.name for path in (tmp_path / 'out' / 'proteins').iterdir()) == ['a.npz']
-    names = []
-    monkeypatch.setattr(
-      evaluate, '_evaluate', lambda task: names.append(task.case.name) or compute(task)
-    )
-    _, found = run(pair, tmp_path / 'out')
-    assert names == ['b']
+        run(pair, out)
+    finally:
+      thread.join()
+      signal.signal(signal.SIGINT, before)
+    assert [path.name for path in out.iterdir()] == ['proteins']
+    assert computed() == ['a']
+    _, found = run(pair, out)
+    assert computed() == ['long']
     assert found == run(pair, tmp_path / 'fresh')[1]
 
   @pytest.mark.parametrize('text', ['', '{"fingerprint": 1', '[]', '{}', 'null'])
-  def test_a_spoilt_result_is_computed_again(self, pair, tmp_path, spied, text):
+  def test_a_spoilt_result_is_computed_again(self, pair, tmp_path, computed, text):
     run(pair, tmp_path / 'out')
     (tmp_path / 'out' / 'proteins' / 'b.npz').write_text(text)
+    assert computed() == ['a', 'b']
     run(pair, tmp_path / 'out')
-    assert spied == ['a', 'b', 'b']
+    assert computed() == ['b']
 
 
 # What is wrong with a protein, and what the line must say.
@@ -387,11 +400,10 @@ class TestMistakes:
     assert code == 1
     assert list(content['proteins']) == ['b']
 
-  def test_nothing_is_computed_where_a_file_is_missing(self, pair, tmp_path, spied):
+  def test_nothing_is_computed_where_a_file_is_missing(self, pair, tmp_path):
     case = dataclasses.replace(pair[1], prediction=(tmp_path / 'gone.xtc',))
     with pytest.raises(InputError, match=r'b: .*gone.xtc: no such file'):
       run([pair[0], case], tmp_path / 'out')
-    assert spied == []
     assert not (tmp_path / 'out').exists()
 
   @pytest.mark.parametrize(

@@ -2,9 +2,11 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -407,83 +409,96 @@ def test_into_a_store(finished, tmp_path):
   assert {(e.sequence, e.num_frames, e.dt_ns) for e in entries} == {('ASA', 5, 0.0002)}
 
 
-def fail_at_frame(monkeypatch, number, action):
-  """Calls `action` when that frame has been taken, before it is saved."""
-  take_frame = simulation_run._Stretch._take_frame
-  taken = []
-
-  def take(stretch):
-    take_frame(stretch)
-    taken.append(stretch)
-    if len(taken) == number:
-      action()
-
-  monkeypatch.setattr(simulation_run._Stretch, '_take_frame', take)
+MANY = 50_000  # frames, that take much longer than any test
 
 
-def raise_error():
-  raise ZeroDivisionError
+@pytest.fixture
+def stop(run, tmp_path):
+  """Stops a simulation by a signal, soon after its first checkpoint; returns the step."""
+
+  def stop(*args, number=signal.SIGINT, **kwargs):
+    file = tmp_path / 'out/tiny_R1.checkpoint.gz'
+    before = file.stat().st_mtime_ns if file.exists() else None
+    over = threading.Event()
+
+    def watch():
+      while not over.wait(0.002):
+        if file.exists() and file.stat().st_mtime_ns != before:
+          over.wait(0.05)
+          signal.pthread_kill(threading.main_thread().ident, number)
+          return
+
+    # Should it come too late, or too early.
+    previous = signal.signal(number, signal.default_int_handler)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+      with pytest.raises(stopping.StoppedError) as raised:
+        run(MANY, *args, **kwargs)
+    finally:
+      over.set()
+      watcher.join()
+      signal.signal(number, previous)
+    assert raised.value.signal_number == number
+    step = simulation_checkpoint.load(file).step
+    assert f'stopped at {step * 4e-6:g} ns of replica 1' in str(raised.value)
+    return step
+
+  return stop
 
 
-def test_going_on(run, tmp_path, monkeypatch, capsys):
+def test_going_on(run, stop, tmp_path, capsys):
   partial, xtc = (tmp_path / 'out' / name for name in ('tiny_R1.partial.xtc', 'tiny_R1.xtc'))
-  monkeypatch.setattr(simulation_run, '_SECONDS_BETWEEN_CHECKPOINTS', 0.0)
-  fail_at_frame(monkeypatch, 6, raise_error)
-  with pytest.raises(ZeroDivisionError):
-    run(12)
+  there, odd = divmod(stop(), 50)
+  assert (there > 0, odd) == (True, 0)
   kept = partial.read_bytes()
   assert not xtc.exists()
   assert json.loads(xtc.with_suffix('.json').read_text())['finished'] is False
   checkpoint = simulation_checkpoint.load(xtc.with_name('tiny_R1.checkpoint.gz'))
-  assert checkpoint.step == 5 * 50
   state = openmm.XmlSerializer.deserialize(checkpoint.state)
   speeds = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)
   assert np.sqrt(np.mean(speeds**2)) > 0.1
-  # A frame that the checkpoint does not know, and a torn one.
-  partial.write_bytes(kept + kept[: len(kept) // 5 + 50])
-  assert run(12) == [xtc]
+  # As after a kill: a frame that the checkpoint does not know, and a torn one.
+  partial.write_bytes(kept + kept[: len(kept) // there + 50])
+  assert run(there + 7) == [xtc]
   assert not partial.exists()
   content = xtc.read_bytes()
   assert content.startswith(kept)
-  check_continuous(xtc, 12, 5)
+  check_continuous(xtc, there + 7, there)
   facts = json.loads(xtc.with_suffix('.json').read_text())
   spans = [(stretch['from_ns'], stretch['to_ns']) for stretch in facts['stretches']]
-  np.testing.assert_allclose(spans, [(0.0, 0.001), (0.001, 0.0024)], atol=1e-9)
+  ends = np.array([0, there, there + 7]) * FRAME_PS / 1000.0
+  np.testing.assert_allclose(spans, np.stack([ends[:-1], ends[1:]], axis=-1), atol=1e-9)
   assert len({stretch['thermostat_seed'] for stretch in facts['stretches']}) == 2
 
   # There already; then longer; then longer, and interrupted.
   capsys.readouterr()
-  run(10)
+  run(there + 5)
   assert 'tiny_R1: there already, skipped' in capsys.readouterr().out
   assert xtc.read_bytes() == content
-  run(15)
+  run(there + 10)
   assert xtc.read_bytes().startswith(content)
-  check_continuous(xtc, 15, 12)
-  fail_at_frame(monkeypatch, 2, raise_error)
-  with pytest.raises(ZeroDivisionError):
-    run(18)
-  check_continuous(xtc, 15, 12)
-  run(18)
-  check_continuous(xtc, 18, 16)
-  assert json.loads(xtc.with_suffix('.json').read_text())['n_frames'] == 18
+  check_continuous(xtc, there + 10, there + 7)
+  further = stop(checkpoint_s=0.0) // 50
+  assert further > there + 10
+  check_continuous(xtc, there + 10, there + 7)
+  run(further + 2)
+  check_continuous(xtc, further + 2, further)
+  assert json.loads(xtc.with_suffix('.json').read_text())['n_frames'] == further + 2
 
 
-def test_equilibration_goes_on(run, monkeypatch):
-  monkeypatch.setattr(simulation_run, '_SECONDS_BETWEEN_CHECKPOINTS', 0.0)
-  save, steps = simulation_run._Stretch._save, []
-
-  def fail(stretch):
-    save(stretch)
-    steps.append(stretch._step)
-    if len(steps) == 3:
-      raise_error()
-
-  monkeypatch.setattr(simulation_run._Stretch, '_save', fail)
-  with pytest.raises(ZeroDivisionError):
-    run(2, dataclasses.replace(QUICK, equilibration_ps=2.0))
-  (xtc,) = run(2, dataclasses.replace(QUICK, equilibration_ps=2.0))
-  assert steps == [-400, -300, -200, -100, 0, 50, 100]
+def test_equilibration_goes_on(run, stop, tmp_path):
+  settings = dataclasses.replace(QUICK, equilibration_ps=400.0)
+  step = stop(settings, checkpoint_s=0.0)
+  assert -100_000 < step < 0
+  # Near the end, lest it take long. The seed depends on the step at which a stretch begins.
+  file = tmp_path / 'out/tiny_R1.checkpoint.gz'
+  checkpoint = simulation_checkpoint.load(file)
+  simulation_checkpoint.save(file, dataclasses.replace(checkpoint, step=-300))
+  (xtc,) = run(2, settings)
   np.testing.assert_allclose(read(xtc).time, [0.2, 0.4], rtol=1e-6)
+  (stretch,) = json.loads(xtc.with_suffix('.json').read_text())['stretches']
+  assert stretch['thermostat_seed'] != checkpoint.stretches[0]['thermostat_seed']
 
 
 def test_without_equilibration(run):
@@ -498,30 +513,21 @@ def test_without_equilibration(run):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_signals(run, monkeypatch, number):
+def test_signals(run, stop, number):
   handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-  fail_at_frame(monkeypatch, 3, lambda: signal.raise_signal(number))
-  with pytest.raises(stopping.StoppedError, match=r'stopped at 0.0006 ns of replica 1') as e:
-    run(6)
-  assert e.value.signal_number == number
+  there = stop(number=number) // 50
+  assert there > 0
   assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
-  (xtc,) = run(6)
-  check_continuous(xtc, 6, 3)
-
-
-DRIVER = """
-from tempo_jax.cli import command, prepare_simulate
-from tempo_jax.preparation.simulation import run
-run._SECONDS_BETWEEN_CHECKPOINTS = 0.05
-command.launch(prepare_simulate)
-"""
+  (xtc,) = run(there + 3)
+  check_continuous(xtc, there + 3, there)
 
 
 def test_killed(structure, tmp_path):
   out = tmp_path / 'out'
   command = [
-    *(sys.executable, '-c', DRIVER, f'--structure={structure}', f'--out={out}', '--length_ns=50'),
-    *('--frame_ps=0.2', '--equilibration_ps=0.4', '--platform=CPU', '--num_threads=1'),
+    *(sys.executable, '-m', 'data_prep.simulate', f'--structure={structure}', f'--out={out}'),
+    *('--length_ns=50', '--frame_ps=0.2', '--equilibration_ps=0.4', '--checkpoint_s=0.05'),
+    *('--platform=CPU', '--num_threads=1'),
   ]
   partial = out / 'tiny_R1.partial.xtc'
   with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as process:
@@ -615,14 +621,26 @@ def test_blown_up(run, tmp_path):
     run(50, dataclasses.replace(QUICK, temperature_K=1e7))
 
 
-def test_absurd_energy(run, tmp_path, monkeypatch):
-  monkeypatch.setattr(simulation_run, '_SECONDS_BETWEEN_CHECKPOINTS', 0.0)
-  fail_at_frame(monkeypatch, 3, lambda: monkeypatch.setattr(simulation_run, '_MAX_HEAT', 0.01))
+def test_absurd_energy(run, tmp_path):
+  (xtc,) = run(3)
+  file = tmp_path / 'out/tiny_R1.checkpoint.gz'
+  checkpoint = simulation_checkpoint.load(file)
+  # Atoms move five times as fast from here on.
+  fast = re.sub(
+    r'<Velocity x="(\S+)" y="(\S+)" z="(\S+)"/>',
+    lambda found: '<Velocity x="{}" y="{}" z="{}"/>'.format(
+      *(5.0 * float(value) for value in found.groups())
+    ),
+    checkpoint.state,
+  )
+  assert fast != checkpoint.state
+  simulation_checkpoint.save(file, dataclasses.replace(checkpoint, state=fast))
   with pytest.raises(
-    InputError, match=r'blew up at 0.0008 ns \(its atoms move as at [1-9]\d\d K.* keeps 0.0006 ns'
+    InputError, match=r'blew up at 0.0008 ns \(its atoms move as at [1-9].* K.* keeps 0.0006 ns'
   ):
     run(5)
-  assert (tmp_path / 'out/tiny_R1.partial.xtc').stat().st_size > 0
+  partial = tmp_path / 'out/tiny_R1.partial.xtc'
+  assert partial.read_bytes() == xtc.read_bytes()
 
 
 def test_chains_stay_together(np_rng):

@@ -32,7 +32,6 @@ from tempo_jax.preparation.simulation import system as simulation_system
 from tempo_jax.preparation.simulation.checkpoint import Checkpoint
 from tempo_jax.preparation.simulation.system import Simulated
 
-_SECONDS_BETWEEN_CHECKPOINTS = 20.0
 _STEPS_AT_ONCE = 100  # between looks at the clock
 # What random numbers are for.
 _VELOCITIES, _THERMOSTAT = 1, 2
@@ -54,6 +53,7 @@ class Replica:
     seed: all its random numbers follow from it and `number`.
     platform: see `simulation_system.open_context`; so too the next.
     num_threads: on the CPU platform.
+    checkpoint_s: wall time from checkpoint to checkpoint, s.
     metadata: what else its JSON file is to hold.
   """
 
@@ -67,6 +67,7 @@ class Replica:
   seed: int
   platform: str
   num_threads: int | None
+  checkpoint_s: float
   metadata: dict[str, Any]
 
   def file(self, suffix: str) -> pathlib.Path:
@@ -222,7 +223,7 @@ class _Stretch:
           self._take_frame()
         self._stop_clock()
         _show(shown, replica, self._step, self._about)
-        due = time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
+        due = time.monotonic() - saved > replica.checkpoint_s
         if due or signals or self._step in (0, replica.last_step):
           self._save()
           saved = time.monotonic()

@@ -52,6 +52,7 @@ def simulate(
   num_replicas: int = 1,
   platform: str = 'auto',
   num_threads: int | None = None,
+  checkpoint_s: float = 20.0,
   overwrite: bool = False,
 ) -> list[pathlib.Path]:
   """Simulates a protein, or goes on with what is in `out`; one replica after the other.
@@ -64,6 +65,7 @@ def simulate(
     num_replicas: they begin with other velocities.
     platform: one of OpenMM's; 'auto' is CUDA, else OpenCL, else CPU.
     num_threads: on the CPU platform; by default as many as pay.
+    checkpoint_s: wall time from checkpoint to checkpoint, s: what a killed process loses at most.
     overwrite: begin anew.
 
   Returns:
@@ -107,6 +109,7 @@ def simulate(
         seed=settings.seed,
         platform=platform,
         num_threads=num_threads,
+        checkpoint_s=checkpoint_s,
         metadata=facts,
       )
       files.append(replica.file('.xtc'))

@@ -1,0 +1,1 @@
+from tests.helices import trajectory_of as trajectory_of

@@ -201,15 +201,19 @@ class TrajectoryFile:
       start += block.n_frames
       yield block
 
-  def read(self, stride: int = 1) -> mdtraj.Trajectory:
+  def read(self, stride: int = 1, frames: int | None = None) -> mdtraj.Trajectory:
     """Every `stride`-th frame from the first on, in memory.
+
+    Args:
+      stride: frames from one to the next.
+      frames: of a block, see `blocks`.
 
     Raises:
       InputError: what `blocks` raises; no frames.
     """
     picked = []
     number = 0
-    for block in self.blocks():
+    for block in self.blocks(frames):
       if len(block) > -number % stride:
         picked.append(block[-number % stride :: stride])
       number += len(block)

@@ -97,11 +97,10 @@ def test_read_takes_every_so_many_frames(file_of, extension, stride):
     np.testing.assert_array_equal(found.time, expected.time)
 
 
-def test_a_stride_goes_on_from_block_to_block(file_of, written, monkeypatch):
+def test_a_stride_goes_on_from_block_to_block(file_of, written):
   file = file_of('xtc')
-  monkeypatch.setattr(reader, '_BLOCK_BYTES', 12 * NUM_ATOMS * 11)  # 11 frames each
-  np.testing.assert_array_equal(file.read(7).time, written.time[::7])
-  np.testing.assert_array_equal(file.read(30).time, written.time[::30])
+  np.testing.assert_array_equal(file.read(7, frames=11).time, written.time[::7])
+  np.testing.assert_array_equal(file.read(30, frames=11).time, written.time[::30])
 
 
 @pytest.mark.parametrize('extension', FORMATS)
@@ -129,13 +128,12 @@ def test_a_time_step_must_be_given_where_the_format_has_none(file_of, extension)
   assert sum(len(block) for block in blocks) == NUM_FRAMES
 
 
-def test_uneven_times_are_found_beyond_the_first_block(written, folder, monkeypatch):
-  monkeypatch.setattr(reader, '_BLOCK_BYTES', 12 * NUM_ATOMS * 40)
+def test_uneven_times_are_found_beyond_the_first_block(written, folder):
   late = written[:]
   late.time = np.where(np.arange(NUM_FRAMES) < 80, late.time, late.time + 3.0)
   late.save(str(folder / 'late.xtc'))
   file = reader.TrajectoryFile(folder / 'late.xtc', written.topology, 'start.pdb')
-  blocks, dt_ns = file.even_blocks()
+  blocks, dt_ns = file.even_blocks(frames=40)
   assert dt_ns == 0.01
   message = r'late\.xtc: its time steps vary, between 10 and 13 ps \(after frame 79\)'
   with pytest.raises(InputError, match=message):

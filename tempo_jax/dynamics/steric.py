@@ -47,7 +47,12 @@ def separated_chains(
   return jax.lax.scan(one_round, frames, length=_NUM_ROUNDS)[0]
 
 
-def separation(positions: jax.Array, bonded: jax.Array, mask: jax.Array) -> jax.Array:
+def separation(
+  positions: jax.Array,
+  bonded: jax.Array,
+  mask: jax.Array,
+  num_neighbours: int = _NUM_NEIGHBOURS,
+) -> jax.Array:
   """How to move residues so that no atoms overlap of two that are not neighbours in the chain.
 
   Each overlapping pair moves apart by half of its overlap on either side; a residue with several
@@ -57,6 +62,7 @@ def separation(positions: jax.Array, bonded: jax.Array, mask: jax.Array) -> jax.
     positions: [L, 4, 3] Å, N, CA, C, O.
     bonded: [L] bool: residue i has a peptide bond to i + 1.
     mask: [L] bool, False for padding.
+    num_neighbours: residues nearest by CA with which a residue is compared; L - 1: with all.
 
   Returns:
     [L, 3] Å, to be added to every atom of a residue; zeros where nothing overlaps.
@@ -65,7 +71,7 @@ def separation(positions: jax.Array, bonded: jax.Array, mask: jax.Array) -> jax.
   if length < 2:
     return jnp.zeros((length, 3), positions.dtype)
   bonded, mask = jnp.asarray(bonded), jnp.asarray(mask)
-  indices, found = neighbours.nearest(positions[:, 1], mask, min(_NUM_NEIGHBOURS, length - 1))
+  indices, found = neighbours.nearest(positions[:, 1], mask, min(num_neighbours, length - 1))
   own = jnp.arange(length)[:, None]
   in_chain = (jnp.abs(own - indices) == 1) & bonded[jnp.minimum(own, indices)]
   both_oxygen = np.zeros((1, 1, 4, 4), bool)

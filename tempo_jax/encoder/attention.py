@@ -8,9 +8,8 @@ import jax.numpy as jnp
 
 # Logit of padding: far below any other, finite in float32.
 _MASKED = -1e9
-# Logits of one attention that are held at once; of more, blocks of queries take turns. On a
-# CPU they stay in its cache so (4 MiB): from 512 residues on that is three times as fast. Elsewhere
-# only memory counts (1 GiB).
+# Logits of one attention that are held at once. On a CPU they stay in its cache so (4 MiB): from
+# 512 residues on that is three times as fast. Elsewhere only memory counts (1 GiB).
 _MOST_LOGITS_CPU, _MOST_LOGITS = 1 << 20, 1 << 28
 
 
@@ -20,7 +19,12 @@ def mask_bias(mask: jax.Array) -> jax.Array:
 
 
 def attend(
-  queries: jax.Array, keys: jax.Array, values: jax.Array, bias: jax.Array, precision: Any = None
+  queries: jax.Array,
+  keys: jax.Array,
+  values: jax.Array,
+  bias: jax.Array,
+  precision: Any = None,
+  most_logits: int | None = None,
 ) -> jax.Array:
   """Averages values with weights softmax(queries . keys + bias).
 
@@ -34,13 +38,16 @@ def attend(
     values: [..., H, L, V].
     bias: added to the logits, [H, L, L] or [L] (of the keys).
     precision: of both products.
+    most_logits: that are held at once; of more, blocks of queries take turns. None: what suits
+      the device.
 
   Returns:
     [..., H, L, V] float32.
   """
   *lead, length, _ = queries.shape
-  most = _MOST_LOGITS_CPU if jax.default_backend() == 'cpu' else _MOST_LOGITS
-  num_blocks = -(-math.prod(lead) * length * keys.shape[-2] // most)
+  if most_logits is None:
+    most_logits = _MOST_LOGITS_CPU if jax.default_backend() == 'cpu' else _MOST_LOGITS
+  num_blocks = -(-math.prod(lead) * length * keys.shape[-2] // most_logits)
   if num_blocks == 1:
     return _attend(queries, keys, values, bias, precision)
 

@@ -1,5 +1,6 @@
 """Invariant point attention (AlphaFold 2, Suppl. Alg. 22)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -65,6 +66,7 @@ class InvariantPointAttention(nn.Module):
     query_points: query and key points per head.
     value_points: value points per head.
     dtype: in which the scalars and the output are computed.
+    attend: what averages, `attention.attend` or another that is as exact.
   """
 
   num_heads: int
@@ -72,6 +74,7 @@ class InvariantPointAttention(nn.Module):
   query_points: int = 4
   value_points: int = 8
   dtype: Any = jnp.float32
+  attend: Callable[..., jax.Array] = attention.attend
 
   @nn.compact
   def __call__(self, single: jax.Array, frames: rigid.Rigid, mask: jax.Array) -> jax.Array:
@@ -115,7 +118,7 @@ class InvariantPointAttention(nn.Module):
     def augmented(*parts):
       return _heads_first(jnp.concatenate(parts, axis=-1))
 
-    out = attention.attend(
+    out = self.attend(
       augmented(
         q * (w_l / np.sqrt(channels).item()), weight * channels_of(q_points), -0.5 * weight
       ),

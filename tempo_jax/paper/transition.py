@@ -47,9 +47,11 @@ def init_params(config: Any, rng: jax.Array) -> Any:
   return _initialiser(config)(rng)
 
 
-def make_predictor(config: Any, level: level_lib.Level) -> Callable[..., Prediction]:
+def make_predictor(
+  config: Any, level: level_lib.Level, network: Any = None
+) -> Callable[..., Prediction]:
   """As `make_step`, with the numbers that the paper's loss compares."""
-  network = drift.Drift(config)
+  network = network or drift.Drift(config)
 
   def predict(params, window, protein, sigma, temperature_K, rng):
     sigma = jnp.asarray(sigma, jnp.float32)
@@ -71,7 +73,13 @@ def make_predictor(config: Any, level: level_lib.Level) -> Callable[..., Predict
   return predict
 
 
-def make_step(config: Any, level: level_lib.Level) -> transition.Step:
-  """The step of one level, of the time step and scales in `level`."""
-  predict = make_predictor(config, level)
+def make_step(config: Any, level: level_lib.Level, network: Any = None) -> transition.Step:
+  """The step of one level.
+
+  Args:
+    config: the model's configuration, frozen.
+    level: its time step and scales.
+    network: a module with the arguments of `drift.Drift`, which is the default.
+  """
+  predict = make_predictor(config, level, network)
   return lambda *args: predict(*args).window

@@ -1,5 +1,7 @@
 """Attention against jax.nn.softmax in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,9 +37,8 @@ def inputs(rng, dtype):
   ],
   ids=['float32', 'bfloat16', 'blocks', 'uneven_blocks'],
 )
-def test_values_and_gradients(np_rng, monkeypatch, dtype, tolerance, of_gradient, most_logits):
-  if most_logits:
-    monkeypatch.setattr(attention, '_MOST_LOGITS_CPU', most_logits)
+def test_values_and_gradients(np_rng, dtype, tolerance, of_gradient, most_logits):
+  attend = functools.partial(attention.attend, most_logits=most_logits)
   args = inputs(np_rng, dtype)
   mask = np.arange(LENGTH) < 7
   bias = args[3] + np.asarray(attention.mask_bias(mask))
@@ -47,7 +48,7 @@ def test_values_and_gradients(np_rng, monkeypatch, dtype, tolerance, of_gradient
     return jnp.sum(out[..., 1:] ** 2), out
 
   actual, out = builders.numpy_jit(
-    jax.grad(lambda *args: total(attention.attend, *args), argnums=(0, 1, 2), has_aux=True)
+    jax.grad(lambda *args: total(attend, *args), argnums=(0, 1, 2), has_aux=True)
   )(*args[:3], bias)
   with jax.enable_x64(True):
     exact = [np.asarray(x, np.float64) for x in args[:3]]
@@ -65,11 +66,9 @@ def test_values_and_gradients(np_rng, monkeypatch, dtype, tolerance, of_gradient
     assert error.max() < of_gradient * np.abs(b).max()
 
 
-def test_blocks_of_queries_with_a_mask_only(np_rng, monkeypatch):
+def test_blocks_of_queries_with_a_mask_only(np_rng):
   queries, keys, values, _ = inputs(np_rng, jnp.float32)
   bias = attention.mask_bias(np.arange(LENGTH) < 7)
   whole = attention.attend(queries, keys, values, bias)
-  monkeypatch.setattr(attention, '_MOST_LOGITS_CPU', 2 * HEADS * 4 * LENGTH)
-  np.testing.assert_allclose(
-    attention.attend(queries, keys, values, bias), whole, rtol=0, atol=1e-5
-  )
+  blocks = attention.attend(queries, keys, values, bias, most_logits=2 * HEADS * 4 * LENGTH)
+  np.testing.assert_allclose(blocks, whole, rtol=0, atol=1e-5)

@@ -6,7 +6,7 @@ import pytest
 from tempo_jax import transitions
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.paper import drift, transition
+from tempo_jax.paper import transition
 from tests import builders
 
 LENGTH = 12
@@ -102,24 +102,20 @@ def test_the_key_decides(protein):
   assert np.abs(results[2] - results[0]).max() > 0.01
 
 
-def test_a_step_is_noise_then_drift(monkeypatch, protein):
+def test_a_step_is_noise_then_drift(protein):
   """With a network that returns what it was told, in place of the translation."""
   config = CONFIGS['local']
 
   class Network:
-    def __init__(self, config):
-      pass
-
     def apply(self, variables, noised, clean, protein, sigma, dt_ns, temperature):
       output = jnp.stack([sigma, dt_ns, temperature / 100.0, *jnp.zeros(5)])
       return jnp.broadcast_to(output, (2, LENGTH, 8))
 
-  monkeypatch.setattr(drift, 'Drift', Network)
   rng = jax.random.key(4)
 
   @builders.numpy_jit
   def run(positions):
-    step = builders.make_step(config, 'coarse')
+    step = transition.make_step(config, level_lib.Level.of(config, 'coarse'), Network())
     window = state_lib.start_window(state_lib.from_positions(positions, protein.bonded), 2)
     level = config.level['coarse']
     noised = state_lib.perturb(window.states, SIGMA, level, protein.bonded, rng)

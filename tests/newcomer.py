@@ -15,6 +15,7 @@ import numpy as np
 from tempo_jax import transitions
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.store import store as store_lib
+from tempo_jax.training import loop
 from tests import peptides
 from tests.cli import commands
 from tests.store import synthetic
@@ -92,6 +93,11 @@ def stand_still(state, level, batch, rng):
 def evaluate(params, level, batch, rng):
   """Stands in for a step of validation."""
   return {'loss': np.float32(1.0)}
+
+
+def train(config, workdir):
+  """As `tempo-jax train`, but for the steps."""
+  return loop.train(config, workdir, loop.Parts(lambda *_: stand_still, lambda *_: evaluate))
 
 
 class Vibration(commands.Shaken):

@@ -14,12 +14,11 @@ from experiments.ablation import settings as ablation_settings
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
 from tempo_jax.cli import main as cli_main
-from tempo_jax.cli import sample
+from tempo_jax.cli import sample, train
 from tempo_jax.configs import mdcath
 from tempo_jax.evaluation import columns, suite, summary
 from tempo_jax.models import model as model_lib
 from tempo_jax.store import entry as store_entry
-from tempo_jax.training import parallel
 from tests import documents, newcomer
 from tests.documents import DOCUMENTS, ROOT, WALKED
 
@@ -298,8 +297,6 @@ def quick(monkeypatch):
   """Everything is as it is but what takes long: networks are neither compiled nor trained."""
   monkeypatch.setattr(transitions, 'make_step', newcomer.wander)
   monkeypatch.setattr(transitions, 'init_params', lambda config, rng: newcomer.untrained(config))
-  monkeypatch.setattr(parallel, 'map_train_step', lambda *_: newcomer.stand_still)
-  monkeypatch.setattr(parallel, 'map_evaluation_step', lambda *_: newcomer.evaluate)
   samplers = model_lib._ensemble_sampler, model_lib._upsampler
   for cached in samplers:
     cached.cache_clear()
@@ -319,6 +316,8 @@ def run(words):
   ):
     if main is sample.main:
       patch.setattr(model_lib.Model, 'stream', newcomer.vibrate)
+    if main is train.main:
+      main = functools.partial(main, train=newcomer.train)
     try:
       code = main(values)
     except SystemExit as end:

@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,14 @@ def train(config: Any, workdir: pathlib.Path) -> tuple[Any, Mapping[str, Any], d
 
 
 def run(
-  model: str, data: pathlib.Path, workdir: pathlib.Path, steps: int | None, num_replicas: int
+  model: str,
+  data: pathlib.Path,
+  workdir: pathlib.Path,
+  steps: int | None,
+  num_replicas: int,
+  *,
+  train: Callable[..., tuple[Any, Mapping[str, Any], dict[str, Any]]] = train,
+  sample: Callable[..., tuple[list[np.ndarray], np.ndarray]] = rollouts.sample_rollouts,
 ) -> dict[str, Any]:
   """Trains, samples and measures.
 
@@ -130,6 +137,8 @@ def run(
     workdir: for store, models and results.
     steps: of training; None: those of the configuration.
     num_replicas: to sample of each model.
+    train: what trains, as `train` of this module.
+    sample: what samples, as `rollouts.sample_rollouts`.
 
   Returns:
     The content of finetuning.json; 'rows': the numbers of each row of the table.
@@ -153,7 +162,7 @@ def run(
   sampling = dataclasses.replace(sampling, frames=len(held.reference[0]) - 1)
 
   def row(config: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-    series, _ = rollouts.sample_rollouts(config, params, held, sampling)
+    series, _ = sample(config, params, held, sampling)
     return measure(series, held, before.dt_ns)
 
   rows: dict[str, dict[str, Any]] = {_BEFORE: row(before.config, before.params)}

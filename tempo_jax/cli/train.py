@@ -12,6 +12,8 @@ import difflib
 import logging
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from absl import flags
@@ -74,8 +76,8 @@ class _NameParser(config_parsers.ConfigFileFlagParser):
     return super().parse(path)
 
 
-def main(values: flags.FlagValues) -> None:
-  """From the flags to `loop.train`."""
+def main(values: flags.FlagValues, train: Callable[[Any, str], Any] = loop.train) -> None:
+  """From the flags to `loop.train`, or to another function of configuration and directory."""
   if values.config is None or values.workdir is None:
     raise InputError('--config and --workdir are required; see --help')
   if '://' in values.workdir:
@@ -86,6 +88,6 @@ def main(values: flags.FlagValues) -> None:
   devices = jax.devices()
   logging.getLogger('tempo_jax').info('%d devices: %s', len(devices), devices[0].device_kind)
   workdir = os.path.abspath(values.workdir)
-  loop.train(values.config, workdir)
+  train(values.config, workdir)
   if jax.process_index() == 0:
     print(f'trained into {workdir}; sample: tempo-jax sample --model={workdir}')

@@ -1,6 +1,6 @@
 """The paper's objective over a rollout: unrolled windows and teacher forcing (section 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -55,6 +55,7 @@ def example_loss(
   temperature_K: jax.Array,
   forcing: jax.Array,
   rngs: Sequence[jax.Array],
+  make_predictor: Callable[..., Callable[..., transition.Prediction]] = transition.make_predictor,
 ) -> dict[str, jax.Array]:
   """Loss sums of one example over a rollout of several windows, differentiable through it.
 
@@ -68,11 +69,12 @@ def example_loss(
     temperature_K: [] K.
     forcing: [] probability of teacher forcing.
     rngs: three keys.
+    make_predictor: (model's configuration, level) -> what predicts the next window.
 
   Returns:
     Sums as in `loss.window_loss`, averaged over the unrolled windows.
   """
-  predict = transition.make_predictor(config.model, level)
+  predict = make_predictor(config.model, level)
   noise_rng, sigma_rng, forcing_rng = rngs
   unroll = config.train.unroll
   forced = jax.random.bernoulli(forcing_rng, forcing, (unroll,))

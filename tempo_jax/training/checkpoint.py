@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from tempo_jax import config as config_lib
@@ -121,3 +122,9 @@ def initial_states(config: Any, params: Mapping[str, Any] | None = None) -> Stat
       begin = params[name]
     states[name] = train_state.create(begin, optimizer)
   return states
+
+
+def blank_states(config: Any) -> States:
+  """Zeros of the shapes of `initial_states`, to restore over; nothing is compiled."""
+  shapes = jax.eval_shape(lambda: initial_states(config))
+  return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)

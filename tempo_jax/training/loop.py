@@ -1,6 +1,6 @@
 """The training loop: data, steps, validation, logging, checkpoints, resume.
 
-Order on start: configuration, data, fresh states, then the newest checkpoint over them. Data
+Order on start: configuration, data, then fresh states or those of the newest checkpoint. Data
 order and noise follow from (seed, step), so that a run that was stopped and resumed equals one
 that was not, bit for bit.
 """
@@ -63,6 +63,26 @@ class LevelData:
   validation: batching.Loader | None
   scalars: level_lib.Level | None = None
   rollouts: rollout_validation.RolloutValidation | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """What the loop calls for every batch and validation; each can be replaced by one's own.
+
+  Attributes:
+    map_train_step: (config, optimizer) -> a function (state, level, split batch, rng) -> (state,
+      metrics), which may use the state up.
+    map_evaluation_step: config -> a function (params, level, split batch, rng) -> metrics, 'loss'
+      among them.
+    roll_out: rollouts of a level for its validation, as `rollout_validation.roll_out`.
+  """
+
+  map_train_step: Callable[..., Any] = parallel.map_train_step
+  map_evaluation_step: Callable[..., Any] = parallel.map_evaluation_step
+  roll_out: Callable[..., jax.Array] = rollout_validation.roll_out
+
+
+DEFAULT_PARTS = Parts()
 
 
 def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
@@ -179,13 +199,14 @@ def _progress(start: int, stop: int) -> Iterator[tqdm.tqdm]:
     yield bar
 
 
-def train(config: Any, workdir: str) -> checkpoint.States:
+def train(config: Any, workdir: str, parts: Parts = DEFAULT_PARTS) -> checkpoint.States:
   """Trains the levels of `config.train.levels`; run again, it resumes.
 
   Args:
     config: an experiment's configuration (experiments/configs/).
     workdir: directory for `config.json`, `metrics.jsonl`, TensorBoard events and
       `checkpoints/`.
+    parts: the steps of training and validation.
 
   Returns:
     The final states by level; `load_model(workdir)` gives those of the best step where
@@ -217,7 +238,7 @@ def train(config: Any, workdir: str) -> checkpoint.States:
     workdir, config.train.keep_checkpoints, config.train.keep_period
   )
   try:
-    return _train(config, workdir, levels, checkpointer)
+    return _train(config, workdir, levels, checkpointer, parts)
   finally:
     checkpointer.close()
 
@@ -227,6 +248,7 @@ def _train(
   workdir: str,
   levels: dict[str, LevelData],
   checkpointer: checkpoint.Checkpointer,
+  parts: Parts,
 ) -> checkpoint.States:
   """The same, with data and checkpoints at hand; `config` is changed in place."""
   model = None
@@ -260,10 +282,11 @@ def _train(
     config_file.write(workdir, config)
 
   initial = None if model is None else model.params
-  states = parallel.replicate(checkpoint.initial_states(config, initial))
   start, selected = 0, selection.Selection()
-  if checkpointer.latest_step is not None:
-    states, selected = checkpointer.restore(states)
+  if checkpointer.latest_step is None:
+    states = parallel.replicate(checkpoint.initial_states(config, initial))
+  else:
+    states, selected = checkpointer.restore(parallel.replicate(checkpoint.blank_states(config)))
     start = checkpointer.latest_step
     if start > config.train.num_steps:
       raise InputError(
@@ -285,9 +308,11 @@ def _train(
     if rollout_validation.segment_frames(config.model, name) == 1:
       _LOG.warning('%s level: no rollouts: its only frames are those of the level above', name)
     else:
-      level.rollouts = rollout_validation.RolloutValidation(config, name, level.validation.source)
-  step = parallel.map_train_step(frozen, optimizer)
-  evaluate = parallel.map_evaluation_step(frozen)
+      level.rollouts = rollout_validation.RolloutValidation(
+        config, name, level.validation.source, parts.roll_out
+      )
+  step = parts.map_train_step(frozen, optimizer)
+  evaluate = parts.map_evaluation_step(frozen)
   return _run(
     config,
     workdir,

@@ -20,12 +20,21 @@ from tempo_jax.training import train_step
 _AXIS = 'devices'
 
 
-def map_train_step(config: Any, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+def map_train_step(
+  config: Any,
+  optimizer: optax.GradientTransformation,
+  step: Callable[..., Any] = train_step.train_step,
+) -> Callable[..., Any]:
   """(state, level, split batch, rng) -> (state, metrics), over all devices.
 
   The state that is given is used up: its memory becomes that of the state that is returned.
+
+  Args:
+    config: the experiment's configuration, frozen.
+    optimizer: from `tempo_jax.training.optimizer`.
+    step: what each device does, with the arguments of `train_step.train_step`.
   """
-  per_device = functools.partial(train_step.train_step, config, optimizer, axis_name=_AXIS)
+  per_device = functools.partial(step, config, optimizer, axis_name=_AXIS)
   return jax.pmap(
     per_device, axis_name=_AXIS, in_axes=(None, None, 0, None), out_axes=None, donate_argnums=0
   )

@@ -8,6 +8,7 @@ segments of held-out MD.
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from tempo_jax.store import entry, windows
 from tempo_jax.store import store as store_lib
 
 
-def _rollouts(
+def roll_out(
   config: Any,
   level_name: str,
   num_frames: int,
@@ -34,11 +35,21 @@ def _rollouts(
   temperature_K: jax.Array,
   rng: jax.Array,
 ) -> jax.Array:
-  """Rolls one level out from each of several conformations [R, L, 4, 3] Å of one protein.
+  """Rolls one level out from each of several conformations of one protein.
+
+  Args:
+    config: the model's configuration, frozen.
+    level_name: the level.
+    num_frames: per rollout.
+    params: of the level.
+    starts: [R, L, 4, 3] Å.
+    ends: the same, where each rollout arrives; None: anywhere.
+    protein: [L] residues; its positions are not read.
+    temperature_K: [] K.
+    rng: a key.
 
   Returns:
-    [R, num_frames, L, 4, 3] Å, without the starts; where ends of the same shape are given, each
-    rollout arrives there.
+    [R, num_frames, L, 4, 3] Å, without the starts.
   """
   run = rollout.Run(config, {level_name: params}, protein, temperature_K, rng)
   states = segments.refine(
@@ -124,13 +135,20 @@ def segment_frames(model: Any, level_name: str) -> int:
 class RolloutValidation:
   """Judges a level by rollouts that begin at held-out frames; always the same, with equal noise."""
 
-  def __init__(self, config: Any, level_name: str, source: windows.WindowSource):
+  def __init__(
+    self,
+    config: Any,
+    level_name: str,
+    source: windows.WindowSource,
+    roll_out: Callable[..., jax.Array] = roll_out,
+  ):
     """Reads the held-out frames.
 
     Args:
       config: the experiment's configuration, with what was measured.
       level_name: the level.
       source: its held-out windows.
+      roll_out: what makes the rollouts; it is jitted.
     """
     train, model = config.train, config.model
     segment = segment_frames(model, level_name)
@@ -142,7 +160,7 @@ class RolloutValidation:
     # Compiled once per padded length.
     self._rollouts = jax.jit(
       functools.partial(
-        _rollouts, config_lib.freeze(model), level_name, segment or train.rollout_frames
+        roll_out, config_lib.freeze(model), level_name, segment or train.rollout_frames
       )
     )
 

@@ -1,13 +1,14 @@
 """Fine-tuning takes the network of the model that it goes on from, and the user's MD."""
 
+import itertools
 import json
 import shutil
+import zipfile
 
 import jax
 import numpy as np
 import pytest
 
-from experiments.ablation import rollouts
 from experiments.benchmarks import finetuning
 from tempo_jax import config as config_lib
 from tempo_jax.configs import finetune
@@ -15,8 +16,8 @@ from tempo_jax.errors import InputError
 from tempo_jax.models import directory
 from tempo_jax.models import model as model_lib
 from tempo_jax.models import workdir as workdir_lib
-from tempo_jax.training import initial_model, loop, parallel, run_config
-from tests import builders
+from tempo_jax.training import initial_model, loop, run_config
+from tests import builders, newcomer
 from tests.training import examples
 
 
@@ -49,11 +50,13 @@ def store(tmp_path_factory):
   return examples.write_store(tmp_path_factory.mktemp('stores') / 'store', num_frames=400)
 
 
-@pytest.fixture
-def nothing_learnt(monkeypatch):
+def nothing_learnt(losses=None):
   """Steps that compile nothing and leave the parameters as they are."""
-  monkeypatch.setattr(parallel, 'map_train_step', lambda *_: lambda state, *rest: (state, {}))
-  monkeypatch.setattr(parallel, 'map_evaluation_step', lambda *_: lambda *rest: {'loss': 1.0})
+  losses = losses or itertools.repeat(1.0)
+  return loop.Parts(
+    map_train_step=lambda *_: lambda state, *rest: (state, {}),
+    map_evaluation_step=lambda *_: lambda *rest: {'loss': next(losses)},
+  )
 
 
 def test_the_network_is_that_of_the_model(trained):
@@ -96,19 +99,28 @@ def test_levels_that_were_trained_apart(trained, tmp_path):
   assert {name: model.level[name].translation_std for name in wanted} == wanted
 
 
-def test_flags_are_read_without_parameters(trained, monkeypatch):
+def test_flags_are_read_without_parameters(trained, tmp_path, monkeypatch):
   """Several processes read them before JAX may look for devices."""
   expected = plain(model_lib.load_model(trained).config)
+  shutil.copy(trained / 'config.json', tmp_path)
+  # The names of the parameters, which say what levels there are, but nothing that can be read.
+  with (
+    zipfile.ZipFile(trained / 'params.npz') as read,
+    zipfile.ZipFile(tmp_path / 'params.npz', 'w') as written,
+  ):
+    for name in read.namelist():
+      written.writestr(name, 'unreadable')
+
+  with pytest.raises(InputError, match='is damaged'):
+    model_lib.load_model(tmp_path)
 
   def refused(*_):
-    raise AssertionError('looked for devices, or read parameters')
+    raise AssertionError('looked for devices')
 
   for name in ('devices', 'local_devices', 'device_put'):
     monkeypatch.setattr(jax, name, refused)
-  monkeypatch.setattr(workdir_lib, 'load', refused)
-  monkeypatch.setattr(np.lib.format, 'read_array', refused)
-  assert plain(directory.read_config(trained)) == expected
-  assert plain(finetune.get_config(f'model={trained}').model) == expected
+  assert plain(directory.read_config(tmp_path)) == expected
+  assert plain(finetune.get_config(f'model={tmp_path}').model) == expected
 
 
 def test_models_that_cannot_be_trained_on(trained, tmp_path):
@@ -143,10 +155,10 @@ def test_the_objective_of_an_older_model_stays(tmp_path):
     initial_model.adopt(config, model)
 
 
-def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path, nothing_learnt):
+def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path):
   config = finetune.get_config(f'model={trained}')
   config.data.store, config.train.num_steps = store, 1
-  loop.train(config, str(tmp_path / 'run'))
+  loop.train(config, str(tmp_path / 'run'), nothing_learnt())
   before, after = (model_lib.load_model(x) for x in (trained, tmp_path / 'run'))
   jax.tree.map(np.testing.assert_array_equal, before.params, after.params)
   seen = after.config.trained_on
@@ -160,34 +172,32 @@ def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path, nothi
   assert plain(after.config) == expected
 
 
-def test_the_model_stays_where_nothing_is_gained(trained, store, tmp_path, monkeypatch):
+def test_the_model_stays_where_nothing_is_gained(trained, store, tmp_path):
   """What it knows of the data before the first step is validated, too, and once."""
-  losses = iter((0.5, 0.5, 0.6, 0.6, 0.7, 0.7))
-  monkeypatch.setattr(parallel, 'map_train_step', lambda *_: lambda state, *rest: (state, {}))
-  monkeypatch.setattr(parallel, 'map_evaluation_step', lambda *_: lambda *_: {'loss': next(losses)})
+  parts = nothing_learnt(iter((0.5, 0.5, 0.6, 0.6, 0.7, 0.7)))
   config = finetune.get_config(f'model={trained}')
   config.data.store, config.train.num_steps = store, 1
   config.train.validation_batches = 1
   for _ in range(2):
-    loop.train(config, str(tmp_path))
+    loop.train(config, str(tmp_path), parts)
     assert workdir_lib.load(tmp_path)[2] == 0
     config.train.num_steps += 1  # Resumed, it does not begin with another validation.
   lines = [json.loads(x) for x in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
   assert [(x['step'], x['quick/validation_loss']) for x in lines] == [(0, 0.5), (1, 0.6), (2, 0.7)]
 
 
-def test_time_steps_that_the_md_allows(trained, tmp_path, nothing_learnt):
+def test_time_steps_that_the_md_allows(trained, tmp_path):
   path = examples.write_store(tmp_path / 'store', num_frames=400, dt_ns=0.05)
   config = finetune.get_config(f'model={trained}')
   config.data.store, config.train.num_steps = path, 1
   with pytest.raises(InputError, match=r'0\.05 ns apart.*choose a time step.*multiple of 0\.05 ns'):
     loop.train(config, str(tmp_path / 'run'))
   config.model.level.slow.dt_ns, config.model.level.quick.dt_ns = 1.0, 0.05
-  loop.train(config, str(tmp_path / 'run'))
+  loop.train(config, str(tmp_path / 'run'), nothing_learnt())
   assert model_lib.load_model(tmp_path / 'run').dt_ns == 0.05
 
 
-def test_the_benchmark_judges_by_what_was_held_out(trained, tmp_path, monkeypatch, store):
+def test_the_benchmark_judges_by_what_was_held_out(trained, tmp_path):
   """With MD in the models' place."""
   sampled, learnt = [], []
 
@@ -200,10 +210,14 @@ def test_the_benchmark_judges_by_what_was_held_out(trained, tmp_path, monkeypatc
     sampled.append((sampling.frames, sampling.replicas, sampling.start))
     return [frames] * sampling.replicas, frames[0]
 
-  monkeypatch.setattr(finetuning, 'prepare', lambda data, path: shutil.copytree(store, path))
-  monkeypatch.setattr(finetuning, 'train', train)
-  monkeypatch.setattr(rollouts, 'sample_rollouts', sample)
-  result = finetuning.run(str(trained), tmp_path, tmp_path / 'work', steps=2, num_replicas=3)
+  folder = tmp_path / 'trajectories/bpti_5ns'
+  folder.mkdir(parents=True)
+  md = newcomer.motion(np.random.default_rng(0), 10, 400)
+  md[0].save(folder / 'bpti.pdb')
+  md.save(folder / 'bpti.xtc')
+  result = finetuning.run(
+    str(trained), tmp_path, tmp_path / 'work', 2, num_replicas=3, train=train, sample=sample
+  )
   # 400 frames: the second half is the start and 199 more.
   assert sampled == [(199, 3, 'first')] * 3
   before, tuned, scratch, floor, network = result['rows'].values()

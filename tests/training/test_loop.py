@@ -4,7 +4,6 @@ import logging
 import pathlib
 import shutil
 import signal
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +20,8 @@ from tempo_jax.training import (
   initial_model,
   loop,
   parallel,
-  rollout_validation,
   run_config,
   train_state,
-  train_step,
 )
 from tests.store import synthetic
 from tests.training import examples
@@ -51,27 +48,26 @@ def compile_once(tmp_path_factory):
 _OUTSIDE = ('init_from', '_every', 'keep_checkpoints', 'select_by', 'patience', 'rollout_frames')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def map_once():
+def shared(make):
   """Runs of the same steps share the mapped ones: else tracing them takes most of the time."""
+  made = {}
 
-  def shared(make):
-    made = {}
+  def mapped(config, *rest):
+    key = config_lib.to_dict(config)
+    key['train'] = {k: v for k, v in key['train'].items() if not k.endswith(_OUTSIDE)}
+    key = json.dumps(key, sort_keys=True)
+    if key not in made:
+      made[key] = make(config, *rest)
+    return made[key]
 
-    def mapped(config, *rest):
-      key = config_lib.to_dict(config)
-      key['train'] = {k: v for k, v in key['train'].items() if not k.endswith(_OUTSIDE)}
-      key = json.dumps(key, sort_keys=True)
-      if key not in made:
-        made[key] = make(config, *rest)
-      return made[key]
+  return mapped
 
-    return mapped
 
-  with pytest.MonkeyPatch.context() as patch:
-    for name in ('map_train_step', 'map_evaluation_step'):
-      patch.setattr(parallel, name, shared(getattr(parallel, name)))
-    yield
+PARTS = loop.Parts(shared(parallel.map_train_step), shared(parallel.map_evaluation_step))
+
+
+def train(config, workdir, **parts):
+  return loop.train(config, str(workdir), dataclasses.replace(PARTS, **parts))
 
 
 def experiment(store_path, variant='', **train):
@@ -86,7 +82,7 @@ def experiment(store_path, variant='', **train):
 def straight(store_path, tmp_path_factory):
   """Six steps in one go."""
   workdir = tmp_path_factory.mktemp('straight')
-  return workdir, loop.train(experiment(store_path, rollout_every=3), str(workdir))
+  return workdir, train(experiment(store_path, rollout_every=3), workdir)
 
 
 def lines(workdir):
@@ -125,11 +121,9 @@ def test_measures_the_spread_of_a_step(straight):
   assert 3.0 < level['coarse']['translation_std'] / level['fine']['translation_std'] < 6.0
 
 
-def test_stopped_and_resumed_equals_straight(straight, store_path, tmp_path, monkeypatch):
-  mapped = parallel.map_train_step
-
+def test_stopped_and_resumed_equals_straight(straight, store_path, tmp_path):
   def stop_after_three(*args):
-    step, calls = mapped(*args), []
+    step, calls = PARTS.map_train_step(*args), []
 
     def run(*args):
       calls.append(0)
@@ -140,15 +134,13 @@ def test_stopped_and_resumed_equals_straight(straight, store_path, tmp_path, mon
     return run
 
   config = experiment(store_path, checkpoint_every=100, rollout_every=3)
-  with monkeypatch.context() as patch:
-    patch.setattr(parallel, 'map_train_step', stop_after_three)
-    with pytest.raises(SystemExit, match='130'):
-      loop.train(config, str(tmp_path))
+  with pytest.raises(SystemExit, match='130'):
+    train(config, tmp_path, map_train_step=stop_after_three)
   assert lines(tmp_path)[-1]['step'] == 3
   # A run that died later than its last checkpoint leaves lines that the next one must drop.
   with (tmp_path / 'metrics.jsonl').open('a') as file:
     file.write('{"step": 4, "stale": 1}\n{"step": 5, "st')
-  states = loop.train(config, str(tmp_path))
+  states = train(config, tmp_path)
   assert_same_bits(states, straight[1])
   resumed, reference = lines(tmp_path), lines(straight[0])
   assert [line['step'] for line in resumed] == [1, 2, 3, 4, 5, 6]
@@ -162,42 +154,34 @@ def test_stopped_and_resumed_equals_straight(straight, store_path, tmp_path, mon
     assert b['tokens_per_s'] / b['steps_per_s'] == pytest.approx(8 * 10 * (5 + 5))
 
 
-def test_nothing_reads_a_state_that_a_step_used_up(store_path, tmp_path, monkeypatch):
+def test_nothing_reads_a_state_that_a_step_used_up(store_path, tmp_path):
   """Saving goes on in the background while the next steps take the memory of the state."""
 
   def trivial(config, optimizer, state, level, batch, rng, axis_name):
     return train_state.apply_gradient(state, state.params, optimizer, 0.5), {'loss': jnp.zeros(())}
 
-  saved, used_up = {}, []
+  made, used_up = [], []
 
   def mapped_step(*args):
-    step = mapped(*args)
+    step = parallel.map_train_step(*args, trivial)
 
     def run(state, *rest):
       result = step(state, *rest)
       used_up.append(all(x.is_deleted() for x in jax.tree.leaves(state)))
+      made.append(jax.tree.map(lambda x: np.array(x.addressable_data(0)), result[0]))
       return result
 
     return run
 
-  def save(self, step, states, *rest):
-    saved[step] = jax.tree.map(lambda x: np.array(x.addressable_data(0)), states)
-    write(self, step, states, *rest)
-
-  mapped, write = parallel.map_train_step, checkpoint.Checkpointer.save
-  monkeypatch.setattr(train_step, 'train_step', trivial)
-  monkeypatch.setattr(parallel, 'map_train_step', mapped_step)
-  monkeypatch.setattr(checkpoint.Checkpointer, 'save', save)
-  # One that no other run shares.
   config = experiment(store_path, 'scale=fine', checkpoint_every=2, learning_rate=1e-2)
   config.data.validation_block = None
   with jax.debug_nans(False):  # Else JAX keeps the arguments, to find what made a NaN.
-    loop.train(config, str(tmp_path))
+    train(config, tmp_path, map_train_step=mapped_step)
   assert used_up[:2] == [True, True]
   # Two more steps followed this one.
   shutil.rmtree(tmp_path / 'checkpoints' / '6')
-  kept = checkpoint.Checkpointer(str(tmp_path))
-  assert_same_bits(kept.restore(parallel.replicate(saved[4]))[0], saved[4])
+  kept, saved = checkpoint.Checkpointer(str(tmp_path)), {'fine': made[3]}
+  assert_same_bits(kept.restore(parallel.replicate(saved))[0], saved)
   kept.close()
 
 
@@ -213,7 +197,7 @@ def test_workdir_is_a_model(straight):
 
 def test_levels_trained_apart_are_one_model(straight, store_path, tmp_path):
   for scale in ('coarse', 'fine'):
-    loop.train(experiment(store_path, f'scale={scale}'), str(tmp_path / scale))
+    train(experiment(store_path, f'scale={scale}'), tmp_path / scale)
   with pytest.raises(InputError, match=r'holds coarse but not fine: train that level too'):
     model_lib.load_model(tmp_path / 'coarse')
   model = model_lib.load_model(tmp_path)
@@ -236,12 +220,12 @@ def test_another_configuration_is_refused(straight, store_path):
   with pytest.raises(
     InputError, match=r'another config.model.encoder.channels: give another --workdir'
   ):
-    loop.train(config, str(straight[0]))
+    train(config, straight[0])
 
 
-def test_nan_stops_with_step_and_batch(store_path, tmp_path, monkeypatch):
+def test_nan_stops_with_step_and_batch(store_path, tmp_path):
   def broken(*args):
-    step = mapped(*args)
+    step = PARTS.map_train_step(*args)
 
     def run(state, *rest):
       state, metrics = step(state, *rest)
@@ -249,11 +233,9 @@ def test_nan_stops_with_step_and_batch(store_path, tmp_path, monkeypatch):
 
     return run
 
-  mapped = parallel.map_train_step
-  monkeypatch.setattr(parallel, 'map_train_step', broken)
   message = r'coarse level broke down at step 2: loss .* helix10/\S+@\d'
   with pytest.raises(InputError, match=message):
-    loop.train(experiment(store_path), str(tmp_path))
+    train(experiment(store_path), tmp_path, map_train_step=broken)
 
 
 @pytest.mark.parametrize(
@@ -319,33 +301,32 @@ def half_way(straight, tmp_path_factory):
   return workdir_lib.load(workdir)
 
 
-def judged_as(monkeypatch, values):
-  """Validation losses of the fine level, by step; returns the steps that were asked for."""
-  asked = []
+def judged_as(values):
+  """Part of training: the losses of the validations, of which each has one batch, in turn."""
+  values = iter(values)
+  return {'map_evaluation_step': lambda config: lambda *_: {'loss': next(values)}}
 
-  def validations(config, levels, evaluate, states, step):
-    asked.append(step)
-    return {'fine/validation_loss': values[step - 1]}
 
-  monkeypatch.setattr(loop, '_validations', validations)
-  return asked
+def steps_judged(workdir):
+  """At which steps there was a validation."""
+  return [line['step'] for line in lines(workdir) if 'fine/validation_loss' in line]
 
 
 def steps_kept(workdir):
   return sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
 
 
-_SELECTING = {'select_by': 'loss', 'checkpoint_every': 100, 'keep_checkpoints': 1}
+_SELECTING = {
+  'select_by': 'loss', 'checkpoint_every': 100, 'keep_checkpoints': 1, 'validate_every': 1
+}  # fmt: skip
 
 
-def test_best_step_is_kept_and_is_the_model(
-  straight, half_way, store_path, tmp_path, monkeypatch, caplog
-):
-  asked = judged_as(monkeypatch, [5.0, 4.0, 3.0, 3.5, 3.0, 2.0])
+def test_best_step_is_kept_and_is_the_model(straight, half_way, store_path, tmp_path, caplog):
+  judged = judged_as([5.0, 4.0, 3.0, 3.5, 3.0, 2.0])
   config = experiment(store_path, early_stopping_patience=2, **_SELECTING)
   with caplog.at_level(logging.INFO, 'tempo_jax'):
-    states = loop.train(config, str(tmp_path))
-  assert asked == [1, 2, 3, 4, 5]
+    states = train(config, tmp_path, **judged)
+  assert steps_judged(tmp_path) == [1, 2, 3, 4, 5]
   assert steps_kept(tmp_path) == [3, 5]
   assert int(states['fine'].step) == 5
   (line,) = [x for x in caplog.messages if 'ends early' in x]
@@ -359,37 +340,34 @@ def test_best_step_is_kept_and_is_the_model(
     assert_same_bits(model.params[level], expected[level])
 
   # The same command finds it ended, and leaves everything as it is.
-  again = loop.train(config, str(tmp_path))
-  assert asked == [1, 2, 3, 4, 5]
+  again = train(config, tmp_path, **judged)
+  assert steps_judged(tmp_path) == [1, 2, 3, 4, 5]
   assert_same_bits(again, states)
   # With more patience it goes on from the newest step, not from the best one.
   config.train.early_stopping_patience = 3
-  states = loop.train(config, str(tmp_path))
-  assert asked == [1, 2, 3, 4, 5, 6]
+  states = train(config, tmp_path, **judged)
+  assert steps_judged(tmp_path) == [1, 2, 3, 4, 5, 6]
   assert_same_bits(states, straight[1])
   assert steps_kept(tmp_path) == [6]  # Which is the best one now.
   assert workdir_lib.load(tmp_path)[2] == 6
 
 
-def test_resumed_run_remembers_its_best(store_path, tmp_path, monkeypatch):
-  values = [3.0, 5.0, 4.0, 4.5, 3.5, 1.0]
-  asked = judged_as(monkeypatch, values)
+def test_resumed_run_remembers_its_best(store_path, tmp_path):
   config = experiment(store_path, early_stopping_patience=4, **_SELECTING)
 
-  def interrupt(config, levels, evaluate, states, step):
-    if step == 3:
-      signal.raise_signal(signal.SIGTERM)
-    return judge(config, levels, evaluate, states, step)
+  def losses():
+    for step, loss in enumerate([3.0, 5.0, 4.0, 4.5, 3.5, 1.0], 1):
+      if step == 3:
+        signal.raise_signal(signal.SIGTERM)
+      yield loss
 
-  judge = loop._validations
-  with monkeypatch.context() as patch:
-    patch.setattr(loop, '_validations', interrupt)
-    with pytest.raises(SystemExit, match='130'):
-      loop.train(config, str(tmp_path))
+  judged = judged_as(losses())
+  with pytest.raises(SystemExit, match='130'):
+    train(config, tmp_path, **judged)
   assert steps_kept(tmp_path) == [1, 3]
   # Two of four validations in vain before the interruption, two after it.
-  loop.train(config, str(tmp_path))
-  assert asked == [1, 2, 3, 4, 5]
+  train(config, tmp_path, **judged)
+  assert steps_judged(tmp_path) == [1, 2, 3, 4, 5]
   assert steps_kept(tmp_path) == [1, 5]
   assert workdir_lib.load(tmp_path)[2] == 1
   # If somebody deletes the best one, the newest is the model.
@@ -397,16 +375,15 @@ def test_resumed_run_remembers_its_best(store_path, tmp_path, monkeypatch):
   assert workdir_lib.load(tmp_path)[2] == 5
 
 
-def test_rollouts_that_run_off_are_never_the_best(store_path, tmp_path, monkeypatch):
+def test_rollouts_that_run_off_are_never_the_best(store_path, tmp_path):
   def run_off(config, level_name, num_frames, params, starts, *_):
     shape = (len(starts), num_frames, *starts.shape[1:])
     return np.full(shape, 1e20, np.float32)
 
-  monkeypatch.setattr(rollout_validation, '_rollouts', run_off)
   config = experiment(
     store_path, select_by='rollout', rollout_every=2, early_stopping_patience=2, validate_every=100
   )
-  states = loop.train(config, str(tmp_path))
+  states = train(config, tmp_path, roll_out=run_off)
   assert {int(state.step) for state in states.values()} == {4}
   written = lines(tmp_path)
   assert [line.get('fine/rollout_jsd') for line in written] == [None, np.inf, None, np.inf]
@@ -433,10 +410,12 @@ def test_settings_of_the_objectives(edit, message):
     run_config.check(config)
 
 
-def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatch):
+def test_goes_on_from_a_trained_model(straight, store_path, tmp_path):
   """Parameters and scales are those of the model; the temperatures those of both."""
   workdir, states = straight
-  monkeypatch.setattr(parallel, 'map_train_step', lambda *_: lambda state, *rest: (state, {}))
+
+  def stopped(*_):
+    raise KeyboardInterrupt
 
   model = model_lib.load_model(workdir)
   changed = config_lib.from_dict(config_lib.to_dict(model.config))
@@ -448,10 +427,10 @@ def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatc
 
   config = experiment(store_path, num_steps=1, init_from=str(there))
   # Stopped before the first checkpoint, it begins anew, from the same model.
-  stopped = mock.patch.object(loop, '_run', side_effect=KeyboardInterrupt)
-  with stopped, pytest.raises(KeyboardInterrupt):
-    loop.train(config, str(tmp_path / 'run'))
-  started = loop.train(config, str(tmp_path / 'run'))
+  with pytest.raises(KeyboardInterrupt):
+    train(config, tmp_path / 'run', map_train_step=lambda *_: stopped)
+  nothing_learnt = {'map_train_step': lambda *_: lambda state, *rest: (state, {})}
+  started = train(config, tmp_path / 'run', **nothing_learnt)
   for name, state in started.items():
     assert_same_bits(state.params, states[name].ema_params)
     assert_same_bits(state.ema_params, states[name].ema_params)
@@ -462,10 +441,9 @@ def test_goes_on_from_a_trained_model(straight, store_path, tmp_path, monkeypatc
   temperatures_K = made.model.trained_on.temperatures_K
   assert min(temperatures_K) == 290.0 < max(temperatures_K)
   # Resumed, it needs that model no more.
-  monkeypatch.undo()
   shutil.rmtree(there)
   config.train.num_steps = 2
-  assert {int(x.step) for x in loop.train(config, str(tmp_path / 'run')).values()} == {1}
+  assert {int(x.step) for x in train(config, tmp_path / 'run').values()} == {1}
 
 
 def test_a_run_of_an_older_version_is_not_resumed(straight, store_path, tmp_path):

@@ -181,7 +181,7 @@ def source(config, level):
   )
 
 
-def test_starts_and_reference_are_held_out_frames(experiment, monkeypatch):
+def test_starts_and_reference_are_held_out_frames(experiment):
   """With rollouts that stand still, the scores are those of the starts against the rest."""
   lengths = []
 
@@ -196,9 +196,8 @@ def test_starts_and_reference_are_held_out_frames(experiment, monkeypatch):
     lengths.append(starts.shape[1])
     return jnp.repeat(starts[:, None] + params, num_frames, axis=1)
 
-  monkeypatch.setattr(rollout_validation, '_rollouts', stand_still)
   validation = rollout_validation.RolloutValidation(
-    experiment, 'coarse', source(experiment, 'coarse')
+    experiment, 'coarse', source(experiment, 'coarse'), stand_still
   )
   scores = validation(jnp.zeros(()))
   # Compiled once per bucket.
@@ -217,7 +216,7 @@ def test_starts_and_reference_are_held_out_frames(experiment, monkeypatch):
   assert 0.0 < scores['rollout_jsd'] < 1.0
 
 
-def test_anchored_segments_are_compared_with_those_of_the_md(experiment, monkeypatch):
+def test_anchored_segments_are_compared_with_those_of_the_md(experiment):
   """The fine level gets the start and the end of held-out segments, and is judged by them."""
   config = experiment.copy_and_resolve_references()
   config.model.anchors = 'both'
@@ -229,8 +228,8 @@ def test_anchored_segments_are_compared_with_those_of_the_md(experiment, monkeyp
     way = jnp.arange(1, num_frames + 1).reshape(1, -1, 1, 1, 1) / num_frames
     return starts[:, None] + way * (ends - starts)[:, None]
 
-  monkeypatch.setattr(rollout_validation, '_rollouts', straight)
-  scores = rollout_validation.RolloutValidation(config, 'fine', source(config, 'fine'))(None)
+  held_out = source(config, 'fine')
+  scores = rollout_validation.RolloutValidation(config, 'fine', held_out, straight)(None)
   opened = store.Store(config.data.store)
   frames = opened.read(opened.entries[0], slice(70, 95))
   md = np.stack([frames[begin : begin + 6] for begin in (0, 10, 19)])

@@ -1,6 +1,5 @@
 import dataclasses
 import functools
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
-from tempo_jax.paper import transition
+from tempo_jax.paper import mean_squared_error, transition
 from tempo_jax.training import examples as examples_lib
 from tempo_jax.training import objectives, parallel, train_state, train_step
 from tests import builders
@@ -55,26 +54,22 @@ def test_teacher_forcing_falls_linearly():
   np.testing.assert_allclose(train_step.teacher_forcing(config, steps), [0.8, 0.5, 0.2], rtol=1e-6)
 
 
-@pytest.fixture
-def pushing_step(monkeypatch):
+def make_pushing_predictor(config, level):
   """A model with one parameter: it pushes residue 0 away from where it was, in every frame."""
 
-  def make_predictor(config, level):
-    def predict(push, window, protein, sigma, temperature_K, rng):
-      newest = window.states[-1]
-      moved = newest.frames.translation.at[0].add(jnp.array([1.0, 0.0, 0.0]) * push)
-      frames = rigid.Rigid(newest.frames.rotation, moved)
-      states = state_lib.from_frames(frames, newest.psi, protein.bonded)
-      states = jax.tree.map(lambda x: jnp.stack([x] * config.window), states)
-      window = state_lib.Window(states, jnp.ones(config.window, bool))
-      return transition.Prediction(window, state_lib.to_vector(states))
+  def predict(push, window, protein, sigma, temperature_K, rng):
+    newest = window.states[-1]
+    moved = newest.frames.translation.at[0].add(jnp.array([1.0, 0.0, 0.0]) * push)
+    frames = rigid.Rigid(newest.frames.rotation, moved)
+    states = state_lib.from_frames(frames, newest.psi, protein.bonded)
+    states = jax.tree.map(lambda x: jnp.stack([x] * config.window), states)
+    window = state_lib.Window(states, jnp.ones(config.window, bool))
+    return transition.Prediction(window, state_lib.to_vector(states))
 
-    return predict
-
-  monkeypatch.setattr(transition, 'make_predictor', make_predictor)
+  return predict
 
 
-def test_gradient_flows_through_the_unrolled_windows(pushing_step):
+def test_gradient_flows_through_the_unrolled_windows():
   config = examples.experiment('nowhere', unroll=2)
   config.model.update({'objective': 'mse', 'anchors': 'start', 'reference': False})
   level = level_lib.Level.of(config.model, 'fine')
@@ -82,11 +77,13 @@ def test_gradient_flows_through_the_unrolled_windows(pushing_step):
   still = jnp.stack([jnp.asarray(protein.positions)] * objectives.frames_per_window(config))
 
   example = examples_lib.make_example(config.model, still, jnp.int32(0), protein)
+  window = examples_lib.first_window(config, example, jax.random.key(0))
+  following = jax.tree.map(lambda x: x[1:], example.windows)
 
   def loss(push, forcing):
-    return train_step.example_loss(
-      config, level, push, example, protein, jnp.float32(300), jnp.float32(forcing),
-      jax.random.key(0),
+    return mean_squared_error.example_loss(
+      config, level, push, window, following, protein, jnp.float32(300), jnp.float32(forcing),
+      jax.random.split(jax.random.key(0), 3), make_pushing_predictor,
     )['error']  # fmt: skip
 
   push = 0.02
@@ -202,8 +199,8 @@ def test_a_step_uses_its_state_up(config, params):
     return train_state.apply_gradient(state, state.params, optimizer, 0.9), {}
 
   # JAX keeps the arguments while it looks for NaNs, to run again what gave one.
-  with mock.patch.object(train_step, 'train_step', trivial), jax.debug_nans(False):
-    parallel.map_train_step(config, optimizer)(state, level, batch, rng)
+  with jax.debug_nans(False):
+    parallel.map_train_step(config, optimizer, trivial)(state, level, batch, rng)
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(params))
 

@@ -22,7 +22,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +43,7 @@ from tempo_jax.evaluation.markdown import Number
 from tempo_jax.metrics import calibration
 from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.output import provenance
+from tempo_jax.samplers import coarse_to_fine
 from tempo_jax.training import loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
@@ -107,7 +108,12 @@ def _write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
 
 
 def _measure(
-  name: str, trained: _Trained, held: Sequence[HeldOut], sampling: Sampling, remeasure: bool
+  name: str,
+  trained: _Trained,
+  held: Sequence[HeldOut],
+  sampling: Sampling,
+  remeasure: bool,
+  make_sampler: Callable[..., Callable[..., Any]],
 ) -> dict[str, Any]:
   """Calibration per protein, from DIR/NAME/measured.json where it is known already."""
   path = trained.workdir / 'measured.json'
@@ -120,7 +126,9 @@ def _measure(
   for each in held:
     _LOG.info('%s: sampling %s', name, each.entry.key)
     begin = time.monotonic()
-    predicted, native = rollouts.sample_rollouts(trained.sampled, trained.params, each, sampling)
+    predicted, native = rollouts.sample_rollouts(
+      trained.sampled, trained.params, each, sampling, make_sampler
+    )
     seconds = time.monotonic() - begin
     measured = calibration.measure(
       predicted,
@@ -147,6 +155,8 @@ def run(
   timing: bool = True,
   remeasure: bool = False,
   out: str | os.PathLike | None = None,
+  train: Callable[[Any, str], Any] = loop.train,
+  make_sampler: Callable[..., Callable[..., Any]] = coarse_to_fine.make_sampler,
 ) -> dict[str, Any]:
   """Trains, samples and measures every setting, and writes the table.
 
@@ -157,6 +167,8 @@ def run(
     timing: also time every sampler; not for 'upsample'.
     remeasure: sample again what was measured before.
     out: directory of ablation.md and ablation.json; None: `workdir`.
+    train: (configuration, directory) -> None, as `loop.train`.
+    make_sampler: as `coarse_to_fine.make_sampler`; 'upsample' does not use it.
 
   Returns:
     The content of ablation.json: 'settings' and 'floor', per row of the table its numbers
@@ -184,7 +196,7 @@ def run(
   rows: dict[str, dict[str, Any]] = {}
   for index, (name, config) in enumerate(configs.items()):
     _LOG.info('setting %s (%d of %d): training', name, index + 1, len(configs))
-    loop.train(config, str(workdir / name))
+    train(config, str(workdir / name))
     found, params, step = workdir_lib.load(workdir / name)
     # What training measured belongs to the model.
     made = _Trained(
@@ -197,7 +209,8 @@ def run(
         'config.train.levels leaves out: train them too, or sample another level'
       )
     trained[name] = made
-    rows[name] = _row(_measure(name, made, held, sampling, remeasure)) | made.facts()
+    measured = _measure(name, made, held, sampling, remeasure, make_sampler)
+    rows[name] = _row(measured) | made.facts()
 
   if timing and sampling.how != 'upsample':
     keys = {name: made.fingerprint(held, sampling) for name, made in trained.items()}
@@ -207,7 +220,9 @@ def run(
     if known.get('settings') != keys or remeasure:
       known = {
         'settings': keys,
-        'seconds': rollouts.time_samplers(samplers, held[0], sampling.segment_batch_size),
+        'seconds': rollouts.time_samplers(
+          samplers, held[0], sampling.segment_batch_size, make_sampler
+        ),
       }
       _write_json(path, known)
     for name, seconds in known['seconds'].items():
@@ -336,8 +351,8 @@ def _block(texts: Sequence[str] | None) -> tuple[float, float] | None:
   return low, high
 
 
-def ablate(values: flags.FlagValues) -> dict[str, Any]:
-  """Does what the flags say; returns what `run` does.
+def ablate(values: flags.FlagValues, run: Callable[..., dict[str, Any]] = run) -> dict[str, Any]:
+  """Does what the flags say with `run`; returns what that does.
 
   Raises:
     InputError: something that the user gave is wrong.

@@ -191,9 +191,22 @@ def frames_per_segment(config: Any) -> int | None:
 
 
 def sample_rollouts(
-  config: Any, params: Any, held: HeldOut, sampling: Sampling
+  config: Any,
+  params: Any,
+  held: HeldOut,
+  sampling: Sampling,
+  make_sampler: Callable[..., Callable[..., Any]] = coarse_to_fine.make_sampler,
+  make_upsampler: Callable[..., Callable[..., Any]] = upsample.make_upsampler,
 ) -> tuple[list[np.ndarray], np.ndarray]:
   """Samples one protein.
+
+  Args:
+    config: of the levels that are sampled, frozen.
+    params: parameters per level.
+    held: MD of the protein.
+    sampling: what is sampled.
+    make_sampler: as `coarse_to_fine.make_sampler`; the sampler is jitted.
+    make_upsampler: as `upsample.make_upsampler`.
 
   Returns:
     [1 + F, L, 4, 3] Å per rollout, its start first; and the conformation [L, 4, 3] Å to refer to.
@@ -202,7 +215,7 @@ def sample_rollouts(
   temperature = np.float32(held.entry.temperature_K)
   if sampling.how == 'upsample':
     spacing = config.level[config.levels[-2]].dt_ns
-    upsampler = upsample.make_upsampler(config, spacing, sampling.segment_batch_size)
+    upsampler = make_upsampler(config, spacing, sampling.segment_batch_size)
     ratio = frames_per_segment(config)
     rollouts = []
     for index, frames in enumerate(held.reference):
@@ -212,7 +225,7 @@ def sample_rollouts(
       finer = upsampler(params, protein, coarse, key, temperature)
       rollouts.append(np.concatenate([coarse[:1], np.asarray(finer)]))
     return rollouts, held.reference[0][0]
-  sampler = coarse_to_fine.make_sampler(config, sampling.frames, sampling.segment_batch_size)
+  sampler = make_sampler(config, sampling.frames, sampling.segment_batch_size)
   starts = held.starts(sampling.start, sampling.replicas)
   protein = held.entry.arrays(starts[0])
 
@@ -229,7 +242,11 @@ def _finished(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def time_samplers(
-  trained: Mapping[str, tuple[Any, Any]], held: HeldOut, segment_batch_size: int | None
+  trained: Mapping[str, tuple[Any, Any]],
+  held: HeldOut,
+  segment_batch_size: int | None,
+  make_sampler: Callable[..., Callable[..., Any]] = coarse_to_fine.make_sampler,
+  clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
   """Seconds per 400 frames of every setting: they take turns, since machines throttle.
 
@@ -237,11 +254,13 @@ def time_samplers(
     trained: per setting, the configuration that is sampled, and its parameters.
     held: MD whose first frame is the start.
     segment_batch_size: segments computed together; None: what suits the device.
+    make_sampler: as `coarse_to_fine.make_sampler`.
+    clock: seconds.
   """
   start = held.reference[0][0]
   calls: dict[str, Callable[[], Any]] = {}
   for name, (config, params) in trained.items():
-    sampler = coarse_to_fine.make_sampler(config, _TIMED_FRAMES, segment_batch_size)
+    sampler = make_sampler(config, _TIMED_FRAMES, segment_batch_size)
     temperature = np.float32(held.entry.temperature_K)
     arguments = params, held.entry.arrays(start), jax.random.key(0), temperature
     calls[name] = functools.partial(_finished, sampler, *arguments)
@@ -250,7 +269,7 @@ def time_samplers(
   seconds: dict[str, list[float]] = {name: [] for name in calls}
   for _ in range(_TIMED_CALLS):
     for name, call in calls.items():
-      begin = time.perf_counter()
+      begin = clock()
       call()
-      seconds[name].append(time.perf_counter() - begin)
+      seconds[name].append(clock() - begin)
   return {name: statistics.median(values) for name, values in seconds.items()}

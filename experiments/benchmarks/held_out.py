@@ -303,6 +303,51 @@ def define_flags(values: flags.FlagValues) -> None:
   compilation_cache_flag.define_flags(values)
 
 
+def run(
+  model: model_lib.Model,
+  chosen: Sequence[Target],
+  num_replicas: int,
+  seed: int,
+  out: pathlib.Path,
+  card: pathlib.Path | None,
+) -> str:
+  """Measures a model on every target, and writes the table.
+
+  Args:
+    model: the model.
+    chosen: the targets.
+    num_replicas: to sample of each.
+    seed: of the sampling.
+    out: directory of held_out.json and held_out.md.
+    card: file whose table, between two marks, is replaced; None: none.
+
+  Returns:
+    The table.
+
+  Raises:
+    InputError: a file cannot be used.
+  """
+  if card:
+    around(card)  # Now, not when all is computed.
+  found, text = [], ''
+  for target in tqdm.tqdm(chosen, unit='protein', disable=None):
+    found.append((target, measure(model, target, num_replicas, seed)))
+    text = table(found)
+    # After each protein: what is done stays, should the next one fail.
+    results.write(
+      out / 'held_out',
+      text,
+      model_sha256=provenance.params_sha256(model.params),
+      num_replicas=num_replicas,
+      seed=seed,
+      proteins={target.name: rows for target, rows in found},
+    )
+  if card:
+    # What was written around the table meanwhile stays.
+    files.write_text(card, text.rstrip().join(around(card)))
+  return text
+
+
 def main(values: Any) -> None:
   """From the flags to the table."""
   compilation_cache_flag.use(values)
@@ -311,26 +356,8 @@ def main(values: Any) -> None:
   every = targets(pathlib.Path(values.simulated).expanduser(), data)
   chosen = choose(every, values.only, 'only')
   card = pathlib.Path(values.card).expanduser() if values.card else None
-  if card:
-    around(card)  # Now, not when all is computed.
   out = pathlib.Path(values.out).expanduser()
-  found, text = [], ''
-  for target in tqdm.tqdm(chosen, unit='protein', disable=None):
-    found.append((target, measure(model, target, values.num_replicas, values.seed)))
-    text = table(found)
-    # After each protein: what is done stays, should the next one fail.
-    results.write(
-      out / 'held_out',
-      text,
-      model_sha256=provenance.params_sha256(model.params),
-      num_replicas=values.num_replicas,
-      seed=values.seed,
-      proteins={target.name: rows for target, rows in found},
-    )
-  print(text)
-  if card:
-    # What was written around the table meanwhile stays.
-    files.write_text(card, text.rstrip().join(around(card)))
+  print(run(model, chosen, values.num_replicas, values.seed, out, card))
 
 
 if __name__ == '__main__':

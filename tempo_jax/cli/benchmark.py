@@ -31,7 +31,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -249,8 +249,12 @@ def measure_here(text: str) -> int:
   return 0
 
 
-def benchmark(values: flags.FlagValues) -> int:
+def benchmark(values: flags.FlagValues, measure: Callable[[Workload], Row] = measure) -> int:
   """Does what the flags say.
+
+  Args:
+    values: the flags.
+    measure: gives the row of a workload, or raises `MeasurementError`.
 
   Returns:
     The exit code: 1 if some workloads could not be measured, and were reported.

@@ -60,11 +60,10 @@ def _values(tmp_path, *args):
   return commands.parse(benchmark, *start, *args)
 
 
-def test_writes_rows_table_and_plot(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(
-    benchmark, 'measure', lambda workload: _row(workload, 1e-3 * workload.length**2)
-  )
-  assert benchmark.benchmark(_values(tmp_path, '--lengths=16,32,64', '--plot')) == 0
+def test_writes_rows_table_and_plot(tmp_path, capsys):
+  values = _values(tmp_path, '--lengths=16,32,64', '--plot')
+  code = benchmark.benchmark(values, lambda workload: _row(workload, 1e-3 * workload.length**2))
+  assert code == 0
   found = json.loads((tmp_path / 'new/b.json').read_text())
   assert [row['length'] for row in found] == [16, 32, 64]
   picture = (tmp_path / 'new/b.svg').read_text()
@@ -73,34 +72,32 @@ def test_writes_rows_table_and_plot(tmp_path, monkeypatch, capsys):
   assert said[1].split() == ['sample/default', 'default', '16', '400', '1', '0.2560', '0.1000']
 
 
-def test_one_length_is_not_drawn(tmp_path, monkeypatch):
-  monkeypatch.setattr(benchmark, 'measure', lambda workload: _row(workload, 1.0))
-  assert benchmark.benchmark(_values(tmp_path, '--lengths=16', '--plot')) == 0
+def test_one_length_is_not_drawn(tmp_path):
+  values = _values(tmp_path, '--lengths=16', '--plot')
+  assert benchmark.benchmark(values, lambda workload: _row(workload, 1.0)) == 0
   assert not (tmp_path / 'new/b.svg').exists()
 
 
-def test_a_failure_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+def test_a_failure_does_not_stop_the_others(tmp_path, capsys):
   def measure(workload):
     if workload.length == 16:
       raise benchmark.MeasurementError('no memory')
     return _row(workload, 1.0)
 
-  monkeypatch.setattr(benchmark, 'measure', measure)
-  assert benchmark.benchmark(_values(tmp_path, '--lengths=8,16,32')) == 1
+  assert benchmark.benchmark(_values(tmp_path, '--lengths=8,16,32'), measure) == 1
   found = json.loads((tmp_path / 'new/b.json').read_text())
   assert [row['length'] for row in found] == [8, 32]
   assert capsys.readouterr().err == 'error: sample/default, 16 residues: no memory\n'
 
 
-def test_interrupted_it_keeps_its_rows(tmp_path, monkeypatch):
+def test_interrupted_it_keeps_its_rows(tmp_path):
   def measure(workload):
     if workload.length == 32:
       raise KeyboardInterrupt
     return _row(workload, 1.0)
 
-  monkeypatch.setattr(benchmark, 'measure', measure)
   with pytest.raises(KeyboardInterrupt):
-    benchmark.benchmark(_values(tmp_path, '--lengths=8,16,32,64'))
+    benchmark.benchmark(_values(tmp_path, '--lengths=8,16,32,64'), measure)
   found = json.loads((tmp_path / 'new/b.json').read_text())
   assert [row['length'] for row in found] == [8, 16]
 
@@ -153,10 +150,9 @@ def test_workloads_and_their_names():
     (['--modes=data', '--num_frames=7'], 'data needs at least 8'),
   ],
 )
-def test_mistakes(tmp_path, monkeypatch, args, expected):
-  monkeypatch.setattr(benchmark, 'measure', lambda workload: pytest.fail('it measured'))
+def test_mistakes(tmp_path, args, expected):
   with pytest.raises(InputError, match=expected):
-    benchmark.benchmark(_values(tmp_path, *args))
+    benchmark.benchmark(_values(tmp_path, *args), lambda workload: pytest.fail('it measured'))
 
 
 def test_passes_of_a_model_without_a_head_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Two settings of the tiny configuration on a synthetic store, in this process."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -14,8 +15,10 @@ from experiments.ablation import rollouts as ablation_rollouts
 from experiments.ablation import settings as ablation_settings
 from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
+from tempo_jax.models import model as model_lib
+from tempo_jax.samplers import coarse_to_fine
 from tempo_jax.store import store as store_lib
-from tempo_jax.training import checkpoint, loop
+from tempo_jax.training import loop
 from tests import builders
 from tests.training import examples
 
@@ -40,26 +43,22 @@ SAMPLING = ablation_rollouts.Sampling(
 )
 
 
-@pytest.fixture(scope='module', autouse=True)
-def compile_little():
-  """Training but for the step and the initialisers, and residues that wander.
+def begin_with_random_models(configs, folder):
+  """Has the settings go on from models, since fresh parameters would have to be compiled."""
+  for name, config in configs.items():
+    model = config_lib.freeze(config.model)
+    model_lib.Model(name, model, {'fine': builders.params(model)}).save(folder / name)
+    config.train.update(init_from=str(folder / name), measure_scales=True)
 
-  Compiling these would take most of the time; `test_rollouts_of_the_network` runs the network.
-  """
-  init_params = checkpoint.transitions.init_params
 
-  def filled(config, rng):
-    return builders.fill(jax.eval_shape(lambda rng: init_params(config, rng), jax.random.key(0)))
+def mapped_step(state, *_):
+  """A step of training that is not compiled."""
+  moved = jax.tree.map(lambda x: 1.001 * x, state.ema_params)
+  return dataclasses.replace(state, ema_params=moved), {'loss': 1.0}
 
-  def mapped_step(state, *_):
-    moved = jax.tree.map(lambda x: 1.001 * x, state.ema_params)
-    return dataclasses.replace(state, ema_params=moved), {'loss': 1.0}
 
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop.parallel, 'map_train_step', lambda *_: mapped_step)
-    patch.setattr(checkpoint.transitions, 'init_params', filled)
-    patch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', wandering)
-    yield
+def train(config, workdir, step=mapped_step):
+  return loop.train(config, workdir, loop.Parts(map_train_step=lambda *_: step))
 
 
 def wandering(config, num_frames, segment_batch_size=None):
@@ -78,12 +77,8 @@ def first_run(store, tmp_path_factory):
   configs = ablation_settings.settings(
     configuration(store), ['ours:train.clash_weight=2.0', 'paper']
   )
-  with pytest.MonkeyPatch.context() as patch:
-    # It would compile two more programs.
-    patch.setattr(
-      ablation_rollouts, 'time_samplers', lambda trained, *_: dict.fromkeys(trained, 0.25)
-    )
-    result = ablation.run(configs, workdir, SAMPLING)
+  begin_with_random_models(configs, tmp_path_factory.mktemp('models'))
+  result = ablation.run(configs, workdir, SAMPLING, train=train, make_sampler=wandering)
   return configs, workdir, result
 
 
@@ -128,29 +123,32 @@ def test_settings_are_trained_as_they_say(first_run):
   assert parameters[0] > parameters[1] > 1000
 
 
-def test_nothing_is_repeated(first_run, monkeypatch):
+def test_nothing_is_repeated(first_run):
   configs, workdir, result = first_run
 
   def refuse(*arguments, **named):
     raise AssertionError('once is enough')
 
-  monkeypatch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', refuse)
-  monkeypatch.setattr(loop.parallel, 'split_batch', refuse)  # A step of training.
-  assert ablation.run(configs, workdir, SAMPLING) == result
+  run = functools.partial(
+    ablation.run,
+    configs,
+    workdir,
+    train=functools.partial(train, step=refuse),
+    make_sampler=refuse,
+  )
+  assert run(SAMPLING) == result
   with pytest.raises(AssertionError, match='once is enough'):
-    ablation.run(configs, workdir, SAMPLING, remeasure=True)
+    run(SAMPLING, remeasure=True)
   other = dataclasses.replace(SAMPLING, frames=13)
   with pytest.raises(AssertionError, match='once is enough'):
-    ablation.run(configs, workdir, other)
+    run(other)
 
 
-def test_training_goes_on_and_is_measured_again(first_run, store, tmp_path, monkeypatch):
-  _, workdir, result = first_run
+def test_training_goes_on_and_is_measured_again(first_run, tmp_path):
+  configs, workdir, result = first_run
   measured = workdir / 'ours/measured.json'
   before = json.loads(measured.read_text())
-  config = configuration(store)
-  config.train.num_steps = 3
-  configs = ablation_settings.settings(config, ['ours:train.clash_weight=2.0'])
+  configs = ablation_settings.settings(configs['ours'], ['ours:train.num_steps=3'])
 
   def stand_still(config, num_frames, segment_batch_size=None):
     def sample(params, protein, rng, temperature_K):
@@ -159,8 +157,9 @@ def test_training_goes_on_and_is_measured_again(first_run, store, tmp_path, monk
 
     return sample
 
-  monkeypatch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', stand_still)
-  found = ablation.run(configs, workdir, SAMPLING, timing=False, out=tmp_path)
+  found = ablation.run(
+    configs, workdir, SAMPLING, timing=False, out=tmp_path, train=train, make_sampler=stand_still
+  )
   row = found['settings']['ours']
   assert row['training_steps'] == 3
   assert row['step_ratio'] == pytest.approx(0.0, abs=1e-5)  # Rounding of the superposition.
@@ -173,7 +172,7 @@ def test_training_goes_on_and_is_measured_again(first_run, store, tmp_path, monk
   assert json.loads((workdir / 'ablation.json').read_text()) == result
 
 
-def test_samplers_take_turns(store, monkeypatch):
+def test_samplers_take_turns(store):
   config = configuration(store)
   (held,) = ablation_rollouts.held_out(config, SAMPLING, 0.01)
   calls, now = [], [0.0]
@@ -188,11 +187,10 @@ def test_samplers_take_turns(store, monkeypatch):
 
     return sample
 
-  monkeypatch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', make_sampler)
-  monkeypatch.setattr(ablation_rollouts.time, 'perf_counter', lambda: now[0])
   trained = {name: (config.model, params) for name, params in (('a', 1.0), ('b', 2.0))}
   # Calls 2 to 6: the fourth is in the middle.
-  assert ablation_rollouts.time_samplers(trained, held, 7) == {'a': 4.0, 'b': 8.0}
+  found = ablation_rollouts.time_samplers(trained, held, 7, make_sampler, clock=lambda: now[0])
+  assert found == {'a': 4.0, 'b': 8.0}
   assert calls == [1.0, 2.0] * 6
 
 
@@ -217,7 +215,7 @@ def test_starts_and_md(store):
     held.starts('heldout', 31)
 
 
-def test_rollouts_of_levels_and_between_frames(store, monkeypatch):
+def test_rollouts_of_levels_and_between_frames(store):
   """Which program each way of sampling asks for, and what it makes of the frames."""
   config = examples.experiment(store)
   (held,) = ablation_rollouts.held_out(config, SAMPLING, 0.01)
@@ -243,22 +241,18 @@ def test_rollouts_of_levels_and_between_frames(store, monkeypatch):
 
     return upsampler
 
-  monkeypatch.setattr(ablation_rollouts.upsample, 'make_upsampler', make_upsampler)
   model = ablation_rollouts.sampled_config(config.model, 'upsample')
+  sampling = ablation_rollouts.Sampling('upsample')
   ((rollout,), native) = ablation_rollouts.sample_rollouts(
-    model, {}, held, ablation_rollouts.Sampling('upsample')
+    model, {}, held, sampling, make_upsampler=make_upsampler
   )
   assert asked == [0.2]
   np.testing.assert_array_equal(rollout[[0, 1, 20, 21, 40]], held.reference[0][[0, 0, 0, 20, 20]])
   np.testing.assert_array_equal(native, held.reference[0][0])
 
 
-_make_sampler = ablation_rollouts.coarse_to_fine.make_sampler
-
-
-def test_rollouts_of_the_network(store, monkeypatch):
+def test_rollouts_of_the_network(store):
   """Each from its own start, at the temperature of the MD, as the sampler makes it."""
-  monkeypatch.setattr(ablation_rollouts.coarse_to_fine, 'make_sampler', _make_sampler)
   config = builders.small_config({'fine': 0.01})
   params = {'fine': builders.params(config)}
   (held,) = ablation_rollouts.held_out(configuration(store), SAMPLING, 0.01)
@@ -268,7 +262,7 @@ def test_rollouts_of_the_network(store, monkeypatch):
   np.testing.assert_array_equal(native, starts[0])
   np.testing.assert_array_equal([x[0] for x in rollouts], starts)
   keys = jax.random.split(jax.random.key(0), 2)
-  sampler = _make_sampler(config, 3)
+  sampler = coarse_to_fine.make_sampler(config, 3)
   for rollout, start, key in zip(rollouts, starts, keys, strict=True):
     expected = sampler(params, held.entry.arrays(start), key, 300.0)
     np.testing.assert_allclose(rollout[1:], expected, atol=2e-3)
@@ -355,14 +349,13 @@ def parse(*arguments):
 
 # How ml_collections loads a configuration file.
 @pytest.mark.filterwarnings('ignore:the load_module')
-def test_flags_reach_the_run(store, tmp_path, monkeypatch, capsys, caplog):
+def test_flags_reach_the_run(store, tmp_path, capsys, caplog):
   calls = []
 
   def run(configs, workdir, sampling, **options):
     calls.append((configs, workdir, sampling, options))
     return {'settings': {'ours': {'ca_jsd': 0.5}}, 'floor': {'label': 'MD'}}
 
-  monkeypatch.setattr(ablation, 'run', run)
   values = parse(
     *(f'--config={CONFIG}', f'--workdir={tmp_path}', '--setting=ours:model.closure=True'),
     *('--setting=paper', '--rollout_frames=50', '--sampling=fine', '--heldout_block=0.5,1'),
@@ -371,7 +364,7 @@ def test_flags_reach_the_run(store, tmp_path, monkeypatch, capsys, caplog):
   values.config.data.store = store
   values.config.train.select_by = 'loss'
   values.config.data.validation_block = (0.8, 1.0)
-  ablation.ablate(values)
+  ablation.ablate(values, run)
   ((configs, workdir, sampling, options),) = calls
   assert list(configs) == ['ours', 'paper']
   assert configs['ours'].data.store == store

@@ -25,15 +25,14 @@ def target():
   return found
 
 
-def model_of(replicas, seen=None):
-  """Whose samples are these, whatever it is asked for."""
+def model_of(replicas, tell=lambda *asked: None):
+  """Whose samples are these, whatever it is asked for; it tells what that was."""
 
   def sample(protein, num_frames, num_replicas, rng, temperature_K):
-    if seen is not None:
-      seen.append((protein.num_residues, num_frames, temperature_K))
+    tell(protein.num_residues, num_frames, temperature_K)
     return types.SimpleNamespace(positions=replicas[:num_replicas])
 
-  return types.SimpleNamespace(dt_ns=0.01, sample=sample)
+  return types.SimpleNamespace(dt_ns=0.01, params={}, sample=sample)
 
 
 def md_of(target, num_frames=400):
@@ -58,7 +57,8 @@ def test_targets_were_not_trained_on(tmp_path):
 def test_md_in_the_models_place_is_right(target):
   _, sampled = md_of(target)
   seen = []
-  rows = held_out.measure(model_of(sampled, seen), target, 2, seed=0)
+  model = model_of(sampled, lambda *asked: seen.append(asked))
+  rows = held_out.measure(model, target, 2, seed=0)
   assert seen == [(35, 400, 320.0)]
   row = rows[columns.PREDICTION]
   np.testing.assert_allclose([row[key] for key in PAIRED], 1.0, rtol=1e-6)
@@ -114,22 +114,15 @@ def test_table_goes_between_the_marks(tmp_path):
   assert text == 'Head.\n<!-- held_out: begin -->\n\nnew\n\n<!-- held_out: end -->\nTail.\n'
 
 
-def test_what_is_written_around_the_table_meanwhile_stays(tmp_path, target, monkeypatch):
+def test_what_is_written_around_the_table_meanwhile_stays(tmp_path, target):
   card = tmp_path / 'card.md'
   card.write_text('Old.\n<!-- held_out: begin -->\n\nold\n\n<!-- held_out: end -->\nTail.\n')
-  values = dict.fromkeys(('data', 'compilation_cache_dir'))
-  values |= {'model': 'default', 'simulated': 'anywhere', 'only': [], 'num_replicas': 1, 'seed': 0}
-  values |= {'card': str(card), 'out': str(tmp_path / 'out')}
-  values = types.SimpleNamespace(**values)
 
-  def measure(*args):
+  def change(*_):
     card.write_text(card.read_text().replace('Old.', 'New.'))
-    return {'MD': {'residues': 1, 'replicas_ns': [1.0], 'rmsf': 1.0}, columns.PREDICTION: {}}
 
-  monkeypatch.setattr(held_out, 'targets', lambda *_: [target])
-  monkeypatch.setattr(held_out, 'measure', measure)
-  monkeypatch.setattr(held_out.compilation_cache_flag, 'use', lambda values: None)
-  held_out.main(values)
+  _, sampled = md_of(target)
+  held_out.run(model_of(sampled, change), [target], 2, 0, tmp_path / 'out', card)
   assert card.read_text().startswith('New.\n<!-- held_out: begin -->\n\n| protein |')
   assert card.read_text().endswith('|\n\n<!-- held_out: end -->\nTail.\n')
 

@@ -13,6 +13,8 @@ from ml_collections import config_dict
 
 from tempo_jax.errors import InputError
 
+# What `objective` can be; `transitions.register` adds to it.
+OBJECTIVES = ['mse', 'flow_matching', 'energy_score']
 # Number formats that the network can multiply matrices in.
 PRECISIONS = ('float32', 'bfloat16')
 
@@ -160,7 +162,7 @@ def check(config: Any) -> None:
     )
   _check_choice('update_rule', config.update_rule, ('local', 'global'))
   _check_choice('encoder.ipa_reads', config.encoder.ipa_reads, ('hidden', 'sequence'))
-  _check_choice('objective', config.objective, ('mse', 'flow_matching', 'energy_score'))
+  _check_choice('objective', config.objective, tuple(OBJECTIVES))
   _check_choice('anchors', config.anchors, ('start', 'both'))
   _check_choice('precision', config.precision, PRECISIONS)
   if config.update_rule == 'global' and (config.objective, config.anchors) != ('mse', 'start'):

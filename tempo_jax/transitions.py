@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import transition as drawn
 from tempo_jax.paper import transition as predicted
@@ -24,13 +25,34 @@ class Transition:
 
   init_params: Callable[[Any, jax.Array], Any]
   make_step: Callable[[Any, level_lib.Level], drawn.Step]
-  passes: Callable[[Any], int | None]
+  passes: Callable[[Any], int | None] = lambda config: None
 
 
-_PREDICTED = Transition(predicted.init_params, predicted.make_step, lambda config: None)
+_PREDICTED = Transition(predicted.init_params, predicted.make_step)
 _DRAWN = Transition(drawn.init_params, drawn.make_step, lambda config: config.passes)
 # By the configuration's `objective`.
 _TRANSITIONS = {'mse': _PREDICTED, 'flow_matching': _DRAWN, 'energy_score': _DRAWN}
+_OURS = frozenset(_TRANSITIONS)
+
+
+def register(objective: str, transition: Transition) -> None:
+  """Adds a transition of one's own, for configurations with this `objective`.
+
+  Every process that loads such a model must do so before. What trains it:
+  `tempo_jax.training.objectives.register`.
+
+  Args:
+    objective: its name; given again, the new transition takes the place of the old one.
+    transition: its network and step.
+
+  Raises:
+    ValueError: tempo_jax has an objective of that name.
+  """
+  if objective in _OURS:
+    raise ValueError(f'{objective!r} is an objective of tempo_jax: give another name')
+  if objective not in _TRANSITIONS:
+    config_lib.OBJECTIVES.append(objective)
+  _TRANSITIONS[objective] = transition
 
 
 def init_params(config: Any, rng: jax.Array) -> Any:

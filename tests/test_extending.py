@@ -1,5 +1,6 @@
-"""The examples of docs/extending.md: a metric and a dataset format, added from that page alone."""
+"""The examples of docs/extending.md, added from that page alone."""
 
+import json
 import pathlib
 import re
 
@@ -10,6 +11,8 @@ import tempo_jax
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.replica import Replica
 from tempo_jax.store import store as store_lib
+from tempo_jax.training import loop, objectives
+from tests.training import examples
 
 PAGE = pathlib.Path(__file__).parents[1] / 'docs' / 'extending.md'
 STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models' / 'default' / 'trp_cage.pdb'
@@ -47,3 +50,32 @@ def test_the_dataset_format(page, tmp_path):
   np.save(tmp_path / 'x.npy', positions[:, :5])
   with pytest.raises(tempo_jax.InputError, match='residues: give'):
     page['prepare_npy'](STRUCTURE, tmp_path / 'x.npy', tmp_path / 'other', **options)
+
+
+def test_the_objective(page, tmp_path):
+  """The unit of motion is the spread of one step: of size 1, it is worth half a log-likelihood."""
+  path = examples.write_store(tmp_path / 'store')
+  config = examples.experiment(path, 'scale=fine', num_steps=2, rollout_every=0)
+  config.model.update(levels=('fine',), objective='brownian')
+  loop.train(config, str(tmp_path / 'run'))
+  lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
+  np.testing.assert_allclose(json.loads(lines[0])['fine/loss'], 0.5, atol=0.15)
+  model = tempo_jax.load_model(tmp_path / 'run')
+  assert model.config.objective == 'brownian'
+  assert abs(model.params['fine']['log_size']) < 0.1
+
+
+def test_names_of_tempo_jax_are_not_taken(page):
+  with pytest.raises(ValueError, match="'mse' is an objective of tempo_jax: give another name"):
+    page['transitions'].register('mse', page['transitions'].Transition(None, None))
+  with pytest.raises(ValueError, match="'mse' is an objective of tempo_jax: give another name"):
+    objectives.register('mse', objectives.Objective(page['example_loss']))
+
+
+def test_without_a_loss_it_is_not_trained(page, tmp_path):
+  transition = page['transitions'].Transition(page['init_params'], page['make_step'])
+  page['transitions'].register('untrained', transition)
+  config = examples.experiment(tmp_path)
+  config.model.objective = 'untrained'
+  with pytest.raises(tempo_jax.InputError, match=r'sampled but not trained: call .*register'):
+    loop.train(config, str(tmp_path / 'run'))

@@ -46,9 +46,7 @@ _STORED_REPLICAS = 4
 _BATCHES = 32
 _REFERENCES = 3
 _DT_NS = 0.01
-# Of the square matrices whose product is the device's measured peak.
-_PEAK_SIZE = {'cpu': 2048}
-_PEAK_SIZE_ACCELERATOR = 8192
+_PEAK_SIZE_CPU, _PEAK_SIZE = 2048, 8192
 
 
 @dataclasses.dataclass
@@ -74,8 +72,13 @@ class Prepared:
   per_run: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-def row(workload: Workload) -> Row:
+def row(workload: Workload, peak_size: int | None = None) -> Row:
   """Measures a workload.
+
+  Args:
+    workload: what.
+    peak_size: rows of the square matrices whose product is the device's measured peak. None: 2048
+      on a CPU, else 8192.
 
   Raises:
     InputError: the model, the numbers or the device's memory do not allow it.
@@ -83,7 +86,7 @@ def row(workload: Workload) -> Row:
   try:
     with _PREPARE[workload.mode](workload) as prepared:
       walls, cpus = np.transpose([_timed(prepared.run) for _ in range(workload.repeats + 1)][1:])
-      return _row(workload, prepared, walls, cpus, _memory(), _peak())
+      return _row(workload, prepared, walls, cpus, _memory(), _peak(peak_size))
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
@@ -154,9 +157,9 @@ def _peak_rss_mib() -> float:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
 
 
-def _peak() -> float:
+def _peak(size: int | None) -> float:
   """Operations a second of a large product of float32 matrices, at JAX's default precision."""
-  size = _PEAK_SIZE.get(jax.default_backend(), _PEAK_SIZE_ACCELERATOR)
+  size = size or (_PEAK_SIZE_CPU if jax.default_backend() == 'cpu' else _PEAK_SIZE)
   matrix = jax.random.normal(jax.random.key(0), (size, size))
   product = jax.jit(jnp.matmul)
   seconds = [_timed(lambda: product(matrix, matrix).block_until_ready())[0] for _ in range(5)]

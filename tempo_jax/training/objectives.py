@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax.errors import InputError
 from tempo_jax.paper import mean_squared_error
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import energy_score, flow_matching
@@ -51,11 +52,37 @@ _OBJECTIVES = {
   'flow_matching': Objective(flow_matching.example_loss, num_windows=lambda config: 1),
   'energy_score': Objective(energy_score.example_loss, check=energy_score.check),
 }
+_OURS = frozenset(_OBJECTIVES)
+
+
+def register(name: str, objective: Objective) -> None:
+  """Adds an objective of one's own, `config.model.objective = NAME`.
+
+  Args:
+    name: that of the transition which it trains, `tempo_jax.transitions.register`.
+    objective: the objective.
+
+  Raises:
+    ValueError: tempo_jax has an objective of that name.
+  """
+  if name in _OURS:
+    raise ValueError(f'{name!r} is an objective of tempo_jax: give another name')
+  _OBJECTIVES[name] = objective
 
 
 def of(config: Any) -> Objective:
-  """The objective of an experiment."""
-  return _OBJECTIVES[config.model.objective]
+  """The objective of an experiment.
+
+  Raises:
+    InputError: nothing says how to train it.
+  """
+  name = config.model.objective
+  if name not in _OBJECTIVES:
+    raise InputError(
+      f'config.model.objective = {name!r}: models of it can be sampled but not trained: call '
+      'tempo_jax.training.objectives.register'
+    )
+  return _OBJECTIVES[name]
 
 
 def frames_per_window(config: Any) -> int:

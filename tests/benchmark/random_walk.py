@@ -1,26 +1,62 @@
-"""A step without a network: cheap, random, and drawn to its anchor."""
+"""Models without a network: steps are cheap, random, and drawn to their anchor."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from tempo_jax import config as config_lib
 from tempo_jax import transitions
 from tempo_jax.dynamics import update
+from tempo_jax.models import model as model_lib
+from tempo_jax.training import objectives
+
+NAME = 'random_walk'
 
 
-def step_at_random(monkeypatch):
-  """Replaces the network; the parameters of a level are one number, the size of a step."""
+def init_params(config, rng):
+  """The size of a step, in units of the level's."""
+  del config, rng
+  return {'size': jnp.ones(())}
 
-  def make_step(config, level):
-    def step(params, window, protein, sigma, temperature_K, rng):
-      del sigma, temperature_K
-      newest = window.states[-1]
-      length = protein.mask.shape[0]
-      numbers = params * jax.random.normal(rng, (config.window, length, 7))
-      if window.anchor is not None:
-        numbers = numbers * jnp.where(window.anchor.known, 1.0 / window.anchor.frames, 2.0)
-      states = update.apply_motions(newest, numbers, level, protein.bonded)
-      return window.followed_by(states)
 
-    return step
+def make_step(config, level):
+  def step(params, window, protein, sigma, temperature_K, rng):
+    del sigma, temperature_K
+    newest = window.states[-1]
+    length = protein.mask.shape[0]
+    numbers = params['size'] * jax.random.normal(rng, (config.window, length, 7))
+    if window.anchor is not None:
+      numbers = numbers * jnp.where(window.anchor.known, 1.0 / window.anchor.frames, 2.0)
+    states = update.apply_motions(newest, numbers, level, protein.bonded)
+    return window.followed_by(states)
 
-  monkeypatch.setattr(transitions, 'make_step', make_step)
+  return step
+
+
+def example_loss(config, level, params, window, following, protein, *_):
+  """Minus the logarithm of the likelihood, but for a constant."""
+  numbers = update.motions(window.states[-1], following[0], level) / params['size']
+  error = jnp.mean(0.5 * numbers**2, axis=(0, 2)) + jnp.log(params['size'])
+  return {'error': jnp.sum(jnp.where(protein.mask, error, 0.0))}
+
+
+transitions.register(NAME, transitions.Transition(init_params, make_step))
+objectives.register(NAME, objectives.Objective(example_loss, num_windows=lambda config: 1))
+
+
+def walking(config):
+  """The configuration with a random walk in place of its network, frozen."""
+  config = config_lib.from_dict(config_lib.to_dict(config))
+  config.objective = NAME
+  return config_lib.freeze(config)
+
+
+def params(config):
+  return {name: {'size': np.float32(1.0)} for name in config.levels}
+
+
+def save(directory, config):
+  """A model that walks; the directory, for a workload."""
+  config = walking(config)
+  model_lib.Model(NAME, config, params(config)).save(directory)
+  return str(directory)

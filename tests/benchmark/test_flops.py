@@ -109,10 +109,9 @@ def test_xla_counts_the_same_products_without_loops():
   assert flops.count(function, A) == found
 
 
-def test_every_step_of_a_rollout_counts(monkeypatch):
-  random_walk.step_at_random(monkeypatch)
-  config = builders.small_config({'fine': 0.1})
-  args = {'fine': jnp.float32(1.0)}, builders.helix(8), jax.random.key(0)
+def test_every_step_of_a_rollout_counts():
+  config = random_walk.walking(builders.small_config({'fine': 0.1}))
+  args = random_walk.params(config), builders.helix(8), jax.random.key(0)
   two, four, six = (
     flops.count(coarse_to_fine.make_sampler(config, frames), *args) for frames in (20, 40, 60)
   )

@@ -248,8 +248,9 @@ def _silenced(stream: int) -> Iterator[None]:
 
 def _flush() -> None:
   """What was printed until now goes where it belongs."""
-  sys.stdout.flush()
-  sys.stderr.flush()
+  for stream in (sys.stdout, sys.stderr):
+    if stream is not None:  # As in programs without a console.
+      stream.flush()
   ctypes.CDLL(None).fflush(None)
 
 

@@ -1,5 +1,6 @@
 """The reader of trajectory files, against mdtraj's own loading."""
 
+import contextlib
 import gc
 import pathlib
 import subprocess
@@ -245,3 +246,9 @@ def test_nothing_is_printed(file_of, extension):
   done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
   assert (done.returncode, done.stderr) == (0, '')
   assert done.stdout == 'before\nafter\n'
+
+
+def test_reads_in_a_program_without_a_console(file_of):
+  with contextlib.redirect_stdout(None):
+    (block,) = file_of('.xtc').blocks(100)
+  assert len(block) == 100

@@ -25,6 +25,7 @@ from tempo_jax.benchmark import flops, workloads
 from tempo_jax.benchmark.workloads import Workload
 from tempo_jax.compilation import ahead_of_time
 from tempo_jax.configs import common
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import columns
@@ -240,13 +241,13 @@ def _stream(workload: Workload) -> Iterator[Prepared]:
 def _batch(config: Any, level: str, workload: Workload) -> batching.Batch:
   """Windows of one protein, as the loop of training gets them."""
   protein = workloads.helix(workload.length)
-  at = examples.anchor_range(config.model, level)
+  at = examples.anchor_places(config.model, level)
   num_frames = objectives.frames_per_window(config) + (at is not None)
   size = workload.batch_size
   return batching.Batch(
     protein=jax.tree.map(lambda x: np.stack([np.asarray(x)] * size), protein.arrays),
     positions=np.stack([workloads.trajectory(protein, num_frames, seed) for seed in range(size)]),
-    anchor=np.full(size, 0 if at is None else at[1], np.int32),
+    anchor=anchor_lib.stack([at[-1] if at else anchor_lib.Place()] * size),
     temperature_K=np.full(size, 320.0, np.float32),
   )
 

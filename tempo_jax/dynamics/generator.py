@@ -153,7 +153,7 @@ class Head(nn.Module):
     ]
     if anchor is not None:
       ahead = update.motion_numbers(states.frames.inverse() @ anchor.state.frames[None])
-      features.append(jnp.where(anchor.known, ahead, 0.0))
+      features.append(jnp.where(anchor.place.known, ahead, 0.0))
     phase = np.pi * np.float32(2.0) ** np.arange(-1, _OCTAVES - 1, dtype=np.float32) * tau
     time = nn.Dense(config.channels, name='tau')(jnp.concatenate([jnp.sin(phase), jnp.cos(phase)]))
     normed = nn.LayerNorm(name='context_norm')(hidden)

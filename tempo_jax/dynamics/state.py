@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.geometry import alignment, backbone, quaternion, rigid, torsion
 
@@ -94,42 +95,20 @@ class Anchor:
 
   Attributes:
     state: [L].
-    frames: [] float32, frames of the level from the newest frame of the window to it. Below 1
-      it lies behind, and is not looked at. Infinite for the beginning, the reference: it stays as
-      far away, and nothing has to end in it.
+    place: what it is, and how many frames after the newest frame of the window.
   """
 
   state: State
-  frames: jax.Array
-
-  @property
-  def known(self) -> jax.Array:
-    """[] bool, whether it is still ahead, or the reference."""
-    return self.frames >= 0.5
-
-  @property
-  def is_reference(self) -> jax.Array:
-    """[] bool."""
-    return jnp.isinf(self.frames)
+  place: anchor_lib.Place
 
   def superposed_on(self, newest: State, mask: jax.Array) -> 'Anchor':
-    """The same, superposed by CA on the newest state [L]: where it lies means nothing."""
+    """The same, superposed by CA on the newest state [L]: its pose carries no information."""
     motion = jax.lax.stop_gradient(
       alignment.superpose(
         self.state.frames.translation, newest.frames.translation, mask.astype(jnp.float32)
       )
     )
-    return Anchor(State(motion[None] @ self.state.frames, self.state.torsions), self.frames)
-
-
-def reference(state: State) -> Anchor:
-  """The conformation [L] that a trajectory begins with."""
-  return Anchor(state, jnp.full((), jnp.inf, state.psi.dtype))
-
-
-def no_anchor(state: State) -> Anchor:
-  """Stands where a level that could have an anchor has none."""
-  return Anchor(state, jnp.zeros((), state.psi.dtype))
+    return Anchor(State(motion[None] @ self.state.frames, self.state.torsions), self.place)
 
 
 @jax.tree_util.register_dataclass
@@ -152,7 +131,7 @@ class Window:
     """The window of the next T states, [T, L]."""
     anchor = self.anchor
     if anchor is not None:
-      anchor = Anchor(anchor.state, anchor.frames - self.known.shape[0])
+      anchor = Anchor(anchor.state, anchor.place.after(self.known.shape[0]))
     return Window(states, jnp.ones_like(self.known), anchor)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import chain_closure, generator, steric
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -28,9 +29,9 @@ def initial_anchor(config: Any, level_name: str, state: state_lib.State) -> stat
   """What a level that sets out from a state [L] keeps in sight, unless its segment has an end."""
   if config.anchors == 'start':
     return None
-  if config.reference and level_name == config.levels[0]:
-    return state_lib.reference(state)
-  return state_lib.no_anchor(state)
+  with_reference = config.reference and level_name == config.levels[0]
+  kind = anchor_lib.Kind.REFERENCE if with_reference else anchor_lib.Kind.NONE
+  return state_lib.Anchor(state, anchor_lib.Place(jnp.int32(kind), jnp.int32(0)))
 
 
 def noised_window(

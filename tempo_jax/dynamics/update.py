@@ -21,7 +21,7 @@ def motion_numbers(motion: rigid.Rigid) -> jax.Array:
   return jnp.concatenate([motion.rotation.reshape(*motion.shape, 9), motion.translation], axis=-1)
 
 
-# Frames; no segment is that long, and the reference is at no distance in time.
+# Frames; no segment is that long. The reference, at no distance in time, counts as that far.
 _FAR = 1e3
 
 
@@ -30,7 +30,8 @@ def _anchor_features(window: state_lib.Window) -> jax.Array:
   anchor, newest = window.anchor, window.states[-1]
   assert anchor is not None
   motion = newest.frames.inverse() @ anchor.state.frames
-  ahead = jnp.clip(anchor.frames, 1.0, _FAR)
+  ahead = jnp.clip(anchor.place.frames.astype(jnp.float32), 1.0, _FAR)
+  ahead = jnp.where(anchor.place.is_reference, _FAR, ahead)
   # The motion that remains per frame falls as 1 / frames.
   time = jnp.stack([jnp.ones_like(ahead), 1.0 / ahead, 0.3 * jnp.log(ahead)])
   numbers = jnp.concatenate(
@@ -41,7 +42,7 @@ def _anchor_features(window: state_lib.Window) -> jax.Array:
     ],
     axis=-1,
   )
-  return jnp.where(anchor.known, numbers, 0.0)
+  return jnp.where(anchor.place.known, numbers, 0.0)
 
 
 def features(window: state_lib.Window) -> jax.Array:

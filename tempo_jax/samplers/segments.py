@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import transition
 from tempo_jax.geometry import alignment, rigid
@@ -63,7 +64,7 @@ def refine(
     start, number, end = inputs
     anchor = transition.initial_anchor(config, level_name, start)
     if end is not None:
-      anchor = state_lib.Anchor(end, jnp.float32(ratio))
+      anchor = state_lib.Anchor(end, anchor_lib.at_end(ratio))
     window = state_lib.start_window(start, config.window, anchor)
     rng = jax.random.fold_in(run.rng_of(level_name), number)
     # Segments of given coarse frames may differ in which peptide bonds are cis.

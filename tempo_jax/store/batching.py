@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.protein import padding
 from tempo_jax.protein.protein import ProteinArrays
 from tempo_jax.store import windows as windows_lib
@@ -24,14 +25,13 @@ class Batch:
     positions: [B, T, L, 4, 3] float32 Å, N, CA, C, O, as in the store: not superposed; where
       the source draws anchors, the last one is the anchor. In padding finite, with proper
       residues apart from each other.
-    anchor: [B] int32, at which frame of the level, counted from the first, the anchor stands, or
-      `windows.REFERENCE`.
+    anchor: [B], what the anchors are, and at which frame of the level, counted from the first.
     temperature_K: [B] float32, K.
   """
 
   protein: ProteinArrays
   positions: Any
-  anchor: Any
+  anchor: anchor_lib.Place
   temperature_K: Any  # noqa: N815  (K is kelvin)
 
 
@@ -101,7 +101,7 @@ class Loader:
     batch = Batch(
       protein=jax.tree.map(lambda *fields: np.stack(fields), *proteins),
       positions=np.stack([padding.pad_positions(x, length) for x in positions]),
-      anchor=np.array([window.anchor for window in drawn], np.int32),
+      anchor=anchor_lib.stack([window.anchor for window in drawn]),
       temperature_K=np.array([window.entry.temperature_K for window in drawn], np.float32),
     )
     return batch, tuple(window.name for window in drawn)

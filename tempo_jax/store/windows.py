@@ -3,15 +3,16 @@
 import collections
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.errors import InputError
 from tempo_jax.store import store as store_lib
 
-REFERENCE = -1
-"""Stands for the place of an anchor that is where the trajectory began."""
 _TOLERANCE = 1e-3  # relative, of a time step: files hold times in float32
+_NO_ANCHOR = anchor_lib.Place()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +23,12 @@ class DrawnWindow:
     entry: the trajectory.
     frames: which of its frames, with the level's stride, forwards or backwards in time; where
       the source draws anchors, the last one is the anchor.
-    anchor: at which frame of the level, counted from the first, the anchor stands, or `REFERENCE`.
+    anchor: what the anchor is, and at which frame of the level, counted from the first.
   """
 
   entry: store_lib.Entry
   frames: np.ndarray
-  anchor: int = 0
+  anchor: anchor_lib.Place = _NO_ANCHOR
 
   @property
   def name(self) -> str:
@@ -78,7 +79,7 @@ class WindowSource:
     seed: int = 0,
     time_block: tuple[float, float] = (0.0, 1.0),
     start_stride_ns: float | None = None,
-    anchors: tuple[int, int] | None = None,
+    anchors: Sequence[anchor_lib.Place] | None = None,
     reversal: float = 0.0,
     balance: float = 0.0,
   ):
@@ -95,11 +96,10 @@ class WindowSource:
       start_stride_ns: windows start at whole multiples of this time after the beginning of
         the block, ns; None: at any frame. The paper's coarse windows (every 20th frame of the
         whole trajectory, from its beginning on) have `start_stride_ns = dt_ns`.
-      anchors: first and last frame, counted in the level's step from the window's first, at
-        which an anchor may stand; one is drawn per window and read as one more frame. None: no
-        anchors. Twice `REFERENCE`: the anchor is where the trajectory of the window may have begun,
-        any frame of the block from its beginning to the window's first (backwards in time, from
-        its end).
+      anchors: what an anchor may be, seen from the window's first frame; each is as likely, one is
+        drawn per window and read as one more frame. The reference is any frame of the block from
+        its beginning to the window's first (backwards in time, from its end); where there is
+        none, the first frame is repeated. None: no anchors, no further frame.
       reversal: share of windows that run backwards in time. MD in equilibrium does not tell
         the two directions apart.
       balance: 0: every window is equally likely; 1: every protein, whatever its number of windows;
@@ -111,7 +111,8 @@ class WindowSource:
     """
     self.store, self.dt_ns, self.num_frames = store, float(dt_ns), int(num_frames)
     self._seed = seed
-    self._anchors, self._reversal = anchors, float(reversal)
+    self._anchors = None if anchors is None else tuple(anchors)
+    self._reversal = float(reversal)
     low, high = time_block
     if not 0.0 <= low < high <= 1.0:
       raise InputError(f'time block {time_block}: give two fractions, 0 <= low < high <= 1')
@@ -160,8 +161,8 @@ class WindowSource:
     (members,) = np.nonzero(group == group[leader])
     which = members[_choose(rng, self._weights[members], batch_size)]
     picks = rng.integers(self._counts[which])
-    first, last = self._anchors or (0, 0)
-    anchors = rng.integers(first, last + 1, size=batch_size)
+    choices = self._anchors or (anchor_lib.Place(),)
+    anchors = [choices[k] for k in rng.integers(len(choices), size=batch_size)]
     backwards = rng.random(batch_size) < self._reversal
     since = rng.random(batch_size)
     batch = []
@@ -171,24 +172,22 @@ class WindowSource:
       w = self.windows[number]
       start = w.first + w.step * int(pick)
       steps = np.arange(self.num_frames)
-      if self._anchors is not None and anchor != REFERENCE:
-        steps = np.append(steps, anchor)
+      if self._anchors is not None and not anchor.is_reference:
+        steps = np.append(steps, anchor.frames)
       offsets = w.stride * steps
       if back:
         offsets = self._span(w.stride) - 1 - offsets
       frames = start + offsets
-      if anchor == REFERENCE:
+      if anchor.is_reference:
         # Rounded towards the window, which it may begin in.
         beginning = w.end - 1 if back else w.first
         frames = np.append(frames, frames[0] + int(age * (beginning - frames[0])))
-      batch.append(DrawnWindow(w.entry, frames, int(anchor)))
+      batch.append(DrawnWindow(w.entry, frames, anchor))
     return batch
 
   def _span(self, stride: int) -> int:
-    last = (
-      self.num_frames - 1 if self._anchors is None else max(self.num_frames - 1, *self._anchors)
-    )
-    return last * stride + 1
+    last = [self.num_frames - 1, *(anchor.frames for anchor in self._anchors or ())]
+    return max(last) * stride + 1
 
   def _windows_of(
     self, entry: store_lib.Entry, time_block: tuple[float, float], start_stride_ns: float | None

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.store import batching, windows
+from tempo_jax.store import batching
 
 
 @jax.tree_util.register_dataclass
@@ -30,31 +31,35 @@ class Example:
   anchor: state_lib.Anchor | None
 
 
-def anchor_range(config: Any, level: str) -> tuple[int, int] | None:
-  """At which frames of an example of a level its anchor may stand.
+def anchor_places(config: Any, level: str) -> tuple[anchor_lib.Place, ...] | None:
+  """What the anchor of an example of a level may be.
 
   Args:
     config: the model's configuration.
     level: name of the level.
 
   Returns:
-    First and last frame, counted from the first of the example; twice `windows.REFERENCE` for the
-    coarsest level, or (0, 0), which stands for no anchor; None for a model without anchors.
+    Seen from the first frame of the example: every frame in which a segment may end, for the
+    coarsest level the reference or nothing; None for a model without anchors.
   """
   if config.anchors == 'start':
     return None
   index = config.levels.index(level)
   if index == 0:
-    return (windows.REFERENCE,) * 2 if config.reference else (0, 0)
+    kind = anchor_lib.Kind.REFERENCE if config.reference else anchor_lib.Kind.NONE
+    return (anchor_lib.Place(kind),)
   # A segment is that many frames long, and its frames are predicted a window at a time.
   newest = config.window - 1
-  return newest + 1, newest + config_lib.frames_per_segment(config)[index - 1]
+  ratio = config_lib.frames_per_segment(config)[index - 1]
+  return tuple(anchor_lib.Place(anchor_lib.Kind.END, newest + 1 + k) for k in range(ratio))
 
 
 def num_tokens(config: Any, batch: batching.Batch) -> int:
   """Residues times frames that a batch holds; neither padding nor the frame of no anchor count."""
   anchored = config.model.anchors == 'both'
-  frames = batch.positions.shape[1] - anchored + (np.asarray(batch.anchor) != 0)
+  frames = (
+    batch.positions.shape[1] - anchored + (np.asarray(batch.anchor.kind) != anchor_lib.Kind.NONE)
+  )
   return int(np.sum(np.sum(batch.protein.mask, axis=-1) * frames))
 
 
@@ -82,7 +87,7 @@ def without_tumbling(positions: jax.Array, mask: jax.Array) -> jax.Array:
 def make_example(
   config: Any,
   positions: jax.Array,
-  anchor: jax.Array,
+  anchor: anchor_lib.Place,
   protein: protein_lib.ProteinArrays,
 ) -> Example:
   """States of the frames that a batch holds for one protein.
@@ -90,17 +95,14 @@ def make_example(
   Args:
     config: the model's configuration, frozen.
     positions: [F, L, 4, 3] Å; of a model with anchors, the last frame is the anchor.
-    anchor: [] int32, at which frame, counted from the first, the anchor stands; within the
-      first window: there is none; `windows.REFERENCE`: it is the reference.
+    anchor: [], what the anchor is, seen from the first frame.
     protein: [L] residues.
   """
   positions = without_tumbling(positions, protein.mask)
   states = state_lib.from_positions(positions, protein.bonded)
   aim = None
   if config.anchors == 'both':
-    ahead = (anchor - (config.window - 1)).astype(jnp.float32)
-    ahead = jnp.where(anchor == windows.REFERENCE, jnp.inf, ahead)
-    aim = state_lib.Anchor(states[-1], ahead)
+    aim = state_lib.Anchor(states[-1], anchor.after(config.window - 1))
     states = states[:-1]
   return Example(jax.tree.map(lambda x: x.reshape(-1, config.window, *x.shape[1:]), states), aim)
 
@@ -135,8 +137,8 @@ def first_window(config: Any, example: Example, rng: jax.Array) -> state_lib.Win
   anchor = example.anchor
   if anchor is not None:
     free = jax.random.bernoulli(anchor_rng, config.train.free_probability)
-    begins = from_start & anchor.is_reference
+    begins = from_start & anchor.place.is_reference
     # The first frame of a trajectory is its own reference.
     state = jax.tree.map(lambda x, y: jnp.where(begins, x[-1], y), states, anchor.state)
-    anchor = state_lib.Anchor(state, jnp.where(free, 0.0, anchor.frames))
+    anchor = state_lib.Anchor(state, anchor.place.unless(free))
   return state_lib.Window(states, known, anchor)

@@ -99,7 +99,7 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
       seed=config.seed,
       time_block=tuple(block),
       start_stride_ns=dt_ns if name in data.aligned_starts else None,
-      anchors=examples.anchor_range(config.model, name),
+      anchors=examples.anchor_places(config.model, name),
       reversal=data.reversal,
       balance=data.balance,
     )

@@ -26,7 +26,9 @@ def make_step(config, level):
     length = protein.mask.shape[0]
     numbers = params['size'] * jax.random.normal(rng, (config.window, length, 7))
     if window.anchor is not None:
-      numbers = numbers * jnp.where(window.anchor.known, 1.0 / window.anchor.frames, 2.0)
+      place = window.anchor.place
+      ahead = place.known & ~place.is_reference
+      numbers = numbers * jnp.where(ahead, 1.0 / jnp.maximum(place.frames, 1), 2.0)
     states = update.apply_motions(newest, numbers, level, protein.bonded)
     return window.followed_by(states)
 

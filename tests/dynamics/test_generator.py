@@ -5,12 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import generator, update
 from tempo_jax.dynamics import state as state_lib
 from tests import builders
 
 LENGTH = 10
 CONFIG = builders.generative_config(anchors='both', closure=True)
+REFERENCE = anchor_lib.Place(anchor_lib.Kind.REFERENCE)
+
+
+def end_after(num_frames):
+  return anchor_lib.Place(anchor_lib.Kind.END, num_frames)
+
+
+END = end_after(4)
 LEVEL = CONFIG.level['fine']
 TEMPERATURE = np.float32(320.0)
 
@@ -28,22 +37,22 @@ def end_positions(protein):
 
 
 @builders.numpy_jit
-def run(params, positions, end_positions, frames, protein, rng):
+def run(params, positions, end_positions, place, protein, rng):
   step = builders.make_step(CONFIG, 'fine')
   start = state_lib.from_positions(positions, protein.bonded)
   end = state_lib.from_positions(end_positions, protein.bonded)
-  window = state_lib.start_window(start, 2, state_lib.Anchor(end, frames))
+  window = state_lib.start_window(start, 2, state_lib.Anchor(end, place))
   following = step(params, window, protein, np.float32(0.0), TEMPERATURE, rng)
-  return state_lib.to_positions(following.states), following.anchor.frames
+  return state_lib.to_positions(following.states), following.anchor.place
 
 
-def call(protein, end_positions, positions=None, frames=4.0, seed=0):
+def call(protein, end_positions, positions=None, place=END, seed=0):
   positions = protein.positions if positions is None else positions
   return run(
     builders.params(CONFIG),
     positions.astype(np.float32),
     end_positions.astype(np.float32),
-    np.float32(frames),
+    jax.tree.map(np.int32, place),
     protein,
     jax.random.key(seed),
   )
@@ -54,16 +63,16 @@ def before(protein, end_positions):
   return call(protein, end_positions)[0]
 
 
-@pytest.mark.parametrize('frames', [4.0, np.inf], ids=['end', 'reference'])
-def test_a_global_motion_moves_the_sample_along(protein, end_positions, frames):
+@pytest.mark.parametrize('place', [END, REFERENCE], ids=['end', 'reference'])
+def test_a_global_motion_moves_the_sample_along(protein, end_positions, place):
   rotation, shift = builders.random_motion(1, translation=100.0)
   # The anchor moves otherwise: its absolute pose carries no information.
   other, away = builders.random_motion(2, translation=50.0)
   ends, positions = end_positions @ other.T + away, protein.positions @ rotation.T + shift
 
   def deviation(seed):
-    before, _ = call(protein, end_positions, frames=frames, seed=seed)
-    after, _ = call(protein, ends, positions, frames, seed)
+    before, _ = call(protein, end_positions, place=place, seed=seed)
+    after, _ = call(protein, ends, positions, place, seed)
     return np.abs((after.astype(np.float64) - shift) @ rotation - before).max()
 
   # Random networks throw residues onto one another, and which of them are in contact may hang on
@@ -88,25 +97,28 @@ def test_the_anchor_acts_through_the_network_on_every_residue(protein, end_posit
   difference = np.abs(call(protein, moved)[0] - before).max(axis=(0, 2, 3))
   assert (difference > 1e-4).all()
   # So does the time that is left.
-  assert np.abs(call(protein, end_positions, frames=9.0)[0] - before).max() > 1e-3
+  assert np.abs(call(protein, end_positions, place=end_after(9))[0] - before).max() > 1e-3
 
 
 def test_an_anchor_that_is_passed_is_not_looked_at(protein, end_positions):
-  first, left = call(protein, end_positions, frames=0.0)
-  np.testing.assert_array_equal(call(protein, end_positions + 1.0, frames=0.0)[0], first)
-  assert left == -2.0
-  assert call(protein, end_positions, frames=6.0)[1] == 4.0
+  passed = end_after(0)
+  first, left = call(protein, end_positions, place=passed)
+  np.testing.assert_array_equal(call(protein, end_positions + 1.0, place=passed)[0], first)
+  np.testing.assert_array_equal(call(protein, end_positions, place=anchor_lib.Place())[0], first)
+  assert left == end_after(-2)
+  assert call(protein, end_positions, place=end_after(6))[1] == end_after(4)
 
 
 def test_the_reference_is_looked_at_and_stays(protein, end_positions):
-  after, left = call(protein, end_positions, frames=np.inf)
-  assert left == np.inf
+  after, left = call(protein, end_positions, place=REFERENCE)
+  assert left.known
+  assert left.is_reference
   assert np.isfinite(after).all()
-  free, _ = call(protein, end_positions, frames=0.0)
+  free, _ = call(protein, end_positions, place=anchor_lib.Place())
   assert (np.abs(after - free).max(axis=(0, 2, 3)) > 1e-4).all()
   moved = end_positions.copy()
   moved[0] += 1.0
-  other, _ = call(protein, moved, frames=np.inf)
+  other, _ = call(protein, moved, place=REFERENCE)
   assert (np.abs(after - other).max(axis=(0, 2, 3)) > 1e-4).all()
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import generator
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -31,7 +32,7 @@ def predict(precision, params, positions, protein, rng):
   level = level_lib.Level.of(config, 'fine')
   state = state_lib.from_positions(positions, protein.bonded)
   states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
-  anchor = state_lib.Anchor(state, jnp.float32(4.0))
+  anchor = state_lib.Anchor(state, anchor_lib.at_end(4))
   window = state_lib.Window(states, jnp.ones(2, bool), anchor)
   scalars = jnp.float32(0.05), level.dt_ns, jnp.float32(320.0)
   variables = {'params': params}
@@ -94,7 +95,7 @@ def test_gradients_are_finite_float32(protein):
 def test_lowers_for_accelerators(protein):
   step = jax.jit(builders.make_step(CONFIGS['bfloat16'], 'fine'))
   state = jax.eval_shape(state_lib.from_positions, protein.positions, protein.bonded)
-  anchor = state_lib.Anchor(state, jax.ShapeDtypeStruct((), np.float32))
+  anchor = state_lib.Anchor(state, jax.eval_shape(lambda: anchor_lib.at_end(4)))
   window = jax.eval_shape(
     functools.partial(state_lib.start_window, num_frames=2), state, anchor=anchor
   )

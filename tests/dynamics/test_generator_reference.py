@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import generator, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -130,7 +131,7 @@ def inputs():
   positions[:, REAL:] = positions[:, : LENGTH - REAL] + 5.0
   positions = positions.astype(np.float32)
   states = builders.numpy_jit(state_lib.from_positions)(positions, protein.bonded)
-  anchor = state_lib.Anchor(states[2], np.float32(3.0))
+  anchor = state_lib.Anchor(states[2], anchor_lib.Place(np.int32(anchor_lib.Kind.END), np.int32(3)))
   window = state_lib.Window(states[:2], np.ones(2, bool), anchor)
   numbers = rng.normal(size=(2, LENGTH, 7)).astype(np.float32)
   return window, numbers, protein

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import rigid
@@ -109,7 +110,7 @@ def test_anchored_segments_end_in_the_state_above(monkeypatch, config):
     def step(params, window, *args):
       if params['dt_ns'] == config.level[config.levels[0]].dt_ns:
         return tick(params, window, *args)
-      jax.debug.callback(lambda left: frames_left.add(float(left)), window.anchor.frames)
+      jax.debug.callback(lambda left: frames_left.add(float(left)), window.anchor.place.frames)
       states = state_lib.start_window(window.states[-1], 2).states
       return window.followed_by(states)
 
@@ -144,7 +145,13 @@ def test_the_first_level_keeps_the_start_in_sight(monkeypatch, num_frames):
       anchor = window.anchor
       where = anchor.state.frames.translation[0, 0]
       jax.debug.callback(
-        lambda *x: seen.add(tuple(map(float, x))), params['dt_ns'], anchor.frames, where
+        lambda dt_ns, kind, frames, where: seen.add(
+          (float(dt_ns), anchor_lib.Kind(int(kind)), int(frames), float(where))
+        ),
+        params['dt_ns'],
+        anchor.place.kind,
+        anchor.place.frames,
+        where,
       )
       return tick(params, window, *args)
 
@@ -161,8 +168,10 @@ def test_the_first_level_keeps_the_start_in_sight(monkeypatch, num_frames):
   if num_frames == 40:  # Only whole blocks can be followed by another.
     block(state)
   jax.effects_barrier()
-  assert {x for x in seen if x[0] == 20.0} == {(20.0, np.inf, start)}
-  assert {frames for dt_ns, frames, _ in seen if dt_ns == 1.0} == set(range(20, 0, -2))
+  reference, end = anchor_lib.Kind.REFERENCE, anchor_lib.Kind.END
+  assert {(kind, where) for dt_ns, kind, _, where in seen if dt_ns == 20.0} == {(reference, start)}
+  fine = {(kind, frames) for dt_ns, kind, frames, _ in seen if dt_ns == 1.0}
+  assert fine == {(end, frames) for frames in range(20, 0, -2)}
 
 
 def test_joined_segments_do_not_jump(np_rng):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.errors import InputError
 from tempo_jax.store import windows
 from tests.store import synthetic
@@ -188,21 +189,26 @@ def test_settings_out_of_range(kwargs):
     windows.WindowSource(fake_store(entry(100)), **{'dt_ns': 0.02, 'num_frames': 3, **kwargs})
 
 
+def ends(first, last):
+  return [anchor_lib.Place(anchor_lib.Kind.END, frame) for frame in range(first, last + 1)]
+
+
 def test_anchor_is_one_more_frame_of_the_block():
   source = windows.WindowSource(
-    fake_store(entry(100)), 0.02, 4, time_block=(0.5, 1.0), anchors=(2, 11)
+    fake_store(entry(100)), 0.02, 4, time_block=(0.5, 1.0), anchors=ends(2, 11)
   )
   drawn = [window for step in range(60) for window in source.draw(step, 8)]
-  assert {window.anchor for window in drawn} == set(range(2, 12))
+  assert {window.anchor for window in drawn} == set(ends(2, 11))
   for window in drawn:
     first, *rest = window.frames
     np.testing.assert_array_equal(rest[:3], first + 2 * np.arange(1, 4))
-    assert window.frames[4] == first + 2 * window.anchor
+    assert window.frames[4] == first + 2 * window.anchor.frames
     # There is room for the farthest anchor, whichever is drawn.
     assert first >= 50
     assert first + 2 * 11 < 100
-  # An anchor within the window needs no room.
-  assert windows.WindowSource(fake_store(entry(100)), 0.02, 4, anchors=(0, 0)).num_windows == 94
+  # No anchor needs no room.
+  nothing = [anchor_lib.Place()]
+  assert windows.WindowSource(fake_store(entry(100)), 0.02, 4, anchors=nothing).num_windows == 94
 
 
 def test_the_reference_is_a_frame_that_came_before():
@@ -211,14 +217,14 @@ def test_the_reference_is_a_frame_that_came_before():
     0.02,
     4,
     time_block=(0.5, 0.7),
-    anchors=(windows.REFERENCE, windows.REFERENCE),
+    anchors=[anchor_lib.Place(anchor_lib.Kind.REFERENCE)],
     reversal=0.5,
   )
   drawn = [window for step in range(300) for window in source.draw(step, 8)]
   ages = {1: set(), -1: set()}
   for window in drawn:
     first, *rest, reference = window.frames
-    assert window.anchor == windows.REFERENCE
+    assert window.anchor.is_reference
     sign = np.sign(rest[0] - first)
     np.testing.assert_array_equal(rest, first + 2 * sign * np.arange(1, 4))
     assert 50 <= reference < 70
@@ -228,13 +234,13 @@ def test_the_reference_is_a_frame_that_came_before():
 
 
 def test_reversed_windows_are_the_same_stretches_backwards():
-  source = windows.WindowSource(fake_store(entry(30)), 0.02, 4, anchors=(3, 6), reversal=0.4)
+  source = windows.WindowSource(fake_store(entry(30)), 0.02, 4, anchors=ends(3, 6), reversal=0.4)
   drawn = [window for step in range(200) for window in source.draw(step, 8)]
   direction = np.array([np.sign(window.frames[1] - window.frames[0]) for window in drawn])
   assert np.mean(direction < 0) == pytest.approx(0.4, abs=0.04)
   for window, sign in zip(drawn, direction, strict=True):
     np.testing.assert_array_equal(
-      window.frames, window.frames[0] + 2 * sign * np.array([0, 1, 2, 3, window.anchor])
+      window.frames, window.frames[0] + 2 * sign * np.array([0, 1, 2, 3, window.anchor.frames])
     )
     assert min(window.frames) >= 0
     assert max(window.frames) < 30

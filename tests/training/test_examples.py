@@ -7,13 +7,19 @@ import pytest
 
 from tempo_jax import config as config_lib
 from tempo_jax.configs import tiny
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.store import windows
 from tempo_jax.training import examples, objectives
 from tests import builders
 from tests.training.examples import positions
 
 LENGTH = 6
+NOTHING = anchor_lib.Place()
+REFERENCE = anchor_lib.Place(anchor_lib.Kind.REFERENCE)
+
+
+def end_at(frame):
+  return anchor_lib.Place(anchor_lib.Kind.END, frame)
 
 
 def experiment(**train):
@@ -26,7 +32,7 @@ def make_example(config, anchor):
   frames = positions(LENGTH, objectives.frames_per_window(config) + 1)
   protein = dataclasses.replace(builders.helix(LENGTH), positions=frames[0])
   return jax.jit(examples.make_example, static_argnums=0)(
-    config.model, frames, jnp.int32(anchor), protein
+    config.model, frames, jax.tree.map(jnp.int32, anchor), protein
   )
 
 
@@ -37,27 +43,33 @@ def first_windows(config, example, count=64):
 
 def test_anchors_of_the_levels():
   model = experiment().model
-  assert [examples.anchor_range(model, name) for name in ('coarse', 'fine')] == [
-    (windows.REFERENCE, windows.REFERENCE),
-    (2, 21),
-  ]
+  assert examples.anchor_places(model, 'coarse') == (REFERENCE,)
+  assert examples.anchor_places(model, 'fine') == tuple(end_at(frame) for frame in range(2, 22))
   plain = config_lib.from_dict(config_lib.to_dict(model))
   plain.reference = False
-  assert examples.anchor_range(plain, 'coarse') == (0, 0)
+  assert examples.anchor_places(plain, 'coarse') == (NOTHING,)
   plain.anchors = 'start'
-  assert examples.anchor_range(plain, 'fine') is None
+  assert examples.anchor_places(plain, 'fine') is None
 
 
 @pytest.mark.parametrize(
   ('anchor', 'frames', 'known'),
-  [(0, -1.0, False), (2, 1.0, True), (21, 20.0, True), (windows.REFERENCE, np.inf, True)],
+  [
+    (NOTHING, None, False),
+    (end_at(1), 0, False),
+    (end_at(2), 1, True),
+    (end_at(21), 20, True),
+    (REFERENCE, None, True),
+  ],
+  ids=['nothing', 'passed', 'next', 'last', 'reference'],
 )
 def test_the_last_frame_is_the_anchor(anchor, frames, known):
   config = experiment()
   example = make_example(config, anchor)
-  assert example.anchor.frames == frames
-  assert bool(example.anchor.known) == known
-  assert bool(example.anchor.is_reference) == (anchor == windows.REFERENCE)
+  place = example.anchor.place
+  assert place.kind == anchor.kind
+  assert frames is None or place.frames == frames
+  assert bool(place.known) == known
   assert example.windows.psi.shape == (2, 2, LENGTH)
   last = positions(LENGTH, objectives.frames_per_window(config) + 1)[-1]
   # Superposed, but the same conformation.
@@ -68,11 +80,11 @@ def test_the_last_frame_is_the_anchor(anchor, frames, known):
 
 def test_a_trajectory_begins_in_its_own_reference():
   config = experiment(start_probability=0.5, free_probability=0.0)
-  example = make_example(config, windows.REFERENCE)
+  example = make_example(config, REFERENCE)
   window = first_windows(config, example)
   from_start = ~np.asarray(window.known)[:, 0]
   assert 16 < from_start.sum() < 48
-  assert np.isinf(window.anchor.frames).all()
+  assert window.anchor.place.is_reference.all()
   newest, reference = example.windows[0, -1], example.anchor.state
   for index, alone in enumerate(from_start):
     expected = newest if alone else reference
@@ -84,17 +96,19 @@ def test_a_trajectory_begins_in_its_own_reference():
 
 def test_the_end_of_a_segment_is_no_start_and_may_be_missing():
   config = experiment(start_probability=0.5, free_probability=0.5)
-  example = make_example(config, 7)
+  example = make_example(config, end_at(7))
   window = first_windows(config, example)
-  assert set(np.asarray(window.anchor.frames).tolist()) == {0.0, 6.0}
+  place = window.anchor.place
+  assert 16 < place.known.sum() < 48
+  assert (place.frames[place.known] == 6).all()
   for torsions in window.anchor.state.torsions:
     np.testing.assert_array_equal(torsions, example.anchor.state.torsions)
 
 
 def test_the_reference_stays_as_far_away():
-  state = jax.tree.map(jnp.asarray, make_example(experiment(), 0).anchor.state)
-  window = state_lib.start_window(state, 2, state_lib.reference(state))
+  state = jax.tree.map(jnp.asarray, make_example(experiment(), NOTHING).anchor.state)
+  window = state_lib.start_window(state, 2, state_lib.Anchor(state, REFERENCE))
   for _ in range(3):
     window = window.followed_by(window.states)
-  assert bool(window.anchor.is_reference)
-  assert bool(window.anchor.known)
+  assert bool(window.anchor.place.is_reference)
+  assert bool(window.anchor.place.known)

@@ -64,6 +64,7 @@ def names(folder):
   return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow  # Compiles the bundled model.
 def test_the_network_samples_replicas_and_the_same_seed_gives_the_same_files(
   run, tmp_path, model_dir, structure, monkeypatch
 ):

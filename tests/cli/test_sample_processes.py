@@ -59,6 +59,7 @@ def start(tmp_path, flags):
   return [process.returncode for process in processes], outputs
 
 
+@pytest.mark.slow  # Two groups of processes.
 def test_processes_write_what_one_writes(tmp_path, flags):
   """Two trajectories, three processes: one has nothing to do."""
   codes, outputs = start(tmp_path, [(*flags, f'--out={tmp_path}/shared')] * 3)

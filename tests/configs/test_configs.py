@@ -114,12 +114,12 @@ def compile_once(tmp_path_factory):
 @pytest.mark.parametrize(
   ('name', 'variant', 'level', 'dt_ns'),
   [
-    ('mdcath', 'scale=coarse,dynamics=paper', 'coarse', 1.0),
-    ('mdcath', 'scale=fine', 'fine', 1.0),
+    pytest.param('mdcath', 'scale=coarse,dynamics=paper', 'coarse', 1.0, marks=pytest.mark.slow),
+    pytest.param('mdcath', 'scale=fine', 'fine', 1.0, marks=pytest.mark.slow),
     ('atlas', 'scale=fine,dynamics=paper', 'fine', 0.2),
     ('quickstart', 'scale=fine', 'fine', 0.01),
     ('tiny', 'scale=fine', 'fine', 0.01),
-    ('default_model', 'scale=coarse', 'coarse', 0.01),
+    pytest.param('default_model', 'scale=coarse', 'coarse', 0.01, marks=pytest.mark.slow),
   ],
 )
 def test_trains_two_steps(name, variant, level, dt_ns, tmp_path):

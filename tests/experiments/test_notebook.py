@@ -75,6 +75,7 @@ def test_paths_in_its_text_are_there():
     assert (package / module).is_file(), module
 
 
+@pytest.mark.slow  # Runs the notebook.
 def test_pictures_are_not_blank(executed):
   pictures = outputs(executed, 'image/png')
   # Flexibility twice, the free energy, the ensemble.
@@ -87,6 +88,7 @@ def test_pictures_are_not_blank(executed):
     assert np.mean(np.ptp(pixels, axis=-1) > 0.2) > 0.003
 
 
+@pytest.mark.slow  # Runs the notebook.
 def test_movies_hold_the_trajectories(executed):
   movies = outputs(executed, 'text/html')
   labels = []
@@ -106,6 +108,7 @@ def test_movies_hold_the_trajectories(executed):
   assert labels == ['MD', 'model', 'MD', 'fine-tuned']
 
 
+@pytest.mark.slow  # Runs the notebook.
 def test_the_table_is_filled(executed):
   (table,) = outputs(executed, 'text/markdown')
   header, _, *rows = [line.strip('| ').split(' | ') for line in table.splitlines()]
@@ -116,6 +119,7 @@ def test_the_table_is_filled(executed):
   assert float(numbers['pairwise RMSD (Å)']) > 0.3
 
 
+@pytest.mark.slow  # Runs the notebook.
 def test_fine_tuning_ends_with_a_model(executed):
   text = printed(executed)
   assert re.search(r'\d+ frames written; 1 files read, no errors', text)

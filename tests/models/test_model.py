@@ -166,6 +166,7 @@ def test_a_model_of_an_older_version_is_refused(model, saved):
     model_lib.load_model(saved)
 
 
+@pytest.mark.slow  # Compiles two samplers.
 def test_lengths_are_padded_so_that_programs_are_shared():
   """Padding is exact, is cut off, and is at most a ninth of longer proteins."""
   lengths = padding.SAMPLING_LENGTHS[padding.SAMPLING_LENGTHS.index(64) :]

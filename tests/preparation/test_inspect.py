@@ -602,6 +602,7 @@ def command(*arguments, cwd=REPOSITORY):
   )
 
 
+@pytest.mark.slow  # Four processes, two with Dask.
 def test_the_command(planted_store, tmp_path):
   pytest.importorskip('matplotlib')
   page = tmp_path / 'new/page.html'

@@ -397,6 +397,7 @@ def contents(path):
   }
 
 
+@pytest.mark.slow  # Three runs in processes.
 def test_killed_twice(tmp_path):
   """Ends with the bytes of a run that nobody disturbed."""
   raw = tmp_path / 'raw'

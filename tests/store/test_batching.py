@@ -111,7 +111,7 @@ def test_batch_holds_the_windows_that_it_names(store):
       )
       np.testing.assert_array_equal(batch.protein.bonded[i], np.arange(length) < entry.length - 1)
       assert batch.temperature_K[i] == 300.0 + entry.length
-  assert len(jax.tree.leaves(batch)) == 9
+  assert len(jax.tree.leaves(batch)) == 10
 
 
 def test_one_bucket_per_batch_and_few_shapes(store):

@@ -40,6 +40,6 @@ def batch(config, level, step=0, batch_size=8):
     store.Store(config.data.store),
     dt_ns=config.model.level[level].dt_ns,
     num_frames=objectives.frames_per_window(config),
-    anchors=examples_lib.anchor_range(config.model, level),
+    anchors=examples_lib.anchor_places(config.model, level),
   )
   return batching.Loader(source, batch_size, buckets=(16,)).batch(step)[0]

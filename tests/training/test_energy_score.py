@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import generator, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -211,7 +212,7 @@ def test_gradient_is_finite_over_four_steps_of_256_residues():
   @builders.numpy_jit
   def gradient(params):
     def loss(params):
-      example = examples.make_example(config.model, positions, jnp.int32(11), protein)
+      example = examples.make_example(config.model, positions, anchor_lib.at_end(11), protein)
       return train_step.example_loss(
         config, level, params, example, protein, jnp.float32(300.0), 0.0, jax.random.key(0)
       )['error']

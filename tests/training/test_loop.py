@@ -195,6 +195,7 @@ def test_workdir_is_a_model(straight):
   assert not any(leaf.committed for leaf in jax.tree.leaves(dict(model.params)))
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_levels_trained_apart_are_one_model(straight, store_path, tmp_path):
   for scale in ('coarse', 'fine'):
     train(experiment(store_path, f'scale={scale}'), tmp_path / scale)
@@ -321,6 +322,7 @@ _SELECTING = {
 }  # fmt: skip
 
 
+@pytest.mark.slow  # Trains and rolls out.
 def test_best_step_is_kept_and_is_the_model(straight, half_way, store_path, tmp_path, caplog):
   judged = judged_as([5.0, 4.0, 3.0, 3.5, 3.0, 2.0])
   config = experiment(store_path, early_stopping_patience=2, **_SELECTING)
@@ -410,6 +412,7 @@ def test_settings_of_the_objectives(edit, message):
     run_config.check(config)
 
 
+@pytest.mark.slow  # Trains three times.
 def test_goes_on_from_a_trained_model(straight, store_path, tmp_path):
   """Parameters and scales are those of the model; the temperatures those of both."""
   workdir, states = straight

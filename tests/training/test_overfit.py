@@ -80,6 +80,7 @@ def distances(config, window):
   return measure
 
 
+@pytest.mark.slow  # Trains 200 steps.
 def test_learns_one_window_of_trp_cage_by_heart(window, config, distances):
   level = level_lib.Level.of(config.model, 'fine')
   optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, _STEPS))

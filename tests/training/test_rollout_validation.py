@@ -240,6 +240,7 @@ def test_anchored_segments_are_compared_with_those_of_the_md(experiment):
   assert scores == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow  # Compiles two samplers.
 def test_rolls_out_the_parameters(experiment):
   """The network itself: always the same, and padding does not matter."""
   config = experiment.copy_and_resolve_references()

@@ -104,6 +104,7 @@ def assert_same_run(workdir, alone):
       np.testing.assert_allclose(a[name], b[name], rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow  # Two groups of processes.
 def test_two_processes_train_and_resume_as_one(store_path, alone, tmp_path):
   workdir, cache = tmp_path / 'run', tmp_path / 'xla'
   assert jax.local_device_count() == 8

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
@@ -76,7 +77,7 @@ def test_gradient_flows_through_the_unrolled_windows():
   protein = builders.helix(40)
   still = jnp.stack([jnp.asarray(protein.positions)] * objectives.frames_per_window(config))
 
-  example = examples_lib.make_example(config.model, still, jnp.int32(0), protein)
+  example = examples_lib.make_example(config.model, still, anchor_lib.Place(), protein)
   window = examples_lib.first_window(config, example, jax.random.key(0))
   following = jax.tree.map(lambda x: x[1:], example.windows)
 

@@ -78,3 +78,8 @@ def make_step(config: Any, level: level_lib.Level) -> drawn.Step:
 def passes(config: Any) -> int | None:
   """How often a step passes through the head; None for a model that predicts means."""
   return _TRANSITIONS[config.objective].passes(config)
+
+
+def is_built_in(config: Any) -> bool:
+  """Whether the configuration's transition is one of this package's."""
+  return config.objective in _OURS

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,9 +41,9 @@ def compute(function: Callable[..., jax.Array], *args: Any) -> tuple[np.ndarray,
     InputError: the device ran out of memory.
   """
   with memory_errors('--segment_batch_size'):
-    announce()
     started = time.monotonic()
-    compiled = ahead_of_time.compiled(function, *args)
+    with Compiling():
+      compiled = ahead_of_time.compiled(function, *args)
     compiling = time.monotonic() - started
     print(f'compiled in {compiling:.1f} s; sampling ...', flush=True)
     started = time.monotonic()
@@ -51,9 +53,42 @@ def compute(function: Callable[..., jax.Array], *args: Any) -> tuple[np.ndarray,
   return value, Seconds(compiling, sampling)
 
 
-def announce() -> None:
-  """Prints that compiling begins."""
-  print(f'compiling for {provenance.device()["kind"]} ...', flush=True)
+class Compiling:
+  """Says that something compiles: a line, which on a terminal counts the seconds."""
+
+  def __init__(self) -> None:
+    """Prints the line."""
+    self._text = f'compiling for {provenance.device()["kind"]} ...'
+    self._started = time.monotonic()
+    self._done = threading.Event()
+    self._thread: threading.Thread | None = None
+    # The stream may have been replaced since the process began.
+    if sys.stdout.isatty():
+      self._thread = threading.Thread(target=self._count, daemon=True)
+      self._thread.start()
+    else:
+      print(self._text, flush=True)
+
+  def _count(self) -> None:
+    while True:
+      print(f'\r{self._text} {time.monotonic() - self._started:.0f} s', end='', flush=True)
+      if self._done.wait(1.0):
+        return
+
+  def stop(self) -> None:
+    """Ends the count; may be called again."""
+    if self._thread is not None and not self._done.is_set():
+      self._done.set()
+      self._thread.join()
+      print(flush=True)
+
+  def __enter__(self) -> 'Compiling':
+    """Itself."""
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    """Ends the count."""
+    self.stop()
 
 
 @contextlib.contextmanager

@@ -214,8 +214,7 @@ def _stream(
   places = list(outlines.items())
   files: dict[Job, trajectory_files.ReplicaFile] = {}
   speaks = multiprocess.is_first()
-  if speaks:
-    execution.announce()
+  compiling = execution.Compiling() if speaks else None
   started = time.monotonic()
   progress: execution.ProgressBar | None = None
   with execution.memory_errors('--replica_batch_size or --segment_batch_size'):
@@ -231,7 +230,8 @@ def _stream(
     )
     try:
       for job, block, first in blocks:
-        if speaks and progress is None:
+        if compiling and progress is None:
+          compiling.stop()
           print(f'compiled in {blocks.compile_seconds:.1f} s; sampling ...', flush=True)
           progress = execution.ProgressBar(len(jobs) * values.num_frames)
         positions = _wait(block)
@@ -244,6 +244,8 @@ def _stream(
         if progress:
           progress.add(len(positions))
     finally:
+      if compiling:
+        compiling.stop()
       for file in files.values():
         file.abandon()
       if progress:

@@ -22,11 +22,12 @@ def compiled(function: Any, *args: Any) -> Any:
   Returns:
     To be called with such arguments.
   """
-  return function.lower(*args).compile(compiler_options=_options())
+  return function.lower(*args).compile(compiler_options=options())
 
 
 @functools.cache
-def _options() -> dict[str, bool] | None:
+def options() -> dict[str, bool] | None:
+  """Of the compiler, for this kind of device; None: its own."""
   if jax.default_backend() != 'cpu':
     return None
   try:

@@ -269,7 +269,9 @@ def draw_noise(rng: jax.Array, num_frames: int, length: int) -> jax.Array:
   motion_rng, angle_rng = jax.random.split(rng)
   motions = jax.random.normal(motion_rng, (length, num_frames, 6))
   angle = jax.random.uniform(angle_rng, (length, num_frames, 1), minval=-np.pi, maxval=np.pi)
-  return jnp.moveaxis(jnp.concatenate([motions, angle], axis=-1), 0, 1)
+  numbers = jnp.moveaxis(jnp.concatenate([motions, angle], axis=-1), 0, 1)
+  # As in `state.perturb`.
+  return jax.lax.optimization_barrier(numbers)
 
 
 def follow(

@@ -160,6 +160,8 @@ def perturb(
   """
   num_frames, length = states.psi.shape
   eps = jax.random.normal(rng, (length, num_frames, 7), states.psi.dtype)
+  # Drawn once: XLA would compute normal numbers anew, and compile them, in each of their uses.
+  eps = jax.lax.optimization_barrier(eps)
   eps = sigma * jnp.moveaxis(eps, 0, 1)
   kick = rigid.Rigid.exp(
     level.noise_translation * eps[..., :3], level.noise_rotation * eps[..., 3:6]

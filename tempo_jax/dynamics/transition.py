@@ -25,15 +25,6 @@ from tempo_jax.protein import protein as protein_lib
 Step = Callable[..., state_lib.Window]
 
 
-def initial_anchor(config: Any, level_name: str, state: state_lib.State) -> state_lib.Anchor | None:
-  """What a level that sets out from a state [L] keeps in sight, unless its segment has an end."""
-  if config.anchors == 'start':
-    return None
-  with_reference = config.reference and level_name == config.levels[0]
-  kind = anchor_lib.Kind.REFERENCE if with_reference else anchor_lib.Kind.NONE
-  return state_lib.Anchor(state, anchor_lib.Place(jnp.int32(kind), jnp.int32(0)))
-
-
 def noised_window(
   window: state_lib.Window,
   sigma: jax.Array,
@@ -72,7 +63,9 @@ def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinA
     positions=jnp.zeros((length, 4, 3)),
   )
   state = state_lib.State(rigid.Rigid.identity((length,)), jnp.zeros((length, 3)))
-  anchor = initial_anchor(config, config.levels[0], state)
+  anchor = None
+  if config.anchors == 'both':
+    anchor = state_lib.Anchor(state, anchor_lib.at_end(1))
   return state_lib.start_window(state, config.window, anchor), protein
 
 

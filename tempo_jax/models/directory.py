@@ -6,6 +6,8 @@ A directory holds `config.json` and either checkpoints or `params.npz`.
 import contextlib
 import dataclasses
 import functools
+import hashlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -23,18 +25,28 @@ from tempo_jax.errors import InputError
 from tempo_jax.models import config_file, trained_range, workdir
 
 _PARAMS_FILE = 'params.npz'
+# In config.json: configuration and parameters belong together (`_fingerprint`). To find out anew is
+# to trace the initialisers of the network: seconds.
+_CHECKED = 'parameters'
 _BUNDLED = pathlib.Path(__file__).parent / 'default'
 
 
 def save(directory: str | os.PathLike[str], config: Any, params: Mapping[str, Any]) -> None:
   """Writes a model: see `Model.save`."""
-  flat: dict[str, Any] = traverse_util.flatten_dict(dict(params), sep='/')
-  arrays = {key: np.asarray(value) for key, value in flat.items()}
+  arrays = {key: np.asarray(value) for key, value in _flat(params).items()}
   with files.aside(pathlib.Path(directory).resolve()) as folder:
     folder.mkdir()
     with open(folder / _PARAMS_FILE, 'wb') as file:
       np.savez_compressed(file, allow_pickle=False, **arrays)
-    config_file.write(folder, {'model': config_lib.to_dict(config)})
+    model = config_lib.to_dict(config)
+    config_file.write(folder, {'model': model, _CHECKED: _fingerprint(model, arrays)})
+
+
+def _fingerprint(model: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+  """Of a configuration and the shapes of parameters: whether they were together before."""
+  shapes = sorted((name, *map(int, array.shape)) for name, array in arrays.items())
+  text = json.dumps([model, shapes], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +177,13 @@ def load(
   config = config_lib.freeze(_merge(parts))
   params: dict[str, Any] = {}
   for part in parts:
-    params |= part.params()
+    found = part.params()
     with _damage_is_one_line(part.folder):
-      _check_params(config, {level: params[level] for level in part.levels})
+      found = {level: found[level] for level in part.levels}
+      model = config_lib.to_dict(part.config.model)
+      if part.config.get(_CHECKED) != _fingerprint(model, _flat(found)):
+        check_params(config, found)
+    params |= found
   # On no device in particular: samplers spread their work over several.
   return config, jax.device_put(params)
 
@@ -183,13 +199,17 @@ def _damage_is_one_line(folder: pathlib.Path) -> Iterator[None]:
     raise InputError(f'{folder} is damaged: {what}: copy or train it again') from error
 
 
-def _check_params(config: config_dict.FrozenConfigDict, params: Mapping[str, Any]) -> None:
+def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
+  return traverse_util.flatten_dict(dict(params), sep='/')
+
+
+def check_params(config: config_dict.FrozenConfigDict, params: Mapping[str, Any]) -> None:
   """Raises `ValueError` where parameters are not those of the network; compiles nothing."""
   shapes = jax.eval_shape(functools.partial(transitions.init_params, config), jax.random.key(0))
-  expected = traverse_util.flatten_dict(shapes, sep='/')
+  expected = _flat(shapes)
   for level, tree in params.items():
     level_lib.Level.of(config, level)
-    found = traverse_util.flatten_dict(tree, sep='/')
+    found = _flat(tree)
     for name in sorted(expected.keys() ^ found.keys()):
       raise ValueError(f'{level}/{name} is {"missing" if name in expected else "unknown"}')
     for name, array in found.items():

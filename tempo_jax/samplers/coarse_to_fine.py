@@ -20,12 +20,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import transition
+from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import devices, segments, settings
+from tempo_jax.samplers import devices, schedule, segments, settings
 from tempo_jax.samplers import rollout as rollout_lib
 
 
@@ -63,14 +65,15 @@ class RolloutState:
     start: [L] the conformation that it started from.
     window: of the coarsest level.
     newest: [L] the newest state of the coarsest level.
-    seams: of a model with anchors, per finer level, where it goes on from.
+    carried: of a model with anchors, [1] the motion by which segments were moved so far
+      (`segments.join`).
   """
 
   block: jax.Array
   start: state_lib.State
   window: state_lib.Window
   newest: state_lib.State
-  seams: tuple[segments.Seam, ...]
+  carried: rigid.Rigid
 
 
 def begin(config: Any, protein: protein_lib.ProteinArrays) -> RolloutState:
@@ -78,11 +81,67 @@ def begin(config: Any, protein: protein_lib.ProteinArrays) -> RolloutState:
   # float32 is finest near the origin.
   centre = centre_of(protein.positions, protein.mask)
   start = state_lib.from_positions(protein.positions - centre[None, None, :], protein.bonded)
-  anchor = transition.initial_anchor(config, config.levels[0], start)
-  window = state_lib.start_window(start, config.window, anchor)
-  finer = config.levels[1:] if config.anchors == 'both' else ()
-  seams = tuple(segments.first_seam(start) for _ in finer)
-  return RolloutState(jnp.zeros((), jnp.int32), start, window, start, seams)
+  window = state_lib.start_window(start, config.window)
+  zero = jnp.zeros((), jnp.int32)
+  return RolloutState(zero, start, window, start, rigid.Rigid.identity((1,)))
+
+
+# Rows of the states that a block begins with: the start of the trajectory, the newest state, and
+# the T states of the window.
+_START, _NEWEST, _WINDOW = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """The schedule of a block.
+
+  Attributes:
+    ticks: what is computed.
+    num_rows: how many states there are.
+    states: rows of the last level's states.
+    starts: rows of the states from which its segments set out, where they end in the next one.
+    window, newest: rows of what the next block begins with.
+  """
+
+  ticks: schedule.Ticks
+  num_rows: int
+  states: list[int]
+  starts: list[int]
+  window: list[int]
+  newest: int
+
+
+def plan(config: Any, num_frames: int, segment_batch_size: int | None, length: int) -> Plan:
+  """The schedule of a block.
+
+  Args:
+    config: the model's configuration.
+    num_frames: of the block; see `sample_block`.
+    segment_batch_size: segments computed together; None: what suits the device.
+    length: padded residues.
+  """
+  counts, ratios = frame_counts(config, num_frames), config_lib.frames_per_segment(config)
+  anchored, is_single = config.anchors == 'both', len(config.levels) == 1
+  # Where coarse states only seed segments, the last of them seeds those of the next block.
+  only = num_frames % frames_per_block(config) != 0
+  needed = counts[0] - (only and not anchored and not is_single)
+  rows = range(_WINDOW, _WINDOW + config.window)
+  planner = schedule.Planner([_NEWEST], rows.stop, config.window)
+  kind = anchor_lib.Kind.REFERENCE if config.reference else anchor_lib.Kind.NONE
+  window = planner.roll_out(0, rows, needed, _START, kind)
+  newest, batch, starts = planner.states[-1], 1, []
+  if not is_single:
+    batch = segment_batch_size or schedule.batch_size(counts[-2], length)
+  if not (anchored or is_single):
+    planner.states = planner.states[: counts[0]]
+  for level, (ratio, count) in enumerate(zip(ratios, counts[1:], strict=True), start=1):
+    if anchored:
+      starts = planner.states[:-1] if count >= ratio else []
+      planner.fill(level, ratio, count, batch)
+    else:
+      planner.descend(level, ratio, count, level == len(ratios), batch)
+  states = planner.states[1:] if anchored or is_single else planner.states
+  return Plan(planner.ticks(batch), planner.num_rows, states, starts, window, newest)
 
 
 def sample_block(
@@ -101,26 +160,21 @@ def sample_block(
     conformation, and the state to go on from.
   """
   config, at = run.config, rollout_state
-  counts = frame_counts(config, num_frames)
-  ratios = config_lib.frames_per_segment(config)
-  first, *finer = config.levels
-  # Where coarse states only seed segments, the last of them seeds those of the next block.
-  only = num_frames % frames_per_block(config) != 0
-  needed = counts[0] - (only and config.anchors == 'start' and bool(finer))
-  states, window = jax.tree.map(lambda x: x[None][:0], at.newest), at.window
-  if needed:
-    first_pass = at.block * -(-needed // config.window)
-    rng = run.rng_of(first)
-    states, window = rollout_lib.rollout(run, first, window, at.start, needed, rng, first_pass)
-  newest, seams = (states[-1] if needed else at.newest), at.seams
-  if config.anchors == 'both':
-    states, seams = segments.fill(run, finer, ratios, counts[1:], seams, states, at.block)
-  elif finer:
-    starts = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), at.newest, states)
-    states = segments.descend(run, finer, ratios, counts[1:], starts[: counts[0]], at.block)
+  block = plan(config, num_frames, run.batch_sizes.segments, run.protein.mask.shape[0])
+  given = jax.tree.map(
+    lambda *x: jnp.concatenate(x), at.start[None], at.newest[None], at.window.states
+  )
+  known = jnp.concatenate([jnp.ones(_WINDOW, bool), at.window.known])
+  rows = rollout_lib.compute(
+    run, config.levels, block.ticks, *rollout_lib.with_room(given, known, block.num_rows), at.block
+  )
+  states, carried = rows[np.array(block.states)], at.carried
+  if block.starts:
+    states, carried = segments.join(states, rows[np.array(block.starts)], carried, run.protein)
   centre = centre_of(run.protein.positions, run.protein.mask)
-  positions = state_lib.to_positions(states) + centre[None, None, None, :]
-  return positions, RolloutState(at.block + 1, at.start, window, newest, seams)
+  positions = state_lib.to_positions(states[:num_frames]) + centre[None, None, None, :]
+  window = state_lib.Window(rows[np.array(block.window)], jnp.ones_like(at.window.known))
+  return positions, RolloutState(at.block + 1, at.start, window, rows[block.newest], carried)
 
 
 def make_sampler(
@@ -150,6 +204,7 @@ def make_sampler(
   def sampler(params, protein, rng, temperature_K=320.0):
     protein = jax.tree.map(jnp.asarray, protein)
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
+    params = rollout_lib.stacked(params, config.levels)
     run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes)
     return sample_block(run, begin(config, protein), num_frames)[0]
 
@@ -194,6 +249,7 @@ def make_ensemble_sampler(
 
   def sampler(params, protein, rng, temperature_K=320.0):
     protein = jax.tree.map(jnp.asarray, protein)
+    params = rollout_lib.stacked(params, config.levels)
     shared = params, protein, jnp.asarray(temperature_K, jnp.float32)
     rngs = replica_rngs(rng, jnp.asarray(devices.padded(num_replicas)))
     return devices.map_jobs(one_replica, shared, rngs, batch_sizes.trajectories)[:num_replicas]

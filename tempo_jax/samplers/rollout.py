@@ -1,17 +1,18 @@
-"""Autoregressive rollout of one level: each pass of the network yields the next T frames."""
+"""Computes what a schedule says: one loop over its ticks, with one pass of the network in it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tempo_jax import transitions
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import settings
+from tempo_jax.samplers import schedule, settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Run:
 
   Attributes:
     config: the model's configuration, frozen.
-    params: parameters per level name.
+    params: parameters of the levels that are computed, `stacked`.
     protein: [L] residues.
     temperature_K: [] temperature, K.
     rng: a key; every level, segment and pass draws from it by its number.
@@ -28,55 +29,104 @@ class Run:
   """
 
   config: Any
-  params: Mapping[str, Any]
+  params: Any
   protein: protein_lib.ProteinArrays
   temperature_K: jax.Array  # noqa: N815
   rng: jax.Array
   batch_sizes: settings.BatchSizes = settings.DEFAULT
 
-  def rng_of(self, level_name: str) -> jax.Array:
-    """The key of a level."""
-    return jax.random.fold_in(self.rng, self.config.levels.index(level_name))
+
+def stacked(params: Mapping[str, Any], level_names: Sequence[str]) -> Any:
+  """Parameters per level name -> one tree of them [levels, ...], in this order."""
+
+  def stack(*leaves: Any) -> Any:
+    on_host = all(isinstance(leaf, np.ndarray) for leaf in leaves)
+    return np.stack(leaves) if on_host else jnp.stack([jnp.asarray(leaf) for leaf in leaves])
+
+  return jax.tree.map(stack, *(params[name] for name in level_names))
 
 
-def rollout(
+def _keys(
+  run: Run, level_names: Sequence[str], ticks: schedule.Ticks, block: int | jax.Array
+) -> jax.Array:
+  """[N, B] keys of all passes, in few calls of the generator.
+
+  A pass draws by its number and by that of its segment, counted from the beginning of the
+  trajectory, so that neither blocks nor batches change what it draws.
+  """
+  rng = run.rng
+  if not jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
+    rng = jax.random.wrap_key_data(rng)
+  fold = jax.vmap(jax.random.fold_in)
+  levels = run.config.levels
+  of_level = fold(
+    jnp.broadcast_to(rng, (len(level_names),)), jnp.array([levels.index(x) for x in level_names])
+  )
+  level = np.broadcast_to(ticks.level[:, None], ticks.segment.shape).ravel()
+  segment, index = ticks.segment.ravel(), ticks.index.ravel()
+  is_rollout = segment == schedule.ROLLOUT
+  # How many of them a block has, per level.
+  segments, passes = (
+    np.array([1 + max(x[level == k], default=0) for k in range(len(level_names))])[level]
+    for x in (segment, index)
+  )
+  key = of_level[level]
+  key = jnp.where(is_rollout, key, fold(key, block * segments + segment))
+  return fold(key, block * passes * is_rollout + index).reshape(ticks.segment.shape)
+
+
+def with_room(
+  states: state_lib.State, known: jax.Array, num_rows: int
+) -> tuple[state_lib.State, jax.Array]:
+  """Given states [K, L] and which are known [K], with room for others: [num_rows + 1, ...]."""
+  missing = num_rows + 1 - known.shape[0]
+  rows = jax.tree.map(lambda x: jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)), states)
+  return rows, jnp.pad(known, (0, missing), constant_values=True)
+
+
+def compute(
   run: Run,
-  level_name: str,
-  window: state_lib.Window,
-  start: state_lib.State,
-  num_frames: int,
-  rng: jax.Array,
-  first_pass: int | jax.Array = 0,
-) -> tuple[state_lib.State, state_lib.Window]:
-  """Continues a window by `num_frames` frames of a level.
+  level_names: Sequence[str],
+  ticks: schedule.Ticks,
+  rows: state_lib.State,
+  known: jax.Array,
+  block: int | jax.Array = 0,
+) -> state_lib.State:
+  """Computes all ticks in turn.
 
   Args:
     run: the model, the protein and its temperature.
-    level_name: the level.
-    window: the T states to start from.
-    start: [L] tells which peptide bonds are cis.
-    num_frames: frames wanted; any number of at least 1.
-    rng: a key. Each pass draws from it by its number, so that a rollout may be cut in pieces.
-    first_pass: number of the first pass, where earlier ones led to the window.
+    level_names: the levels of the schedule, which `ticks.level` numbers.
+    ticks: which passes there are; their rows are those of `rows`.
+    rows: [R, L] states, those that are given in their places.
+    known: [R] bool, False where a given row is a placeholder.
+    block: [] how many blocks of as many passes came before this one.
 
   Returns:
-    States [num_frames, L], and the window to go on from; it follows the states if their number
-    is a multiple of T.
+    [R, L] states, all computed.
   """
-  level = level_lib.Level.of(run.config, level_name)
-  step, params = transitions.make_step(run.config, level), run.params[level_name]
-  protein = dataclasses.replace(run.protein, positions=state_lib.to_positions(start))
-  frames_per_pass = window.known.shape[0]
-  num_passes = -(-num_frames // frames_per_pass)
+  if not len(ticks.level):
+    return rows
+  config = run.config
+  levels = stacked({name: level_lib.Level.of(config, name) for name in level_names}, level_names)
 
-  def one_pass(window, index):
-    key = jax.random.fold_in(rng, index)
-    window = step(params, window, protein, level.noise_sample, run.temperature_K, key)
-    return window, window.states
+  def tick(rows: state_lib.State, inputs: Any) -> tuple[state_lib.State, None]:
+    tick, keys = inputs
+    level, of_level = jax.tree.map(lambda x: x[tick.level], (levels, run.params))
+    step = transitions.make_step(config, level)
 
-  window, states = jax.lax.scan(one_pass, window, first_pass + jnp.arange(num_passes))
-  # [passes, T, L] -> [passes * T, L], cut to what was asked for.
-  states = jax.tree.map(
-    lambda x: x.reshape(num_passes * frames_per_pass, *x.shape[2:])[:num_frames], states
-  )
-  return states, window
+    def one_pass(tick, key):
+      # Segments of given coarse frames may differ in which peptide bonds are cis.
+      positions = state_lib.to_positions(rows[tick.start])
+      protein = dataclasses.replace(run.protein, positions=positions)
+      anchor = None
+      if config.anchors == 'both':
+        anchor = state_lib.Anchor(rows[tick.anchor], tick.place)
+      window = state_lib.Window(rows[tick.window], tick.real & known[tick.window], anchor)
+      return step(of_level, window, protein, level.noise_sample, run.temperature_K, key).states
+
+    states = jax.vmap(one_pass)(dataclasses.replace(tick, level=tick.segment), keys)
+    return jax.tree.map(lambda x, new: x.at[tick.written].set(new), rows, states), None
+
+  keys = _keys(run, level_names, ticks, block)
+  return jax.lax.scan(tick, rows, (jax.tree.map(jnp.asarray, ticks), keys))[0]

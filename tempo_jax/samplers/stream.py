@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.compilation import ahead_of_time
+from tempo_jax import transitions
+from tempo_jax.compilation import ahead_of_time, executables
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, devices, settings
 from tempo_jax.samplers import rollout as rollout_lib
@@ -55,30 +56,47 @@ def block_frames(config: Any, num_frames: int, num_jobs: int, length: int) -> in
   return whole * -(-units // -(-units // most))
 
 
-@jax.jit(static_argnums=0)
-def _begin(config: Any, proteins: protein_lib.ProteinArrays) -> coarse_to_fine.RolloutState:
-  """`coarse_to_fine.begin` of each of the proteins [J, L]."""
-  return jax.vmap(lambda protein: coarse_to_fine.begin(config, protein))(proteins)
+def make_beginning(config: Any, rng_impl: str) -> Callable[..., Any]:
+  """The jitted function that begins several trajectories.
+
+  Args:
+    config: the model's configuration, frozen.
+    rng_impl: `jax.random.key_impl` of the key.
+
+  Returns:
+    begin(proteins [J, L], rng, replicas [J]) -> (rngs [J], rollout_states [J]); keys as
+    `jax.random.key_data`, which executables on disk can take.
+  """
+
+  def begin(proteins, rng, replicas):
+    rngs = coarse_to_fine.replica_rngs(jax.random.wrap_key_data(rng, impl=rng_impl), replicas)
+    states = jax.vmap(lambda protein: coarse_to_fine.begin(config, protein))(proteins)
+    return jax.random.key_data(rngs), states
+
+  return jax.jit(begin)
 
 
 def make_block_sampler(
-  config: Any, num_frames: int, batch_sizes: settings.BatchSizes
+  config: Any, rng_impl: str, num_frames: int, batch_sizes: settings.BatchSizes
 ) -> Callable[..., Any]:
   """The jitted function that continues several trajectories, of any proteins, by a block.
 
   Args:
     config: the model's configuration, frozen.
+    rng_impl: see `make_beginning`.
     num_frames: frames of a block; see `coarse_to_fine.sample_block`.
     batch_sizes: how much is computed at once.
 
   Returns:
     sampler(params, proteins [J, L], rngs [J], temperature_K, rollout_states [J]) ->
-    ([J, num_frames, L, 4, 3] Å, rollout_states [J]); J as `devices.padded` makes it, all `spread`.
+    ([J, num_frames, L, 4, 3] Å, rollout_states [J]); J as `devices.padded` makes it, all `spread`,
+    and the parameters `rollout.stacked`.
   """
 
   def one_job(shared, job):
     params, temperature_K = shared
     protein, rng, state = job
+    rng = jax.random.wrap_key_data(rng, impl=rng_impl)
     run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes)
     return coarse_to_fine.sample_block(run, state, num_frames)
 
@@ -120,7 +138,7 @@ class Stream:
   temperature_K: float  # noqa: N815
   batch_sizes: settings.BatchSizes = settings.DEFAULT
   compile_seconds: float = 0.0
-  _compiled: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
+  _programs: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
   def __iter__(self) -> Iterator[tuple[Job, jax.Array, int]]:
     """See above."""
@@ -130,21 +148,37 @@ class Stream:
     for jobs in groups.values():
       yield from self._together(jobs)
 
+  def _compiled(self, make: Callable[..., Any], made_from: tuple[Any, ...], *args: Any) -> Any:
+    """The program of make(*made_from) for such arguments, from the memory, the disk or anew."""
+    key = make, made_from, str(jax.tree.map(np.shape, args))
+    if key not in self._programs:
+      started = time.monotonic()
+      function = make(*made_from)
+      if transitions.is_built_in(self.config):
+        self._programs[key] = executables.compiled(function, made_from, *args)
+      else:  # The source of a transition that was registered may change any time.
+        self._programs[key] = ahead_of_time.compiled(function, *args)
+      self.compile_seconds += time.monotonic() - started
+    return self._programs[key]
+
   def _together(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, jax.Array, int]]:
     """The same, of jobs of one padded length."""
     padded = [jobs[i] for i in devices.padded(len(jobs))]
     proteins = jax.tree.map(lambda *x: np.stack(x), *(self.proteins[job.protein] for job in padded))
     size = block_frames(self.config, self.num_frames, len(jobs), proteins.mask.shape[1])
-    rngs = coarse_to_fine.replica_rngs(self.rng, jnp.array([job.replica for job in padded]))
-    started = time.monotonic()
-    proteins, rngs, state = devices.spread((proteins, rngs, _begin(self.config, proteins)))
-    rest = self.params, proteins, rngs, np.float32(self.temperature_K)
-    key = size, proteins.mask.shape
-    if key not in self._compiled:
-      sampler = make_block_sampler(self.config, size, self.batch_sizes)
-      self._compiled[key] = ahead_of_time.compiled(sampler, *rest, state)
-      self.compile_seconds += time.monotonic() - started
-    compiled = self._compiled[key]
+    replicas = np.array([job.replica for job in padded], np.int32)
+    impl = str(jax.random.key_impl(self.rng))
+    beginning = self._compiled(
+      make_beginning, (self.config, impl), proteins, jax.random.key_data(self.rng), replicas
+    )
+    rngs, state = beginning(proteins, jax.random.key_data(self.rng), replicas)
+    proteins, rngs, state = devices.spread((proteins, rngs, state))
+    # On the host, where nothing is compiled for it.
+    params = jax.tree.map(np.asarray, dict(self.params))
+    params = rollout_lib.stacked(params, self.config.levels)
+    rest = params, proteins, rngs, np.float32(self.temperature_K)
+    made_from = self.config, impl, size, self.batch_sizes
+    compiled = self._compiled(make_block_sampler, made_from, *rest, state)
     positions, state = compiled(*rest, state)
     for first in range(0, self.num_frames, size):
       done = positions

@@ -10,9 +10,9 @@ import numpy as np
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
-from tempo_jax.geometry import alignment
+from tempo_jax.geometry import alignment, rigid
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import coarse_to_fine, segments, settings
+from tempo_jax.samplers import coarse_to_fine, schedule, segments, settings
 from tempo_jax.samplers import rollout as rollout_lib
 
 
@@ -71,7 +71,7 @@ def make_upsampler(
     InputError: no level of the model has that time step, or the batch size is below 1.
   """
   config_lib.check(config)
-  batch_sizes = settings.BatchSizes(segments=segment_batch_size)
+  settings.check_at_least_one(segment_batch_size=segment_batch_size)
   config = config_lib.freeze(config)
   above = level_of_spacing(config, spacing_ns)
   ratios = config_lib.frames_per_segment(config)[above:]
@@ -80,26 +80,41 @@ def make_upsampler(
     protein = jax.tree.map(jnp.asarray, protein)
     coarse_positions = jnp.asarray(coarse_positions)
     centre = coarse_to_fine.centre_of(coarse_positions[0], protein.mask)
-    starts = state_lib.from_positions(
-      coarse_positions - centre[None, None, None, :], protein.bonded
-    )
+    given = state_lib.from_positions(coarse_positions - centre[None, None, None, :], protein.bonded)
     anchored = config.anchors == 'both'
     num_segments = coarse_positions.shape[0] - (1 if anchored else 0)
     if num_segments < 1:
       raise InputError(
         'this model fills in the motion between frames: give at least two coarse frames'
       )
-    counts = [int(count) for count in np.cumprod(ratios) * num_segments]
-    names = config.levels[above + 1 :]
-    temperature = jnp.asarray(temperature_K, jnp.float32)
-    run = rollout_lib.Run(config, params, protein, temperature, rng, batch_sizes)
     if anchored:
-      starts = _without_tumbling(starts, protein)
-      # Each level goes on from the start of the first segment.
-      seams = [segments.first_seam(starts[0])] * len(names)
-      states, _ = segments.fill(run, names, ratios, counts, seams, starts[1:])
-    else:
-      states = segments.descend(run, names, ratios, counts, starts)
+      given = _without_tumbling(given, protein)
+    counts = [int(count) for count in np.cumprod(ratios) * num_segments]
+    segments_above = counts[-2] if len(counts) > 1 else num_segments
+    length = protein.mask.shape[0]
+    batch = segment_batch_size or schedule.batch_size(segments_above, length)
+    planner = schedule.Planner(range(coarse_positions.shape[0]), len(given.psi), config.window)
+    starts: list[int] = []
+    for level, (ratio, count) in enumerate(zip(ratios, counts, strict=True)):
+      if anchored:
+        starts = planner.states[:-1]
+        planner.fill(level, ratio, count, batch)
+      else:
+        planner.descend(level, ratio, count, level == len(ratios) - 1, batch)
+    temperature = jnp.asarray(temperature_K, jnp.float32)
+    params = rollout_lib.stacked(params, config.levels[above + 1 :])
+    run = rollout_lib.Run(config, params, protein, temperature, rng)
+    known = jnp.ones(len(given.psi), bool)
+    rows = rollout_lib.compute(
+      run,
+      config.levels[above + 1 :],
+      planner.ticks(batch),
+      *rollout_lib.with_room(given, known, planner.num_rows),
+    )
+    states = rows[np.array(planner.states[1:] if anchored else planner.states)]
+    if anchored:
+      carried = rigid.Rigid.identity((1,))
+      states, _ = segments.join(states, rows[np.array(starts)], carried, protein)
     return state_lib.to_positions(states) + centre[None, None, None, :]
 
   return jax.jit(upsampler)

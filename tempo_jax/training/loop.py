@@ -399,11 +399,16 @@ def _run(
       settle()
       for name, (batch, names) in batches.items():
         tokens += examples.num_tokens(config, batch)
-        began = time.monotonic()
+        began, is_new = time.monotonic(), batch.positions.shape not in compiled
+        if is_new:
+          _LOG.info(
+            '%s level: compiling the step for %d residues (one of %d lengths) ...',
+            *(name, batch.positions.shape[2], len(levels[name].train.lengths)),
+          )
         states[name], metrics = mapped_step(
           states[name], levels[name].scalars, parallel.split_batch(batch), rngs[name]
         )
-        if batch.positions.shape not in compiled:
+        if is_new:
           compiled.add(batch.positions.shape)
           _LOG.info(
             '%s level, %d residues: the step was ready after %.1f s (compiled, or read from the '

@@ -12,14 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.metrics import calibration, distribution, validity
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import rollout, segments
+from tempo_jax.samplers import rollout, schedule
 from tempo_jax.store import entry, windows
 from tempo_jax.store import store as store_lib
 
@@ -51,16 +53,27 @@ def roll_out(
   Returns:
     [R, num_frames, L, 4, 3] Å, without the starts.
   """
-  run = rollout.Run(config, {level_name: params}, protein, temperature_K, rng)
-  states = segments.refine(
-    run,
-    level_name,
-    state_lib.from_positions(starts, protein.bonded),
-    num_frames,
-    ends=None if ends is None else state_lib.from_positions(ends, protein.bonded),
-    ratio=num_frames,
+  states = state_lib.from_positions(starts, protein.bonded)
+  count, kind = starts.shape[0], anchor_lib.Kind.NONE
+  if config.reference and level_name == config.levels[0]:
+    kind = anchor_lib.Kind.REFERENCE
+  place, anchors = anchor_lib.Place(kind), range(count)
+  if ends is not None:
+    place, anchors = anchor_lib.Place(anchor_lib.Kind.END, num_frames), range(count, 2 * count)
+    last = state_lib.from_positions(ends, protein.bonded)
+    states = jax.tree.map(lambda *x: jnp.concatenate(x), states, last)
+  planner = schedule.Planner([], len(states.psi), config.window)
+  batch = schedule.batch_size(count, protein.mask.shape[0])
+  frames = planner.seed(0, range(count), num_frames, batch, place, anchors)
+  if ends is not None:
+    frames = [[*rows[:-1], end] for rows, end in zip(frames, anchors, strict=True)]
+  params = rollout.stacked({level_name: params}, [level_name])
+  run = rollout.Run(config, params, protein, temperature_K, rng)
+  known = jnp.ones(len(states.psi), bool)
+  room = rollout.with_room(states, known, planner.num_rows)
+  return state_lib.to_positions(
+    rollout.compute(run, [level_name], planner.ticks(batch), *room)[np.array(frames)]
   )
-  return state_lib.to_positions(states)
 
 
 def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) -> dict[str, float]:

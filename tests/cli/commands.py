@@ -28,7 +28,7 @@ def save_model(directory):
 def compile_once(monkeypatch):
   """Makes a program that is compiled again come from a table; the table."""
   compiled = {}
-  ahead_of_time._options()  # Which compiles something, too.
+  ahead_of_time.options()  # Which compiles something, too.
   compile_ = jax.stages.Lowered.compile
 
   def compile_or_look_up(lowered, **options):

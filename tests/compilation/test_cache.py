@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import jax
@@ -42,3 +43,30 @@ def test_a_directory_that_cannot_be_made_costs_a_warning(tmp_path, caplog):
   assert compilation_cache.use(tmp_path / 'file' / 'below') is None
   assert 'compiled programs are not kept' in caplog.text
   assert jax.config.jax_compilation_cache_dir is None
+
+
+def keep(folder, name, size, used):
+  path = folder / name
+  path.write_bytes(bytes(size))
+  os.utime(path, (used, used))
+  return path
+
+
+def test_the_oldest_are_emptied_and_nothing_else(tmp_path):
+  oldest = keep(tmp_path, 'a.executable', 400, 1.0)
+  older = keep(tmp_path, 'jit_f-0-cache', 300, 2.0)
+  newest = keep(tmp_path, 'b.executable', 300, 3.0)
+  other = keep(tmp_path, 'notes.txt', 5000, 0.0)
+  assert compilation_cache.usage(tmp_path) == compilation_cache.Usage(3, 1000)
+  compilation_cache.empty_oldest(tmp_path, 1000)
+  assert oldest.exists()
+  compilation_cache.empty_oldest(tmp_path, 999)
+  assert not oldest.exists()
+  assert older.exists()
+  compilation_cache.empty_oldest(tmp_path, 300)
+  assert not older.exists()
+  assert newest.exists()
+  compilation_cache.clear(tmp_path)
+  assert not newest.exists()
+  assert other.exists()
+  assert compilation_cache.usage(tmp_path / 'nowhere') == compilation_cache.Usage(0, 0)

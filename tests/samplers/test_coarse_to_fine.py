@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 
 import jax
@@ -11,7 +12,7 @@ from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import rigid
-from tempo_jax.samplers import coarse_to_fine
+from tempo_jax.samplers import coarse_to_fine, schedule
 from tempo_jax.samplers import rollout as rollout_lib
 from tempo_jax.samplers import segments as segments_lib
 from tests import builders
@@ -81,23 +82,23 @@ def test_frame_n_stands_at_n_dt(monkeypatch, config, anchors, num_frames):
   np.testing.assert_allclose(moved[..., 1:], 0.0, atol=1e-4)
 
 
-def test_no_more_states_are_computed_than_needed(monkeypatch, protein):
-  """21 frames at (20, 4, 1) ns: one coarse state after the start, then 2 x 4, then 6 x 4."""
-  passes = []
-  fake_step.install(monkeypatch, fake_step.clock)
-  rollout = rollout_lib.rollout
-
-  def counted(run, level_name, window, start, num_frames, *args):
-    passes.append(num_frames)
-    return rollout(run, level_name, window, start, num_frames, *args)
-
-  monkeypatch.setattr(rollout_lib, 'rollout', counted)
-  sampler, params = coarse_to_fine.make_sampler(THREE, 21), fake_step.params(THREE)
-  jax.eval_shape(sampler, params, protein, jax.random.key(0))
-  assert passes == [1, 4, 4]
-  passes.clear()
-  jax.eval_shape(coarse_to_fine.make_sampler(THREE, 7), params, protein, jax.random.key(0))
-  assert passes == [1, 4]
+@pytest.mark.parametrize(
+  ('num_frames', 'ticks'),
+  [
+    # One coarse state after the start, two segments of 4 frames, six segments of 4 frames.
+    (21, {'coarse': 1, 'middle': 2, 'fine': 2 * 2}),
+    # The start alone.
+    (7, {'middle': 1, 'fine': 2}),
+  ],
+)
+def test_no_more_states_are_computed_than_needed(num_frames, ticks):
+  """Frames at (20, 4, 1) ns, two per pass, at most three segments at once."""
+  plan = coarse_to_fine.plan(THREE, num_frames, 3, LENGTH)
+  found = collections.Counter(THREE.levels[level] for level in plan.ticks.level)
+  assert found == ticks
+  # No two passes write to one row, but for the empty places.
+  written = plan.ticks.written[plan.ticks.written < plan.num_rows]
+  assert len(set(written.tolist())) == written.size
 
 
 @pytest.mark.parametrize('config', [TWO, THREE], ids=['2', '3'])
@@ -108,11 +109,15 @@ def test_anchored_segments_end_in_the_state_above(monkeypatch, config):
     tick = fake_step.clock(config, level)
 
     def step(params, window, *args):
-      if params['dt_ns'] == config.level[config.levels[0]].dt_ns:
-        return tick(params, window, *args)
-      jax.debug.callback(lambda left: frames_left.add(float(left)), window.anchor.place.frames)
-      states = state_lib.start_window(window.states[-1], 2).states
-      return window.followed_by(states)
+      is_coarsest = params['dt_ns'] == config.level[config.levels[0]].dt_ns
+      jax.debug.callback(
+        lambda is_coarsest, left: is_coarsest or frames_left.add(int(left)),
+        is_coarsest,
+        window.anchor.place.frames,
+      )
+      still = window.followed_by(state_lib.start_window(window.states[-1], 2).states)
+      moved = tick(params, window, *args)
+      return jax.tree.map(lambda x, y: jnp.where(is_coarsest, x, y), moved, still)
 
     return step
 
@@ -120,15 +125,14 @@ def test_anchored_segments_end_in_the_state_above(monkeypatch, config):
   fake_step.install(monkeypatch, make_step)
   protein = builders.helix(2)
   sampler = coarse_to_fine.make_sampler(anchored(config), 45).__wrapped__
-  # Plain numbers, closed over, so that the fake can tell the levels apart.
-  params = {name: {'dt_ns': config.level[name].dt_ns} for name in config.levels}
+  params = fake_step.params(config)
   positions = builders.numpy_jit(lambda rng: sampler(params, protein, rng))(jax.random.key(0))
   moved = (positions - protein.positions[:, 1:2])[:, 0, 1, 0]
   # Standing still but for frames 20 and 40, in which a coarse state is reached.
   expected = 20.0 * (np.arange(1, 46) // 20)
   np.testing.assert_allclose(moved, expected, atol=1e-3)
   ratios = config_lib.frames_per_segment(config)
-  assert frames_left == {float(n) for ratio in ratios for n in range(ratio, 0, -2)}
+  assert frames_left == {n for ratio in ratios for n in range(ratio, 0, -2)}
 
 
 @pytest.mark.parametrize('num_frames', [40, 85])
@@ -160,6 +164,7 @@ def test_the_first_level_keeps_the_start_in_sight(monkeypatch, num_frames):
   seen = set()
   fake_step.install(monkeypatch, make_step)
   protein, params = builders.helix(2), fake_step.params(config)
+  params = rollout_lib.stacked(params, config.levels)
   run = rollout_lib.Run(config, params, protein, np.float32(320.0), jax.random.key(0))
   state = coarse_to_fine.begin(config, protein)
   start = float(state.start.frames.translation[0, 0])
@@ -187,10 +192,12 @@ def test_joined_segments_do_not_jump(np_rng):
     segment[-1] = segment[-1] @ rotation.T + shift
   states = state_lib.from_positions(jnp.asarray(positions, jnp.float32), bonded)
   starts = jax.tree.map(lambda x: jnp.concatenate([x[:1, 0], x[:-1, -1]]), states)
+  in_order = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), states)
   joined = builders.numpy_jit(lambda *args: segments_lib.join(*args)[0].frames)(
-    states, starts, rigid.Rigid.identity((1,)), arrays
+    in_order, starts, rigid.Rigid.identity((1,)), arrays
   )
   joined, original = (np.asarray(x.translation, float) for x in (joined, states.frames))
+  joined = joined.reshape(original.shape)
 
   def motion(mobile, target):
     """Best rotation and shift of CA, by scipy; the padded residue does not count."""
@@ -243,20 +250,20 @@ def test_segment_batch_size_does_not_change_the_result(monkeypatch):
 @pytest.mark.parametrize(
   ('num_segments', 'length', 'expected'),
   [
-    (20, 16, 20),
+    (20, 16, 10),
     (20, 64, 5),
     (20, 128, 4),
     (20, 256, 2),
     (20, 300, 1),
     (20, 2048, 1),
-    (19, 64, 8),
+    (19, 64, 5),
     (1, 8, 1),
   ],
 )
 def test_batches_of_segments_suit_a_cpu(monkeypatch, num_segments, length, expected):
-  assert segments_lib.batch_size(num_segments, length) == expected
+  assert schedule.batch_size(num_segments, length) == expected
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  assert segments_lib.batch_size(num_segments, length) == num_segments
+  assert schedule.batch_size(num_segments, length) == num_segments
 
 
 def test_wrong_numbers_are_refused():

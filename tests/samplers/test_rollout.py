@@ -5,8 +5,9 @@ import pytest
 
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.samplers import rollout
+from tempo_jax.samplers import rollout, schedule
 from tests import builders
 from tests.samplers import fake_step
 
@@ -22,9 +23,15 @@ def without_noise():
 
 
 def roll(config, params, window, protein, num_frames, rng):
-  run = rollout.Run(config, {'only': params}, protein, TEMPERATURE, rng)
-  start = state_lib.from_positions(protein.positions, protein.bonded)
-  return rollout.rollout(run, 'only', window, start, num_frames, rng)[0]
+  """States [num_frames, L] that follow a window."""
+  params = rollout.stacked({'only': params}, ['only'])
+  run = rollout.Run(config, params, protein, TEMPERATURE, rng)
+  length = window.known.shape[0]
+  planner = schedule.Planner([], length, length)
+  planner.roll_out(0, range(length), num_frames, length - 1, anchor_lib.Kind.NONE)
+  rows = rollout.with_room(window.states, window.known, planner.num_rows)
+  found = rollout.compute(run, ['only'], planner.ticks(1), *rows)
+  return found[np.array(planner.states)]
 
 
 seven_frames = builders.numpy_jit(
@@ -60,7 +67,8 @@ def test_equals_a_loop_over_steps(protein, window):
   states = seven_frames(CONFIG, params, window, protein, rng)
   run = builders.numpy_jit(lambda w, rng: step(params, w, protein, SIGMA, TEMPERATURE, rng))
   current, expected = window, []
-  for key in jax.vmap(lambda k: jax.random.fold_in(rng, k))(np.arange(4)):
+  of_level = jax.random.fold_in(rng, 0)
+  for key in jax.vmap(lambda k: jax.random.fold_in(of_level, k))(np.arange(4)):
     current = run(current, key)
     expected += [current.states[t] for t in range(2)]
   assert states.psi.shape == (7, LENGTH)

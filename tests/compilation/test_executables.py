@@ -1,0 +1,92 @@
+"""Whole executables: found again in another process, and passed over where they do not fit."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+# Prints the value and what was done: traced or found.
+_PROGRAM = textwrap.dedent("""
+  import sys
+  import jax, jax.numpy as jnp, numpy as np
+  from tempo_jax.compilation import cache, executables
+
+  cache.use(sys.argv[1])
+  traced = []
+
+  def function(tree):
+    traced.append(1)
+    # LAPACK, a loop and a tree of results.
+    _, values, _ = jnp.linalg.svd(tree['matrix'])
+    total = jax.lax.fori_loop(0, 3, lambda _, x: x + values.sum(), 0.0)
+    return {'total': total, 'shift': (tree['shift'] + 1,)}
+
+  tree = {'matrix': np.diag([1.0, 2.0]).astype(np.float32), 'shift': np.arange(int(sys.argv[3]))}
+  run = executables.compiled(jax.jit(function), sys.argv[2], tree)
+  result = run(tree)
+  print(float(result['total']), np.asarray(result['shift'][0]).tolist(), bool(traced))
+""")
+
+
+def run(folder, made_from='a', size=2, **environment):
+  done = subprocess.run(
+    [sys.executable, '-c', _PROGRAM, str(folder), made_from, str(size)],
+    capture_output=True,
+    text=True,
+    check=False,
+    env=os.environ | {'XLA_FLAGS': ''} | environment,
+    cwd=pathlib.Path(__file__).parents[2],
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout.strip()
+
+
+def entries(folder):
+  return sorted(folder.glob('*.executable'))
+
+
+@pytest.fixture(scope='module')
+def first_run(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('cache')
+  assert run(folder) == '9.0 [1, 2] True'
+  assert len(list(folder.glob('*.executable'))) == 1
+  return folder
+
+
+@pytest.fixture
+def folder(first_run, tmp_path):
+  """The cache after one run."""
+  return shutil.copytree(first_run, tmp_path / 'cache')
+
+
+def test_a_second_process_does_not_trace(folder):
+  assert run(folder) == '9.0 [1, 2] False'
+
+
+@pytest.mark.parametrize(
+  'other', [{'made_from': 'b'}, {'size': 3}, {'XLA_FLAGS': '--xla_cpu_enable_fast_math=false'}]
+)
+def test_another_program_is_another_entry(folder, other):
+  assert run(folder, **other).endswith('True')
+  assert len(list(folder.glob('*.executable'))) == 2
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda content: content[: len(content) // 2],
+    lambda content: content[:-9] + bytes(9),
+    lambda content: b'tempo_jax executable 0\n' + content[23:],
+    lambda content: b'',
+  ],
+  ids=['cut', 'changed', 'of another version', 'empty'],
+)
+def test_a_wrong_entry_is_passed_over_and_replaced(folder, damage):
+  (entry,) = folder.glob('*.executable')
+  entry.write_bytes(damage(entry.read_bytes()))
+  assert run(folder) == '9.0 [1, 2] True'
+  assert run(folder) == '9.0 [1, 2] False'

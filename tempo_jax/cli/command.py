@@ -23,6 +23,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from tempo_jax.compilation import miscompilation
 from tempo_jax.errors import InputError
 
 _NARROWEST, _WIDEST = 40, 100
@@ -63,6 +64,7 @@ def launch(
     if not values['verbosity'].present:
       absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger('tempo_jax').setLevel(logging.INFO)
+    miscompilation.avoid()
     return command.main(values)
 
   given = sys.argv[1:] if arguments is None else arguments

@@ -18,6 +18,7 @@ from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import backbone_atoms
 
 PS_PER_AKMA = 0.048888212  # CHARMM's unit of time, which DCD headers use
+_DCD_SECOND_TITLE = 92 + 8 + 80  # after the first record, and the head and first title of the next
 PDB_CHAIN_IDS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 
 
@@ -108,6 +109,9 @@ class _Dcd(Writer):
       file.write(struct.pack('<ii', round(self.start_ns / self.dt_ns), 1))
       file.seek(8 + 4 * 9)
       file.write(struct.pack('<f', 1000.0 * self.dt_ns / PS_PER_AKMA))
+      # The second of two titles of 80 characters: a date, and whatever stood in memory.
+      file.seek(_DCD_SECOND_TITLE)
+      file.write(b'REMARKS'.ljust(80))
 
 
 class _Pdb(Writer):

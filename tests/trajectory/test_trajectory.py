@@ -150,6 +150,16 @@ def test_blocks_make_no_difference(trajectory, tmp_path, suffix):
   assert one.topology == other.topology
 
 
+def test_dcd_holds_neither_a_date_nor_memory(trajectory, tmp_path):
+  """Same trajectory, same file: mdtraj leaves 32 bytes of its title to chance."""
+  (path,) = one_replica(trajectory).save(tmp_path / 'x.dcd')
+  # 84 bytes, then their number of 80 characters; all between the lengths of the records.
+  content = path.read_bytes()
+  assert struct.unpack('<i', content[92:96])[0] == 4 + 2 * 80
+  assert content[100:180].rstrip(b'\0') == b'Created by DCD plugin'
+  assert content[180:260].rstrip() == b'REMARKS'
+
+
 def test_xtc_counts_steps(trajectory, tmp_path):
   (path,) = one_replica(trajectory).save(tmp_path / 'x.xtc')
   with mdtraj.formats.XTCTrajectoryFile(str(path)) as file:

@@ -1,1 +1,0 @@
-"""What is wrong with a store: the parts of `data_prep.inspect`."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax import extras, transitions
-from tempo_jax.benchmark import flops, workloads
+from tempo_jax.benchmark import flops, kernels, workloads
 from tempo_jax.benchmark.workloads import Workload
 from tempo_jax.compilation import ahead_of_time
 from tempo_jax.configs import common
@@ -189,6 +189,11 @@ def _of_model(workload: Workload, config: Any) -> Row:
   }
 
 
+def _of_program(compiled: Any) -> Row:
+  size = kernels.size(compiled.as_text())
+  return {'hlo_lines': size.lines, 'hlo_fusions': size.fusions, 'kernels': size.kernels}
+
+
 @contextlib.contextmanager
 def _sample(workload: Workload) -> Iterator[Prepared]:
   """Trajectories of one protein, padded as `experiments.sample` pads it."""
@@ -208,7 +213,7 @@ def _sample(workload: Workload) -> Iterator[Prepared]:
     compile_s=seconds,
     flop=flops.count(sampler, *args),
     devices=devices.mesh(workload.num_replicas).size,
-    details=_of_model(workload, model.config),
+    details=_of_model(workload, model.config) | _of_program(compiled),
   )
 
 

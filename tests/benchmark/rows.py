@@ -13,6 +13,7 @@ EXTRA_KEYS = {
   *('steady_s_all', 'steady_s_spread', 'cpu_s_per_frame', 'peak_share', 'peak_flop_per_s'),
   *('passes', 'precision', 'segment_batch_size', 'model'),
   *('device_memory_mib', 'tokens_per_s', 'windows_per_s', 'batch_size'),
+  *('hlo_lines', 'hlo_fusions', 'kernels'),
 }
 
 

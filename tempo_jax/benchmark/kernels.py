@@ -1,18 +1,18 @@
 """How large a compiled program is, and how many kernels one run of it starts, from its HLO.
 
-An instruction outside of a fusion is taken to be a kernel, but for those that move nothing: what a
-backend fuses or calls a library for counts once. A loop counts as often as it turns.
+Every instruction outside of a fusion counts as one kernel, except those that only rename data. The
+body of a loop counts once per iteration.
 """
 
 import collections
 import dataclasses
-import math
 import re
 
 _COMPUTATION = re.compile(r'^(?:ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$')
 _INSTRUCTION = re.compile(r'^\s+(?:ROOT )?%?[\w.\-]+ = (?:\(.*?\)|\S+) ([\w\-]+)\(')
 _CALLED = re.compile(r'\b(body|condition|to_apply|calls)=%?([\w.\-]+)')
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
+_BRANCH = re.compile(r'\b(?:true|false)_computation=%?([\w.\-]+)')
 _TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _NO_KERNEL = frozenset(
   (
@@ -29,7 +29,7 @@ class Size:
   Attributes:
     lines: of its HLO.
     fusions: in it.
-    kernels: that a run starts; of a conditional, the dearest branch.
+    kernels: started by one run; of a conditional, its largest branch.
   """
 
   lines: int
@@ -71,11 +71,11 @@ def size(hlo: str) -> Size:
       return int(turns[1]) * (kernels(called['body']) + kernels(called['condition']))
     if kind == 'conditional':
       branches = _BRANCHES.search(line)
-      names = branches[1].split(', ') if branches else []
+      names = branches[1].split(', ') if branches else _BRANCH.findall(line)
       return max((kernels(branch.lstrip('%')) for branch in names), default=0)
     if kind == 'call':
       return kernels(called['to_apply'])
     return 0 if kind in _NO_KERNEL else 1
 
   fusions = sum(kind == 'fusion' for body in bodies.values() for kind, _ in body)
-  return Size(hlo.count('\n') + 1, fusions, math.floor(kernels(entry)))
+  return Size(hlo.count('\n') + 1, fusions, kernels(entry))

@@ -190,7 +190,10 @@ def _of_model(workload: Workload, config: Any) -> Row:
 
 
 def _of_program(compiled: Any) -> Row:
-  size = kernels.size(compiled.as_text())
+  try:
+    size = kernels.size(compiled.as_text())
+  except ValueError:  # A loop whose turns this compiler does not tell.
+    return {}
   return {'hlo_lines': size.lines, 'hlo_fusions': size.fusions, 'kernels': size.kernels}
 
 

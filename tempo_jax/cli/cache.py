@@ -3,8 +3,10 @@
     tempo-jax cache
     tempo-jax cache --clear
 
-They make the second run of a command start at once. Nothing else is in there: clearing costs time
-only. Of more than 1 GiB, those that were used the longest ago go by themselves.
+They make the second run of a command start at once; clearing them costs time only. Beyond 1 GiB,
+those that were used the longest ago go by themselves. In another folder than the default one,
+programs that JAX keeps may be those of other projects: only whole executables are counted and
+cleared there.
 """
 
 from absl import flags

@@ -214,7 +214,6 @@ def _stream(
   places = list(outlines.items())
   files: dict[Job, trajectory_files.ReplicaFile] = {}
   speaks = multiprocess.is_first()
-  compiling = execution.Compiling() if speaks else None
   started = time.monotonic()
   progress: execution.ProgressBar | None = None
   with execution.memory_errors('--replica_batch_size or --segment_batch_size'):
@@ -228,6 +227,7 @@ def _stream(
       values.replica_batch_size,
       jobs,
     )
+    compiling = execution.Compiling() if speaks else None
     try:
       for job, block, first in blocks:
         if compiling and progress is None:

@@ -57,6 +57,7 @@ def use(directory: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
     _LOG.warning('compiled programs are not kept: %s', error)
     jax.config.update(_DIRECTORY, None)
     return None
+  evict(chosen)
   jax.config.update(_DIRECTORY, str(chosen))
   _chosen[:] = [chosen]
   jax.config.update('jax_persistent_cache_min_compile_time_secs', _LEAST_SECONDS)
@@ -93,7 +94,7 @@ def clear(folder: pathlib.Path) -> None:
   _remove(path for _, _, path in _entries(folder))
 
 
-def empty_oldest(folder: pathlib.Path, most_bytes: int = MOST_BYTES) -> None:
+def evict(folder: pathlib.Path, most_bytes: int = MOST_BYTES) -> None:
   """Removes the programs that were last used the longest ago, until the others fit.
 
   Args:
@@ -106,14 +107,18 @@ def empty_oldest(folder: pathlib.Path, most_bytes: int = MOST_BYTES) -> None:
 
 
 def _entries(folder: pathlib.Path) -> list[tuple[float, int, pathlib.Path]]:
-  """When last used (s), size and path of every program; JAX's own and whole executables."""
+  """When last used (s), size and path of every program that is ours.
+
+  Where JAX keeps programs of other projects, too, only whole executables are known to be.
+  """
   found = []
+  ours = _PROGRAMS if folder == default_directory() else EXECUTABLE
   with contextlib.suppress(OSError):
     for path in folder.iterdir():
       with contextlib.suppress(OSError):
         stat = path.stat()
         # Nothing else that the folder may hold is ours to remove.
-        if path.name.endswith(_PROGRAMS):
+        if path.name.endswith(ours):
           found.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
   return found
 

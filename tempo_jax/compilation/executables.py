@@ -2,15 +2,17 @@
 
 JAX's own cache is asked with the lowered program, and making that takes most of what is left. Here
 the question is what the program is made from: the model's configuration, the shapes, this package's
-source, the versions of JAX and its compiler, the compiler's options, the devices and the features
-of this CPU. An entry that cannot be used, for whatever reason, is passed over.
+source, the versions of JAX, its compiler and the network's libraries, the compiler's options, the
+devices and the features of this CPU. An entry that cannot be read or loaded is passed over.
 
 Entries are pickled, as JAX serialises executables: they are read only where the user who runs this
 program owns them.
 """
 
+import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import io
 import json
 import logging
@@ -57,7 +59,7 @@ def compiled(function: Any, made_from: Any, *args: Any) -> Any:
   if found is None:
     found = ahead_of_time.compiled(function, *args)
     _write(path, found)
-    cache.empty_oldest(folder)
+    cache.evict(folder)
   return found
 
 
@@ -67,12 +69,20 @@ def _digest(name: str, made_from: Any, args: Any) -> str:
   parts = (
     *(name, repr(made_from), str(tree)),
     [(x.shape, str(x.dtype), str(getattr(x, 'sharding', None))) for x in leaves],
-    *(version.__version__, _source(), jax.__version__, devices[0].client.platform_version),
+    *(version.__version__, _source(), _versions(), devices[0].client.platform_version),
     [(device.id, device.device_kind) for device in devices],
     *(_cpu(), ahead_of_time.options(), os.environ.get('XLA_FLAGS', '')),
     [(setting, str(getattr(jax.config, setting, None))) for setting in _SETTINGS],
   )
   return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _versions() -> list[tuple[str, str]]:
+  """Of what traces and compiles: JAX, its compiler, its plugins, and the network's libraries."""
+  names = {d.metadata['Name'].lower() for d in importlib.metadata.distributions()}
+  traced = sorted(name for name in names if name.startswith(('jax', 'flax', 'e3nn')))
+  return [(name, importlib.metadata.version(name)) for name in traced]
 
 
 @functools.cache
@@ -103,9 +113,10 @@ def _read(path: pathlib.Path, args: Any) -> Any:
   from jax.experimental import serialize_executable
 
   try:
-    if hasattr(os, 'getuid') and path.stat().st_uid != os.getuid():
-      return None
-    content = path.read_bytes()
+    with open(path, 'rb') as file:
+      if not _is_ours(os.fstat(file.fileno())):
+        return None
+      content = file.read()
     digest, body = content[len(_FORMAT) : len(_FORMAT) + 32], content[len(_FORMAT) + 32 :]
     if not content.startswith(_FORMAT) or hashlib.sha256(body).digest() != digest:
       return None
@@ -113,14 +124,22 @@ def _read(path: pathlib.Path, args: Any) -> Any:
     trees = jax.tree.structure((args, {})), jax.tree.structure(result)
     _prepare_lapack()
     found = serialize_executable.deserialize_and_load(payload, *trees)
-    os.utime(path)  # The oldest are emptied by when they were last used.
   except FileNotFoundError:
     return None
   except Exception as error:
     # Whatever another version of JAX or a damaged file comes up with: compiling is always right.
     _LOG.debug('%s is passed over: %s', path, error)
     return None
+  with contextlib.suppress(OSError):  # Another process may have evicted it.
+    os.utime(path)  # Those that were used the longest ago are evicted.
   return found
+
+
+def _is_ours(status: os.stat_result) -> bool:
+  """Whether nobody else can have written a file: unpickling it runs what is in it."""
+  if not hasattr(os, 'getuid'):
+    return True
+  return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 @functools.cache

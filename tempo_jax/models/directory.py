@@ -28,11 +28,14 @@ _PARAMS_FILE = 'params.npz'
 # In config.json: configuration and parameters belong together (`_fingerprint`). To find out anew is
 # to trace the initialisers of the network: seconds.
 _CHECKED = 'parameters'
+# To be raised when the network of a configuration gets other parameters.
+_NETWORK = 1
 _BUNDLED = pathlib.Path(__file__).parent / 'default'
 
 
 def save(directory: str | os.PathLike[str], config: Any, params: Mapping[str, Any]) -> None:
   """Writes a model: see `Model.save`."""
+  check_params(config_lib.freeze(config), params)
   arrays = {key: np.asarray(value) for key, value in _flat(params).items()}
   with files.aside(pathlib.Path(directory).resolve()) as folder:
     folder.mkdir()
@@ -45,7 +48,7 @@ def save(directory: str | os.PathLike[str], config: Any, params: Mapping[str, An
 def _fingerprint(model: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
   """Of a configuration and the shapes of parameters: whether they were together before."""
   shapes = sorted((name, *map(int, array.shape)) for name, array in arrays.items())
-  text = json.dumps([model, shapes], sort_keys=True)
+  text = json.dumps([_NETWORK, model, shapes], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -181,7 +184,8 @@ def load(
     with _damage_is_one_line(part.folder):
       found = {level: found[level] for level in part.levels}
       model = config_lib.to_dict(part.config.model)
-      if part.config.get(_CHECKED) != _fingerprint(model, _flat(found)):
+      checked = part.config.get(_CHECKED) == _fingerprint(model, _flat(found))
+      if not (checked and transitions.is_built_in(config)):
         check_params(config, found)
     params |= found
   # On no device in particular: samplers spread their work over several.

@@ -111,6 +111,30 @@ class Plan:
   newest: int
 
 
+def batch_of(
+  asked_for: int | None,
+  config: Any,
+  num_segments: int,
+  num_frames: int,
+  length: int,
+  num_alone: int = 0,
+) -> int:
+  """How many segments are computed together.
+
+  Args:
+    asked_for: by the user; None: what suits the device.
+    config: the model's configuration.
+    num_segments: of the finest level.
+    num_frames: of each.
+    length: padded residues.
+    num_alone: frames of the coarsest level, which are computed one pass after the other.
+  """
+  if asked_for is not None:
+    return min(asked_for, num_segments)
+  passes, alone = (-(-frames // config.window) for frames in (num_frames, num_alone))
+  return schedule.batch_size(num_segments, length, passes, alone)
+
+
 def plan(config: Any, num_frames: int, segment_batch_size: int | None, length: int) -> Plan:
   """The schedule of a block.
 
@@ -131,13 +155,13 @@ def plan(config: Any, num_frames: int, segment_batch_size: int | None, length: i
   window = planner.roll_out(0, rows, needed, _START, kind)
   newest, batch, starts = planner.states[-1], 1, []
   if not is_single:
-    batch = segment_batch_size or schedule.batch_size(counts[-2], length)
+    frames = min(ratios[-1], num_frames)
+    batch = batch_of(segment_batch_size, config, counts[-2], frames, length, needed)
   if not (anchored or is_single):
     planner.states = planner.states[: counts[0]]
   for level, (ratio, count) in enumerate(zip(ratios, counts[1:], strict=True), start=1):
     if anchored:
-      starts = planner.states[:-1] if count >= ratio else []
-      planner.fill(level, ratio, count, batch)
+      starts = planner.fill(level, ratio, count, batch)
     else:
       planner.descend(level, ratio, count, level == len(ratios), batch)
   states = planner.states[1:] if anchored or is_single else planner.states

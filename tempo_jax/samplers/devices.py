@@ -28,6 +28,12 @@ def spread(jobs: Any) -> Any:
   return jax.device_put(jobs, jax.sharding.NamedSharding(devices, split))
 
 
+def replicate(shared: Any, count: int) -> Any:
+  """Puts what all jobs read onto the devices that compute `count` of them."""
+  everywhere = jax.sharding.NamedSharding(mesh(count), jax.sharding.PartitionSpec())
+  return jax.device_put(shared, everywhere)
+
+
 def map_jobs(
   function: Callable[[Any, Any], Any], shared: Any, jobs: Any, batch_size: int | None
 ) -> Any:

@@ -125,7 +125,9 @@ def compute(
       window = state_lib.Window(rows[tick.window], tick.real & known[tick.window], anchor)
       return step(of_level, window, protein, level.noise_sample, run.temperature_K, key).states
 
-    states = jax.vmap(one_pass)(dataclasses.replace(tick, level=tick.segment), keys)
+    # One level for all places: there is no such axis to map over.
+    of_all = dataclasses.replace(tick, level=None)
+    states = jax.vmap(one_pass)(of_all, keys)
     return jax.tree.map(lambda x, new: x.at[tick.written].set(new), rows, states), None
 
   keys = _keys(run, level_names, ticks, block)

@@ -20,24 +20,37 @@ ROLLOUT = -1
 """In place of a segment's number: the rollout that a trajectory as a whole is."""
 
 
-def batch_size(num_segments: int, length: int) -> int:
+# What a tick costs besides its residues, in residues. On a CPU: the overhead of small operations.
+# Of accelerators nothing is measured: their many small kernels are taken to cost as much as a batch
+# that keeps them busy.
+_OVERHEAD_CPU, _OVERHEAD = 100, 20_000
+# Residues of a batch, beyond which its attention falls out of a CPU's cache: the network of the
+# paper's size took 31 / 26 / 29 / 34 ms per segment and step at 256 residues with 1 / 4 / 8 / 20.
+_MOST_RESIDUES_CPU = 512
+
+
+def batch_size(num_segments: int, length: int, num_passes: int, num_alone: int) -> int:
   """How many segments are best computed together on this kind of device.
 
-  An accelerator is kept busy by all of them. On a CPU the attention of many falls out of its cache
-  (beyond some 512 residues in all: the network of the paper's size took 31 / 26 / 29 / 34 ms per
-  segment and step at 256 residues with 1 / 4 / 8 / 20 of them), and in the passes of the coarsest
-  level all but one place of the batch is empty, against which what each operation costs beyond its
-  arithmetic (as much as some 100 residues) is weighed.
+  Large batches take fewer ticks, but each pass of the coarsest level costs as much as a full batch.
 
   Args:
-    num_segments: that there are.
+    num_segments: of the finest level.
     length: padded residues.
+    num_passes: of a segment.
+    num_alone: ticks with a single pass, those of the coarsest level.
   """
-  if jax.default_backend() != 'cpu':
-    return num_segments
-  most = max(1, min(512 // length, round((100 * num_segments / length) ** 0.5), num_segments))
-  # No larger than that many batches need.
-  return -(-num_segments // -(-num_segments // most))
+  on_cpu = jax.default_backend() == 'cpu'
+  most = max(1, _MOST_RESIDUES_CPU // length) if on_cpu else num_segments
+  overhead = _OVERHEAD_CPU if on_cpu else _OVERHEAD
+
+  def cost(batch: int) -> int:
+    ticks = num_alone + num_passes * -(-num_segments // batch)
+    return ticks * (overhead + batch * length)
+
+  # No larger than so many batches need.
+  sizes = {-(-num_segments // count) for count in range(1, num_segments + 1)}
+  return min((size for size in sizes if size <= most), key=cost)
 
 
 @jax.tree_util.register_dataclass
@@ -87,7 +100,8 @@ class Planner:
 
   Attributes:
     num_rows: rows in use.
-    states: rows of the last level's states; of levels that others follow the start is the first.
+    states: rows of the last level's states, in order of time; the start comes first, but for the
+      frames that `descend` emits.
   """
 
   def __init__(self, states: Sequence[int], num_rows: int, window: int):
@@ -185,7 +199,7 @@ class Planner:
       self._ticks += [(level, list(passes)) for passes in together]
     return frames
 
-  def fill(self, level: int, ratio: int, count: int, batch: int) -> None:
+  def fill(self, level: int, ratio: int, count: int, batch: int) -> list[int]:
     """Adds a level that fills in the steps between the states: each segment ends in the next one.
 
     Args:
@@ -193,13 +207,18 @@ class Planner:
       ratio: frames per step of the states.
       count: frames wanted, at most `ratio` per step.
       batch: segments computed together.
+
+    Returns:
+      Rows of the starts of the segments; none where the only segment does not reach its end.
     """
     place = anchor_lib.Place(anchor_lib.Kind.END, ratio)
-    starts, ends = self.states[:-1], self.states[1:]
+    states = self.states[: 1 + -(-count // ratio)]
+    starts, ends = states[:-1], states[1:]
     frames = self.seed(level, starts, min(ratio, count), batch, place, ends)
-    self.states = self.states[:1]
+    self.states = states[:1]
     for end, rows in zip(ends, frames, strict=True):
       self.states += [*rows[: ratio - 1], end] if len(rows) == ratio else rows
+    return starts if count >= ratio else []
 
   def descend(self, level: int, ratio: int, count: int, is_last: bool, batch: int) -> None:
     """Adds a level with a segment after each of the states.

@@ -175,7 +175,7 @@ class Stream:
     proteins, rngs, state = devices.spread((proteins, rngs, state))
     # On the host, where nothing is compiled for it.
     params = jax.tree.map(np.asarray, dict(self.params))
-    params = rollout_lib.stacked(params, self.config.levels)
+    params = devices.replicate(rollout_lib.stacked(params, self.config.levels), len(padded))
     rest = params, proteins, rngs, np.float32(self.temperature_K)
     made_from = self.config, impl, size, self.batch_sizes
     compiled = self._compiled(make_block_sampler, made_from, *rest, state)

@@ -91,14 +91,14 @@ def make_upsampler(
       given = _without_tumbling(given, protein)
     counts = [int(count) for count in np.cumprod(ratios) * num_segments]
     segments_above = counts[-2] if len(counts) > 1 else num_segments
-    length = protein.mask.shape[0]
-    batch = segment_batch_size or schedule.batch_size(segments_above, length)
+    batch = coarse_to_fine.batch_of(
+      segment_batch_size, config, segments_above, ratios[-1], protein.mask.shape[0]
+    )
     planner = schedule.Planner(range(coarse_positions.shape[0]), len(given.psi), config.window)
     starts: list[int] = []
     for level, (ratio, count) in enumerate(zip(ratios, counts, strict=True)):
       if anchored:
-        starts = planner.states[:-1]
-        planner.fill(level, ratio, count, batch)
+        starts = planner.fill(level, ratio, count, batch)
       else:
         planner.descend(level, ratio, count, level == len(ratios) - 1, batch)
     temperature = jnp.asarray(temperature_K, jnp.float32)

@@ -63,7 +63,8 @@ def roll_out(
     last = state_lib.from_positions(ends, protein.bonded)
     states = jax.tree.map(lambda *x: jnp.concatenate(x), states, last)
   planner = schedule.Planner([], len(states.psi), config.window)
-  batch = schedule.batch_size(count, protein.mask.shape[0])
+  passes = -(-num_frames // config.window)
+  batch = schedule.batch_size(count, protein.mask.shape[0], passes, 0)
   frames = planner.seed(0, range(count), num_frames, batch, place, anchors)
   if ends is not None:
     frames = [[*rows[:-1], end] for rows, end in zip(frames, anchors, strict=True)]

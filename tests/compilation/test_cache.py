@@ -52,21 +52,31 @@ def keep(folder, name, size, used):
   return path
 
 
-def test_the_oldest_are_emptied_and_nothing_else(tmp_path):
-  oldest = keep(tmp_path, 'a.executable', 400, 1.0)
-  older = keep(tmp_path, 'jit_f-0-cache', 300, 2.0)
-  newest = keep(tmp_path, 'b.executable', 300, 3.0)
-  other = keep(tmp_path, 'notes.txt', 5000, 0.0)
-  assert compilation_cache.usage(tmp_path) == compilation_cache.Usage(3, 1000)
-  compilation_cache.empty_oldest(tmp_path, 1000)
+def test_the_oldest_are_evicted_and_nothing_else(tmp_path):
+  folder = compilation_cache.default_directory()
+  folder.mkdir(parents=True)
+  oldest = keep(folder, 'a.executable', 400, 1.0)
+  older = keep(folder, 'jit_f-0-cache', 300, 2.0)
+  newest = keep(folder, 'b.executable', 300, 3.0)
+  other = keep(folder, 'notes.txt', 5000, 0.0)
+  assert compilation_cache.usage(folder) == compilation_cache.Usage(3, 1000)
+  compilation_cache.evict(folder, 1000)
   assert oldest.exists()
-  compilation_cache.empty_oldest(tmp_path, 999)
+  compilation_cache.evict(folder, 999)
   assert not oldest.exists()
   assert older.exists()
-  compilation_cache.empty_oldest(tmp_path, 300)
+  compilation_cache.evict(folder, 300)
   assert not older.exists()
   assert newest.exists()
-  compilation_cache.clear(tmp_path)
+  compilation_cache.clear(folder)
   assert not newest.exists()
   assert other.exists()
   assert compilation_cache.usage(tmp_path / 'nowhere') == compilation_cache.Usage(0, 0)
+
+
+def test_what_jax_keeps_elsewhere_may_be_of_others(tmp_path):
+  own, others = keep(tmp_path, 'a.executable', 4, 1.0), keep(tmp_path, 'jit_f-0-cache', 3, 1.0)
+  assert compilation_cache.usage(tmp_path) == compilation_cache.Usage(1, 4)
+  compilation_cache.clear(tmp_path)
+  assert not own.exists()
+  assert others.exists()

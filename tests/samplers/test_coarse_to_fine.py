@@ -83,22 +83,27 @@ def test_frame_n_stands_at_n_dt(monkeypatch, config, anchors, num_frames):
 
 
 @pytest.mark.parametrize(
-  ('num_frames', 'ticks'),
+  ('config', 'num_frames', 'ticks'),
   [
     # One coarse state after the start, two segments of 4 frames, six segments of 4 frames.
-    (21, {'coarse': 1, 'middle': 2, 'fine': 2 * 2}),
+    (THREE, 21, {'coarse': 1, 'middle': 2, 'fine': 2 * 2}),
     # The start alone.
-    (7, {'middle': 1, 'fine': 2}),
+    (THREE, 7, {'middle': 1, 'fine': 2}),
+    # Two coarse states, two segments of 5 frames between them; then as above.
+    (anchored(THREE), 21, {'coarse': 1, 'middle': 3, 'fine': 2 * 2}),
   ],
+  ids=['start', 'start alone', 'both'],
 )
-def test_no_more_states_are_computed_than_needed(num_frames, ticks):
+def test_no_more_states_are_computed_than_needed(config, num_frames, ticks):
   """Frames at (20, 4, 1) ns, two per pass, at most three segments at once."""
-  plan = coarse_to_fine.plan(THREE, num_frames, 3, LENGTH)
+  plan = coarse_to_fine.plan(config, num_frames, 3, LENGTH)
   found = collections.Counter(THREE.levels[level] for level in plan.ticks.level)
   assert found == ticks
   # No two passes write to one row, but for the empty places.
   written = plan.ticks.written[plan.ticks.written < plan.num_rows]
   assert len(set(written.tolist())) == written.size
+  # No more places than segments, whatever the user asks for.
+  assert coarse_to_fine.plan(config, num_frames, 64, LENGTH).ticks.segment.shape[1] <= 6
 
 
 @pytest.mark.parametrize('config', [TWO, THREE], ids=['2', '3'])
@@ -261,9 +266,11 @@ def test_segment_batch_size_does_not_change_the_result(monkeypatch):
   ],
 )
 def test_batches_of_segments_suit_a_cpu(monkeypatch, num_segments, length, expected):
-  assert schedule.batch_size(num_segments, length) == expected
+  assert schedule.batch_size(num_segments, length, 10, 10) == expected
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  assert schedule.batch_size(num_segments, length) == num_segments
+  assert schedule.batch_size(num_segments, length, 10, 10) == num_segments
+  # Of long trajectories on an accelerator the coarse passes would cost as much as all segments.
+  assert schedule.batch_size(272, 256, 10, 136) < 100
 
 
 def test_wrong_numbers_are_refused():

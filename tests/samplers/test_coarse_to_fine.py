@@ -260,7 +260,7 @@ def test_segment_batch_size_does_not_change_the_result(monkeypatch):
     (20, 128, 4),
     (20, 256, 2),
     (20, 300, 1),
-    (20, 2048, 1),
+    (20, 1024, 1),
     (19, 64, 5),
     (1, 8, 1),
   ],

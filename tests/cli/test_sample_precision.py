@@ -53,6 +53,7 @@ def positions(out):
   return 10.0 * traj.xyz.reshape(NUM_FRAMES, -1, 4, 3)
 
 
+@pytest.mark.slow  # Compiles two samplers.
 def test_frames_are_near_those_of_float32(sampled, folder):
   """The same noise is drawn, so that the network's rounding is the only difference."""
   exact, rounded = (positions(sampled(precision)) for precision in PRECISIONS)

@@ -55,6 +55,7 @@ def test_jobs_are_mapped_in_order(batch_size):
   np.testing.assert_array_equal(run(np.float32(3.0), devices.spread(jobs)), 3.0 * jobs)
 
 
+@pytest.mark.slow  # Compiles two samplers.
 def test_devices_do_not_change_the_trajectories(monkeypatch):
   """Eight replicas of a network on eight devices and on one: 20 steps."""
   config = builders.small_config({'only': 1.0})

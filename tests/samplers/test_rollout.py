@@ -96,6 +96,7 @@ def test_number_and_times_of_frames(monkeypatch, window, protein, frames_per_pas
   )
 
 
+@pytest.mark.slow  # Compiles a gradient through four passes.
 def test_gradient_through_four_passes_of_256_residues_is_finite():
   """With padding on one spot, one residue on top of another, and no noise to part them."""
   protein = builders.pad(builders.helix(240), 256)

@@ -124,6 +124,7 @@ def score_of(samples, true):
   return energy_score.window_score(samples, true, np.array([0]), UNITS, np.ones(2, bool))[0]
 
 
+@pytest.mark.slow  # Trains.
 def test_correlated_gaussian_gets_its_mean_and_covariance():
   """The score is least within 5 % of the true mean and spread, in every direction."""
   mean = np.float32([0.5, -0.3, 0.0])
@@ -187,6 +188,7 @@ def test_both_wells_are_populated():
   assert np.mean(np.abs(np.abs(found) - 1.0) < 0.5) > 0.75
 
 
+@pytest.mark.slow  # Compiles a gradient through four steps.
 def test_gradient_is_finite_over_four_steps_of_256_residues():
   """Through sampler, closure and anchor; and every parameter has a part in it."""
   model = builders.generative_config(anchors='both', closure=True, objective='energy_score')

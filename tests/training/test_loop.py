@@ -95,6 +95,7 @@ def assert_same_bits(a, b):
     np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_writes_what_the_interface_promises(straight):
   workdir, states = straight
   assert (workdir / 'config.json').exists()
@@ -112,6 +113,7 @@ def test_writes_what_the_interface_promises(straight):
   assert {int(state.step) for state in states.values()} == {6}
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_measures_the_spread_of_a_step(straight):
   config = json.loads((straight[0] / 'config.json').read_text())
   level = config['model']['level']
@@ -121,6 +123,7 @@ def test_measures_the_spread_of_a_step(straight):
   assert 3.0 < level['coarse']['translation_std'] / level['fine']['translation_std'] < 6.0
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_stopped_and_resumed_equals_straight(straight, store_path, tmp_path):
   def stop_after_three(*args):
     step, calls = PARTS.map_train_step(*args), []
@@ -185,6 +188,7 @@ def test_nothing_reads_a_state_that_a_step_used_up(store_path, tmp_path):
   kept.close()
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_workdir_is_a_model(straight):
   workdir, states = straight
   model = model_lib.load_model(workdir)
@@ -207,6 +211,7 @@ def test_levels_trained_apart_are_one_model(straight, store_path, tmp_path):
     assert_same_bits(model.params[level], state.ema_params)
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_exported_model_is_the_same(straight, tmp_path):
   model = model_lib.load_model(straight[0])
   model.save(tmp_path / 'exported')
@@ -215,6 +220,7 @@ def test_exported_model_is_the_same(straight, tmp_path):
   assert_same_bits(again.params, dict(model.params))
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_another_configuration_is_refused(straight, store_path):
   config = experiment(store_path)
   config.model.encoder.channels = 32
@@ -354,6 +360,7 @@ def test_best_step_is_kept_and_is_the_model(straight, half_way, store_path, tmp_
   assert workdir_lib.load(tmp_path)[2] == 6
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_resumed_run_remembers_its_best(store_path, tmp_path):
   config = experiment(store_path, early_stopping_patience=4, **_SELECTING)
 
@@ -449,6 +456,7 @@ def test_goes_on_from_a_trained_model(straight, store_path, tmp_path):
   assert {int(x.step) for x in train(config, tmp_path / 'run').values()} == {1}
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_a_run_of_an_older_version_is_not_resumed(straight, store_path, tmp_path):
   shutil.copytree(straight[0], tmp_path / 'run')
   file = tmp_path / 'run' / 'config.json'
@@ -461,6 +469,7 @@ def test_a_run_of_an_older_version_is_not_resumed(straight, store_path, tmp_path
     loop.train(experiment(store_path), str(tmp_path / 'run'))
 
 
+@pytest.mark.slow  # Trains two levels.
 def test_a_model_that_does_not_fit_is_refused(straight, store_path, tmp_path):
   config = experiment(store_path, init_from=str(straight[0]))
   config.model.head.channels *= 2

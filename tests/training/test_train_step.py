@@ -146,6 +146,7 @@ def norm(tree):
   return np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(tree)))
 
 
+@pytest.mark.slow  # Compiles three steps.
 def test_eight_devices_and_accumulation_give_the_loss_and_gradient_of_one(
   config, params, batch, whole
 ):
@@ -170,6 +171,7 @@ def test_eight_devices_and_accumulation_give_the_loss_and_gradient_of_one(
   assert memory[1] < 0.7 * memory[0]
 
 
+@pytest.mark.slow  # Compiles a step.
 def test_trains_in_bfloat16(config, params, batch, whole):
   """Gradients are float32, point where those of float32 do, and lower the loss."""
   step = of_one_device(changed(config, model__precision='bfloat16'))

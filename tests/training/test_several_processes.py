@@ -101,7 +101,8 @@ def assert_same_run(workdir, alone):
   for a, b in zip(written, expected, strict=True):
     assert a.keys() == b.keys()
     for name in a.keys() - {'steps_per_s', 'tokens_per_s', 'data_wait_share'}:
-      np.testing.assert_allclose(a[name], b[name], rtol=1e-5, err_msg=name)
+      # Sums over devices in another order, and four steps that amplify the difference.
+      np.testing.assert_allclose(a[name], b[name], rtol=5e-5, err_msg=name)
 
 
 @pytest.mark.slow  # Two groups of processes.

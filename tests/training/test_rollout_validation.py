@@ -245,18 +245,15 @@ def test_rolls_out_the_parameters(experiment):
   """The network itself: always the same, and padding does not matter."""
   config = experiment.copy_and_resolve_references()
   config.train.rollout_proteins = 1
-  params = builders.params(config_lib.freeze(config.model))
+  # Steps small enough that a rollout does not amplify rounding.
+  params = jax.tree.map(lambda x: 0.5 * x, builders.params(config_lib.freeze(config.model)))
   scores = []
   for buckets in ((16,), (24,)):
     config.data.buckets = buckets
     validation = rollout_validation.RolloutValidation(config, 'fine', source(config, 'fine'))
     scores.append(validation(params))
   assert np.isfinite(list(scores[0].values())).all()
-  # Of a histogram: rounding carries a distance over the edge of its bin.
-  assert scores[1].pop('rollout_jsd') == pytest.approx(scores[0].pop('rollout_jsd'), rel=1e-2)
   assert scores[1] == pytest.approx(scores[0], rel=1e-3)
-  again = validation(params)
-  del again['rollout_jsd']
-  assert again == scores[1]
+  assert validation(params) == scores[1]
   other = validation(jax.tree.map(lambda x: 1.5 * x, params))
   assert other['rollout_step'] != pytest.approx(scores[0]['rollout_step'], rel=1e-2)

@@ -10,6 +10,10 @@ import pathlib
 from importlib.metadata import version
 
 ROOT = pathlib.Path(__file__).parents[1]
+_QUICK_TO_COMPILE = [
+  '--xla_cpu_use_fusion_emitters=false',
+  '--xla_cpu_parallel_codegen_split_count=1',
+]
 OPTIMISED = os.environ.get('TEMPO_TEST_OPTIMISED') == '1'
 
 if not OPTIMISED:
@@ -18,17 +22,21 @@ if not OPTIMISED:
       os.environ.get('XLA_FLAGS', ''),
       '--xla_force_host_platform_device_count=8',
       '--xla_backend_optimization_level=0',
-      # XLA aborts on flags that it does not know, and this one ended with jaxlib 0.10.
-      *(['--xla_cpu_use_fusion_emitters=false'] if version('jaxlib').startswith('0.10.') else []),
+      # XLA aborts on flags that it does not know, and the first of these ended with jaxlib 0.10.
+      *(_QUICK_TO_COMPILE if version('jaxlib').startswith('0.10.') else []),
     ]
   )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.pytest_cache' / 'compiled'))
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
-import jax  # noqa: E402  (after its environment is set; so are the next two)
+import jax  # noqa: E402  (after its environment is set; so is all that follows)
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+from tempo_jax.compilation import miscompilation  # noqa: E402
+
+miscompilation.avoid()
 
 jax.config.update('jax_debug_nans', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')

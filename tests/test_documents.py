@@ -266,6 +266,7 @@ def test_switches_have_the_values_that_they_have():
   assert compared > 14
 
 
+@pytest.mark.slow  # Imports and renders all modules.
 def test_reference_is_built_from_the_docstrings(tmp_path):
   pytest.importorskip('pdoc', reason="needs pip install -e '.[docs]'; .ci/run has it")
   (words,) = (w for w in documents.all_commands('docs/api.md') if w[2:3] == ['pdoc'])

@@ -65,6 +65,7 @@ def test_reading_md_needs_no_network():
   assert 'flax' not in found
 
 
+@pytest.mark.slow  # Samples in a process of its own.
 def test_sampling_needs_nothing_of_training_and_evaluation(tmp_path):
   config = builders.small_config({'only': 0.01})
   model_lib.Model('toy', config, {'only': builders.params(config)}).save(tmp_path / 'model')

@@ -64,6 +64,7 @@ def test_frames_are_near_those_of_float32(sampled, folder):
   assert 1e-5 < error < 0.1 * moved
 
 
+@pytest.mark.slow  # Compiles two samplers.
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_chains_stay_closed(sampled, precision):
   """Geometry is float32: bonds are as good as ever."""
@@ -77,6 +78,7 @@ def test_chains_stay_closed(sampled, precision):
   assert not validity.is_broken(*low_high, validity.c_n_max(x, np.append(bonded, False))).any()
 
 
+@pytest.mark.slow  # Compiles a sampler.
 def test_what_is_written_is_float32_and_says_how_it_was_computed(sampled):
   out = sampled('bfloat16')
   with mdtraj.open(str(out / 'trajectory.h5')) as file:
@@ -92,6 +94,7 @@ def test_what_is_written_is_float32_and_says_how_it_was_computed(sampled):
   assert len({data['model_sha256'] for data in metadata.values()}) == 1
 
 
+@pytest.mark.slow  # Traces a sampler.
 def test_the_program_multiplies_matrices_in_bfloat16_and_nothing_else(folder):
   model = model_lib.load_model(folder / 'model')
   protein = model_lib.padded(structure_file.load_protein(folder / 'start.pdb'))

@@ -118,7 +118,7 @@ def compile_once(tmp_path_factory):
     pytest.param('mdcath', 'scale=fine', 'fine', 1.0, marks=pytest.mark.slow),
     pytest.param('atlas', 'scale=fine,dynamics=paper', 'fine', 0.2, marks=pytest.mark.slow),
     pytest.param('quickstart', 'scale=fine', 'fine', 0.01, marks=pytest.mark.slow),
-    ('tiny', 'scale=fine', 'fine', 0.01),
+    pytest.param('tiny', 'scale=fine', 'fine', 0.01, marks=pytest.mark.slow),
     pytest.param('default_model', 'scale=coarse', 'coarse', 0.01, marks=pytest.mark.slow),
   ],
 )

@@ -172,6 +172,7 @@ def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path):
   assert plain(after.config) == expected
 
 
+@pytest.mark.slow  # Trains and resumes.
 def test_the_model_stays_where_nothing_is_gained(trained, store, tmp_path):
   """What it knows of the data before the first step is validated, too, and once."""
   parts = nothing_learnt(iter((0.5, 0.5, 0.6, 0.6, 0.7, 0.7)))

@@ -251,6 +251,7 @@ def test_rollouts_of_levels_and_between_frames(store):
   np.testing.assert_array_equal(native, held.reference[0][0])
 
 
+@pytest.mark.slow  # Compiles two samplers.
 def test_rollouts_of_the_network(store):
   """Each from its own start, at the temperature of the MD, as the sampler makes it."""
   config = builders.small_config({'fine': 0.01})

@@ -731,6 +731,7 @@ def run_binary(*args):
   return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
 
 
+@pytest.mark.slow  # Starts processes with workers of their own.
 def test_command_line(tmp_path, chain):
   bad = chain('raw/1abc_A')
   rewrite(bad / '1abc_A_prod_R2_fit.xtc', lambda x: x[:-20])

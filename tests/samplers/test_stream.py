@@ -51,6 +51,7 @@ def test_blocks_are_the_trajectory(monkeypatch, config):
   check_blocks(monkeypatch, config, fake_step.params(config), (1, 2))
 
 
+@pytest.mark.slow  # Compiles samplers of two lengths.
 def test_blocks_of_a_network_join_without_a_jump(monkeypatch):
   """Segments that were moved to their place carry the motion into the next block."""
   check_blocks(monkeypatch, BOTH, {name: builders.params(BOTH) for name in BOTH.levels}, (1,))

@@ -177,6 +177,7 @@ def trained(draw_true):
   return (seen - [3.0, 0.0, 0.0]) / float(LEVEL.translation_std)
 
 
+@pytest.mark.slow  # Trains a network.
 def test_both_wells_are_populated():
   def draw_true(rng):
     well_rng, width_rng = jax.random.split(rng)

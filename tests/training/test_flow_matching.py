@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tempo_jax.dynamics import generator
 from tempo_jax.training import flow_matching
+from tests import builders
 from tests.training import toy_network
 
 SHAPE = (1, 1, 7)
@@ -27,12 +29,52 @@ def trained(draw_true):
   return toy_network.sample(params, SHAPE, PASSES, SAMPLES)
 
 
+def mean_errors(end, draw_true, num_draws=20_000):
+  """Of motions and angle, for a head that is known."""
+
+  @builders.numpy_jit
+  def errors(keys):
+    return jax.vmap(lambda key: flow_matching.line_error(end, draw_true(key), 2, key))(keys)
+
+  found = errors(jax.random.split(jax.random.key(0), num_draws))
+  return [float(np.mean(x)) for x in found]
+
+
+def test_a_point_has_no_error():
+  """Where y is certain, the head that knows it is right at every point of every line."""
+  y = np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0, 0.3], np.float32).reshape(SHAPE)
+
+  def end(numbers, tau):
+    turns = jnp.round((numbers - y) / (2 * np.pi))
+    # The line of the angle ends at the copy of y that is nearest to where it began.
+    return jnp.concatenate([y[..., :6], y[..., 6:] + 2 * np.pi * turns[..., 6:]], axis=-1)
+
+  motion, angle = mean_errors(end, lambda key: jnp.asarray(y))
+  assert motion < 1e-10
+  assert angle < 1e-7
+  # And one that is off by one is not.
+  assert mean_errors(lambda z, tau: end(z, tau) + 1.0, lambda key: jnp.asarray(y))[0] > 1.0
+
+
+def test_unit_error_before_anything_is_learnt():
+  """Of the factors alone, which are the best guess for y of unit variance."""
+
+  def end(numbers, tau):
+    return generator.preconditioning(tau)[0] * numbers
+
+  motion, _ = mean_errors(end, lambda key: jax.random.normal(key, SHAPE))
+  assert motion == pytest.approx(1.0, abs=0.03)
+  wider, _ = mean_errors(end, lambda key: 2.0 * jax.random.normal(key, SHAPE))
+  assert wider > 2.0
+
+
 def mixing():
   """A [6, 6] matrix that correlates everything, of about unit variance."""
   rng = np.random.default_rng(0)
   return (0.6 * np.eye(6) + 0.25 * rng.normal(size=(6, 6))).astype(np.float32)
 
 
+@pytest.mark.slow  # Trains a network.
 def test_correlated_gaussian_gets_its_mean_and_covariance():
   mean = np.linspace(-1.0, 1.0, 6, dtype=np.float32)
 
@@ -48,6 +90,7 @@ def test_correlated_gaussian_gets_its_mean_and_covariance():
   assert np.abs(off).max() < 0.05
 
 
+@pytest.mark.slow  # Trains a network.
 def test_both_wells_and_an_angle_across_the_seam():
   """Wells at -1 (30 %) and +1; psi near pi, which is also -pi, follows the well."""
 

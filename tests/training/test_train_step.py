@@ -70,6 +70,7 @@ def make_pushing_predictor(config, level):
   return predict
 
 
+@pytest.mark.slow  # Compiles gradients, operation by operation.
 def test_gradient_flows_through_the_unrolled_windows():
   config = examples.experiment('nowhere', unroll=2)
   config.model.update({'objective': 'mse', 'anchors': 'start', 'reference': False})
@@ -208,6 +209,7 @@ def test_a_step_uses_its_state_up(config, params):
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow  # Compiles a loss.
 def test_padding_changes_neither_loss_nor_gradient_scale(config, params):
   """The loss is a mean over residues that are there."""
   level = level_lib.Level.of(config.model, 'fine')

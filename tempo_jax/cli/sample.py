@@ -13,6 +13,7 @@ start the same command in each, with --coordinator_address, --num_processes and 
 """
 
 import contextlib
+import importlib
 import pathlib
 import time
 from collections.abc import Sequence
@@ -271,6 +272,8 @@ def _allow_open_files(count: int) -> None:
 
 def _wait(block: jax.Array) -> np.ndarray:
   """The block on the host; Ctrl-C is heard meanwhile."""
+  # The check of the frames needs it: most of a second, better spent while they are computed.
+  importlib.import_module('scipy.spatial')
   # The declared type of arrays lacks the method.
   while not block.is_ready():  # type: ignore[attr-defined]
     time.sleep(0.005)

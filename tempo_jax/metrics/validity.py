@@ -7,7 +7,6 @@ residues have a peptide bond to the next one. Memory grows as the positions, nev
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import spatial
 
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
@@ -103,6 +102,8 @@ def _near_pairs(positions: np.ndarray, distance: float) -> Iterator[tuple[np.nda
 
   A frame whose positions are not all finite has no pairs.
   """
+  from scipy import spatial  # slow to import
+
   for atoms in positions.reshape(-1, 4 * positions.shape[-3], 3):
     if not np.isfinite(atoms).all():
       yield np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -15,6 +15,7 @@ from tempo_jax.training import loop, objectives
 from tests.training import examples
 
 PAGE = pathlib.Path(__file__).parents[1] / 'docs' / 'extending.md'
+BLOCKS = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
 STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models' / 'default' / 'trp_cage.pdb'
 
 
@@ -22,9 +23,16 @@ STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models' / 'default' / 'tr
 def page() -> dict:
   """What the Python of the page defines."""
   names: dict = {}
-  for block in re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL):
+  for block in BLOCKS:
     exec(compile(block, str(PAGE), 'exec'), names)
   return names
+
+
+def test_nothing_imports_the_public_names():
+  """In a module of the package that would be a circle: tests/test_layers.py."""
+  assert BLOCKS
+  for block in BLOCKS:
+    assert not re.search(r'^\s*import tempo_jax\b', block, re.MULTILINE)
 
 
 def test_the_metric(page):
@@ -47,9 +55,11 @@ def test_the_dataset_format(page, tmp_path):
   (entry,) = read.entries
   assert (entry.num_frames, entry.dt_ns, entry.sequence) == (3, 0.01, native.sequence)
   np.testing.assert_array_equal(read.read(entry), positions.astype(np.float32))
-  np.save(tmp_path / 'x.npy', positions[:, :5])
-  with pytest.raises(tempo_jax.InputError, match='residues: give'):
-    page['prepare_npy'](STRUCTURE, tmp_path / 'x.npy', tmp_path / 'other', **options)
+  for wrong, message in ((positions[:, :5], 'residues: give'), (positions / 10.0, 'units')):
+    np.save(tmp_path / 'x.npy', wrong)
+    with pytest.raises(tempo_jax.InputError, match=message):
+      page['prepare_npy'](STRUCTURE, tmp_path / 'x.npy', tmp_path / 'other', **options)
+    assert not (tmp_path / 'other').exists()
 
 
 def test_the_objective(page, tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tempo_jax import files, version
-from tempo_jax.evaluation import replica, series
+from tempo_jax.evaluation import replica, series, summary
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.scores import Settings
@@ -33,7 +33,7 @@ def fingerprint(case: Case, settings: Settings, with_baselines: bool) -> str:
     status = file.stat()
     stamps.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
   asked = (dataclasses.astuple(settings), with_baselines, case.temperature_K)
-  text = repr((_FORMAT, version.__version__, case.name, stamps, asked))
+  text = repr((_FORMAT, version.__version__, summary.KEYS, case.name, stamps, asked))
   return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -271,6 +271,17 @@ class TestCache:
     _, fresh = run(pair, tmp_path / 'fresh', settings, **options)
     assert again == fresh
 
+  def test_a_new_metric_repeats_all(self, pair, tmp_path, computed, monkeypatch):
+    """What was kept lacks its number."""
+    with monkeypatch.context() as earlier:
+      earlier.setattr(summary, 'ROWS', summary.ROWS[:-1])
+      earlier.setattr(summary, 'KEYS', summary.KEYS[:-1])
+      run(pair, tmp_path / 'out')
+    assert computed() == ['a', 'b']
+    _, again = run(pair, tmp_path / 'out')
+    assert computed() == ['a', 'b']
+    assert again == run(pair, tmp_path / 'fresh')[1]
+
   def test_another_protein_repeats_only_itself(self, pair, tmp_path, computed):
     run(pair[:1], tmp_path / 'out')
     assert computed() == ['a']

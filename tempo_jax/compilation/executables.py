@@ -39,7 +39,12 @@ _SETTINGS = (
 )
 
 
-def compiled(function: Any, made_from: Any, *args: Any) -> Any:
+def compiled(
+  function: Any,
+  made_from: Any,
+  *args: Any,
+  effort: ahead_of_time.Effort = ahead_of_time.Effort.FULL,
+) -> Any:
   """As `ahead_of_time.compiled`, from the cache where it is there.
 
   Args:
@@ -47,23 +52,24 @@ def compiled(function: Any, made_from: Any, *args: Any) -> Any:
     made_from: all that the function depends on besides its arguments and this package; its `repr`
       tells one from another.
     *args: arrays, or what has their shapes.
+    effort: of the compiler.
 
   Returns:
     To be called with such arguments.
   """
   folder = cache.directory()
   if folder is None:
-    return ahead_of_time.compiled(function, *args)
-  path = folder / f'{_digest(function.__name__, made_from, args)}{cache.EXECUTABLE}'
+    return ahead_of_time.compiled(function, *args, effort=effort)
+  path = folder / f'{_digest(function.__name__, made_from, args, effort)}{cache.EXECUTABLE}'
   found = _read(path, args)
   if found is None:
-    found = ahead_of_time.compiled(function, *args)
+    found = ahead_of_time.compiled(function, *args, effort=effort)
     _write(path, found)
     cache.evict(folder)
   return found
 
 
-def _digest(name: str, made_from: Any, args: Any) -> str:
+def _digest(name: str, made_from: Any, args: Any, effort: ahead_of_time.Effort) -> str:
   leaves, tree = jax.tree.flatten(args)
   devices = jax.local_devices()
   parts = (
@@ -71,7 +77,7 @@ def _digest(name: str, made_from: Any, args: Any) -> str:
     [(x.shape, str(x.dtype), str(getattr(x, 'sharding', None))) for x in leaves],
     *(version.__version__, _source(), _versions(), devices[0].client.platform_version),
     [(device.id, device.device_kind) for device in devices],
-    *(_cpu(), ahead_of_time.options(), os.environ.get('XLA_FLAGS', '')),
+    *(_cpu(), ahead_of_time.options(effort), os.environ.get('XLA_FLAGS', '')),
     [(setting, str(getattr(jax.config, setting, None))) for setting in _SETTINGS],
   )
   return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]

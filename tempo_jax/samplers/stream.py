@@ -23,6 +23,8 @@ since one block is computed while another is written. On a CPU a block is second
 nothing interrupts."""
 _FRAME_BYTES = 4 * 4 * 3
 """Per residue: four atoms, float32."""
+_SHORT = 30_000
+"""Residues times frames of all jobs, up to which a CPU compiles for longer than it samples."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,18 @@ def block_frames(config: Any, num_frames: int, num_jobs: int, length: int) -> in
   if units <= most:
     return num_frames
   return whole * -(-units // -(-units // most))
+
+
+def compiler_effort(num_frames: int, num_jobs: int, length: int) -> ahead_of_time.Effort:
+  """How far the compiler goes: less far where it would take longer than the sampling.
+
+  Args:
+    num_frames: frames wanted in all.
+    num_jobs: trajectories that are computed together.
+    length: padded residues.
+  """
+  is_short = num_frames * num_jobs * length <= _SHORT
+  return ahead_of_time.Effort.LITTLE if is_short else ahead_of_time.Effort.FULL
 
 
 def make_beginning(config: Any, rng_impl: str) -> Callable[..., Any]:
@@ -148,16 +162,22 @@ class Stream:
     for jobs in groups.values():
       yield from self._together(jobs)
 
-  def _compiled(self, make: Callable[..., Any], made_from: tuple[Any, ...], *args: Any) -> Any:
+  def _compiled(
+    self,
+    make: Callable[..., Any],
+    made_from: tuple[Any, ...],
+    *args: Any,
+    effort: ahead_of_time.Effort,
+  ) -> Any:
     """The program of make(*made_from) for such arguments, from the memory, the disk or anew."""
-    key = make, made_from, str(jax.tree.map(np.shape, args))
+    key = make, made_from, effort, str(jax.tree.map(np.shape, args))
     if key not in self._programs:
       started = time.monotonic()
       function = make(*made_from)
       if transitions.is_built_in(self.config):
-        self._programs[key] = executables.compiled(function, made_from, *args)
+        self._programs[key] = executables.compiled(function, made_from, *args, effort=effort)
       else:  # The source of a transition that was registered may change any time.
-        self._programs[key] = ahead_of_time.compiled(function, *args)
+        self._programs[key] = ahead_of_time.compiled(function, *args, effort=effort)
       self.compile_seconds += time.monotonic() - started
     return self._programs[key]
 
@@ -168,17 +188,19 @@ class Stream:
     size = block_frames(self.config, self.num_frames, len(jobs), proteins.mask.shape[1])
     replicas = np.array([job.replica for job in padded], np.int32)
     impl = str(jax.random.key_impl(self.rng))
+    start = proteins, jax.random.key_data(self.rng), replicas
     beginning = self._compiled(
-      make_beginning, (self.config, impl), proteins, jax.random.key_data(self.rng), replicas
+      make_beginning, (self.config, impl), *start, effort=ahead_of_time.Effort.ONCE
     )
-    rngs, state = beginning(proteins, jax.random.key_data(self.rng), replicas)
+    rngs, state = beginning(*start)
     proteins, rngs, state = devices.spread((proteins, rngs, state))
     # On the host, where nothing is compiled for it.
     params = jax.tree.map(np.asarray, dict(self.params))
     params = devices.replicate(rollout_lib.stacked(params, self.config.levels), len(padded))
     rest = params, proteins, rngs, np.float32(self.temperature_K)
     made_from = self.config, impl, size, self.batch_sizes
-    compiled = self._compiled(make_block_sampler, made_from, *rest, state)
+    effort = compiler_effort(self.num_frames, len(jobs), proteins.mask.shape[1])
+    compiled = self._compiled(make_block_sampler, made_from, *rest, state, effort=effort)
     positions, state = compiled(*rest, state)
     for first in range(0, self.num_frames, size):
       done = positions

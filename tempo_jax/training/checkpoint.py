@@ -5,7 +5,7 @@ far. Data order and noise need no state of their own: both are functions of the 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
+from tempo_jax.compilation import ahead_of_time
 from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.training import optimizer as optimizer_lib
 from tempo_jax.training import parallel, selection, train_state
@@ -109,22 +110,36 @@ def initial_states(config: Any, params: Mapping[str, Any] | None = None) -> Stat
     config: the experiment's configuration.
     params: parameters per level to begin with; None: random ones.
   """
-  frozen = config_lib.freeze(config.model)
-  rng = jax.random.key(config.seed)
-  optimizer = optimizer_lib.make_optimizer(config.train)
-  states: States = {}
-  for index, name in enumerate(config.model.levels):
-    if name not in config.train.levels:
-      continue
-    if params is None:
-      begin = transitions.init_params(frozen, jax.random.fold_in(rng, index))
-    else:
-      begin = params[name]
-    states[name] = train_state.create(begin, optimizer)
-  return states
+  rngs = _rngs(config)
+  if params is not None:
+    optimizer = optimizer_lib.make_optimizer(config.train)
+    return {name: train_state.create(params[name], optimizer) for name in rngs}
+  # One program for all levels, which differ in nothing but the key.
+  some_rng = next(iter(rngs.values()))
+  create = jax.jit(_creator(config))
+  create = ahead_of_time.compiled(create, some_rng, effort=ahead_of_time.Effort.ONCE)
+  return {name: create(rng) for name, rng in rngs.items()}
 
 
 def blank_states(config: Any) -> States:
   """Zeros of the shapes of `initial_states`, to restore over; nothing is compiled."""
-  shapes = jax.eval_shape(lambda: initial_states(config))
+  create = _creator(config)
+  shapes = jax.eval_shape(lambda: {name: create(rng) for name, rng in _rngs(config).items()})
   return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+
+
+def _rngs(config: Any) -> dict[str, jax.Array]:
+  """A key for each level that an experiment trains."""
+  rng = jax.random.key(config.seed)
+  return {
+    name: jax.random.fold_in(rng, index)
+    for index, name in enumerate(config.model.levels)
+    if name in config.train.levels
+  }
+
+
+def _creator(config: Any) -> Callable[[jax.Array], train_state.TrainState]:
+  """The function from a key to the fresh state of a level."""
+  frozen = config_lib.freeze(config.model)
+  optimizer = optimizer_lib.make_optimizer(config.train)
+  return lambda rng: train_state.create(transitions.init_params(frozen, rng), optimizer)

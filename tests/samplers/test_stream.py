@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
+from tempo_jax.compilation import ahead_of_time
 from tempo_jax.samplers import coarse_to_fine, stream
 from tempo_jax.samplers.settings import BatchSizes
 from tests import builders
@@ -43,6 +44,13 @@ def check_blocks(monkeypatch, config, params, sizes):
   assert np.abs(np.diff(whole, axis=0)).max(axis=(1, 2, 3)).min() > 0.05
   for frames in cut:
     np.testing.assert_allclose(frames, whole, atol=2e-3)
+
+
+def test_the_compiler_does_less_where_little_is_sampled():
+  """The README's example, and work of minutes."""
+  assert stream.compiler_effort(400, 1, 20) < stream.compiler_effort(400, 64, 20)
+  assert stream.compiler_effort(400, 1, 20) < stream.compiler_effort(100_000, 1, 20)
+  assert stream.compiler_effort(400, 1, 256) == ahead_of_time.Effort.FULL
 
 
 @pytest.mark.parametrize('config', [START, BOTH], ids=['start', 'both'])

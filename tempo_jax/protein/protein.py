@@ -38,6 +38,11 @@ CHARMM, AMBER, GROMOS and OPLS protonation states and disulphides, selenocystein
 and pyrrolysine. Modified residues (MSE, NLE, SEP, D-residues, ...) stand in gemmi's table.
 """
 
+MODIFIED: dict[str, str] = {
+  'S1P': 'SER', 'T1P': 'THR', 'Y1P': 'TYR', 'NLN': 'ASN', 'OLS': 'SER', 'OLT': 'THR'
+}  # fmt: skip
+"""Names that force fields give to modified residues: phosphates of Amber, links of GLYCAM."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +163,8 @@ def standard_residue(name: str) -> str | None:
     return name
   if name in VARIANTS:
     return VARIANTS[name]
+  if name in MODIFIED:
+    return MODIFIED[name]
   # AMBER marks the residues at the ends: NALA, CHIE.
   if len(name) == 4 and name[0] in 'NC' and (name[1:] in ONE_LETTER or name[1:] in VARIANTS):
     return standard_residue(name[1:])

@@ -21,13 +21,21 @@ OXYGEN_NAMES = ('O', 'OT1', 'O1', 'OC1', 'OCT1', 'OT', 'OXT', 'OT2', 'O2', 'OC2'
 # Å. A peptide bond is 1.33 Å and heat stretches it by a tenth; without a bond C and N
 # do not come nearer than 2.7 Å (van der Waals). N-CA is 1.46, CA-C 1.53, C-O 1.23 Å.
 MAX_BOND = 2.0
+# Å, within a residue, whose bonds are idealised anyway: poor but real entries stretch them so far.
+_MAX_INNER_BOND = 2.5
 MIN_DISTANCE = 0.5  # Å, within a residue: nearer means a placeholder, not a position
 MAX_COORDINATE = 1e5  # Å: beyond, float32 does not resolve 0.01 Å
 CLASH_DISTANCE = 1.2  # Å, between residues
 
+_IN_LINE = float(np.cos(np.arcsin(0.1)))  # cosine of N-CA-C
+
 # Where no next residue tells psi. At an end, helix (-47°) and strand (133°)
 # name the two atoms of the same carboxylate.
 DEFAULT_PSI = np.deg2rad(-47.0)
+
+# Atoms that only the last, or the first, residue of a molecule has.
+_LAST_ATOMS = frozenset(('OXT', 'OT2', 'OC2', 'OCT2'))
+_FIRST_ATOMS = frozenset(('H3', 'HT3', '3H', '3HT'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +77,17 @@ def select(
   source: str,
   chains: Sequence[str] | None = None,
   warnings: Iterable[str] = (),
+  box: np.ndarray | None = None,
 ) -> tuple[protein_lib.Protein, np.ndarray]:
   """Chooses the residues that have a usable backbone and joins them into chains.
 
   Two neighbours are bonded if they have one chain id and C-N is below 2 Å.
   Where they are not bonded, a new chain starts if the id or the segment
-  changes or if the numbers start again (two molecules may share an id);
-  otherwise the chain is broken there, and `residue_index` jumps by the
-  difference of the numbers, by 2 if that says nothing.
+  changes, if the numbers start again (two molecules may share an id), or if the
+  atoms of a terminus (OXT, H3) say so; otherwise the chain is broken there, and
+  `residue_index` jumps by the difference of the numbers, by 2 if that says
+  nothing. Modified residues that are listed after their chain go back to the
+  place where they are bonded.
 
   Args:
     candidates: in the order of the source; alternatives are already chosen.
@@ -85,21 +96,30 @@ def select(
     source: what error messages call the input.
     chains: ids to keep, None for all.
     warnings: what the reader has to say.
+    box: [3, 3] Å, vectors of the periodic cell as columns; None where there is none.
 
   Returns:
     The protein, and the row [L, 4] int64 of N, CA, C, O in `coordinates`, -1
     for an O that is absent and was placed from the geometry.
 
   Raises:
-    InputError: a chain asked for is absent, or fewer than two residues remain.
+    InputError: a chain asked for is absent, fewer than two residues remain, or a chain is
+      torn: its bonds are whole only across the periodic box.
   """
   coordinates = np.asarray(coordinates, np.float64).reshape(-1, 3)
   coordinates = np.where(np.abs(coordinates) < MAX_COORDINATE, coordinates, np.nan)
   if not candidates:
     raise InputError(f'{source}: no atoms in it; give a PDB or mmCIF file of a protein')
   candidates = _one_chain_after_another(candidates)
+  candidates = _in_their_places(candidates, coordinates)
   if chains is not None:
     candidates = _of_chains(candidates, chains, source)
+
+  if box is not None and (torn := _torn(candidates, coordinates, box)):
+    raise InputError(
+      f'{source}: broken over the periodic box, {first_few(torn)}: make the molecules whole (for '
+      'example gmx trjconv -pbc whole, or image_molecules of mdtraj)'
+    )
 
   kept: list[Candidate] = []
   left_out: list[protein_lib.LeftOut] = []
@@ -117,7 +137,7 @@ def select(
 
   rows = _backbone_rows(kept, coordinates)
   free = _free_amino_acids(kept, _bonded(kept, coordinates[rows]))
-  left_out += [kept[i].left_out('a free amino acid, bonded to nothing') for i in free]
+  left_out += [kept[i].left_out('a free amino acid, bonded to nothing') for i in sorted(free)]
   kept = [candidate for i, candidate in enumerate(kept) if i not in free]
   if len(kept) < 2:
     raise InputError(f'{source}: {_too_few(kept, left_out, other, warnings)}')
@@ -136,6 +156,7 @@ def select(
     positions=positions.astype(np.float32),
   )
   said = [*warnings, *_warn_names(kept, types, other), *_warn_breaks(kept, bonded, chain_index)]
+  said += _warn_rings(kept, coordinates[rows], chain_index)
   said += _warn_geometry(kept, rows, coordinates, positions, bonded)
   return protein_lib.Protein(
     name=name,
@@ -192,6 +213,87 @@ def _one_chain_after_another(candidates: Sequence[Candidate]) -> list[Candidate]
   return [candidate for part in by_chain.values() for candidate in part]
 
 
+def _in_their_places(candidates: Sequence[Candidate], coordinates: np.ndarray) -> list[Candidate]:
+  """Modified residues that a file lists after their chain, put where they are bonded."""
+  # Residues that follow one another with a bond; what is no amino acid stands for itself.
+  runs: list[list[Candidate]] = []
+  for candidate in candidates:
+    if runs and _are_bonded(runs[-1][-1], candidate, coordinates):
+      runs[-1].append(candidate)
+    else:
+      runs.append([candidate])
+
+  def place(run: list[Candidate]) -> int | None:
+    """The run to which one is bonded; neighbours in the list are told from them later."""
+    for i, other in enumerate(runs):
+      if other is not run and _are_bonded(other[-1], run[0], coordinates):
+        return i + 1
+      if other is not run and _are_bonded(run[-1], other[0], coordinates):
+        return i
+    return None
+
+  moved = True
+  while moved:
+    moved = False
+    for run in [run for run in runs if all(c.is_hetero and _is_amino_acid(c) for c in run)]:
+      at = place(run)
+      if at is None:
+        continue
+      now = next(i for i, other in enumerate(runs) if other is run)
+      if at in (now, now + 1):
+        continue
+      runs.insert(at, run)
+      del runs[now + (at <= now)]
+      moved = True
+      # It is one run with its neighbour from now on, and stays.
+      at -= at > now
+      for left in (at, at - 1):
+        if 0 <= left < len(runs) - 1 and _are_bonded(
+          runs[left][-1], runs[left + 1][0], coordinates
+        ):
+          runs[left : left + 2] = [runs[left] + runs[left + 1]]
+      break
+  return [candidate for run in runs for candidate in run]
+
+
+def _are_bonded(before: Candidate, after: Candidate, coordinates: np.ndarray) -> bool:
+  c, n = before.atoms.get('C'), after.atoms.get('N')
+  if c is None or n is None or before.chain != after.chain:
+    return False
+  return bool(np.linalg.norm(coordinates[n] - coordinates[c]) < MAX_BOND)
+
+
+def _torn(candidates: Sequence[Candidate], coordinates: np.ndarray, box: np.ndarray) -> list[str]:
+  """Bonds that are whole only across the periodic box."""
+  bonds: list[tuple[int, int, str]] = []
+  residues = [candidate for candidate in candidates if _is_amino_acid(candidate)]
+  for i, residue in enumerate(residues):
+    atoms = residue.atoms
+    bonds += [
+      (atoms[a], atoms[b], f'{a}-{b} of {residue.label()}')
+      for a, b in (('N', 'CA'), ('CA', 'C'))
+      if a in atoms and b in atoms
+    ]
+    following = residues[i + 1] if i + 1 < len(residues) else None
+    if (
+      following is not None
+      and following.chain == residue.chain
+      and following.number == residue.number + 1
+      and 'C' in atoms
+      and 'N' in following.atoms
+    ):
+      where = f'C-N of {residue.label()} and {following.label()}'
+      bonds.append((atoms['C'], following.atoms['N'], where))
+  if not bonds:
+    return []
+  shift = coordinates[[b for _, b, _ in bonds]] - coordinates[[a for a, _, _ in bonds]]
+  nearest = shift - np.round(shift @ np.linalg.inv(box).T) @ box.T
+  lengths, across = np.linalg.norm(shift, axis=-1), np.linalg.norm(nearest, axis=-1)
+  # Half an ångström less than none is no bond, but two atoms at one place.
+  torn = (lengths > _MAX_INNER_BOND) & (across < MAX_BOND) & (across > MIN_DISTANCE)
+  return [bonds[i][2] for i in np.flatnonzero(torn).tolist()]
+
+
 def _of_chains(
   candidates: Sequence[Candidate], chains: Sequence[str], source: str
 ) -> list[Candidate]:
@@ -227,9 +329,9 @@ def _unusable(candidate: Candidate, coordinates: np.ndarray) -> str | None:
   if min(*lengths.values(), np.linalg.norm(n - c)) < MIN_DISTANCE:
     return 'N, CA and C coincide'
   for bond, length in lengths.items():
-    if length > MAX_BOND:
+    if length > _MAX_INNER_BOND:
       return f'broken geometry: {bond} is {length:.2f} Å'
-  if np.linalg.norm(np.cross(_unit(n - ca), _unit(c - ca))) < 0.1:
+  if abs(_unit(n - ca) @ _unit(c - ca)) > _IN_LINE:
     return 'broken geometry: N, CA and C lie in a line'
   return None
 
@@ -263,9 +365,19 @@ def _bonded(kept: Sequence[Candidate], positions: np.ndarray) -> np.ndarray:
 
 
 def _free_amino_acids(kept: Sequence[Candidate], bonded: np.ndarray) -> set[int]:
-  """Ligands that happen to be amino acids, e.g. glutamate in its receptor."""
+  """Ligands that happen to be amino acids, e.g. glutamate in its receptor.
+
+  Lone residues that are listed as hetero atoms or, as MD programs list them, are chains of their
+  own.
+  """
+  if not kept:
+    return set()
   joined = bonded | np.roll(bonded, 1)
-  return {i for i, residue in enumerate(kept) if residue.is_hetero and not joined[i]}
+  chain_index, _, _ = _chains(kept, bonded)
+  alone = np.bincount(chain_index)[chain_index] == 1
+  if alone.all():  # Of single residues something else is the matter.
+    alone[:] = False
+  return {i for i, residue in enumerate(kept) if not joined[i] and (residue.is_hetero or alone[i])}
 
 
 def _chains(
@@ -274,7 +386,12 @@ def _chains(
   """Chain index [L], the chains' ids, residue index [L]."""
   chain_index, residue_index, chain_ids = [0], [0], [kept[0].chain]
   for before, after, bond in zip(kept[:-1], kept[1:], bonded[:-1], strict=True):
-    other_molecule = before.chain != after.chain or before.segment != after.segment
+    other_molecule = (
+      before.chain != after.chain
+      or before.segment != after.segment
+      or not _LAST_ATOMS.isdisjoint(before.atoms)
+      or not _FIRST_ATOMS.isdisjoint(after.atoms)
+    )
     if not bond and (other_molecule or after.number < before.number):
       chain_ids.append(after.chain)
       residue_index.append(0)
@@ -308,17 +425,21 @@ def _warn_names(
   others = [f'{count} {name}' for name, count in other.items() if name != 'water']
   if others:
     said.append(f'not protein, ignored: {first_few(others)}')
-  named = [(residue, t) for residue, t in zip(kept, types, strict=True) if residue.name != t]
-  unknown = [residue.label() for residue, t in named if t == 'UNK']
+  unknown = [residue.label() for residue, t in zip(kept, types, strict=True) if t == 'UNK']
   if unknown:
-    said.append(f'unknown amino acids, kept as UNK: {first_few(unknown)}')
+    said.append(f'{len(unknown)} unknown amino acids, kept as UNK: {first_few(unknown)}')
   # Other names of a standard residue are no news; a modified one is.
   modified = [
     f'{residue.label()} as {t}'
-    for residue, t in named
-    if t != 'UNK'
-    and gemmi.find_tabulated_residue(residue.name).found()
-    and residue.name not in protein_lib.VARIANTS
+    for residue, t in zip(kept, types, strict=True)
+    if t not in ('UNK', residue.name)
+    and (
+      residue.name in protein_lib.MODIFIED
+      or (
+        residue.name not in protein_lib.VARIANTS
+        and gemmi.find_tabulated_residue(residue.name).found()
+      )
+    )
   ]
   if modified:
     said.append(f'modified residues, read as their parents: {first_few(modified)}')
@@ -331,6 +452,18 @@ def _warn_breaks(
   breaks = ~bonded[:-1] & (chain_index[1:] == chain_index[:-1])
   where = [f'{kept[i].label()} and {kept[i + 1].label()}' for i in np.flatnonzero(breaks).tolist()]
   return [f'chain breaks, no peptide bond between: {first_few(where)}'] if where else []
+
+
+def _warn_rings(
+  kept: Sequence[Candidate], positions: np.ndarray, chain_index: np.ndarray
+) -> list[str]:
+  said = []
+  for chain in range(int(chain_index[-1]) + 1):
+    first, last = np.flatnonzero(chain_index == chain)[[0, -1]].tolist()
+    if last > first + 1 and np.linalg.norm(positions[first, 0] - positions[last, 2]) < MAX_BOND:
+      ends = f'{kept[last].label()} to {kept[first].label()}'
+      said.append(f'a ring, closed from {ends}: this bond is not kept, the ring will open')
+  return said
 
 
 def _warn_geometry(

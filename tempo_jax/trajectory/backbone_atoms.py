@@ -3,8 +3,8 @@
 import mdtraj
 import numpy as np
 
+from tempo_jax.protein import atom_records, residue_selection, residues
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import residue_selection
 
 ATOM_NAMES = ('N', 'CA', 'C', 'O')
 
@@ -26,20 +26,28 @@ def select(traj: mdtraj.Trajectory, name: str) -> tuple[protein_lib.Protein, np.
   Raises:
     InputError: fewer than two residues with a complete backbone.
   """
-  candidates = [
-    residue_selection.Candidate(
+  records = [
+    atom_records.AtomRecord(
+      name=atom.name,
+      altloc='',
+      residue_name=residue.name.strip().upper(),
       chain=(getattr(residue.chain, 'chain_id', None) or '').strip(),
-      segment=str(residue.chain.index),
+      part=str(residue.chain.index),
+      segment='',
       number=residue.resSeq,
       insertion_code='',
-      name=residue.name.strip().upper(),
       is_hetero=False,
-      # Reversed, so that of two atoms with one name the first is kept.
-      atoms={atom.name: atom.index for atom in reversed(list(residue.atoms))},
+      occupancy=1.0,
     )
     for residue in traj.topology.residues
+    for atom in residue.atoms
   ]
-  return residue_selection.select(candidates, 10.0 * traj.xyz[0], name=name, source=name)
+  rows = [atom.index for residue in traj.topology.residues for atom in residue.atoms]
+  atoms = atom_records.Atoms(records, 10.0 * traj.xyz[0, rows].astype(np.float64), None, ())
+  protein, found = residue_selection.select(
+    residues.candidates(atoms), atoms.coordinates, name=name, source=name
+  )
+  return protein, np.where(found < 0, -1, np.array(rows, np.int64)[found])
 
 
 def positions(

@@ -24,7 +24,7 @@ SAMPLED = {
   '5a7u_zincfinger_numbering.pdb': (27, 1, 26, 0),
   'A6PA6_nochain_occ0.pdb': (13, 1, 12, 0),
   'aaqaa_capped_ACE_NMA.pdb': (14, 1, 13, 2),
-  'chemfiles_psfgen.pdb': (3, 2, 0, 0),
+  'chemfiles_psfgen.pdb': (2, 1, 0, 1),
   'disordered.pdb': (6, 1, 5, 0),
   'openmm_twochain_caps_LYN.pdb': (27, 2, 25, 2),
   'pdbtools_altloc.pdb': (4, 1, 3, 1),

@@ -204,6 +204,26 @@ def test_shared_atoms_and_split_atoms_mix(load):
   np.testing.assert_allclose((positions - HELIX[3, :4])[:, 0], [0, 0.2, 0.2, 0.1], atol=1e-3)
 
 
+def test_locations_are_chosen_along_the_chain(load):
+  """Each residue by itself would take the more occupied one; their bonds would be broken."""
+  text = peptides.peptide(peptides.SEQUENCE[:3])
+  for i, occupancies in ((3, (0.6, 0.4)), (4, (0.45, 0.55))):
+    for letter, occupancy, shift in zip('AB', occupancies, (0.0, 0.5), strict=True):
+      xyz = HELIX[i] + [shift, shift, shift]
+      name = peptides.SEQUENCE[i]
+      text += peptides.residue(name, 'A', i + 1, xyz, altloc=letter, occupancy=occupancy)
+  text += peptides.peptide(peptides.SEQUENCE[5:], first=6, xyz=HELIX[5:])
+  protein = load(text)
+  np.testing.assert_allclose(protein.arrays.positions, HELIX[:, :4], atol=1e-3)
+  assert np.all(protein.arrays.bonded[:7])
+
+
+def test_an_unlabelled_atom_may_be_the_more_occupied_one(load):
+  text = conformer('', 0.8, 0.0) + conformer('B', 0.2, 0.2)
+  positions = load(alternatives(text, '')).arrays.positions
+  np.testing.assert_allclose(positions, HELIX[:, :4], atol=1e-3)
+
+
 def test_duplicate_atoms_keep_the_first(load):
   text = peptides.peptide() + peptides.line('CA', 'ALA', 'A', 1, (9, 9, 9))
   np.testing.assert_allclose(load(text).arrays.positions, HELIX[:, :4], atol=5.1e-4)
@@ -315,7 +335,229 @@ def test_parts_of_a_chain_come_together(load):
   assert np.flatnonzero(~protein.arrays.bonded).tolist() == [7, 15]
 
 
+# --- molecules that share names and numbers ---
+
+
+@pytest.mark.parametrize('spelling', ['{:<4}', '{:>4}', ' {:<3}', '{:^4}'])
+def test_copies_of_one_molecule_are_two_chains(load, spelling):
+  """One id, the same numbers, no TER; names of atoms anywhere in their columns."""
+  text = peptides.peptide() + peptides.peptide(offset=(30, 0, 0))
+  lines = [
+    f'{line[:12]}{spelling.format(line[12:16].strip())}{line[16:]}\n' for line in text.splitlines()
+  ]
+  protein = load(''.join(lines))
+  assert protein.arrays.chain_index.tolist() == [0] * 8 + [1] * 8
+  assert protein.residue_number.tolist() == [*range(1, 9)] * 2
+  np.testing.assert_allclose(protein.arrays.positions[8:, :, 0], HELIX[:, :4, 0] + 30, atol=1e-3)
+
+
+def test_residues_of_one_number_are_kept_apart(load):
+  names = ('LEU', 'LEU', 'GLY', 'LEU', 'LEU', 'LEU', 'VAL', 'VAL')
+  text = ''.join(
+    peptides.residue(name, 'A', 1, xyz) for name, xyz in zip(names, HELIX, strict=True)
+  )
+  protein = load(text)
+  assert protein.residue_names == names
+  assert np.all(protein.arrays.bonded[:7])
+
+
+@pytest.mark.parametrize(('atom', 'residue'), [('OXT', 0), ('OT2', 0), ('H3', 1), ('HT3', 1)])
+def test_atoms_of_termini_tell_molecules_apart(load, atom, residue):
+  """Numbers that go on, one id, no TER."""
+  one = peptides.peptide()
+  two = peptides.peptide(first=9, offset=(30, 0, 0))
+  number, name = ((8, 'GLU'), (9, 'ALA'))[residue]
+  extra = peptides.line(atom, name, 'A', number, (1.0, 2.0, 3.0))
+  assert load(one + two).num_chains == 1
+  protein = load(one + extra + two)
+  assert protein.arrays.chain_index.tolist() == [0] * 8 + [1] * 8
+  assert not said(protein, 'chain breaks')
+
+
+def test_a_ring_is_named(load):
+  angles = 2.0 * np.pi * np.arange(8) / 8
+  assert not said(load(peptides.peptide()), 'a ring')
+  closed = HELIX.copy()
+  closed[:, :, :] = (
+    HELIX[0]
+    + 3.8
+    / (2.0 * np.sin(np.pi / 8))
+    * np.stack([np.cos(angles), np.sin(angles), 0.0 * angles], -1)[:, None]
+  )
+  closed[-1, 2] = closed[0, 0] + [0.8, 0.8, 0.6]
+  closed[-1, 1] = closed[-1, 2] + [0.0, 0.9, 1.2]
+  closed[-1, 0] = closed[-1, 1] + [0.9, 0.0, 1.1]
+  assert said(load(peptides.peptide(xyz=closed)), 'a ring, closed from A:8 GLU to A:1 ALA')
+
+
+# --- mmCIF ---
+
+COLUMNS = (
+  *('group_PDB', 'label_atom_id', 'label_alt_id', 'label_comp_id', 'label_asym_id'),
+  *('label_seq_id', 'auth_seq_id', 'auth_asym_id', 'pdbx_PDB_ins_code', 'pdbx_PDB_model_num'),
+  *('Cartn_x', 'Cartn_y', 'Cartn_z', 'occupancy'),
+)
+
+
+def mmcif(*molecules, without=(), name='x'):
+  """Of (label_asym_id, auth_asym_id, number of residue i, shift in Å along x) helices."""
+  columns = [column for column in COLUMNS if column not in without]
+  rows = []
+  for label, author, number, shift in molecules:
+    for i, (residue, xyz) in enumerate(zip(peptides.SEQUENCE, HELIX, strict=True)):
+      for atom, (x, y, z) in zip(peptides.ATOMS, xyz, strict=True):
+        row = dict.fromkeys(COLUMNS, '.') | {
+          'group_PDB': 'ATOM', 'label_atom_id': atom, 'label_comp_id': residue,
+          'label_asym_id': label, 'auth_asym_id': author, 'label_seq_id': str(i + 1),
+          'auth_seq_id': number(i), 'pdbx_PDB_ins_code': '?', 'pdbx_PDB_model_num': '1',
+          'Cartn_x': f'{x + shift:.3f}', 'Cartn_y': f'{y:.3f}', 'Cartn_z': f'{z:.3f}',
+          'occupancy': '1.0',
+        }  # fmt: skip
+        rows.append(' '.join(row[column] for column in columns))
+  names = '\n'.join(f'_atom_site.{column}' for column in columns)
+  return f'data_{name}\nloop_\n{names}\n' + '\n'.join(rows) + '\n'
+
+
+def counted(i):
+  return str(i + 1)
+
+
+@pytest.mark.parametrize('labels', ['AB', 'AA'])
+def test_one_author_chain_of_two_molecules(load, labels):
+  text = mmcif(*((label, 'A', counted, 30.0 * k) for k, label in enumerate(labels)))
+  protein = load(text, 'x.cif')
+  assert protein.chain_ids == ('A', 'A')
+  assert protein.arrays.chain_index.tolist() == [0] * 8 + [1] * 8
+
+
+@pytest.mark.parametrize('name', ['no labels', 'no author', 'no numbers', 'blocks', 'mark'])
+def test_sparse_mmcif(tmp_path, name):
+  one = ('A', 'B', counted, 0.0)
+  text = {
+    'no labels': mmcif(one, without=('label_asym_id', 'label_seq_id')),
+    'no author': mmcif(one, without=('auth_asym_id', 'auth_seq_id')),
+    'no numbers': mmcif(('A', 'B', lambda i: '.', 0.0), without=('label_seq_id',)),
+    'blocks': 'data_\n_entry.id x\ndata_comp_LIG\n_chem_comp.id LIG\n' + mmcif(one),
+    'mark': '\ufeff' + mmcif(one),
+  }[name]
+  path = tmp_path / 'x.cif'
+  path.write_text(text, encoding='utf-8')
+  protein = structure_file.load_protein(path)
+  assert protein.sequence == 'ASWLKDVE'
+  assert protein.residue_number.tolist() == list(range(1, 9))
+  assert protein.chain_ids == (('A',) if name == 'no author' else ('B',))
+  np.testing.assert_allclose(protein.arrays.positions, HELIX[:, :4], atol=1e-3)
+
+
+def test_whatever_is_in_a_file_is_kept_or_named(tmp_path):
+  """PDB and mmCIF of the same random atoms give the same residues, and all of them."""
+  for seed in range(12):
+    rng = np.random.default_rng(seed)
+    residues, number = [], 0
+    for part in range(int(rng.integers(1, 4))):
+      number = int(rng.integers(-5, 50)) if rng.random() < 0.7 else number
+      helix = peptides.helix(int(rng.integers(2, 7))) + np.array([40.0 * part, 0.0, 0.0])
+      for xyz in helix:
+        number += int(rng.choice([0, 1, 1, 1, 3]))
+        atoms = peptides.ATOMS if rng.random() < 0.9 else ('CA', 'CB')
+        residue = str(rng.choice(['ALA', 'GLY', 'MSE', 'UNK', 'LEU']))
+        residues.append((part, 'AB'[part % 2], residue, number, xyz, atoms))
+      if rng.random() < 0.5:
+        free = peptides.helix(1)[0] + [40.0 * part, 50.0, 0.0]
+        residues.append((part, 'AB'[part % 2], 'GLU', 900 + part, free, peptides.ATOMS))
+    pdb = ''.join(peptides.residue(name, c, n, xyz, a) for _, c, name, n, xyz, a in residues)
+    rows = [
+      f'ATOM {atom} {name} {chain} {n} 1 '
+      + ' '.join(f'{x:.3f}' for x in xyz[peptides.ATOMS.index(atom)])
+      for _, chain, name, n, xyz, atoms in residues
+      for atom in atoms
+    ]
+    columns = ('group_PDB', 'label_atom_id', 'label_comp_id', 'auth_asym_id', 'auth_seq_id')
+    names = (*columns, 'pdbx_PDB_model_num', 'Cartn_x', 'Cartn_y', 'Cartn_z')
+    cif = 'data_x\nloop_\n' + '\n'.join(f'_atom_site.{x}' for x in names) + '\n'
+    (tmp_path / 'x.pdb').write_text(pdb)
+    (tmp_path / 'x.cif').write_text(cif + '\n'.join(rows) + '\n')
+    one, other = (structure_file.load_protein(tmp_path / f'x.{x}') for x in ('pdb', 'cif'))
+    assert one.num_residues + len(one.left_out) == len(residues)
+    assert one.sequence == other.sequence
+    assert one.left_out == other.left_out
+    assert one.chain_ids == other.chain_ids
+    for field in ('bonded', 'chain_index', 'residue_index', 'positions'):
+      np.testing.assert_array_equal(getattr(one.arrays, field), getattr(other.arrays, field))
+
+
+# --- files that programs and editors leave behind ---
+
+
+def test_lines_that_end_after_z(load):
+  text = ''.join(f'{line[:54]}\n' for line in peptides.peptide().splitlines())
+  assert load(text[:-1]).sequence == 'ASWLKDVE'
+
+
+def test_records_that_say_nothing_of_positions(load):
+  text = peptides.peptide()
+  anisou = 'ANISOU    9  CA  GLY A  99      100    100    100      0      0      0       C\n'
+  protein = load('\xe9\xff remarks\n' + anisou + text)
+  assert protein.sequence == 'ASWLKDVE'
+  assert protein.warnings == ()
+
+
+def test_stretched_bonds_within_a_residue_are_kept(load):
+  xyz = HELIX.copy()
+  xyz[3, 1] += 0.9 * (xyz[3, 1] - xyz[3, 0]) / np.linalg.norm(xyz[3, 1] - xyz[3, 0])
+  assert np.linalg.norm(xyz[3, 1] - xyz[3, 0]) == pytest.approx(2.36, abs=0.01)
+  assert load(peptides.peptide(xyz=xyz)).num_residues == 8
+
+
+@pytest.mark.parametrize('by', ['atom', 'residue'])
+def test_torn_by_the_box(load, by):
+  box, cryst1 = (
+    12.0,
+    f'CRYST1{12:9.3f}{40:9.3f}{40:9.3f}{90:7.2f}{90:7.2f}{90:7.2f} P 1           1\n',
+  )
+  offset = (5.0, 10.0, 10.0)
+  whole = load(cryst1 + peptides.peptide(offset=offset))
+  assert whole.num_residues == 8
+  torn = HELIX + np.array(offset)
+  shift = torn[..., :1] > 8.0 if by == 'atom' else torn[:, :1, :1] > 8.0
+  assert shift.any()
+  assert not shift.all()
+  torn = torn - shift * np.array([box, 0.0, 0.0])
+  with pytest.raises(InputError, match=r'broken over the periodic box, .* of A:.*whole'):
+    load(cryst1 + peptides.peptide(xyz=torn))
+
+
 # --- what is kept and what is not ---
+
+
+@pytest.mark.parametrize('hetero', [False, True])
+def test_a_free_amino_acid_is_no_chain(load, hetero):
+  ligand = peptides.residue('GLU', 'A', 203, HELIX[0] + [50, 0, 0], hetero=hetero)
+  protein = load(peptides.peptide() + 'TER\n' + ligand)
+  assert protein.sequence == 'ASWLKDVE'
+  assert reasons(protein) == {('GLU', 203): 'a free amino acid, bonded to nothing'}
+  # A lone residue between two breaks is part of its chain.
+  helix = peptides.helix(9)
+  parts = [
+    peptides.peptide(('ALA',) * len(part), first=int(part[0]) + 1, xyz=helix[part])
+    for part in (np.arange(3), np.array([4]), np.arange(6, 9))
+  ]
+  assert load(''.join(parts)).num_residues == 7
+
+
+def test_modified_residues_listed_last_go_back(load):
+  """Two neighbours among them, too."""
+  names = ('ALA', 'SER', 'MSE', 'MSE', 'LYS', 'ASP', 'VAL', 'GLU')
+  lines = [
+    peptides.residue(name, 'A', i + 1, xyz, hetero=name == 'MSE')
+    for i, (name, xyz) in enumerate(zip(names, HELIX, strict=True))
+  ]
+  last = lines[3] + lines[2]
+  protein = load(''.join(lines[:2] + lines[4:]) + 'TER\n' + last)
+  assert protein.sequence == 'ASMMKDVE'
+  assert protein.residue_number.tolist() == list(range(1, 9))
+  assert np.all(protein.arrays.bonded[:7])
+  assert protein.num_chains == 1
 
 
 def with_residue(name, index=3, **columns):
@@ -335,7 +577,10 @@ def with_residue(name, index=3, **columns):
     ('HSD', 'H', None),
     ('CYX', 'C', None),
     ('ASPP', 'D', None),
-    ('XAA', 'X', 'unknown amino acids, kept as UNK: A:4 XAA'),
+    ('XAA', 'X', '1 unknown amino acids, kept as UNK: A:4 XAA'),
+    ('UNK', 'X', '1 unknown amino acids, kept as UNK: A:4 UNK'),
+    ('S1P', 'S', 'A:4 S1P as SER'),
+    ('NLN', 'N', 'A:4 NLN as ASN'),
   ],
 )
 def test_modified_residues(load, name, letter, warning):
@@ -375,7 +620,7 @@ def test_caps_waters_and_ligands(load):
     (peptides.residue('LEU', 'A', 4, HELIX[3], ('N', 'C', 'O')), 'no CA'),
     (peptides.residue('LEU', 'A', 4, HELIX[3], ('CA',)), 'no N, C'),
     (peptides.residue('LEU', 'A', 4, 0.0 * HELIX[3]), 'N, CA and C coincide'),
-    (peptides.residue('LEU', 'A', 4, 1.5 * HELIX[3]), 'broken geometry: N-CA is 2.19 Å'),
+    (peptides.residue('LEU', 'A', 4, 1.8 * HELIX[3]), 'broken geometry: N-CA is 2.63 Å'),
     (
       peptides.residue('LEU', 'A', 4, np.outer(np.arange(5), [1.0, 0.5, 0.5])),
       'broken geometry: N, CA and C lie in a line',
@@ -557,6 +802,25 @@ def test_from_mdtraj_without_chain_ids():
   np.testing.assert_allclose(protein.arrays.positions, xyz[:, :4], atol=1e-4)
 
 
+def test_from_mdtraj_residues_of_one_number():
+  """As GRO files without numbers come; and OXT ends the first molecule of a chain."""
+  top = mdtraj.Topology()
+  chain = top.add_chain()
+  xyz = np.concatenate([HELIX, HELIX + np.array([30, 0, 0])]).reshape(-1, 3)
+  for i, name in enumerate(('LEU', 'LEU', 'GLY', 'LEU', 'LEU', 'LEU', 'VAL', 'VAL') * 2):
+    residue = top.add_residue(name, chain, resSeq=1)
+    for atom in peptides.ATOMS:
+      top.add_atom(atom, mdtraj.element.carbon, residue)
+    if i == 7:
+      top.add_atom('OXT', mdtraj.element.oxygen, residue)
+      xyz = np.insert(xyz, 40, xyz[39] + 1.0, axis=0)
+  protein, atom_index = backbone_atoms.select(mdtraj.Trajectory(xyz[None] / 10.0, top), 'two')
+  assert protein.sequence == 'LLGLLLVV' * 2
+  assert protein.arrays.chain_index.tolist() == [0] * 8 + [1] * 8
+  first = np.arange(16) * 5 + (np.arange(16) > 7)
+  np.testing.assert_array_equal(atom_index, first[:, None] + np.arange(4))
+
+
 def test_from_mdtraj_without_protein():
   top = mdtraj.Topology()
   top.add_atom('O', mdtraj.element.oxygen, top.add_residue('HOH', top.add_chain()))
@@ -579,8 +843,8 @@ READABLE = {
   '5a7u_zincfinger_numbering.pdb': ({'A': 27}, 0, 0),
   'A6PA6_nochain_occ0.pdb': ({'': 13}, 0, 0),
   'aaqaa_capped_ACE_NMA.pdb': ({'': 14}, 0, 2),
-  # Three molecules' worth of fragments in one chain: ALA 1, GLY 2 and again GLY 1.
-  'chemfiles_psfgen.pdb': ({'A': 3}, 1, 0),
+  # Fragments in one chain: ALA 1, GLY 2 and, a molecule of its own, again GLY 1.
+  'chemfiles_psfgen.pdb': ({'A': 2}, 1, 1),
   'disordered.pdb': ({'A': 6}, 0, 0),
   'openmm_twochain_caps_LYN.pdb': ({'A': 7, 'B': 20}, 0, 2),
   'pdbtools_altloc.pdb': ({'A': 4}, 0, 1),

@@ -11,7 +11,7 @@ import numpy as np
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
-from tempo_jax.trajectory import backbone_atoms, reader, times
+from tempo_jax.trajectory import backbone_atoms, imaging, reader, times
 
 _MIN_FRAMES = 2
 # Of the bonds in residues. With the atoms of another protein, one in four or five is wrong.
@@ -97,7 +97,7 @@ class Native:
     atoms, found, atom_index, source = self._atoms_of(path, topology)
     self._check_same(found, source)
     positions, time_ps = _read(
-      reader.TrajectoryFile(path, atoms, source).blocks(block_frames), atom_index
+      reader.TrajectoryFile(path, atoms, source).blocks(block_frames), atom_index, self.protein
     )
     if len(positions) < _MIN_FRAMES:
       raise InputError(
@@ -198,12 +198,13 @@ def _structure_of(
 
 
 def _read(
-  blocks: Iterator[mdtraj.Trajectory], atom_index: np.ndarray
+  blocks: Iterator[mdtraj.Trajectory], atom_index: np.ndarray, protein: protein_lib.Protein
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Positions [F, L, 4, 3] Å of the backbone, and times [F] ps if the format has them."""
+  images = imaging.ChainImages(protein)
   positions, time_ps, has_times = [], [], False
   for block in blocks:
-    positions.append(10.0 * block.xyz[:, atom_index])
+    positions.append(images.follow(10.0 * block.xyz[:, atom_index], block))
     time_ps.append(block.time)
     has_times = times.has_times(block)
   if not positions:

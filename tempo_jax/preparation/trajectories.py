@@ -17,7 +17,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.preparation import frame_checks
 from tempo_jax.protein import protein
 from tempo_jax.store import store
-from tempo_jax.trajectory import backbone_atoms, reader
+from tempo_jax.trajectory import backbone_atoms, imaging, reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,12 +170,13 @@ def check_geometry(
   atom_index: np.ndarray,
   file: pathlib.Path,
 ) -> Iterator[np.ndarray]:
-  """Yields backbone positions [F, L, 4, 3] Å of each block.
+  """Yields backbone positions [F, L, 4, 3] Å of each block, chains beside each other.
 
   Raises:
     InputError: a molecule is not whole, or not what the topology says.
   """
   start = 0
+  images = imaging.ChainImages(found)
   for block in blocks:
     positions = backbone_atoms.positions(block, found, atom_index)
     problem = frame_checks.first_problem(positions, found, start)
@@ -186,6 +187,7 @@ def check_geometry(
       cut = frame_checks.cut_by_box(positions, cells, found, start)
       if cut:
         raise InputError(f'{file}: {cut}')
+    positions = images.follow(positions, block)
     start += block.n_frames
     yield positions
 

@@ -12,7 +12,7 @@ import numpy as np
 from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.trajectory import backbone_atoms, backbone_file, times, writers
+from tempo_jax.trajectory import backbone_atoms, backbone_file, imaging, times, writers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Trajectory:
   def from_mdtraj(
     cls, traj: mdtraj.Trajectory, name: str, dt_ns: float | None = None
   ) -> 'Trajectory':
-    """One replica, its residues chosen by `backbone_atoms.select`.
+    """One replica, its residues chosen by `backbone_atoms.select`, its chains beside each other.
 
     Args:
       traj: any atoms; times in ps.
@@ -73,8 +73,9 @@ class Trajectory:
     start_ns = None
     if dt_ns is None:
       start_ns, dt_ns = _even_times(np.asarray(traj.time, np.float64) / 1000.0, name)
-    positions = backbone_atoms.positions(traj, protein, atom_index)[None]
-    return cls(positions, protein, dt_ns, start_ns)
+    positions = backbone_atoms.positions(traj, protein, atom_index)
+    positions = imaging.ChainImages(protein).follow(positions, traj)
+    return cls(positions[None], protein, dt_ns, start_ns)
 
   def to_mdtraj(self, replica: int = 0) -> mdtraj.Trajectory:
     """One replica, in nm and ps, without a unit cell."""

@@ -138,7 +138,10 @@ def read_coarse(
     if not pathlib.Path(path).is_file():
       raise InputError(f'{path}: no such file: correct --{flag}')
   structure = reader.load_structure(topology, file)
-  frames = reader.TrajectoryFile(file, structure.topology, topology).read(stride)
+  coarse_file = reader.TrajectoryFile(file, structure.topology, topology)
+  if dt_ns is not None and (said := coarse_file.contradiction(dt_ns)):
+    print(f'warning: {said}')
+  frames = coarse_file.read(stride)
   _check_whole(frames, structure, topology, file)
   if dt_ns is None and not times.has_times(frames):
     raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')

@@ -115,6 +115,7 @@ def _prepare_one(raw: _RawTrajectory) -> workers.Result:
   structure = reader.load_structure(raw.topology, raw.file)
   found, atom_index = find_protein(structure, raw.name, raw.topology)
   file = reader.TrajectoryFile(raw.file, structure.topology, raw.topology)
+  said = file.contradiction(raw.dt_ns) if raw.dt_ns is not None else None
   blocks, dt_ns = file.even_blocks(raw.dt_ns, raw.block_frames)
   entry = store.Entry.of(
     found,
@@ -140,6 +141,7 @@ def _prepare_one(raw: _RawTrajectory) -> workers.Result:
     name=str(raw.file),
     lines=(
       *(f'warning: {raw.topology}: {line}' for line in found.warnings),
+      *([f'warning: {said}'] if said else []),
       f'{entry.key}: {what if written else "there already, skipped"}',
     ),
     frames=frames,

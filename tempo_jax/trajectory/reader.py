@@ -19,7 +19,7 @@ import os
 import pathlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import mdtraj
 import numpy as np
@@ -27,6 +27,7 @@ import numpy as np
 from tempo_jax.errors import InputError
 from tempo_jax.trajectory import times
 
+_MOST_ROUNDING = 0.1  # of a time step, by which times may be rounded
 _BLOCK_BYTES = 64 * 1024**2
 _WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
 # Formats whose files say which atoms they hold.
@@ -103,7 +104,7 @@ class TrajectoryFile:
     except Exception:  # `blocks` says what is wrong
       return None
 
-  def blocks(self, frames: int | None = None) -> Iterator[mdtraj.Trajectory]:
+  def blocks(self, frames: int | None = None) -> Generator[mdtraj.Trajectory]:
     """Reads the file.
 
     Args:
@@ -123,7 +124,8 @@ class TrajectoryFile:
         with quiet():
           block = next(blocks, None)
       except Exception as error:  # mdtraj's readers raise whatever they come upon
-        beyond = f'beyond frame {number * frames} ' if number else ''
+        good = self._num_good_frames() or number * frames
+        beyond = f'beyond its first {good} frames ' if good else ''
         raise InputError(
           f'{self.path}: mdtraj cannot read it {beyond}with the {self.atoms.n_atoms} atoms of '
           f'{self.source}: give the topology that belongs to it, or a sound file ({reason(error)})'
@@ -136,6 +138,21 @@ class TrajectoryFile:
           'the topology that belongs to it'
         )
       yield block
+
+  def _num_good_frames(self) -> int | None:
+    """Frames before the one that cannot be read; None if there is no such frame."""
+    if pathlib.Path(self.path).suffix.lower() not in _WITH_LENGTH:
+      return None
+    good = 0
+    try:
+      with quiet(), mdtraj.open(str(self.path)) as file:
+        while True:
+          found = file.read(n_frames=1)
+          if not len(found[0] if isinstance(found, tuple) else found):
+            return None
+          good += 1
+    except Exception:  # as in `blocks`
+      return good
 
   def _read_by(self, frames: int) -> Iterator[mdtraj.Trajectory]:
     if str(self.path).lower().endswith('.cif'):  # which mdtraj only loads as a whole
@@ -161,7 +178,7 @@ class TrajectoryFile:
       InputError: at once, or from the iterator: what `blocks` raises; no frames; times that are
         missing, or not evenly spaced.
     """
-    blocks = self.blocks(frames)
+    blocks: Iterator[mdtraj.Trajectory] = self.blocks(frames)
     first = next(blocks, None)
     if first is None:
       raise InputError(f'{self.path}: no frames in it: leave it out')
@@ -174,12 +191,34 @@ class TrajectoryFile:
       )
     if first.n_frames < 2:
       raise InputError(f'{self.path}: one frame only: leave it out')
-    dt_ns = times.rounded((first.time[-1] - first.time[0]) / (first.n_frames - 1) / 1000.0)
+    dt_ns = times.rounded(times.typical_step(first.time) / 1000.0)
     if not dt_ns > 0.0:
       raise InputError(
         f'{self.path}: its times do not increase: say how far apart frames are (--dt_ns)'
       )
+    if (resolution := times.resolution(first.time)) > _MOST_ROUNDING * 1000.0 * dt_ns:
+      raise InputError(
+        f'{self.path}: its times, around {first.time[0]:g} ps, are rounded to {resolution:g} ps: '
+        'say how far apart frames are (--dt_ns)'
+      )
     return self._check_times(blocks, dt_ns), dt_ns
+
+  def contradiction(self, dt_ns: float) -> str | None:
+    """One line where the file says another time step than the user, who is believed."""
+    if pathlib.Path(self.path).suffix.lower() not in _WITH_LENGTH:
+      return None
+    blocks = self.blocks(2)
+    try:
+      first = next(blocks, None)
+    finally:
+      blocks.close()
+    if first is None or first.n_frames < 2 or not times.has_times(first):
+      return None
+    said_ns = times.rounded(times.typical_step(first.time) / 1000.0)
+    rounding = 0.01 * said_ns + 2e-3 * times.resolution(first.time)
+    if not said_ns > 0.0 or abs(said_ns - dt_ns) <= rounding:
+      return None
+    return f'{self.path}: its frames are {said_ns:g} ns apart, it says; --dt_ns={dt_ns:g} is used'
 
   def _check_times(
     self, blocks: Iterator[mdtraj.Trajectory], dt_ns: float
@@ -192,10 +231,17 @@ class TrajectoryFile:
       wrong = times.uneven(time_ps, 1000.0 * dt_ns)
       if wrong.size:
         steps = np.diff(time_ps)
+        frame = start - len(before) + wrong[0]
+        if steps[wrong[0]] <= 0.0:
+          now, then = time_ps[wrong[0] : wrong[0] + 2]
+          raise InputError(
+            f'{self.path}: its times go back after frame {frame}, from {now:g} to {then:g} ps: '
+            'drop the frames that a restart has repeated (e.g. gmx trjcat)'
+          )
         raise InputError(
           f'{self.path}: its time steps vary, between {steps.min():g} and {steps.max():g} ps '
-          f'(after frame {start - len(before) + wrong[0]}): write frames at one time step (e.g. '
-          'gmx trjconv -dt)'
+          f'(after frame {frame}): write frames at one time step (e.g. gmx trjconv -dt), or leave '
+          'out those that are out of step'
         )
       before = time_ps[-1:]
       start += block.n_frames

@@ -27,3 +27,19 @@ def uneven(times: np.ndarray, step: float) -> np.ndarray:
   times = np.asarray(times, np.float64)
   rounding = 2.0 * np.spacing(np.float32(np.abs(times).max(initial=0.0)))
   return np.flatnonzero(np.abs(np.diff(times) - step) > 1e-3 * step + rounding)
+
+
+def typical_step(times: np.ndarray) -> float:
+  """Time from frame to frame: the mean of even steps, else the median.
+
+  Args:
+    times: [F] in any unit, two at least.
+  """
+  times = np.asarray(times, np.float64)
+  mean = (times[-1] - times[0]) / (len(times) - 1)
+  return float(np.median(np.diff(times)) if uneven(times, mean).size else mean)
+
+
+def resolution(times: np.ndarray) -> float:
+  """The difference that float32 can tell at such times, in their unit."""
+  return float(np.spacing(np.float32(np.abs(times).max(initial=0.0))))

@@ -143,6 +143,46 @@ def test_uneven_times_are_found_beyond_the_first_block(written, folder):
     list(blocks)
 
 
+def at_times(written, path, time):
+  frames = written[:]
+  frames.time = time
+  frames.save(str(path))
+  return reader.TrajectoryFile(path, written.topology, 'start.pdb')
+
+
+@pytest.mark.parametrize('frames', [None, 40])
+def test_the_frame_out_of_step_is_named(written, folder, frames):
+  time = 10.0 * np.arange(NUM_FRAMES)
+  last = at_times(written, folder / 'last.xtc', np.append(time[:-1], time[-1] - 5.0))
+  message = rf'between 5 and 10 ps \(after frame {NUM_FRAMES - 2}\): .* leave out those'
+  with pytest.raises(InputError, match=message):
+    list(last.even_blocks(frames=frames)[0])
+  again = np.concatenate([time[:30], time[25:-5]])
+  repeated = at_times(written, folder / 'repeated.xtc', again)
+  message = r'go back after frame 29, from 290 to 250 ps: drop the frames .* restart has repeated'
+  with pytest.raises(InputError, match=message):
+    list(repeated.even_blocks(frames=frames)[0])
+
+
+def test_times_that_cannot_tell_frames_apart(written, folder):
+  file = at_times(written, folder / 'far.xtc', 1e8 + 10.0 * np.arange(NUM_FRAMES))
+  with pytest.raises(InputError, match=r'around 1e\+08 ps, are rounded to 8 ps: say .*--dt_ns'):
+    file.even_blocks()
+  assert file.contradiction(0.01) is None
+  assert file.even_blocks(0.01)[1] == 0.01
+
+
+@pytest.mark.parametrize('extension', FORMATS)
+def test_who_says_another_time_step_is_told(file_of, extension):
+  file = file_of(extension)
+  assert file.contradiction(0.01) is None
+  said = file.contradiction(10.0)
+  if extension in HAS_TIMES:
+    assert said == f'{file.path}: its frames are 0.01 ns apart, it says; --dt_ns=10 is used'
+  else:
+    assert said is None
+
+
 @pytest.mark.parametrize('extension', FORMATS)
 def test_the_backbone_is_found_among_all_atoms(file_of, written, extension):
   """Positions in Å of N, CA, C, O; the CB stay out."""
@@ -178,7 +218,8 @@ def test_a_truncated_file_is_one_line(file_of, extension):
   assert message.startswith(f'{file.path}: mdtraj cannot read it ')
   assert ': give the topology that belongs to it, or a sound file (' in message
   assert '\n' not in message
-  assert ('beyond frame 40' in message) == (extension in ('xtc', 'trr'))
+  # However large the blocks are.
+  assert ('beyond its first 61 frames' in message) == (extension in ('xtc', 'trr'))
   del error
   with warnings.catch_warnings():
     # mdtraj leaves such a PDB file open: it is closed here, and not in a later test.

@@ -125,7 +125,7 @@ class TrajectoryFile:
           block = next(blocks, None)
       except Exception as error:  # mdtraj's readers raise whatever they come upon
         good = self._num_good_frames() or number * frames
-        beyond = f'beyond its first {good} frames ' if good else ''
+        beyond = f'beyond frame {good - 1} ({good} good frames) ' if good else ''
         raise InputError(
           f'{self.path}: mdtraj cannot read it {beyond}with the {self.atoms.n_atoms} atoms of '
           f'{self.source}: give the topology that belongs to it, or a sound file ({reason(error)})'

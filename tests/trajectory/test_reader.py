@@ -219,7 +219,7 @@ def test_a_truncated_file_is_one_line(file_of, extension):
   assert ': give the topology that belongs to it, or a sound file (' in message
   assert '\n' not in message
   # However large the blocks are.
-  assert ('beyond its first 61 frames' in message) == (extension in ('xtc', 'trr'))
+  assert ('beyond frame 60 (61 good frames)' in message) == (extension in ('xtc', 'trr'))
   del error
   with warnings.catch_warnings():
     # mdtraj leaves such a PDB file open: it is closed here, and not in a later test.

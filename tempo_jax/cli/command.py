@@ -11,10 +11,12 @@ and `launch` runs it. Functions that other processes call by name (Dask) stand i
 """
 
 import ast
+import contextlib
 import logging
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -34,8 +36,8 @@ def launch(
 ) -> None:
   """Runs a command and ends the process with its exit code.
 
-  An `InputError` or a bad flag ends in one line on stderr and exit code 2, Ctrl-C in one line and
-  exit code 130.
+  An `InputError` or a bad flag ends in one line on stderr and exit code 2; Ctrl-C, SIGTERM and
+  SIGHUP (the end of a batch job, of a session) in one line and exit code 130.
 
   Args:
     command: the module.
@@ -65,7 +67,8 @@ def launch(
       absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger('tempo_jax').setLevel(logging.INFO)
     miscompilation.avoid()
-    return command.main(values)
+    with _stopped_as_by_ctrl_c():
+      return command.main(values)
 
   given = sys.argv[1:] if arguments is None else arguments
   try:
@@ -78,6 +81,23 @@ def launch(
   except BrokenPipeError:
     # The reader of our output went away (e.g. `| head`); not our failure.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _stopped_as_by_ctrl_c() -> Iterator[None]:
+  """SIGTERM and SIGHUP raise KeyboardInterrupt: what is half done is cleared away.
+
+  Whoever has them ignored (nohup) or handled keeps that.
+  """
+  numbers = [getattr(signal, name, None) for name in ('SIGTERM', 'SIGHUP')]  # Unix has both.
+  taken = [n for n in numbers if n is not None and signal.getsignal(n) == signal.SIG_DFL]
+  for number in taken:
+    signal.signal(number, signal.default_int_handler)
+  try:
+    yield
+  finally:
+    for number in taken:
+      signal.signal(number, signal.SIG_DFL)
 
 
 def asks_for_help(argument: str) -> bool:

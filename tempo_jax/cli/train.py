@@ -73,7 +73,12 @@ class _NameParser(config_parsers.ConfigFileFlagParser):
       near = difflib.get_close_matches(name, shipped, n=1)
       hint = f'did you mean {near[0]}?' if near else f'give a file, or one of {", ".join(shipped)}'
       raise InputError(f'no such file or configuration: {hint}')
-    return super().parse(path)
+    try:
+      return super().parse(path)
+    except InputError:
+      raise
+    except Exception as error:  # Whatever the user's Python raises.
+      raise InputError(f'{name} cannot be used ({type(error).__name__}: {error})') from error
 
 
 def main(values: flags.FlagValues, train: Callable[[Any, str], Any] = loop.train) -> None:

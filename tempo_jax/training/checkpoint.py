@@ -4,7 +4,9 @@ A checkpoint holds the states of the levels being trained, the configuration and
 far. Data order and noise need no state of their own: both are functions of the seed and the step.
 """
 
+import logging
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +17,12 @@ import orbax.checkpoint as ocp
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
 from tempo_jax.compilation import ahead_of_time
+from tempo_jax.errors import InputError
 from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.training import optimizer as optimizer_lib
 from tempo_jax.training import parallel, selection, train_state
 
+_LOG = logging.getLogger('tempo_jax')
 States = dict[str, train_state.TrainState]
 
 
@@ -51,8 +55,9 @@ class Checkpointer:
 
   def __init__(self, workdir: str, max_to_keep: int = 2, keep_period: int | None = None):
     self._preservation = _Preservation(max_to_keep, keep_period)
+    self._folder = os.path.abspath(os.path.join(workdir, workdir_lib.CHECKPOINTS))
     self._manager = ocp.CheckpointManager(
-      os.path.abspath(os.path.join(workdir, workdir_lib.CHECKPOINTS)),
+      self._folder,
       item_handlers={
         'state': ocp.StandardCheckpointHandler(),
         'config': ocp.JsonCheckpointHandler(),
@@ -87,8 +92,41 @@ class Checkpointer:
     )
 
   def restore(self, target: States) -> tuple[States, selection.Selection]:
-    """The newest states, of shapes and types as in `target`, and the best step until then."""
-    step = self._manager.latest_step()
+    """The newest states, of shapes and types as in `target`, and the best step until then.
+
+    A checkpoint that cannot be read is put aside, as `damaged_checkpoint_STEP`, if one before it
+    can; `latest_step` is that one then.
+
+    Raises:
+      InputError: none can be read.
+    """
+    damaged: dict[int, str] = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        restored = self._restore(step, target)
+      except Exception as error:  # orbax raises whatever it comes upon
+        if jax.process_count() > 1:  # Others may have read it.
+          raise
+        damaged[step] = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+        continue
+      for other, what in damaged.items():
+        aside = os.path.join(os.path.dirname(self._folder), f'damaged_checkpoint_{other}')
+        _LOG.warning(
+          'the checkpoint of step %d is damaged (%s): put aside as %s; going on from step %d',
+          *(other, what, aside, step),
+        )
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(os.path.join(self._folder, str(other)), aside)
+      if damaged:
+        self._manager.reload()
+      return restored
+    step, what = next(iter(damaged.items()))
+    raise InputError(
+      f'{self._folder}: no checkpoint can be read (step {step}: {what}): give another --workdir, '
+      'or remove this one to begin anew'
+    )
+
+  def _restore(self, step: int, target: States) -> tuple[States, selection.Selection]:
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, parallel.to_global(target))
     restored = self._manager.restore(
       step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))

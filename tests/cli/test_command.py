@@ -3,6 +3,7 @@
 import importlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -32,6 +33,38 @@ def test_version_and_help_come_without_jax():
     done = subprocess.run([sys.executable, '-c', code, arg], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, '')
     assert expected in done.stdout
+
+
+_WAITS = """
+import pathlib, sys, time, types
+from tempo_jax.cli import command
+
+def main(values):
+  half_done = pathlib.Path(sys.argv[1])
+  half_done.touch()
+  try:
+    print('ready', flush=True)
+    time.sleep(60)
+  finally:
+    half_done.unlink()
+
+waits = types.ModuleType('waits', 'Waits.')
+waits.define_flags, waits.main = lambda values: None, main
+command.launch(waits, 'waits', [])
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_command_in_one_line(tmp_path, number):
+  process = subprocess.Popen(
+    [sys.executable, '-c', _WAITS, str(tmp_path / 'half_done')],
+    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+  )  # fmt: skip
+  assert process.stdout.readline() == 'ready\n'
+  process.send_signal(number)
+  _, said = process.communicate(timeout=30)
+  assert (process.returncode, said) == (130, 'stopped; what is complete is kept\n')
+  assert not list(tmp_path.iterdir())
 
 
 def test_help_has_a_line_for_each_command():

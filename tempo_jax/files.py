@@ -29,6 +29,36 @@ _REMEDIES = {
 }
 
 
+@contextlib.contextmanager
+def in_use(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
+  """Keeps a folder to this process, by a lock that ends with it.
+
+  Where neither the system nor the disk has locks, nothing is kept.
+
+  Args:
+    folder: it is there; a hidden file in it holds the lock.
+    what: the process does there, e.g. 'trains into it'.
+
+  Raises:
+    InputError: another process has it.
+  """
+  try:
+    import fcntl  # Unix only
+  except ImportError:
+    yield
+    return
+  with open(pathlib.Path(folder) / '.lock', 'a') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise InputError(
+        f'{folder} is in use: another process {what}: wait for it, or give another folder'
+      ) from None
+    except OSError:  # A file system without locks.
+      pass
+    yield
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
   """Writes a text file in UTF-8, line ends as they are; see the module for what happens when.
 

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -117,3 +119,21 @@ def test_the_content_of_two_writers_never_mixes(tmp_path):
     thread.join()
   assert (tmp_path / 'x').read_bytes() in contents
   assert len(tree(tmp_path)) == 1
+
+
+def test_a_folder_that_another_process_uses(tmp_path):
+  code = (
+    'import sys; from tempo_jax import files\nwith files.in_use(sys.argv[1], "works there"): pass'
+  )
+
+  def other():
+    command = [sys.executable, '-c', code, str(tmp_path)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+  with files.in_use(tmp_path, 'works there'):
+    done = other()
+  assert done.returncode == 1
+  assert f'InputError: {tmp_path} is in use: another process works there: wait' in done.stderr
+  assert other().returncode == 0
+  with files.in_use(tmp_path, 'works there'):  # And again by this one.
+    pass

@@ -21,7 +21,8 @@ from tempo_jax.protein import residue_selection
 
 _COORDINATES = (slice(30, 38), slice(38, 46), slice(46, 54))
 _SEVERAL_MODELS = 'several models in the file, only the first is used'
-_RECORDS = ('ATOM  ', 'HETATM')
+_RECORDS = ('ATOM', 'HETA')  # A serial number of six digits takes the two columns that follow.
+_SMALLEST_BOX = 10.0  # Å; less stands for no box
 _UNKNOWN = frozenset(('', '?', '.'))
 
 
@@ -123,12 +124,13 @@ def _read_pdb(text: str, path: pathlib.Path) -> Atoms:
   box, ended, part = None, False, 0
   warnings: tuple[str, ...] = ()
   for line in text.splitlines():
-    if not line.startswith(_RECORDS):
-      if line.startswith('TER'):
+    record_name = line[:6].strip().upper()
+    if not record_name.startswith(_RECORDS):
+      if record_name == 'TER':
         part += 1
-      elif line.startswith(('ENDMDL', 'MODEL ')) and records:
+      elif record_name in ('ENDMDL', 'MODEL', 'END') and records:
         ended = True
-      elif line.startswith('CRYST1') and not ended:
+      elif record_name == 'CRYST1' and not ended:
         box = _box(line[6:54])
       continue
     if ended:
@@ -145,9 +147,9 @@ def _read_pdb(text: str, path: pathlib.Path) -> Atoms:
         chain=chain.strip(),
         part=str(part),
         segment=line[72:76].strip(),
-        number=_number(line, path, needed=name in ('N', 'CA')),
+        number=_number(line, path, needed=_is_needed(name, residue_name)),
         insertion_code=line[26:27].strip(),
-        is_hetero=line.startswith('HETATM'),
+        is_hetero=record_name.startswith('HETA'),
         occupancy=_float(line[54:60], 1.0),
       )
     )
@@ -155,6 +157,10 @@ def _read_pdb(text: str, path: pathlib.Path) -> Atoms:
     # One that is no number says that the others mean nothing.
     coordinates.append(xyz if np.isfinite(xyz).all() else [np.nan] * 3)
   return Atoms(records, np.array(coordinates).reshape(-1, 3), box, warnings)
+
+
+def _is_needed(name: str, residue_name: str) -> bool:
+  return name in ('N', 'CA') and protein_lib.standard_residue(residue_name) is not None
 
 
 def _float(field: str, default: float) -> float:
@@ -187,10 +193,14 @@ def _box(fields: str) -> np.ndarray | None:
 
 
 def _box_vectors(numbers: Sequence[float]) -> np.ndarray | None:
-  """Of lengths (Å) and angles (degrees); None for the 1 x 1 x 1 that means none."""
-  if len(numbers) != 6 or min(numbers[:3]) < 2.0 or min(numbers[3:]) <= 0.0:
+  """Of lengths (Å) and angles (degrees); None where they mean none, such as 1 x 1 x 1."""
+  if not np.isfinite(numbers).all() or min(numbers[:3]) < _SMALLEST_BOX:
     return None
-  return np.array(gemmi.UnitCell(*numbers).orth.mat.tolist())
+  if min(numbers[3:]) <= 0.0 or max(numbers[3:]) >= 180.0:
+    return None
+  box = np.array(gemmi.UnitCell(*numbers).orth.mat.tolist())
+  # Angles that close no cell.
+  return box if np.isfinite(box).all() and np.linalg.det(box) > 1.0 else None
 
 
 def _parent_of_long_name(name: str) -> str | None:
@@ -207,7 +217,7 @@ def _has_long_chain_ids(text: str) -> bool:
     and line[17:20] in protein_lib.ONE_LETTER
     and not _parent_of_long_name(line[17:21])
     for line in text.splitlines()
-    if line.startswith('ATOM  ')
+    if line[:4].upper() == 'ATOM'
   )
 
 
@@ -235,7 +245,9 @@ def _read_block(block: gemmi.cif.Block) -> Atoms:
         break
     return best
 
-  xyz = np.array([[_float(x, np.nan) for x in column(f'Cartn_{axis}')] for axis in 'xyz']).T
+  # Numbers may carry their standard uncertainty: 11.104(3).
+  number = gemmi.cif.as_number
+  xyz = np.array([[number(x) for x in column(f'Cartn_{axis}')] for axis in 'xyz']).T
   models = column('pdbx_PDB_model_num')
   seq_ids = column('auth_seq_id', 'label_seq_id')
   numbers = {x: int(x) if re.fullmatch('[-+]?[0-9]+', x) else None for x in set(seq_ids)}
@@ -255,7 +267,7 @@ def _read_block(block: gemmi.cif.Block) -> Atoms:
   for row, values in enumerate(columns):
     if models[row] != models[0]:
       continue
-    atom, altloc, residue, chain, part, number, icode, group, occupancy = values
+    atom, altloc, residue, chain, part, seq_id, icode, group, occupancy = values
     rows.append(row)
     records.append(
       AtomRecord(
@@ -265,14 +277,14 @@ def _read_block(block: gemmi.cif.Block) -> Atoms:
         chain=chain,
         part=part,
         segment='',
-        number=numbers[number],
+        number=numbers[seq_id],
         insertion_code=icode,
         is_hetero=group.upper() == 'HETATM',
-        occupancy=_float(occupancy, 1.0),
+        occupancy=number(occupancy, 1.0),
       )
     )
   parameters = [*(f'length_{x}' for x in 'abc'), 'angle_alpha', 'angle_beta', 'angle_gamma']
-  cell = [_float(block.find_value(f'_cell.{name}') or '', 0.0) for name in parameters]
+  cell = [number(block.find_value(f'_cell.{name}') or '', 0.0) for name in parameters]
   several = len(set(models)) > 1
   return Atoms(records, xyz[rows], _box_vectors(cell), (_SEVERAL_MODELS,) if several else ())
 

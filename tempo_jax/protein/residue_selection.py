@@ -25,6 +25,7 @@ MAX_BOND = 2.0
 _MAX_INNER_BOND = 2.5
 MIN_DISTANCE = 0.5  # Å, within a residue: nearer means a placeholder, not a position
 MAX_COORDINATE = 1e5  # Å: beyond, float32 does not resolve 0.01 Å
+_MAX_CA_STEP = 4.0  # Å, from residue to residue
 CLASH_DISTANCE = 1.2  # Å, between residues
 
 _IN_LINE = float(np.cos(np.arcsin(0.1)))  # cosine of N-CA-C
@@ -136,7 +137,7 @@ def select(
       kept.append(candidate)
 
   rows = _backbone_rows(kept, coordinates)
-  free = _free_amino_acids(kept, _bonded(kept, coordinates[rows]))
+  free = _free_amino_acids(kept, _bonded(kept, coordinates[rows]), coordinates[rows][:, 1])
   left_out += [kept[i].left_out('a free amino acid, bonded to nothing') for i in sorted(free)]
   kept = [candidate for i, candidate in enumerate(kept) if i not in free]
   if len(kept) < 2:
@@ -222,38 +223,38 @@ def _in_their_places(candidates: Sequence[Candidate], coordinates: np.ndarray) -
       runs[-1].append(candidate)
     else:
       runs.append([candidate])
-
-  def place(run: list[Candidate]) -> int | None:
-    """The run to which one is bonded; neighbours in the list are told from them later."""
-    for i, other in enumerate(runs):
-      if other is not run and _are_bonded(other[-1], run[0], coordinates):
-        return i + 1
-      if other is not run and _are_bonded(run[-1], other[0], coordinates):
-        return i
-    return None
-
-  moved = True
-  while moved:
+  strays = [run for run in runs if all(c.is_hetero and _is_amino_acid(c) for c in run)]
+  moved = bool(strays)
+  while moved:  # What one is bonded to may itself have come only now.
     moved = False
-    for run in [run for run in runs if all(c.is_hetero and _is_amino_acid(c) for c in run)]:
-      at = place(run)
-      if at is None:
+    for run in strays:
+      at = next((i for i, other in enumerate(runs) if other is run), None)
+      neighbour = None if at is None else _bonded_run(runs, run, coordinates)
+      if at is None or neighbour is None:
         continue
-      now = next(i for i, other in enumerate(runs) if other is run)
-      if at in (now, now + 1):
-        continue
-      runs.insert(at, run)
-      del runs[now + (at <= now)]
+      other, comes_after = runs[neighbour], _are_bonded(runs[neighbour][-1], run[0], coordinates)
+      here = [dataclasses.replace(c, segment=other[0].segment) for c in run]
+      # The strays among its neighbours go on from where they are.
+      runs[neighbour] = [*other, *here] if comes_after else [*here, *other]
+      del runs[at]
       moved = True
-      # It is one run with its neighbour from now on, and stays.
-      at -= at > now
-      for left in (at, at - 1):
-        if 0 <= left < len(runs) - 1 and _are_bonded(
-          runs[left][-1], runs[left + 1][0], coordinates
-        ):
-          runs[left : left + 2] = [runs[left] + runs[left + 1]]
-      break
   return [candidate for run in runs for candidate in run]
+
+
+def _bonded_run(
+  runs: Sequence[Sequence[Candidate]], run: Sequence[Candidate], coordinates: np.ndarray
+) -> int | None:
+  """The run to which one is bonded, at either end."""
+  nowhere = np.full(3, np.nan)
+
+  def place(candidate: Candidate, atom: str) -> np.ndarray:
+    row = candidate.atoms.get(atom)
+    return nowhere if row is None or candidate.chain != run[0].chain else coordinates[row]
+
+  ends = np.array([place(other[-1], 'C') for other in runs]) - place(run[0], 'N')
+  starts = np.array([place(other[0], 'N') for other in runs]) - place(run[-1], 'C')
+  near = (np.linalg.norm(ends, axis=-1) < MAX_BOND) | (np.linalg.norm(starts, axis=-1) < MAX_BOND)
+  return next((i for i in np.flatnonzero(near).tolist() if runs[i] is not run), None)
 
 
 def _are_bonded(before: Candidate, after: Candidate, coordinates: np.ndarray) -> bool:
@@ -289,8 +290,8 @@ def _torn(candidates: Sequence[Candidate], coordinates: np.ndarray, box: np.ndar
   shift = coordinates[[b for _, b, _ in bonds]] - coordinates[[a for a, _, _ in bonds]]
   nearest = shift - np.round(shift @ np.linalg.inv(box).T) @ box.T
   lengths, across = np.linalg.norm(shift, axis=-1), np.linalg.norm(nearest, axis=-1)
-  # Half an ångström less than none is no bond, but two atoms at one place.
-  torn = (lengths > _MAX_INNER_BOND) & (across < MAX_BOND) & (across > MIN_DISTANCE)
+  # Of bonds in earnest: residues on the two sides of a gap may meet a neighbour's image by chance.
+  torn = (lengths > _MAX_INNER_BOND) & (across > 1.2) & (across < 1.7)
   return [bonds[i][2] for i in np.flatnonzero(torn).tolist()]
 
 
@@ -364,11 +365,11 @@ def _bonded(kept: Sequence[Candidate], positions: np.ndarray) -> np.ndarray:
   return bonded
 
 
-def _free_amino_acids(kept: Sequence[Candidate], bonded: np.ndarray) -> set[int]:
+def _free_amino_acids(kept: Sequence[Candidate], bonded: np.ndarray, ca: np.ndarray) -> set[int]:
   """Ligands that happen to be amino acids, e.g. glutamate in its receptor.
 
   Lone residues that are listed as hetero atoms or, as MD programs list them, are chains of their
-  own.
+  own; not those that lie in a gap of their chain.
   """
   if not kept:
     return set()
@@ -377,7 +378,22 @@ def _free_amino_acids(kept: Sequence[Candidate], bonded: np.ndarray) -> set[int]
   alone = np.bincount(chain_index)[chain_index] == 1
   if alone.all():  # Of single residues something else is the matter.
     alone[:] = False
-  return {i for i, residue in enumerate(kept) if not joined[i] and (residue.is_hetero or alone[i])}
+
+  def lies_between(i: int) -> bool:
+    if not 0 < i < len(kept) - 1:
+      return False
+    before, here, after = kept[i - 1 : i + 2]
+    if not before.chain == here.chain == after.chain:
+      return False
+    gaps = np.diff([before.number, here.number, after.number])
+    steps = np.linalg.norm(np.diff(ca[i - 1 : i + 2], axis=0), axis=-1)
+    return bool(np.all((gaps > 0) & (steps < _MAX_CA_STEP * gaps)))
+
+  return {
+    i
+    for i, residue in enumerate(kept)
+    if not joined[i] and (residue.is_hetero or (alone[i] and not lies_between(i)))
+  }
 
 
 def _chains(

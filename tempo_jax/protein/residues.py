@@ -1,6 +1,7 @@
 """Atoms, one by one, -> residues: which atoms belong together, and which alternative is taken.
 
-No atom is lost on the way: a backbone atom that a residue has already begins a residue of its own.
+No residue is lost on the way: a backbone atom that a residue has already, at another place, begins
+a residue of its own.
 """
 
 import dataclasses
@@ -13,6 +14,8 @@ from tempo_jax.protein.atom_records import AtomRecord
 
 _NEEDED = ('N', 'CA', 'C')
 _BACKBONE = frozenset((*_NEEDED, *residue_selection.OXYGEN_NAMES))
+# Å. Alternatives whose letter was lost lie this near; CA of neighbours are 2.8 Å apart at least.
+_SAME_ATOM = 2.0
 # Å. Heat and poor maps stretch a peptide bond of 1.33 Å by a tenth; beyond 3 Å there is none.
 _BOND, _STRETCH, _NO_BOND = 1.33, 0.12, 3.0
 
@@ -23,14 +26,16 @@ class _Residue:
 
   first: AtomRecord
   rows: list[int]
-  taken: set[tuple[str, str]]  # name and alternate location
+  taken: dict[tuple[str, str], int]  # name and alternate location: the first row
 
   def has_altlocs(self) -> bool:
     return any(altloc for _, altloc in self.taken)
 
-  def is_complete(self) -> bool:
-    names = {name for name, _ in self.taken}
-    return all(name in names for name in _NEEDED)
+  def repeats(self, atom: tuple[str, str], row: int, coordinates: np.ndarray) -> bool:
+    """Whether an atom of the backbone is there already, at another place."""
+    if atom[0] not in _NEEDED or atom not in self.taken:
+      return False
+    return bool(np.linalg.norm(coordinates[row] - coordinates[self.taken[atom]]) > _SAME_ATOM)
 
 
 @dataclasses.dataclass
@@ -48,25 +53,28 @@ def candidates(atoms: atom_records.Atoms) -> list[residue_selection.Candidate]:
   """Residues in the order of the file, each in one conformation.
 
   Atoms belong to one residue if chain, number, insertion code, name and molecule are the same and
-  no atom of the backbone comes twice. Residues at one position, of which some have alternate
-  locations, are alternatives: those are taken along the chain that have a whole backbone, peptide
-  bonds that are not stretched, and the highest mean occupancy of the backbone, in this order. Of an
-  unlabelled and a labelled atom the more occupied one is taken. Atoms that the chosen location
-  lacks come from the others.
+  no atom of the backbone comes twice at places 2 Å apart. Residues at one position, of which some
+  have alternate locations, are alternatives. Those are taken along the chain that have a whole
+  backbone, then those with the highest mean occupancy of the backbone and peptide bonds that are
+  not stretched. Of an unlabelled and a labelled atom the more occupied one is taken. Atoms that the
+  chosen location lacks come from the others.
 
   Args:
     atoms: from `atom_records.read`.
   """
-  positions = [_conformers(group, atoms) for group in _alternatives(_residues(atoms.records))]
-  found, part, before = [], 0, None
+  groups = _alternatives(_residues(atoms.records, atoms.coordinates))
+  positions = [_conformers(group, atoms) for group in groups]
+  found = []
+  # Of each chain: the number of molecules so far, and its last residue.
+  last: dict[str, tuple[int, AtomRecord]] = {}
   for conformer, number in zip(
     _choose(positions, atoms.coordinates), _numbers(positions), strict=True
   ):
     record = conformer.record
+    part, before = last.get(record.chain, (0, record))
     # Anything may stand where segment ids do: they count where the number changes, too.
-    if before is not None and record.chain == before.chain:
-      part += record.part != before.part or record.segment != before.segment
-    before = record
+    part += record.part != before.part or record.segment != before.segment
+    last[record.chain] = part, record
     found.append(
       residue_selection.Candidate(
         chain=record.chain,
@@ -81,32 +89,28 @@ def candidates(atoms: atom_records.Atoms) -> list[residue_selection.Candidate]:
   return found
 
 
-def _residues(records: Sequence[AtomRecord]) -> list[_Residue]:
+def _residues(records: Sequence[AtomRecord], coordinates: np.ndarray) -> list[_Residue]:
   found: list[_Residue] = []
   # Of one chain, number, name and molecule: the last one.
   known: dict[tuple[object, ...], _Residue] = {}
   for key, rows in _runs(records):
-    residue = _Residue(records[rows[0]], [], set())
-    pieces = [residue]
+    pieces = [_Residue(records[rows[0]], [], {})]
     for row in rows:
       atom = records[row].name, records[row].altloc
-      if atom in residue.taken and atom[0] in _NEEDED and residue.is_complete():
-        residue = _Residue(records[row], [], set())
-        pieces.append(residue)
-      residue.rows.append(row)
-      residue.taken.add(atom)
+      if pieces[-1].repeats(atom, row, coordinates):
+        pieces.append(_Residue(records[row], [], {}))
+      pieces[-1].rows.append(row)
+      pieces[-1].taken.setdefault(atom, row)
     for piece in pieces:
       earlier = known.get(key)
-      repeats = earlier is not None and any(
-        atom in earlier.taken for atom in piece.taken if atom[0] in _NEEDED
-      )
-      # A single atom that comes twice is no residue: the first one is taken.
-      if earlier is not None and not (repeats and len(piece.rows) > 1):
-        earlier.rows += piece.rows
-        earlier.taken |= piece.taken
-      else:
+      if earlier is None or any(
+        earlier.repeats(atom, row, coordinates) for atom, row in piece.taken.items()
+      ):
         known[key] = piece
         found.append(piece)
+      else:
+        earlier.rows += piece.rows
+        earlier.taken = piece.taken | earlier.taken
   return found
 
 
@@ -156,8 +160,7 @@ def _conformers(group: Sequence[_Residue], atoms: atom_records.Atoms) -> list[_C
   for residue in group:
     if len(group) == 1 and not residue.has_altlocs():
       first = {records[row].name: row for row in reversed(residue.rows)}
-      num_missing = sum(name not in first for name in _NEEDED)
-      return [_Conformer(residue.first, first, '', num_missing, 1.0)]
+      return [_Conformer(residue.first, first, '', _num_missing(first, atoms), 1.0)]
     letters = {altloc for name, altloc in residue.taken if altloc and name in _BACKBONE}
     for letter in sorted(letters) or ['']:
       own: dict[str, int] = {}
@@ -168,12 +171,19 @@ def _conformers(group: Sequence[_Residue], atoms: atom_records.Atoms) -> list[_C
         if records[row].altloc in (letter, ''):
           own.setdefault(records[row].name, row)
       occupancy = [records[row].occupancy for name, row in own.items() if name in _BACKBONE]
-      num_missing = sum(name not in own for name in _NEEDED)
+      num_missing = _num_missing(own, atoms)
       for row in sorted(residue.rows, key=lambda row: -records[row].occupancy):
         own.setdefault(records[row].name, row)
       mean = round(float(np.mean(occupancy or [0.0])), 4)
       found.append(_Conformer(residue.first, own, letter, num_missing, mean))
   return sorted(found, key=lambda conformer: (conformer.num_missing, conformer.letter))
+
+
+def _num_missing(own: dict[str, int], atoms: atom_records.Atoms) -> int:
+  """Atoms that a residue cannot do without, and that are not there or have no place."""
+  return sum(
+    name not in own or not np.isfinite(atoms.coordinates[own[name], 0]) for name in _NEEDED
+  )
 
 
 def _choose(positions: Sequence[Sequence[_Conformer]], coordinates: np.ndarray) -> list[_Conformer]:
@@ -182,8 +192,8 @@ def _choose(positions: Sequence[Sequence[_Conformer]], coordinates: np.ndarray) 
   origins: list[list[int]] = []
   for index, options in enumerate(positions):
     own = [1e6 * option.num_missing - option.occupancy for option in options]
-    if not index or len(options) == len(positions[index - 1]) == 1:
-      costs.append([own[k] + (costs[-1][0] if index else 0.0) for k in range(len(options))])
+    if not index or len(positions[index - 1]) == 1 == len(options):
+      costs.append(own)  # What all paths have in common is left out.
       origins.append([0] * len(options))
       continue
     costs.append([])
@@ -194,7 +204,7 @@ def _choose(positions: Sequence[Sequence[_Conformer]], coordinates: np.ndarray) 
         for before, previous in zip(costs[-2], positions[index - 1], strict=True)
       ]
       best = int(np.argmin(steps))
-      costs[-1].append(cost + steps[best])
+      costs[-1].append(cost + steps[best] - min(costs[-2]))
       origins[-1].append(best)
   if not costs:
     return []
@@ -205,15 +215,17 @@ def _choose(positions: Sequence[Sequence[_Conformer]], coordinates: np.ndarray) 
 
 
 def _bond_cost(before: _Conformer, after: _Conformer, coordinates: np.ndarray) -> float:
-  """Of a peptide bond that is stretched, and little for a change of the location."""
-  change = 1e-6 * (before.letter != after.letter)
+  """Of a stretched peptide bond and of a change of the location; in shares of occupancy."""
+  change = 0.05 * (before.letter != after.letter and bool(before.letter and after.letter))
   if before.record.chain != after.record.chain:
     return change
   c, n = before.atoms.get('C'), after.atoms.get('N')
   if c is None or n is None:
     return change
   length = float(np.linalg.norm(coordinates[n] - coordinates[c]))
-  return change + 1e3 * max(0.0, abs(min(length, _NO_BOND) - _BOND) - _STRETCH)
+  if not np.isfinite(length):
+    return change
+  return change + 100.0 * max(0.0, abs(min(length, _NO_BOND) - _BOND) - _STRETCH) ** 2
 
 
 def _numbers(positions: Sequence[Sequence[_Conformer]]) -> list[int]:

@@ -21,6 +21,7 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from tempo_jax import config as config_lib
+from tempo_jax import files
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
 from tempo_jax.models import config_file
@@ -234,13 +235,14 @@ def train(config: Any, workdir: str, parts: Parts = DEFAULT_PARTS) -> checkpoint
     raise InputError(
       f'{workdir} cannot be made ({error.strerror}): give another --workdir'
     ) from error
-  checkpointer = checkpoint.Checkpointer(
-    workdir, config.train.keep_checkpoints, config.train.keep_period
-  )
-  try:
+  with contextlib.ExitStack() as stack:
+    if jax.process_index() == 0:
+      stack.enter_context(files.in_use(workdir, 'trains into it'))
+    checkpointer = checkpoint.Checkpointer(
+      workdir, config.train.keep_checkpoints, config.train.keep_period
+    )
+    stack.callback(checkpointer.close)
     return _train(config, workdir, levels, checkpointer, parts)
-  finally:
-    checkpointer.close()
 
 
 def _train(

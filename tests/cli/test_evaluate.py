@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -292,29 +290,27 @@ class TestCache:
     _, second = run(pair[1:], tmp_path / 'out')
     assert list(second['proteins']) == ['b']
 
-  def test_an_interrupted_run_goes_on(self, pair, tmp_path, computed):
-    pair[1] = cases.case(tmp_path, 'long', length=12, frames=300)
-    out, main = tmp_path / 'out', threading.main_thread().ident
+  def test_an_interrupted_run_goes_on(self, pair, tmp_path, computed, monkeypatch):
+    out = tmp_path / 'out'
+    real = columns.score
 
-    def interrupt():
-      while not (out / 'proteins' / 'a.npz').exists():
-        time.sleep(0.001)
-      time.sleep(0.02)  # the second protein is under way
-      signal.pthread_kill(main, signal.SIGINT)
+    def interrupted(*args, **kwargs):
+      if (out / 'proteins' / 'a.npz').exists():  # The second protein is under way.
+        signal.raise_signal(signal.SIGINT)
+      return real(*args, **kwargs)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+    monkeypatch.setattr(columns, 'score', interrupted)
     try:
       with pytest.raises(KeyboardInterrupt):
         run(pair, out)
     finally:
-      thread.join()
       signal.signal(signal.SIGINT, before)
+      monkeypatch.undo()
     assert [path.name for path in out.iterdir()] == ['proteins']
     assert computed() == ['a']
     _, found = run(pair, out)
-    assert computed() == ['long']
+    assert computed() == ['b']
     assert found == run(pair, tmp_path / 'fresh')[1]
 
   @pytest.mark.parametrize('text', ['', '{"fingerprint": 1', '[]', '{}', 'null'])

@@ -44,7 +44,7 @@ REFUSED = {
   'occupancy.pdb': r'A:152 ASP \(complete\)',
   'openmm_altlocs2.pdb': r'A:25 ILE \(complete\)',
   'overflow_indexing.pdb': '2 water',
-  'pdbtools_hetatm.pdb': r'1 left out \(no N, CA\)',
+  'pdbtools_hetatm.pdb': r'2 left out \(no N, CA\)',
   'pdbtools_vu7.pdb': '1 VU7',
 }
 

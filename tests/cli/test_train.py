@@ -65,6 +65,18 @@ class TestConfig:
     with pytest.raises(flags.IllegalFlagValueError, match=message):
       parse(f'--config={name}')
 
+  @pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+      ('def get_config(:', r'mine.py cannot be used \(SyntaxError: invalid syntax'),
+      ('import nowhere', r'mine.py cannot be used \(ModuleNotFoundError: No module named'),
+    ],
+  )
+  def test_broken_configurations_are_refused(self, text, message, parse, tmp_path):
+    (tmp_path / 'mine.py').write_text(text)
+    with pytest.raises(flags.IllegalFlagValueError, match=message):
+      parse(f'--config={tmp_path}/mine.py')
+
   def test_help_lists_the_shipped_ones(self):
     help_text = commands.parse(train)['config'].help
     for name in ('quickstart', 'finetune', 'mdcath', 'atlas'):

@@ -2,6 +2,7 @@
 
 import collections
 import gzip
+import re
 
 import gemmi
 import mdtraj
@@ -216,6 +217,36 @@ def test_locations_are_chosen_along_the_chain(load):
   protein = load(text)
   np.testing.assert_allclose(protein.arrays.positions, HELIX[:, :4], atol=1e-3)
   assert np.all(protein.arrays.bonded[:7])
+
+
+def test_a_tiny_stretch_weighs_less_than_the_occupancy(load):
+  """C-N of 1.46 Å, for 1.33 with a tenth of the occupancy."""
+  axis = HELIX[4, 0] - HELIX[3, 2]
+  stretched = HELIX[3] - 0.13 * axis / np.linalg.norm(axis)
+  text = peptides.residue('LEU', 'A', 4, stretched, altloc='A', occupancy=0.9)
+  text += peptides.residue('LEU', 'A', 4, HELIX[3], altloc='B', occupancy=0.1)
+  positions = load(alternatives(text, '')).arrays.positions
+  np.testing.assert_allclose(positions[3], stretched[:4], atol=1e-3)
+
+
+def test_a_location_without_numbers_is_not_taken(load):
+  nowhere = ''.join(
+    peptides.line(atom, 'LEU', 'A', 4, ('********',) * 3, altloc='A', occupancy=0.7)
+    for atom in peptides.ATOMS
+  )
+  protein = load(alternatives(nowhere, conformer('B', 0.3, 0.0)))
+  np.testing.assert_allclose(protein.arrays.positions, HELIX[:, :4], atol=1e-3)
+
+
+@pytest.mark.parametrize('interleaved', [True, False])
+def test_alternatives_without_their_letters_are_one_residue(load, interleaved):
+  """Scripts blank the column; the first of each atom stays."""
+  first, second = (conformer('', 0.5, shift).splitlines(True) for shift in (0.0, 0.3))
+  lines = [x for pair in zip(first, second, strict=True) for x in pair]
+  protein = load(alternatives(''.join(lines if interleaved else first + second), ''))
+  assert protein.sequence == 'ASWLKDVE'
+  assert protein.left_out == ()
+  np.testing.assert_allclose(protein.arrays.positions, HELIX[:, :4], atol=1e-3)
 
 
 def test_an_unlabelled_atom_may_be_the_more_occupied_one(load):
@@ -527,6 +558,36 @@ def test_torn_by_the_box(load, by):
     load(cryst1 + peptides.peptide(xyz=torn))
 
 
+@pytest.mark.parametrize('cell', [(360.0, 90.0, 90.0), (170.0, 20.0, 20.0)])
+def test_a_cell_that_is_none(load, cell):
+  angles = ''.join(f'{angle:7.2f}' for angle in cell)
+  assert load(f'CRYST1{50:9.3f}{50:9.3f}{50:9.3f}{angles} P 1\n' + peptides.peptide()).num_chains
+
+
+@pytest.mark.parametrize('end', ['END\n', 'MODEL\n', 'ENDMDL\n'])
+def test_frames_without_models_are_models(load, end):
+  protein = load(peptides.peptide() + end + peptides.peptide(offset=(0.1, 0, 0)) + end)
+  assert protein.num_residues == 8
+  assert said(protein, 'several models')
+
+
+@pytest.mark.parametrize('record', ['ATOM  1', 'ATOM 10', 'atom  1'])
+def test_records_of_any_serial_number_and_case(load, record):
+  text = ''.join(f'{record}{line[7:]}\n' for line in peptides.peptide().splitlines())
+  assert load(text).sequence == 'ASWLKDVE'
+
+
+def test_numbers_that_are_not_needed_may_be_missing(load):
+  calcium = peptides.line('CA', 'CA', 'A', '****', (40.0, 0.0, 0.0), hetero=True)
+  assert said(load(peptides.peptide() + calcium), 'not protein, ignored: 1 CA')
+
+
+def test_coordinates_with_their_uncertainty(load):
+  text = re.sub(r'(\.\d{3}) ', r'\1(3) ', mmcif(('A', 'A', counted, 0.0)))
+  assert '(3)' in text
+  np.testing.assert_allclose(load(text, 'x.cif').arrays.positions, HELIX[:, :4], atol=1e-3)
+
+
 # --- what is kept and what is not ---
 
 
@@ -543,6 +604,29 @@ def test_a_free_amino_acid_is_no_chain(load, hetero):
     for part in (np.arange(3), np.array([4]), np.arange(6, 9))
   ]
   assert load(''.join(parts)).num_residues == 7
+
+
+def test_a_residue_between_two_ters_is_part_of_its_chain(load):
+  """Programs write TER at gaps, too."""
+  helix = peptides.helix(9)
+  parts = [
+    peptides.peptide(('ALA',) * len(part), first=int(part[0]) + 1, xyz=helix[part])
+    for part in (np.arange(3), np.array([4]), np.arange(6, 9))
+  ]
+  protein = load('TER\n'.join(parts))
+  assert protein.residue_number.tolist() == [1, 2, 3, 5, 7, 8, 9]
+  assert protein.left_out == ()
+
+
+def test_parts_of_a_chain_around_another_are_told_apart(load):
+  """A, TER, B, TER, and again A, which is another molecule."""
+  parts = [
+    peptides.peptide(chain=chain, first=first, offset=(30.0 * k, 0, 0)) + 'TER\n'
+    for k, (chain, first) in enumerate([('A', 1), ('B', 1), ('A', 12)])
+  ]
+  protein = load(''.join(parts))
+  assert protein.chain_ids == ('A', 'A', 'B')
+  assert not said(protein, 'chain breaks')
 
 
 def test_modified_residues_listed_last_go_back(load):
@@ -863,7 +947,7 @@ UNREADABLE = {
   'occupancy.pdb': r'found A:152 ASP \(complete\)',
   'openmm_altlocs2.pdb': r'found A:25 ILE \(complete\)',
   'overflow_indexing.pdb': 'found 2 water',
-  'pdbtools_hetatm.pdb': r'found 1 left out \(no N, CA\), 2 left out \(no N, C\), 1 left out',
+  'pdbtools_hetatm.pdb': r'found 2 left out \(no N, CA\), 2 left out \(no N, C\), 1 left out',
   'pdbtools_vu7.pdb': 'found 1 VU7',
 }
 NATIVE = {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
+from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
 from tempo_jax.models import workdir as workdir_lib
@@ -293,6 +294,15 @@ def test_unusable_settings_are_refused(store_path, tmp_path, change, message):
   with pytest.raises(InputError, match=message):
     loop.train(config, str(tmp_path / 'run'))
   assert not (tmp_path / 'run').exists()
+
+
+def test_two_trainings_do_not_share_a_workdir(store_path, tmp_path):
+  with (
+    files.in_use(tmp_path, 'trains into it'),
+    pytest.raises(InputError, match=f'{tmp_path} is in use: another process trains into it'),
+  ):
+    train(experiment(store_path), tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ['.lock']
 
 
 def test_store_entry_with_a_hole_names_it(tmp_path):

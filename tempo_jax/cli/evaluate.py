@@ -20,6 +20,7 @@ and an elastic network. What was computed is kept per protein in OUT/proteins, s
 command goes on after an interruption, and repeats only what has changed.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -110,6 +111,7 @@ def evaluate(
   for case in cases:
     columns.check(case)
   folder = pathlib.Path(out).expanduser()
+  is_new = not folder.exists()
   try:
     (folder / 'proteins').mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -130,6 +132,10 @@ def evaluate(
   errors = [line for result in results for line in result.errors]
   done = {task.case.name: found for task in tasks if (found := cache.read(task.file, task.key))}
   if not done:
+    if is_new:
+      with contextlib.suppress(OSError):  # It stays if something is in it.
+        (folder / 'proteins').rmdir()
+        folder.rmdir()
     raise InputError(errors[0])
   sections = [each.section for each in results if isinstance(each, Done) and each.section]
   _write(folder, done, sections, settings)

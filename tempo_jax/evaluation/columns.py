@@ -1,6 +1,7 @@
 """One protein: the prediction and the baselines, each scored against the reference."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,19 @@ def _check_whole(replica: Replica, native: Native) -> None:
 
 
 def check(case: Case) -> None:
-  """Raises `InputError` for a file that is not there, so that nothing else is computed first."""
+  """So that nothing else is computed first.
+
+  Raises:
+    InputError: a file is not there, or counts twice.
+  """
   for file in case.files():
     if not file.is_file():
       raise InputError(f'{case.name}: {file}: no such file')
+  for kind, replicas in (('reference', case.reference), ('prediction', case.prediction)):
+    found: set[pathlib.Path] = set()
+    for file in replicas:
+      if file.resolve() in found:
+        raise InputError(
+          f'{case.name}: {file} is named twice as {kind}: each file is a replica of its own'
+        )
+      found.add(file.resolve())

@@ -369,7 +369,23 @@ class TestMistakes:
     with pytest.raises(InputError, match=BAD[what]) as raised:
       run([case], tmp_path / 'out')
     assert '\n' not in str(raised.value)
-    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['proteins']
+    assert not (tmp_path / 'out').exists()
+
+  def test_a_folder_of_the_users_stays(self, pair, tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'notes.txt').touch()
+    with pytest.raises(InputError):
+      run([spoil(pair[0], tmp_path / 'bad', 'one frame')], tmp_path / 'out')
+    assert (tmp_path / 'out' / 'notes.txt').exists()
+
+  @pytest.mark.parametrize('kind', ['reference', 'prediction'])
+  def test_a_replica_counts_once(self, pair, tmp_path, kind):
+    (file, *_) = getattr(pair[0], kind)
+    again = file.parent / '..' / file.parent.name / file.name
+    case = dataclasses.replace(pair[0], **{kind: (file, again)})
+    with pytest.raises(InputError, match=f'^a: .*{file.name} is named twice as {kind}'):
+      run([case], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
 
   def test_one_of_many_does_not_stop_the_others(self, pair, tmp_path, capsys):
     bad = [
@@ -490,7 +506,7 @@ class TestCommand:
     wrong = call(*arguments(bad), f'--out={out}', '--noreport')
     assert wrong.returncode == 2
     assert re.fullmatch(r'error: [^\n]*P.dcd: 1 frames[^\n]*\n', wrong.stderr)
-    shutil.rmtree(out)
+    assert not out.exists()
     file = cases.write_suite(tmp_path / 'suite.json', [bad, pair[1]])
     partly = call(f'--suite={file}', f'--out={out}', '--noreport', '--num_workers=1')
     assert partly.returncode == 1

@@ -26,13 +26,14 @@ def select(traj: mdtraj.Trajectory, name: str) -> tuple[protein_lib.Protein, np.
   Raises:
     InputError: fewer than two residues with a complete backbone.
   """
+  molecule = _molecules(traj.topology)
   records = [
     atom_records.AtomRecord(
       name=atom.name,
       altloc='',
       residue_name=residue.name.strip().upper(),
       chain=(getattr(residue.chain, 'chain_id', None) or '').strip(),
-      part=str(residue.chain.index),
+      part=f'{residue.chain.index} {molecule[residue.index]}',
       segment='',
       number=residue.resSeq,
       insertion_code='',
@@ -48,6 +49,23 @@ def select(traj: mdtraj.Trajectory, name: str) -> tuple[protein_lib.Protein, np.
     residues.candidates(atoms), atoms.coordinates, name=name, source=name
   )
   return protein, np.where(found < 0, -1, np.array(rows, np.int64)[found])
+
+
+def _molecules(topology: mdtraj.Topology) -> list[int]:
+  """A number per residue, of its molecule, where a topology has no chains but bonds (prmtop).
+
+  Of backbones alone only bonds between neighbours are known, and not those across a gap.
+  """
+  found = list(topology.residues)
+  only_backbone = all(atom.name in ATOM_NAMES for atom in topology.atoms)
+  if topology.n_chains > 1 or not topology.n_bonds or only_backbone:
+    return [0] * len(found)
+  number = {
+    atom.residue.index: k
+    for k, molecule in enumerate(topology.find_molecules())
+    for atom in molecule
+  }
+  return [number.get(residue.index, 0) for residue in found]
 
 
 def positions(

@@ -905,6 +905,31 @@ def test_from_mdtraj_residues_of_one_number():
   np.testing.assert_array_equal(atom_index, first[:, None] + np.arange(4))
 
 
+def test_from_mdtraj_bonds_tell_molecules_apart():
+  """As prmtop files come: one chain for all, numbers that go on, no atom of a terminus."""
+  top = mdtraj.Topology()
+  chain = top.add_chain()
+  xyz = np.concatenate([HELIX, HELIX + np.array([30, 0, 0])])
+  carbonyl = None
+  for i, name in enumerate(peptides.SEQUENCE * 2):
+    residue = top.add_residue(name, chain, resSeq=i + 1)
+    n, ca, c, o, cb = (top.add_atom(x, mdtraj.element.carbon, residue) for x in peptides.ATOMS)
+    for bond in ((n, ca), (ca, c), (c, o), (ca, cb)):
+      top.add_bond(*bond)
+    if carbonyl is not None and i != 8:
+      top.add_bond(carbonyl, n)
+    carbonyl = c
+  traj = mdtraj.Trajectory(xyz.reshape(1, -1, 3) / 10.0, top)
+  protein, _ = backbone_atoms.select(traj, 'two')
+  assert protein.arrays.chain_index.tolist() == [0] * 8 + [1] * 8
+  assert not said(protein, 'chain breaks')
+  # Of the backbone alone a missing bond is a gap.
+  alone = traj.atom_slice(traj.topology.select('name N CA C O'))
+  protein, _ = backbone_atoms.select(alone, 'one')
+  assert protein.num_chains == 1
+  assert said(protein, 'chain breaks')
+
+
 def test_from_mdtraj_without_protein():
   top = mdtraj.Topology()
   top.add_atom('O', mdtraj.element.oxygen, top.add_residue('HOH', top.add_chain()))

@@ -33,6 +33,12 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'names', [], 'Proteins to look at, comma-separated. Default: all.', flag_values=values
   )
+  flags.DEFINE_bool(
+    'verify',
+    True,
+    'Compare all coordinates with the SHA-256 that the store knows of them.',
+    flag_values=values,
+  )
   worker_flags.define_flags(values)
 
 
@@ -45,4 +51,5 @@ def main(values: flags.FlagValues) -> int:
     names=values.names,
     num_workers=values.num_workers,
     scheduler=values.scheduler,
+    verify=values.verify,
   )

@@ -13,6 +13,7 @@ import jax
 import mdtraj
 import numpy as np
 import pytest
+import tensorstore
 from scipy import spatial
 from scipy.spatial.transform import Rotation
 
@@ -235,6 +236,23 @@ def test_every_defect_is_found_once(planted_store, name, expected):
     assert re.search(message, finding.message), finding.message
     assert finding.where == f'{name}/T300/R1'
     assert '\n' not in finding.message
+
+
+@pytest.mark.parametrize('verify', [True, False])
+def test_a_changed_coordinate_is_found(tmp_path, verify):
+  """0.02 Å of one atom: every bond is as good as before."""
+  with store.StoreWriter(tmp_path / 'store') as writer:
+    writer.add(entry('sound'), motion(0).astype(np.float32))
+  (item,) = store.Store(tmp_path / 'store').entries
+  spec = {'driver': 'zarr3', 'kvstore': f'file://{tmp_path}/store/{item.path}/'}
+  array = tensorstore.open(spec, open=True).result()
+  array[7, 3, 1, 0] = array[7, 3, 1, 0].read().result() + 0.02
+  found = store_checks.inspect(
+    tmp_path / 'store', block_frames=13, num_workers=1, verify=verify
+  ).findings
+  assert [finding.kind for finding in found] == (['changed'] if verify else [])
+  if verify:
+    assert str(found[0]).startswith('error: sound/T300/R1: its coordinates are not those')
 
 
 def test_numbers_are_those_of_independent_tools(planted_store):

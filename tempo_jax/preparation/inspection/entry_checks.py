@@ -6,8 +6,10 @@ stored) and 24 bytes per frame.
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +39,7 @@ class EntryToCheck:
     entry: what to check.
     num_torsions: how many pairs of phi and psi to return, about.
     block_frames: read at a time; None for 4 MiB of them.
+    verify: compare the positions with the SHA-256 that the store knows.
   """
 
   store: str
@@ -44,6 +47,7 @@ class EntryToCheck:
   entry: entry_lib.Entry
   num_torsions: int
   block_frames: int | None = None
+  verify: bool = True
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,9 +81,10 @@ def check(work: EntryToCheck) -> EntryReport:
   clashes = frame_series.Clashes(subject)
   read = functools.partial(_open(work.store, work.run).read, work.entry)
   said = list(_against_manifest(work))
+  digest = hashlib.sha256()
   frames = 0
   try:
-    for positions in _blocks(read, work.entry, work.block_frames):
+    for positions in _blocks(read, work.entry, work.block_frames, digest):
       if frames == 0 and (wrong := _wrong_units(positions)):
         said.append(subject.finding('error', 'units', wrong))
         break
@@ -89,6 +94,16 @@ def check(work: EntryToCheck) -> EntryReport:
       frames += len(positions)
   except InputError as error:
     said.append(subject.finding('error', 'missing', f'{error}; no later frame was looked at'))
+  whole = frames == work.entry.num_frames
+  if work.verify and whole and not digest.hexdigest().startswith(work.entry.array):
+    said.append(
+      subject.finding(
+        'error',
+        'changed',
+        'its coordinates are not those that were written (SHA-256): copy the store again, or '
+        'prepare this entry with --overwrite',
+      )
+    )
   said += [
     *bonds.findings(),
     *steps.findings(read),
@@ -120,15 +135,17 @@ def _open(path: str, run: str) -> store_lib.Store:
 
 
 def _blocks(
-  read: frame_series.Read, entry: entry_lib.Entry, block_frames: int | None
+  read: frame_series.Read, entry: entry_lib.Entry, block_frames: int | None, digest: Any
 ) -> Iterator[np.ndarray]:
-  """All frames."""
+  """All frames; their content goes into the digest."""
   size = max(2, block_frames or _BLOCK_BYTES // (entry.length * 48))
   # `workers` shows the bar, of all entries.
   with progress.Progress(bar=False) as shown:
     for start in range(0, entry.num_frames, size):
+      positions = np.ascontiguousarray(read(slice(start, start + size)), np.float32)
+      digest.update(positions.data)
       # Clipped so that nothing overflows later; corrupt coordinates stay recognizable.
-      yield np.clip(read(slice(start, start + size)), -_FAR, _FAR)
+      yield np.clip(positions, -_FAR, _FAR)
       shown.update(size, f'{entry.key}: {start} of {entry.num_frames} frames')
 
 

@@ -19,6 +19,7 @@ def inspect(
   names: Sequence[str] = (),
   num_workers: int | None = None,
   scheduler: str | None = None,
+  verify: bool = True,
 ) -> int:
   """Prints the report on a store, and writes it as an HTML page.
 
@@ -29,6 +30,7 @@ def inspect(
     names: proteins to look at; all by default.
     num_workers: processes; by default one for a small store, else one per core.
     scheduler: address of a Dask cluster, in place of local processes.
+    verify: compare all positions with the SHA-256 that the store knows.
 
   Returns:
     The exit code: 1 if there are errors.
@@ -44,7 +46,9 @@ def inspect(
       raise
     print(f'note: no page: {error}', file=sys.stderr)
     file = None
-  report = store_checks.inspect(store, names=names, num_workers=num_workers, scheduler=scheduler)
+  report = store_checks.inspect(
+    store, names=names, num_workers=num_workers, scheduler=scheduler, verify=verify
+  )
   print(store_text.store_text(report))
   if file:
     files.write_text(file, store_page.store_page(report))

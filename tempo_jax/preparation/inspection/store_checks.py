@@ -48,6 +48,7 @@ def inspect(
   block_frames: int | None = None,
   num_workers: int | None = None,
   scheduler: str | None = None,
+  verify: bool = True,
 ) -> StoreReport:
   """Reads every frame of a store.
 
@@ -57,6 +58,7 @@ def inspect(
     block_frames: held in memory at a time by each process, at least two; by default 4 MiB of them.
     num_workers: processes; by default one for a small store, else one per core.
     scheduler: address of a Dask cluster, in place of local processes.
+    verify: compare all positions with the SHA-256 that the store knows.
 
   Raises:
     InputError: there is no store, it has no entries, or none of one of the names.
@@ -71,7 +73,7 @@ def inspect(
   results = workers.run(
     entry_checks.check,
     [
-      entry_checks.EntryToCheck(str(root or path), run, entry, sample, block_frames)
+      entry_checks.EntryToCheck(str(root or path), run, entry, sample, block_frames, verify)
       for entry in entries
     ],
     names=[entry.key for entry in entries],

@@ -36,8 +36,12 @@ def test_version_and_help_come_without_jax():
 
 
 _WAITS = """
-import pathlib, sys, time, types
+import pathlib, signal, sys, time, types
 from tempo_jax.cli import command
+
+# As in a shell's foreground: jobs in the background, and below nohup, ignore some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def main(values):
   half_done = pathlib.Path(sys.argv[1])
@@ -56,13 +60,16 @@ command.launch(waits, 'waits', [])
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_a_command_in_one_line(tmp_path, number):
-  process = subprocess.Popen(
+  with subprocess.Popen(
     [sys.executable, '-c', _WAITS, str(tmp_path / 'half_done')],
     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-  )  # fmt: skip
-  assert process.stdout.readline() == 'ready\n'
-  process.send_signal(number)
-  _, said = process.communicate(timeout=30)
+  ) as process:  # fmt: skip
+    try:
+      assert process.stdout.readline() == 'ready\n'
+      process.send_signal(number)
+      _, said = process.communicate(timeout=30)
+    finally:
+      process.kill()
   assert (process.returncode, said) == (130, 'stopped; what is complete is kept\n')
   assert not list(tmp_path.iterdir())
 

@@ -44,7 +44,6 @@ def compiled(function: Any, *args: Any, effort: Effort = Effort.FULL) -> Any:
   return function.lower(*args).compile(compiler_options=options(effort))
 
 
-@functools.cache
 def options(effort: Effort = Effort.FULL) -> dict[str, bool | int] | None:
   """Of the compiler, for this kind of device; None: its own.
 
@@ -52,17 +51,17 @@ def options(effort: Effort = Effort.FULL) -> dict[str, bool | int] | None:
   """
   if jax.default_backend() != 'cpu':
     return None
-  found: dict[str, bool | int] = {}
-  if _is_known(_CPU):
-    found |= _CPU
+  found: dict[str, bool | int] = {**known_options()}
   if effort < Effort.FULL and _LEVEL not in os.environ.get('XLA_FLAGS', ''):
     found[_LEVEL] = int(effort)
   return found or None
 
 
-def _is_known(option: dict[str, bool]) -> bool:
+@functools.cache
+def known_options() -> dict[str, bool]:
+  """Those of `options` that the compiler has; asking it compiles something."""
   try:
-    jax.jit(lambda: 0, compiler_options=option).lower().compile()
-  except jax.errors.JaxRuntimeError:  # Another version of the compiler does not know it.
-    return False
-  return True
+    jax.jit(lambda: 0, compiler_options=_CPU).lower().compile()
+  except jax.errors.JaxRuntimeError:  # Another version of the compiler does not know them.
+    return {}
+  return _CPU

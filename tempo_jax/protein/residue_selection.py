@@ -223,11 +223,10 @@ def _in_their_places(candidates: Sequence[Candidate], coordinates: np.ndarray) -
       runs[-1].append(candidate)
     else:
       runs.append([candidate])
-  strays = [run for run in runs if all(c.is_hetero and _is_amino_acid(c) for c in run)]
-  moved = bool(strays)
-  while moved:  # What one is bonded to may itself have come only now.
+  moved = True
+  while moved:  # Strays that found each other look for their chain together.
     moved = False
-    for run in strays:
+    for run in [run for run in runs if all(c.is_hetero and _is_amino_acid(c) for c in run)]:
       at = next((i for i, other in enumerate(runs) if other is run), None)
       neighbour = None if at is None else _bonded_run(runs, run, coordinates)
       if at is None or neighbour is None:

@@ -629,16 +629,17 @@ def test_parts_of_a_chain_around_another_are_told_apart(load):
   assert not said(protein, 'chain breaks')
 
 
-def test_modified_residues_listed_last_go_back(load):
-  """Two neighbours among them, too."""
-  names = ('ALA', 'SER', 'MSE', 'MSE', 'LYS', 'ASP', 'VAL', 'GLU')
+@pytest.mark.parametrize('order', [(3, 2, 4), (3, 4, 2), (4, 3, 2), (2, 3, 4), (4, 2, 3)])
+def test_modified_residues_listed_last_go_back(load, order):
+  """Neighbours among them, in any order."""
+  names = ('ALA', 'SER', 'MSE', 'MSE', 'MSE', 'ASP', 'VAL', 'GLU')
   lines = [
     peptides.residue(name, 'A', i + 1, xyz, hetero=name == 'MSE')
     for i, (name, xyz) in enumerate(zip(names, HELIX, strict=True))
   ]
-  last = lines[3] + lines[2]
-  protein = load(''.join(lines[:2] + lines[4:]) + 'TER\n' + last)
-  assert protein.sequence == 'ASMMKDVE'
+  last = ''.join(lines[i] for i in order)
+  protein = load(''.join(lines[:2] + lines[5:]) + 'TER\n' + last)
+  assert protein.sequence == 'ASMMMDVE'
   assert protein.residue_number.tolist() == list(range(1, 9))
   assert np.all(protein.arrays.bonded[:7])
   assert protein.num_chains == 1

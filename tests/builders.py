@@ -10,9 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
+from tempo_jax.dynamics import chain_closure
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import rigid
+from tempo_jax.geometry import backbone, rigid
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.protein import protein as protein_lib
 from tests import peptides
 
@@ -49,6 +51,41 @@ def helix(length: int, chains: int = 1, seed: int = 0) -> protein_lib.ProteinArr
   )
 
 
+def ring(length: int, seed: int = 0, behind: int = 0) -> protein_lib.ProteinArrays:
+  """A cyclic peptide whose bonds are closed, and `behind` it a helix of so many residues."""
+  angle = 2.0 * np.pi * np.arange(length) / length
+  radius = 3.8 / (2.0 * np.sin(np.pi / length))
+  place = radius * np.stack([np.cos(angle), np.sin(angle), np.zeros(length)], axis=-1)
+  turns = Rotation.from_rotvec(np.stack([np.zeros(length)] * 2 + [angle], axis=-1)).as_matrix()
+  # N towards the residue before, C towards the next one.
+  frame = rigid.Rigid(
+    np.float32(turns @ Rotation.from_euler('z', -120.0, degrees=True).as_matrix()),
+    np.float32(place),
+  )
+  to_next = np.ones(length, bool)
+  index = np.full(length, bonds_lib.NO_RING, np.int32)
+  index[-1] = 0
+  bonds, cis = bonds_lib.Bonds(to_next, index), np.zeros(length, bool)
+  for _ in range(5):
+    frame = chain_closure.close_chains(frame, bonds, cis)
+  positions = np.asarray(backbone.atoms_from_frames(frame, np.zeros(length, np.float32), bonds))
+  rng = np.random.default_rng(seed)
+  types = rng.integers(0, 20, length + behind).astype(np.int32)
+  tail = helix(behind or 1)
+  keep = slice(0, behind)
+  return protein_lib.ProteinArrays(
+    residue_type=types,
+    residue_index=np.concatenate([np.arange(length, dtype=np.int32), tail.residue_index[keep]]),
+    chain_index=np.repeat(np.arange(2, dtype=np.int32), [length, behind]),
+    bonded=np.concatenate([np.arange(length) < length - 1, tail.bonded[keep]]),
+    mask=np.ones(length + behind, bool),
+    positions=np.concatenate(
+      [positions, tail.positions[keep] + np.float32([0.0, 0.0, 15.0])]
+    ).astype(np.float32),
+    ring=np.concatenate([index, np.full(behind, bonds_lib.NO_RING, np.int32)]),
+  )
+
+
 def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
   """The same protein with finite garbage behind it, far away too."""
   rng = np.random.default_rng(seed)
@@ -60,11 +97,13 @@ def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
     'bonded': np.zeros(extra, bool),
     'mask': np.zeros(extra, bool),
     'positions': 2000.0 + 300.0 * rng.normal(size=(extra, 4, 3)),
+    'ring': np.full(extra, -1),
   }
   return protein_lib.ProteinArrays(
     **{
       name: np.concatenate([value, garbage[name].astype(value.dtype)])
       for name, value in vars(protein).items()
+      if value is not None
     }
   )
 

@@ -29,6 +29,7 @@ from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import staging, trajectory_files
 from tempo_jax.trajectory import backbone_atoms, reader, times
+from tempo_jax.trajectory import structure as structure_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _FLAGS = (
@@ -147,25 +148,25 @@ def read_coarse(
     raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')
   name = pathlib.Path(topology).name.split('.')[0]
   if dt_ns is None:
-    coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name)
+    coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name, structure=structure)
   else:
-    coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name, dt_ns * stride)
+    coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name, dt_ns * stride, structure)
     coarse = dataclasses.replace(coarse, start_ns=dt_ns)
-  _check_whole(frames, frames[0], file, file)
+  _check_whole(frames, structure.moved(10.0 * frames.xyz[0]), file, file)
   return coarse
 
 
 def _check_whole(
-  frames: mdtraj.Trajectory, structure: mdtraj.Trajectory, source: str, file: str
+  frames: mdtraj.Trajectory, structure: structure_lib.Structure, source: str, file: str
 ) -> None:
   """Raises where a bond of the structure is none in a frame: the periodic box cuts the molecule,
   or the atoms are in another order.
   """
   protein, atom_index = backbone_atoms.select(structure, source)
   positions = backbone_atoms.positions(frames, protein, atom_index)
-  bonded = np.asarray(protein.arrays.bonded)
+  bonds = protein.arrays.bonds
   broken = validity.is_broken(
-    *validity.ca_ca_range(positions, bonded), validity.c_n_max(positions, bonded)
+    *validity.ca_ca_range(positions, bonds), validity.c_n_max(positions, bonds)
   )
   if np.any(broken):
     raise InputError(

@@ -10,12 +10,14 @@ closing them takes.
 As in SHAKE (Ryckaert et al., 1977), the violations v are made linear in the motions u of the
 residues and undone by a small u = -J^T (J J^T + damping)^-1 v, several times. J J^T is block
 tridiagonal, since neighbouring bonds share a residue, and is solved by block cyclic reduction
-(Hockney & Jesshope, 1981) in logarithmic depth.
+(Hockney & Jesshope, 1981) in logarithmic depth. In a ring the last bond also shares a residue with
+the first one, which cyclic reduction takes as it comes.
 
 Arrays inside have their components in front and residues last, [3, ..., L], so that every operation
 runs over long vectors.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Iterable
@@ -24,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ideal, torsion
 from tempo_jax.geometry.rigid import Rigid
 
@@ -53,12 +56,12 @@ _STRIDES = np.array([1, 2, 4], np.int32)
 _TINY = 1e-6
 
 
-def cis_peptides(positions: jax.Array, bonded: jax.Array) -> jax.Array:
+def cis_peptides(positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> jax.Array:
   """Which peptide bonds are cis, |omega| < 90 degrees.
 
   Args:
     positions: [..., L, 4, 3] Å, N, CA, C, O.
-    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1.
+    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1; or `Bonds`.
 
   Returns:
     [..., L] bool, at residue i for the bond i -> i + 1; False where there is none.
@@ -67,13 +70,13 @@ def cis_peptides(positions: jax.Array, bonded: jax.Array) -> jax.Array:
   return mask[..., 2] & (jnp.abs(angles[..., 2]) < np.pi / 2)
 
 
-def close_chains(frames: Rigid, bonded: jax.Array, cis: jax.Array) -> Rigid:
+def close_chains(frames: Rigid, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Array) -> Rigid:
   """Moves residue frames, as little as possible, until all peptide bonds are closed.
 
   Args:
     frames: [..., L] residue frames, Å.
-    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1. Nothing acts
-      across a pair that is not bonded.
+    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1; or `Bonds`, whose
+      rings are closed, too. Nothing acts across a pair that is not bonded.
     cis: bool, broadcast to [..., L]: the bond i -> i + 1 is cis (`cis_peptides`).
 
   Returns:
@@ -86,7 +89,8 @@ def close_chains(frames: Rigid, bonded: jax.Array, cis: jax.Array) -> Rigid:
   shape = frames.shape
   if shape[-1] < 2:
     return frames
-  bonded = torsion.bonded_to_next(bonded, shape)
+  neighbours = _Neighbours.of(bonds_lib.of(bonded), shape[-1])
+  to_next = bonds_lib.of(bonded).broadcast(shape).to_next
   cis = jnp.broadcast_to(jnp.asarray(cis), shape)
 
   # Backward, an iteration is computed anew: all its 4 x 4 blocks together are large.
@@ -94,7 +98,7 @@ def close_chains(frames: Rigid, bonded: jax.Array, cis: jax.Array) -> Rigid:
   def iteration(
     carry: tuple[jax.Array, jax.Array], damping: jax.Array
   ) -> tuple[tuple[jax.Array, jax.Array], None]:
-    return _move(*carry, bonded, cis, damping), None
+    return _move(*carry, to_next, neighbours, cis, damping), None
 
   carry = jnp.moveaxis(frames.rotation, (-2, -1), (0, 1)), jnp.moveaxis(frames.translation, -1, 0)
   dampings = jnp.asarray(_DAMPING, frames.translation.dtype)
@@ -102,7 +106,9 @@ def close_chains(frames: Rigid, bonded: jax.Array, cis: jax.Array) -> Rigid:
   return Rigid(jnp.moveaxis(rotation, (0, 1), (-2, -1)), jnp.moveaxis(translation, 0, -1))
 
 
-def closed_by_constants(frames: Rigid, bonded: jax.Array, cis: jax.Array) -> Rigid:
+def closed_by_constants(
+  frames: Rigid, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Array
+) -> Rigid:
   """The frames of `close_chains`, whose derivative leaves the closing itself out.
 
   Each residue's correction, in its own frame, is taken to be a constant. The true derivative of ten
@@ -121,11 +127,14 @@ def _move(
   rotation: jax.Array,
   translation: jax.Array,
   bonded: jax.Array,
+  neighbours: '_Neighbours',
   cis: jax.Array,
   damping: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
   """One step; rotation [3, 3, ..., L] and translation [3, ..., L]."""
-  offset, width, shift, turn, turn_next = _quantities(rotation, translation, bonded, cis)
+  offset, width, shift, turn, turn_next = _quantities(
+    rotation, translation, bonded, neighbours, cis
+  )
   violation = offset - jnp.clip(offset, -width, width)
   # A quantity within its band is held the more, the nearer it is to the edge: a step that mends one
   # bond then does not break the next one, and the result is continuous in the frames.
@@ -138,11 +147,11 @@ def _move(
   unit = np.eye(4).reshape(4, 4, *[1] * bonded.ndim)
   diagonal = _outer(own, own) + _outer(other, other)
   diagonal = diagonal + unit.astype(diagonal.dtype) * (1 - active * active + damping)[None]
-  upper = _outer(other, _after(own))
-  force = _solve(diagonal, upper, -active * violation)
+  upper = _outer(other, neighbours.after(own))
+  force = _solve(diagonal, upper, -active * violation, neighbours)
 
   motion = _sum(force[k, None] * own[k] for k in range(4))
-  motion = motion + _before(_sum(force[k, None] * other[k] for k in range(4)))
+  motion = motion + neighbours.before(_sum(force[k, None] * other[k] for k in range(4)))
   # Cayley's map: exact rotations without trigonometry, less than pi for any angle.
   half = 0.5 / _RADIUS * motion[3:, None]
   across = _cross(jnp.broadcast_to(half, rotation.shape), rotation)
@@ -152,7 +161,11 @@ def _move(
 
 
 def _quantities(
-  rotation: jax.Array, translation: jax.Array, bonded: jax.Array, cis: jax.Array
+  rotation: jax.Array,
+  translation: jax.Array,
+  bonded: jax.Array,
+  neighbours: '_Neighbours',
+  cis: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
   """The four quantities of every bond, and their derivatives by the motions of its residues.
 
@@ -166,8 +179,8 @@ def _quantities(
   """
   ideal_n, _, ideal_c = (tuple(map(float, x)) for x in ideal.N_CA_C_POSITIONS)
   c = ideal_c[0] * rotation[:, 0] + ideal_c[1] * rotation[:, 1]  # CA_i -> C
-  n = ideal_n[0] * _after(rotation[:, 0])  # CA_(i+1) -> N
-  ca_ca = jnp.where(bonded[None], _after(translation) - translation, 0)
+  n = ideal_n[0] * neighbours.after(rotation[:, 0])  # CA_(i+1) -> N
+  ca_ca = jnp.where(bonded[None], neighbours.after(translation) - translation, 0)
   ca_n = ca_ca + n
   c_n = ca_n - c
   third = ca_ca - jnp.where(cis[None], 0, c)
@@ -267,63 +280,105 @@ def _sum(terms: Iterable[jax.Array]) -> jax.Array:
   return functools.reduce(operator.add, terms)
 
 
-def _after(x: jax.Array) -> jax.Array:
-  """X of the next residue; zero beyond the end."""
-  return jnp.concatenate([x[..., 1:], jnp.zeros_like(x[..., :1])], axis=-1)
+@dataclasses.dataclass(frozen=True)
+class _Neighbours:
+  """Values [..., L] of other residues of the chain; zero beyond its ends.
+
+  Attributes:
+    steps: ([3, ...], [3, ...]), for each of `_STRIDES` back and ahead: residues to go, or, where
+      there are rings, [L] the index of the residue to arrive at, which is L beyond an end.
+  """
+
+  steps: tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]
+
+  @classmethod
+  def of(cls, bonds: bonds_lib.Bonds, length: int) -> '_Neighbours':
+    """Of L residues."""
+    if bonds.ring is None:
+      return cls((-_STRIDES, _STRIDES))
+    bonds = bonds.broadcast((length,))
+
+    def powers(near: jax.Array, there: jax.Array) -> jax.Array:
+      near = jnp.append(jnp.where(there, near, length), length)
+      found = [near]
+      for _ in _STRIDES[1:]:
+        found.append(found[-1][found[-1]])  # The strides are powers of two.
+      return jnp.stack(found)[:, :length]
+
+    return cls((powers(bonds.preceding, bonds.to_previous), powers(bonds.following, bonds.to_next)))
+
+  def after(self, x: jax.Array) -> jax.Array:
+    """X of the next residue."""
+    if isinstance(self.steps[1], np.ndarray):
+      return jnp.concatenate([x[..., 1:], jnp.zeros_like(x[..., :1])], axis=-1)
+    return _shifted(x, self.steps[1][0])
+
+  def before(self, x: jax.Array) -> jax.Array:
+    """X of the residue before."""
+    if isinstance(self.steps[0], np.ndarray):
+      return jnp.concatenate([jnp.zeros_like(x[..., :1]), x[..., :-1]], axis=-1)
+    return _shifted(x, self.steps[0][0])
 
 
-def _before(x: jax.Array) -> jax.Array:
-  return jnp.concatenate([jnp.zeros_like(x[..., :1]), x[..., :-1]], axis=-1)
-
-
-def _shifted(x: jax.Array, stride: jax.Array) -> jax.Array:
-  """X of the residue `stride` further on, which is traced; zero beyond the ends."""
+def _shifted(x: jax.Array, step: jax.Array) -> jax.Array:
+  """X of the residues that a step of `_Neighbours`, which is traced, leads to."""
+  if step.ndim:
+    padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)])
+    return jnp.take(padded, step, axis=-1)
   room = int(_STRIDES.max())
   padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(room, room)])
-  return jax.lax.dynamic_slice_in_dim(padded, room + stride, x.shape[-1], axis=-1)
+  return jax.lax.dynamic_slice_in_dim(padded, room + step, x.shape[-1], axis=-1)
 
 
-def _solve(diagonal: jax.Array, upper: jax.Array, right: jax.Array) -> jax.Array:
+def _solve(
+  diagonal: jax.Array, upper: jax.Array, right: jax.Array, neighbours: _Neighbours
+) -> jax.Array:
   """Solution [4, ..., L] of a symmetric block tridiagonal system, positive definite.
 
   Args:
     diagonal: [4, 4, ..., L] blocks.
     upper: [4, 4, ..., L] blocks between a bond (rows) and the next one (columns).
     right: [4, ..., L].
+    neighbours: of the bonds, which are those of the residues that they begin in.
   """
   # Derivatives come from the same solver, not from differentiating it.
   return jax.lax.custom_linear_solve(
-    lambda x: _product(diagonal, upper, x),
+    lambda x: _product(diagonal, upper, x, neighbours),
     right,
-    lambda _, x: _cyclic_reduction(diagonal, upper, x),
+    lambda _, x: _cyclic_reduction(diagonal, upper, x, neighbours),
     symmetric=True,
   )
 
 
-def _product(diagonal: jax.Array, upper: jax.Array, x: jax.Array) -> jax.Array:
-  after = _after(x)
-  lower = _before(_sum(upper[k] * x[k, None] for k in range(4)))
+def _product(
+  diagonal: jax.Array, upper: jax.Array, x: jax.Array, neighbours: _Neighbours
+) -> jax.Array:
+  after = neighbours.after(x)
+  lower = neighbours.before(_sum(upper[k] * x[k, None] for k in range(4)))
   return _sum(diagonal[:, k] * x[k, None] + upper[:, k] * after[k, None] for k in range(4)) + lower
 
 
-def _cyclic_reduction(diagonal: jax.Array, upper: jax.Array, right: jax.Array) -> jax.Array:
+def _cyclic_reduction(
+  diagonal: jax.Array, upper: jax.Array, right: jax.Array, neighbours: _Neighbours
+) -> jax.Array:
   """Eliminates the neighbours of all bonds, then the neighbours twice as far, and so on."""
 
-  def eliminated(system, stride):
+  def eliminated(system, steps):
+    back, ahead = steps
     diagonal, upper, right = system
-    lower = _shifted(jnp.swapaxes(upper, 0, 1), -stride)
+    lower = _shifted(jnp.swapaxes(upper, 0, 1), back)
     rows = _forward_substitution(diagonal, jnp.concatenate([lower, upper, right], axis=1))
     rows = [row[-9:] for row in rows]
     # lower^T D^-1 [lower, upper, right], and upper^T D^-1 [upper, right].
-    backward = _shifted(_sum(row[:4, None] * row[None] for row in rows), stride)
-    forward = _shifted(_sum(row[4:8, None] * row[None, 4:] for row in rows), -stride)
+    backward = _shifted(_sum(row[:4, None] * row[None] for row in rows), ahead)
+    forward = _shifted(_sum(row[4:8, None] * row[None, 4:] for row in rows), back)
     diagonal = diagonal - backward[:, :4] - forward[:, :4]
     right = right - backward[:, 8:] - forward[:, 4:]
     return (diagonal, -backward[:, 4:8], right), None
 
   # A loop: compiled once, whatever the number of levels.
   system = diagonal, upper, right[:, None]
-  (diagonal, _, right), _ = jax.lax.scan(eliminated, system, _STRIDES)
+  (diagonal, _, right), _ = jax.lax.scan(eliminated, system, neighbours.steps)
   rows = _forward_substitution(diagonal, right)
   solution: list[jax.Array] = []
   for k in reversed(range(4)):

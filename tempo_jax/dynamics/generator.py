@@ -21,6 +21,7 @@ from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import update
 from tempo_jax.encoder import invariant_point_attention, spatiotemporal_encoder
 from tempo_jax.geometry import backbone, rigid, torsion
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.protein import protein as protein_lib
 
 NUM_NUMBERS = 7
@@ -32,7 +33,7 @@ _OCTAVES = 4
 _BOND_DISTANCES = (1.33, 2.43, 2.43, 3.80)
 
 
-def _chain_neighbours(frames: rigid.Rigid, bonded: jax.Array) -> jax.Array:
+def _chain_neighbours(frames: rigid.Rigid, bonds: bonds_lib.Bonds) -> jax.Array:
   """[T, L] frames -> [T, L, 24]: the next and the previous residue, seen from each."""
 
   def seen(other, there):
@@ -40,14 +41,13 @@ def _chain_neighbours(frames: rigid.Rigid, bonded: jax.Array) -> jax.Array:
     motion = rigid.Rigid(motion.rotation, motion.translation / _LENGTH_UNIT)
     return jnp.where(there[None, :, None], update.motion_numbers(motion), 0.0)
 
-  def rolled(shift):
-    return jax.tree.map(lambda x: jnp.roll(x, shift, axis=1), frames)
+  following = jax.tree.map(lambda x: bonds.after(x, 1), frames)
+  preceding = jax.tree.map(lambda x: bonds.before(x, 1), frames)
+  both = [seen(following, bonds.to_next), seen(preceding, bonds.to_previous)]
+  return jnp.concatenate(both, axis=-1)
 
-  before = jnp.roll(bonded, 1).at[0].set(False)
-  return jnp.concatenate([seen(rolled(-1), bonded), seen(rolled(1), before)], axis=-1)
 
-
-def _bond_strain(frames: rigid.Rigid, bonded: jax.Array, unit: jax.Array) -> jax.Array:
+def _bond_strain(frames: rigid.Rigid, bonds: bonds_lib.Bonds, unit: jax.Array) -> jax.Array:
   """How far the peptide bonds are from closed, as vectors in the residues' own frames.
 
   Near the end of a line the noise is small against every feature but this one: what tells it from
@@ -55,7 +55,7 @@ def _bond_strain(frames: rigid.Rigid, bonded: jax.Array, unit: jax.Array) -> jax
 
   Args:
     frames: [T, L].
-    bonded: [L] bool.
+    bonds: of the L residues.
     unit: [] Å, the strain to be expected.
 
   Returns:
@@ -64,12 +64,13 @@ def _bond_strain(frames: rigid.Rigid, bonded: jax.Array, unit: jax.Array) -> jax
   """
   n, ca, c = backbone.n_ca_c_from_frames(frames)
   here = jnp.stack([c, ca, c, ca], axis=2)  # [T, L, 4, 3]
-  there = jnp.roll(jnp.stack([n, n, ca, ca], axis=2), -1, axis=1)
+  there = bonds.after(jnp.stack([n, n, ca, ca], axis=2), 1)
   vector = there - here
   length = jnp.sqrt(jnp.sum(vector**2, axis=-1, keepdims=True) + 1e-6)
   ideal = jnp.asarray(_BOND_DISTANCES, vector.dtype).reshape(1, 1, 4, 1)
-  strain = jnp.where(bonded[None, :, None, None], (1.0 - ideal / length) * vector, 0.0)
-  both = jnp.stack([strain, jnp.roll(strain, 1, axis=1)], axis=2)  # [T, L, 2, 4, 3]
+  strain = jnp.where(bonds.to_next[None, :, None, None], (1.0 - ideal / length) * vector, 0.0)
+  before = jnp.where(bonds.to_previous[None, :, None, None], bonds.before(strain, 1), 0.0)
+  both = jnp.stack([strain, before], axis=2)  # [T, L, 2, 4, 3]
   rotation = frames.rotation[:, :, None, None]
   local = jnp.sum(rotation * both[..., :, None], axis=-2)
   return jnp.arcsinh(local.reshape(*frames.shape, 24) / unit)
@@ -90,11 +91,10 @@ class HeadBlock(nn.Module):
     ipa = invariant_point_attention.from_config(config, self.dtype)
     hidden = hidden + ipa(nn.LayerNorm(name='norm')(hidden), frames, protein.mask)
     normed = nn.LayerNorm(name='exchange_norm')(hidden)
-    after = protein.bonded[None, :, None]
-    before = jnp.roll(protein.bonded, 1).at[0].set(False)[None, :, None]
+    bonds = protein.bonds
     others = [
-      jnp.where(after, jnp.roll(normed, -1, axis=1), 0.0),
-      jnp.where(before, jnp.roll(normed, 1, axis=1), 0.0),
+      jnp.where(bonds.to_next[None, :, None], bonds.after(normed, 1), 0.0),
+      jnp.where(bonds.to_previous[None, :, None], bonds.before(normed, 1), 0.0),
       # Every order of frames and of T: the other frames one after the other.
       *(jnp.roll(normed, shift, axis=0) for shift in range(1, hidden.shape[0])),
     ]
@@ -148,8 +148,8 @@ class Head(nn.Module):
       motions,
       jnp.broadcast_to(turned[None], (num_frames, *turned.shape)),
       torsion.to_sin_cos(states.torsions),
-      _chain_neighbours(states.frames, protein.bonded),
-      _bond_strain(states.frames, protein.bonded, 0.05 + (1.0 - tau) * translation_std),
+      _chain_neighbours(states.frames, protein.bonds),
+      _bond_strain(states.frames, protein.bonds, 0.05 + (1.0 - tau) * translation_std),
     ]
     if anchor is not None:
       ahead = update.motion_numbers(states.frames.inverse() @ anchor.state.frames[None])
@@ -230,7 +230,7 @@ class Generator(nn.Module):
     Returns:
       [T, L, 7].
     """
-    states = update.apply_motions(noised.states[-1], numbers, level, protein.bonded)
+    states = update.apply_motions(noised.states[-1], numbers, level, protein.bonds)
     out = self.head(hidden, states, numbers, noised.anchor, tau, level.translation_std, protein)
     keep, scale = preconditioning(tau)
     motions = keep * numbers[..., :6] + scale * out[..., :6]
@@ -335,4 +335,4 @@ def draw(
     return network.apply(variables, hidden, noised, numbers, tau, level, protein, method='end')
 
   numbers = follow(end, noise, passes)
-  return update.apply_motions(noised.states[-1], numbers, level, protein.bonded)
+  return update.apply_motions(noised.states[-1], numbers, level, protein.bonds)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.geometry import alignment, backbone, quaternion, rigid, torsion
+from tempo_jax.geometry import bonds as bonds_lib
 
 NUM_FEATURES = 13
 
@@ -41,20 +42,20 @@ class State:
     return jax.tree.map(lambda x: x[index], self)
 
 
-def from_frames(frames: rigid.Rigid, psi: jax.Array, bonded: jax.Array) -> State:
+def from_frames(frames: rigid.Rigid, psi: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> State:
   """State of the conformation that the frames describe.
 
   Args:
     frames: [..., L] residue frames, Å.
     psi: [..., L] radians; used where no peptide bond follows.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
   """
   angles, mask = torsion.chain_torsions(*backbone.n_ca_c_from_frames(frames), bonded)
   free = jnp.stack([jnp.zeros_like(psi), psi, jnp.zeros_like(psi)], axis=-1)
   return State(frames, jnp.where(mask, angles, free))
 
 
-def from_positions(positions: jax.Array, bonded: jax.Array) -> State:
+def from_positions(positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> State:
   """State of backbone atoms [..., L, 4, 3], Å; idealises N-CA-C and places O anew."""
   torsions, _ = torsion.backbone_torsions(positions, bonded)
   return from_frames(backbone.frames_from_atoms(positions), torsions[..., 1], bonded)
@@ -82,7 +83,7 @@ def to_vector(state: State) -> jax.Array:
   )
 
 
-def from_vector(vector: jax.Array, bonded: jax.Array) -> State:
+def from_vector(vector: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> State:
   """Inverse of `to_vector` for any 13 numbers: quaternion and circles are projected."""
   frames = rigid.Rigid(quaternion.to_matrix(vector[..., :4]), vector[..., 4:7])
   return from_frames(frames, torsion.from_sin_cos(vector[..., 7:])[..., 1], bonded)
@@ -142,7 +143,11 @@ def start_window(state: State, num_frames: int, anchor: Anchor | None = None) ->
 
 
 def perturb(
-  states: State, sigma: jax.Array, level: level_lib.Level, bonded: jax.Array, rng: jax.Array
+  states: State,
+  sigma: jax.Array,
+  level: level_lib.Level,
+  bonded: jax.Array | bonds_lib.Bonds,
+  rng: jax.Array,
 ) -> State:
   """The noise of the SDE: X + sigma * eps, in physical units per part.
 
@@ -155,7 +160,7 @@ def perturb(
     sigma: [] noise scale.
     level: the level's scalars, with `noise_translation` (Å), `noise_rotation` (rad) and
       `noise_torsion` (rad) per unit of sigma.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
     rng: a key.
   """
   num_frames, length = states.psi.shape

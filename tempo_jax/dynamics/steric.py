@@ -6,6 +6,7 @@ import numpy as np
 
 from tempo_jax.dynamics import chain_closure
 from tempo_jax.geometry import backbone, neighbours
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry.rigid import Rigid
 
 # Å. In MD of 14 proteins (300-400 K) no two backbone atoms of residues that are not neighbours in
@@ -22,14 +23,18 @@ _TINY = 1e-6
 
 
 def separated_chains(
-  frames: Rigid, psi: jax.Array, bonded: jax.Array, cis: jax.Array, mask: jax.Array
+  frames: Rigid,
+  psi: jax.Array,
+  bonded: jax.Array | bonds_lib.Bonds,
+  cis: jax.Array,
+  mask: jax.Array,
 ) -> Rigid:
   """Pushes overlapping residues apart and closes the chains.
 
   Args:
     frames: [T, L] residue frames, Å.
     psi: [T, L] radians; where no peptide bond follows, it places the O.
-    bonded: [L] bool: residue i has a peptide bond to i + 1.
+    bonded: [L] bool: residue i has a peptide bond to i + 1; or `Bonds`.
     cis: [L] bool: that bond is cis.
     mask: [L] bool, False for padding.
 
@@ -49,7 +54,7 @@ def separated_chains(
 
 def separation(
   positions: jax.Array,
-  bonded: jax.Array,
+  bonded: jax.Array | bonds_lib.Bonds,
   mask: jax.Array,
   num_neighbours: int = _NUM_NEIGHBOURS,
 ) -> jax.Array:
@@ -60,7 +65,7 @@ def separation(
 
   Args:
     positions: [L, 4, 3] Å, N, CA, C, O.
-    bonded: [L] bool: residue i has a peptide bond to i + 1.
+    bonded: [L] bool: residue i has a peptide bond to i + 1; or `Bonds`.
     mask: [L] bool, False for padding.
     num_neighbours: residues nearest by CA with which a residue is compared; L - 1: with all.
 
@@ -70,10 +75,12 @@ def separation(
   length = positions.shape[0]
   if length < 2:
     return jnp.zeros((length, 3), positions.dtype)
-  bonded, mask = jnp.asarray(bonded), jnp.asarray(mask)
+  bonds, mask = bonds_lib.of(bonded).broadcast((length,)), jnp.asarray(mask)
   indices, found = neighbours.nearest(positions[:, 1], mask, min(num_neighbours, length - 1))
   own = jnp.arange(length)[:, None]
-  in_chain = (jnp.abs(own - indices) == 1) & bonded[jnp.minimum(own, indices)]
+  following, to_next = bonds.following, bonds.to_next
+  in_chain = (following[:, None] == indices) & to_next[:, None]
+  in_chain |= (following[indices] == own) & to_next[indices]
   both_oxygen = np.zeros((1, 1, 4, 4), bool)
   both_oxygen[..., 3, 3] = True
   judged = found[..., None, None] & (both_oxygen | ~in_chain[..., None, None])

@@ -33,7 +33,7 @@ def noised_window(
   rng: jax.Array,
 ) -> state_lib.Window:
   """The window after the noise of a step (`state.perturb`), its anchor superposed."""
-  states = state_lib.perturb(window.states, sigma, level, protein.bonded, rng)
+  states = state_lib.perturb(window.states, sigma, level, protein.bonds, rng)
   anchor = window.anchor
   if anchor is not None:
     anchor = anchor.superposed_on(states[-1], protein.mask)
@@ -46,9 +46,9 @@ def closed(
   """States [T, L] with their chains closed and no atoms overlapping, if the model wants that."""
   if not config.closure:
     return states
-  cis = chain_closure.cis_peptides(protein.positions, protein.bonded)
-  frames = steric.separated_chains(states.frames, states.psi, protein.bonded, cis, protein.mask)
-  return state_lib.from_frames(frames, states.psi, protein.bonded)
+  cis = chain_closure.cis_peptides(protein.positions, protein.bonds)
+  frames = steric.separated_chains(states.frames, states.psi, protein.bonds, cis, protein.mask)
+  return state_lib.from_frames(frames, states.psi, protein.bonds)
 
 
 def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinArrays]:

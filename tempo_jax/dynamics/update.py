@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import rigid, torsion
 from tempo_jax.protein import protein as protein_lib
 
@@ -77,7 +78,10 @@ def encoder_inputs(window: state_lib.Window, protein: protein_lib.ProteinArrays)
 
 
 def apply_motions(
-  newest: state_lib.State, numbers: jax.Array, level: level_lib.Level, bonded: jax.Array
+  newest: state_lib.State,
+  numbers: jax.Array,
+  level: level_lib.Level,
+  bonded: jax.Array | bonds_lib.Bonds,
 ) -> state_lib.State:
   """The states that the numbers y describe: T exp(y), psi turned where it is free.
 
@@ -86,7 +90,7 @@ def apply_motions(
     numbers: [T, L, 7] translation and rotation vector in units of one step's spread, and the
       turn of psi, rad.
     level: the level's scalars, with `translation_std` (Å) and `rotation_std` (rad).
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
 
   Returns:
     [T, L] states.

@@ -20,12 +20,29 @@ def relative_position(
   """Classes of residue pairs by their distance along the chain.
 
   Returns:
-    [L, L] int32 in 0 ... 2 max_distance + 1; the last class is 'another chain'.
+    [L, L] int32 in 0 ... 2 max_distance + 1; the last class is 'another chain'. In a ring the
+    shorter way around counts.
   """
   index, chain = protein.residue_index, protein.chain_index
-  offset = jnp.clip(index[None, :] - index[:, None], -max_distance, max_distance)
+  offset = index[None, :] - index[:, None]
+  if protein.ring is not None:
+    offset = _shorter_way(offset, protein)
+  offset = jnp.clip(offset, -max_distance, max_distance)
   same_chain = chain[None, :] == chain[:, None]
   return jnp.where(same_chain, offset + max_distance, 2 * max_distance + 1)
+
+
+def _shorter_way(offset: jax.Array, protein: protein_lib.ProteinArrays) -> jax.Array:
+  """Offsets [L, L], within rings from minus half of their length on."""
+  index, chain, ring = (
+    jnp.asarray(x) for x in (protein.residue_index, protein.chain_index, protein.ring)
+  )
+  lengths = jnp.where(ring < 0, 0, index - index[ring] + 1)
+  # [L], of the ring that a residue is in, or 0.
+  length = jnp.max(jnp.where(chain[:, None] == chain[None, :], lengths[None, :], 0), axis=1)
+  period = jnp.maximum(length, 1)[:, None]
+  half = period // 2
+  return jnp.where(length[:, None] > 0, (offset + half) % period - half, offset)
 
 
 class RelativePositionBias(nn.Module):
@@ -49,9 +66,8 @@ class ResidueEmbedding(nn.Module):
   @nn.compact
   def __call__(self, protein: protein_lib.ProteinArrays) -> jax.Array:
     """Returns [L, D]."""
-    bonded = protein.bonded
-    after_bond = jnp.concatenate([jnp.zeros_like(bonded[:1]), bonded[:-1]])
-    ends = jnp.stack([after_bond, bonded], axis=-1).astype(jnp.float32)
+    bonds = protein.bonds
+    ends = jnp.stack([bonds.to_previous, bonds.to_next], axis=-1).astype(jnp.float32)
     types = nn.Embed(len(protein_lib.RESIDUE_TYPES), self.channels, name='type')
     return types(protein.residue_type) + nn.Dense(self.channels, name='ends')(ends)
 

@@ -116,9 +116,9 @@ def _halves(replica: Replica) -> tuple[Replica, Replica]:
 
 def _check_whole(replica: Replica, native: Native) -> None:
   """Predictions may break chains, and are judged for it; MD does not."""
-  bonded = np.asarray(native.protein.arrays.bonded)
+  bonds = native.protein.arrays.bonds
   broken = validity.is_broken(
-    *validity.ca_ca_range(replica.positions, bonded), validity.c_n_max(replica.positions, bonded)
+    *validity.ca_ca_range(replica.positions, bonds), validity.c_n_max(replica.positions, bonds)
   )
   if broken.any():
     raise InputError(

@@ -60,7 +60,6 @@ def details(
 
 
 def _shares(ensemble: Ensemble) -> dict[str, float | None]:
-  bonded = np.asarray(ensemble.native.arrays.bonded)
   types = np.asarray(ensemble.native.arrays.residue_type)
   phi, psi, omega = np.moveaxis(ensemble.torsions, -1, 0)
 
@@ -68,7 +67,7 @@ def _shares(ensemble: Ensemble) -> dict[str, float | None]:
     mask, judged = judgement
     return 100.0 * float(mask[:, judged].mean()) if judged.any() else None
 
-  valid = validity.passes_bioemu_filter(ensemble.positions, bonded)
+  valid = validity.passes_bioemu_filter(ensemble.positions, ensemble.native.arrays.bonds)
   return {
     'passes_bioemu_filter_percent': 100.0 * float(np.mean(valid)),
     'ramachandran_outliers_percent': share(validity.ramachandran_outliers(phi, psi, types)),

@@ -90,8 +90,8 @@ class Ensemble:
   @functools.cached_property
   def torsions(self) -> np.ndarray:
     """[F, L, 3] radians: phi, psi, omega; NaN where there is none."""
-    bonded = np.asarray(self.native.arrays.bonded)
-    return np.stack(torsions.backbone_torsions(self.positions, bonded), axis=-1)
+    angles = torsions.backbone_torsions(self.positions, self.native.arrays.bonds)
+    return np.stack(angles, axis=-1)
 
   @functools.cached_property
   def torsion_autocorrelation(self) -> tuple[np.ndarray, None] | tuple[None, str]:
@@ -117,7 +117,7 @@ class Ensemble:
   @functools.cached_property
   def clashes(self) -> np.ndarray:
     """[F] number of clashes by the paper's rule."""
-    return np.asarray(validity.num_clashes(self.positions, np.asarray(self.native.arrays.bonded)))
+    return validity.num_clashes(self.positions, self.native.arrays.bonds)
 
   @functools.cached_property
   def native_contacts(self) -> np.ndarray | None:

@@ -107,7 +107,7 @@ class Native:
       frame = int(np.argmax(~np.isfinite(positions).all(axis=(1, 2, 3))))
       raise InputError(f'{path}: frame {frame} has coordinates that are not numbers: leave it out')
     positions = residue_selection.place_oxygen(
-      positions, np.asarray(self.protein.arrays.bonded), atom_index[:, 3] < 0
+      positions, self.protein.arrays.bonds, atom_index[:, 3] < 0
     )
     self._check_order(positions, path, source)
     time_ns, remarks = _even(time_ps)

@@ -113,11 +113,11 @@ def score(
     of_each = [find(in_contact, p) for p in (probability, prediction.contact_probability)]
     note(key, contacts.jaccard(*of_each), 'neither has such contacts')
 
-  bonded = np.asarray(reference.native.arrays.bonded)
+  bonds = reference.native.arrays.bonds
   note('clash_ratio_percent', 100.0 * float(np.mean(prediction.clashes > 0)), None)
   broken = validity.is_broken(
-    *validity.ca_ca_range(prediction.positions, bonded),
-    validity.c_n_max(prediction.positions, bonded),
+    *validity.ca_ca_range(prediction.positions, bonds),
+    validity.c_n_max(prediction.positions, bonds),
   )
   note('bond_break_percent', 100.0 * float(np.mean(broken)), None)
 

@@ -181,8 +181,8 @@ def of_conformations(label: str, ensemble: Ensemble) -> EnsembleSeries:
 
 
 def _replicas(ensemble: Ensemble, projected: np.ndarray) -> list[ReplicaSeries]:
-  bonded = np.asarray(ensemble.native.arrays.bonded)
-  low, high = validity.ca_ca_range(ensemble.positions, bonded)
+  bonds = ensemble.native.arrays.bonds
+  low, high = validity.ca_ca_range(ensemble.positions, bonds)
   per_frame = {
     'rmsd': ensemble.rmsd,
     'radius_of_gyration': ensemble.radius_of_gyration,
@@ -190,7 +190,7 @@ def _replicas(ensemble: Ensemble, projected: np.ndarray) -> list[ReplicaSeries]:
     'pcs': projected,
     'ca_ca_min': low,
     'ca_ca_max': high,
-    'c_n_max': validity.c_n_max(ensemble.positions, bonded),
+    'c_n_max': validity.c_n_max(ensemble.positions, bonds),
     'clashes': ensemble.clashes,
   }
   by_replica = {name: ensemble.split(x) for name, x in per_frame.items() if x is not None}

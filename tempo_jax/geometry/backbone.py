@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ideal, torsion
 from tempo_jax.geometry.rigid import Rigid
 
@@ -55,14 +56,16 @@ def atoms_in_frames(frames: Rigid, psi: jax.Array) -> jax.Array:
   return jnp.stack([*n_ca_c_from_frames(frames), frames.apply(oxygen)], axis=-2)
 
 
-def atoms_from_frames(frames: Rigid, psi: jax.Array, bonded: jax.Array) -> jax.Array:
+def atoms_from_frames(
+  frames: Rigid, psi: jax.Array, bonded: jax.Array | bonds_lib.Bonds
+) -> jax.Array:
   """Backbone atoms with ideal geometry within each residue.
 
   Args:
     frames: Rigid [..., L].
     psi: [..., L] radians; read only where a residue is not bonded to the next one,
       since elsewhere N, CA, C and the next N determine it.
-    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1.
+    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1; or `Bonds`.
 
   Returns:
     [..., L, 4, 3] Å, N, CA, C, O.

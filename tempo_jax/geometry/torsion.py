@@ -7,6 +7,8 @@ convention), stored at residue i.
 import jax
 import jax.numpy as jnp
 
+from tempo_jax.geometry import bonds as bonds_lib
+
 
 def _angle(sine: jax.Array, cosine: jax.Array, degenerate: jax.Array) -> jax.Array:
   """Angle of (cosine, sine) of any length; 0 with zero gradient where degenerate."""
@@ -36,14 +38,8 @@ def dihedral(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Arra
   return _angle(sine, cosine, degenerate)
 
 
-def bonded_to_next(bonded: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """Broadcasts `bonded` to `shape` [..., L]; the last residue, of a crop too, is not bonded."""
-  bonded = jnp.broadcast_to(jnp.asarray(bonded), shape)
-  return bonded.at[..., -1].set(False)
-
-
 def chain_torsions(
-  n: jax.Array, ca: jax.Array, c: jax.Array, bonded: jax.Array
+  n: jax.Array, ca: jax.Array, c: jax.Array, bonded: jax.Array | bonds_lib.Bonds
 ) -> tuple[jax.Array, jax.Array]:
   """phi, psi and omega, as far as N, CA and C determine them.
 
@@ -51,16 +47,16 @@ def chain_torsions(
     n: [..., L, 3] Å.
     ca: [..., L, 3] Å.
     c: [..., L, 3] Å.
-    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1.
+    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1; or `Bonds`.
 
   Returns:
     Angles [..., L, 3] in radians, 0 where masked, and their mask [..., L, 3] bool. phi needs
-    bonded[i - 1], psi and omega bonded[i].
+    the bond from the residue before, psi and omega the bond to the next one.
   """
-  bonded = bonded_to_next(bonded, ca.shape[:-1])
-  next_n, next_ca = jnp.roll(n, -1, axis=-2), jnp.roll(ca, -1, axis=-2)
-  previous_c = jnp.roll(c, 1, axis=-2)
-  mask = jnp.stack([jnp.roll(bonded, 1, axis=-1), bonded, bonded], axis=-1)
+  bonds = bonds_lib.of(bonded).broadcast(ca.shape[:-1])
+  next_n, next_ca = bonds.after(n, -2), bonds.after(ca, -2)
+  previous_c = bonds.before(c, -2)
+  mask = jnp.stack([bonds.to_previous, bonds.to_next, bonds.to_next], axis=-1)
   # One call for the three of them: XLA compiles it once.
   angles = dihedral(
     jnp.stack([previous_c, n, ca], axis=-2),
@@ -71,17 +67,19 @@ def chain_torsions(
   return jnp.where(mask, angles, 0), mask
 
 
-def backbone_torsions(positions: jax.Array, bonded: jax.Array) -> tuple[jax.Array, jax.Array]:
+def backbone_torsions(
+  positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds
+) -> tuple[jax.Array, jax.Array]:
   """phi, psi and omega of every residue.
 
   Args:
     positions: [..., L, 4, 3] Å, N, CA, C, O.
-    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1.
+    bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1; or `Bonds`.
 
   Returns:
-    Angles [..., L, 3] in radians and their mask [..., L, 3] bool. phi needs
-    bonded[i - 1], psi and omega bonded[i]. Where masked, phi and omega are 0, and
-    psi is what the O atom says: dihedral(N, CA, C, O) - pi, in (-pi, pi].
+    Angles [..., L, 3] in radians and their mask [..., L, 3] bool, as `chain_torsions`. Where
+    masked, phi and omega are 0, and psi is what the O atom says: dihedral(N, CA, C, O) - pi, in
+    (-pi, pi].
   """
   positions = jnp.asarray(positions)
   n, ca, c, o = jnp.moveaxis(positions, -2, 0)

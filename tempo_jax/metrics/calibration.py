@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tempo_jax.geometry import bonds
 from tempo_jax.metrics import distribution, flexibility, kinetics, torsions, validity
 from tempo_jax.metrics.superposition import CA, superpose_points
 
@@ -79,8 +80,8 @@ class Chain:
   broken: float
 
 
-def chain(positions: np.ndarray, bonded: np.ndarray) -> Chain:
-  """Measures the peptide bonds of frames [F, L, 4, 3] Å; bonded [L] bool."""
+def chain(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> Chain:
+  """Measures the peptide bonds of frames [F, L, 4, 3] Å; bonded [L] bool, or `Bonds`."""
   with np.errstate(invalid='ignore', over='ignore'):
     low, high = validity.ca_ca_range(positions, bonded)
     c_n = validity.c_n_max(positions, bonded)
@@ -98,21 +99,21 @@ def chain(positions: np.ndarray, bonded: np.ndarray) -> Chain:
   )
 
 
-def phi_psi(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+def phi_psi(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> np.ndarray:
   """[F, L, 2] radians of positions [F, L, 4, 3] Å; NaN where a residue has no such torsion."""
   phi, psi, _ = torsions.backbone_torsions(positions, bonded)
   return np.stack([phi, psi], axis=-1)
 
 
 def ramachandran_jsd(
-  predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray, count: int
+  predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray | bonds.Bonds, count: int
 ) -> float:
   """Divergence of (phi, psi), 36 x 36 bins, mean over the residues that have both.
 
   Args:
     predicted: [F, L, 4, 3] Å.
     reference: [G, L, 4, 3] Å.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
     count: see `ca_distance_jsd`.
 
   Returns:
@@ -124,7 +125,7 @@ def ramachandran_jsd(
 
 
 def slowest_time_scale(
-  series: Series, bonded: np.ndarray, dt_ns: float, lag_ns: float
+  series: Series, bonded: np.ndarray | bonds.Bonds, dt_ns: float, lag_ns: float
 ) -> float | None:
   """The longest implied time scale of TICA on sines and cosines of phi and psi.
 
@@ -132,7 +133,7 @@ def slowest_time_scale(
 
   Args:
     series: [F, L, 4, 3] Å per replica.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
     dt_ns: between frames, ns.
     lag_ns: of TICA, ns.
 
@@ -239,7 +240,7 @@ class Calibration:
 def measure(
   predicted: Series,
   reference: Series,
-  bonded: np.ndarray,
+  bonded: np.ndarray | bonds.Bonds,
   native: np.ndarray,
   dt_ns: float,
   *,
@@ -253,7 +254,7 @@ def measure(
     predicted: [1 + F, L, 4, 3] Å per replica, the start and the frames at dt, 2 dt, ... The
       starts count in what depends on time, not among the frames.
     reference: [G, L, 4, 3] Å per replica of held-out MD.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
     native: [L, 4, 3] Å, the conformation that RMSD and fluctuations refer to.
     dt_ns: between frames, ns.
     lag_ns: of TICA, ns.

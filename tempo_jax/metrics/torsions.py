@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from tempo_jax.geometry import bonds
+
 _BLOCK = 1 << 20  # Atoms; what is in memory at a time beside the result.
 
 
 def backbone_torsions(
-  positions: np.ndarray, bonded: np.ndarray
+  positions: np.ndarray, bonded: np.ndarray | bonds.Bonds
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """phi, psi and omega with the IUPAC sign (Biochemistry 9, 3471 (1970)).
 
@@ -14,7 +16,7 @@ def backbone_torsions(
 
   Args:
     positions: [F, L, 4, 3] Å, atoms N, CA, C, O.
-    bonded: [L] bool, residue i has a peptide bond to residue i + 1.
+    bonded: [L] bool, residue i has a peptide bond to residue i + 1; or `Bonds`.
 
   Returns:
     Three arrays [F, L] in radians, -pi to pi, of the precision of `positions`. NaN, in all frames,
@@ -24,12 +26,18 @@ def backbone_torsions(
   num_frames, length = positions.shape[:2]
   dtype = np.result_type(positions, np.float32)
   phi, psi, omega = (np.full((num_frames, length), np.nan, dtype) for _ in range(3))
-  (here,) = np.nonzero(bonded[: length - 1])
+  here, there = bonds.pairs(bonded)
+  along = there == here + 1
   step = max(1, _BLOCK // (3 * length))
   for start in range(0, num_frames, step):
     block = slice(start, start + step)
-    angles = _chain_angles(positions[block].astype(dtype, copy=False))[:, here]
-    psi[block, here], omega[block, here], phi[block, here + 1] = np.moveaxis(angles, -1, 0)
+    frames = positions[block].astype(dtype, copy=False)
+    angles = _chain_angles(frames)[:, here[along]]
+    for last, first in zip(here[~along], there[~along], strict=True):  # That closes a ring.
+      angles = np.concatenate([angles, _chain_angles(frames[:, [last, first]])], axis=1)
+    rows = np.concatenate([here[along], here[~along]])
+    after = np.concatenate([there[along], there[~along]])
+    psi[block, rows], omega[block, rows], phi[block, after] = np.moveaxis(angles, -1, 0)
   return phi, psi, omega
 
 

@@ -1,13 +1,15 @@
 """Is every frame physically valid? Bonds, clashes, torsions. Plain numpy and scipy.
 
-Positions are [..., L, 4, 3] Å, N, CA, C, O, without padding; `bonded` [L] bool says which
-residues have a peptide bond to the next one. Memory grows as the positions, never as L^2.
+Positions are [..., L, 4, 3] Å, N, CA, C, O, without padding; `bonded`, [L] bool or `bonds.Bonds`,
+says which residues have a peptide bond to the next one. Memory grows as the positions, never as
+L^2.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from tempo_jax.geometry import bonds
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection
 
@@ -44,37 +46,42 @@ _ALLOWED = (
 )
 
 
-def _to_next(positions: np.ndarray, atom: int, next_atom: int) -> np.ndarray:
-  """Distance [..., L - 1] Å from an atom of each residue to one of the next residue."""
-  step = positions[..., 1:, next_atom, :] - positions[..., :-1, atom, :]
+def _to_next(
+  positions: np.ndarray, atom: int, next_atom: int, bonded: np.ndarray | bonds.Bonds
+) -> np.ndarray:
+  """Distance [..., B] Å from an atom of each bonded residue to one of the next residue."""
+  here, there = bonds.pairs(bonded)
+  step = positions[..., there, next_atom, :] - positions[..., here, atom, :]
   return np.sqrt(np.einsum('...x,...x->...', step, step))
 
 
-def ca_ca_range(positions: np.ndarray, bonded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ca_ca_range(
+  positions: np.ndarray, bonded: np.ndarray | bonds.Bonds
+) -> tuple[np.ndarray, np.ndarray]:
   """Least and greatest CA-CA distance of bonded neighbours.
 
   Args:
     positions: [..., L, 4, 3] Å.
-    bonded: [L] bool.
+    bonded: as above.
 
   Returns:
     Two arrays [...] in Å; inf and -inf where nothing is bonded.
   """
-  distance = _to_next(positions, _CA, _CA)[..., bonded[:-1]]
+  distance = _to_next(positions, _CA, _CA, bonded)
   return np.min(distance, axis=-1, initial=np.inf), np.max(distance, axis=-1, initial=-np.inf)
 
 
-def c_n_max(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+def c_n_max(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> np.ndarray:
   """Greatest C-N distance of bonded neighbours.
 
   Args:
     positions: [..., L, 4, 3] Å.
-    bonded: [L] bool.
+    bonded: as above.
 
   Returns:
     [...] Å; -inf where nothing is bonded.
   """
-  return np.max(_to_next(positions, _C, _N)[..., bonded[:-1]], axis=-1, initial=-np.inf)
+  return np.max(_to_next(positions, _C, _N, bonded), axis=-1, initial=-np.inf)
 
 
 def is_broken(ca_ca_min: np.ndarray, ca_ca_max: np.ndarray, c_n_max: np.ndarray) -> np.ndarray:
@@ -114,26 +121,31 @@ def _near_pairs(positions: np.ndarray, distance: float) -> Iterator[tuple[np.nda
     yield a, b
 
 
-def num_clashes(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+def num_clashes(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> np.ndarray:
   """Pairs of backbone atoms of different residues nearer than 1.2 Å (paper, sections 5 and 9).
 
   C and N of a peptide bond are no pair.
 
   Args:
     positions: [..., L, 4, 3] Å.
-    bonded: [L] bool.
+    bonded: as above.
 
   Returns:
     [...] int64; each pair counts once. 0 where positions are not finite.
   """
   counts = []
+  here, there = bonds.pairs(bonded)
+  following = np.full(positions.shape[-3], -1)
+  following[here] = there
   for a, b in _near_pairs(positions, CLASH_DISTANCE):
-    peptide = (a % 4 == _C) & (b == a + 2) & bonded[a // 4]  # The N of the next residue.
+    # Either may come first: the bond that closes a ring goes back.
+    peptide = (a % 4 == _C) & (b % 4 == _N) & (following[a // 4] == b // 4)
+    peptide |= (b % 4 == _C) & (a % 4 == _N) & (following[b // 4] == a // 4)
     counts.append(np.count_nonzero((a // 4 != b // 4) & ~peptide))
   return np.array(counts, np.int64).reshape(positions.shape[:-3])
 
 
-def passes_bioemu_filter(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+def passes_bioemu_filter(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> np.ndarray:
   """Whether BioEmu (Lewis et al., 2025) would keep a frame (`filter_unphysical_traj`).
 
   It keeps frames where CA-CA of neighbours is below 4.5 Å and C-N below 2 Å, and where no atoms
@@ -142,7 +154,7 @@ def passes_bioemu_filter(positions: np.ndarray, bonded: np.ndarray) -> np.ndarra
 
   Args:
     positions: [..., L, 4, 3] Å.
-    bonded: [L] bool; BioEmu, made for one chain, looks at all neighbours.
+    bonded: as above; BioEmu, made for one chain, looks at all neighbours.
 
   Returns:
     [...] bool.

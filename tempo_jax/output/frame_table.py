@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tempo_jax.geometry import bonds
 from tempo_jax.metrics import flexibility, validity
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
@@ -43,9 +44,9 @@ class FrameTable:
   def of(cls, trajectory: trajectory_lib.Trajectory) -> 'FrameTable':
     """Computes it on the host; no memory grows with the frames but that of the numbers."""
     arrays = trajectory.protein.arrays
-    start, bonded = np.asarray(arrays.positions), np.asarray(arrays.bonded)
+    start = np.asarray(arrays.positions)
     frames = np.asarray(trajectory.positions)
-    numbers = [per_frame(replica, start, bonded) for replica in frames]
+    numbers = [per_frame(replica, start, arrays.bonds) for replica in frames]
     return cls(trajectory.dt_ns, float(trajectory.time_ns[0]), numbers)
 
   @property
@@ -90,13 +91,15 @@ class FrameTable:
             writer.writerow([*start, f'{time:.10g}', *map(_field, COLUMNS, row)])
 
 
-def per_frame(positions: np.ndarray, start: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+def per_frame(
+  positions: np.ndarray, start: np.ndarray, bonded: np.ndarray | bonds.Bonds
+) -> np.ndarray:
   """The numbers of some frames, computed in blocks of them.
 
   Args:
     positions: [F, L, 4, 3] Å.
     start: [L, 4, 3] Å, what the RMSD refers to.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
 
   Returns:
     [F, columns] float64, one column for each of `COLUMNS`.

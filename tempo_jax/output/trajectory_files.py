@@ -46,13 +46,13 @@ def idealised(protein: protein_lib.Protein) -> protein_lib.Protein:
   centre = np.mean(positions, axis=(0, 1), keepdims=True)
   moved = dataclasses.replace(protein.arrays, positions=positions - centre)
   padded = padding.pad(moved, padding.bucket(protein.num_residues))
-  ideal = np.asarray(_idealise(padded.positions, padded.bonded))
+  ideal = np.asarray(_idealise(padded.positions, padded.bonds))
   return protein.with_positions(ideal[: protein.num_residues] + centre)
 
 
 @jax.jit
-def _idealise(positions, bonded):
-  return state_lib.to_positions(state_lib.from_positions(positions, bonded))
+def _idealise(positions, bonds):
+  return state_lib.to_positions(state_lib.from_positions(positions, bonds))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +124,7 @@ class ReplicaFile:
       OSError: the same.
     """
     self._file.append(positions)
-    numbers = frame_table.per_frame(
-      positions, np.asarray(self._start.positions), np.asarray(self._start.bonded)
-    )
+    numbers = frame_table.per_frame(positions, np.asarray(self._start.positions), self._start.bonds)
     with open(self._numbers_path, 'ab') as file:
       file.write(numbers.tobytes())
 

@@ -76,7 +76,7 @@ def local_error(
   translation = jnp.sum((predicted.frames.translation - target.translation) ** 2, axis=-1)
   rotation = squared_angle(predicted.frames.rotation, target.rotation)
   error = (translation / level.translation_std**2 + rotation / level.rotation_std**2) / 6.0
-  free = protein.mask & ~protein.bonded
+  free = protein.mask & ~protein.bonds.to_next
   return error + jnp.where(free[None, :], 1.0 - jnp.cos(predicted.psi - true.psi), 0.0)
 
 
@@ -96,13 +96,14 @@ def clash_pairs(protein: protein_lib.ProteinArrays) -> jax.Array:
   present = jnp.repeat(protein.mask, 4)
   pairs = residue[:, None] < residue[None, :]
   pairs &= present[:, None] & present[None, :]
+  bonds = protein.bonds.broadcast(protein.mask.shape)
   peptide = (
-    (residue[:, None] + 1 == residue[None, :])
+    (jnp.repeat(bonds.following, 4)[:, None] == residue[None, :])
     & (atom[:, None] == _C)
     & (atom[None, :] == _N)
-    & jnp.repeat(protein.bonded, 4)[:, None]
+    & jnp.repeat(bonds.to_next, 4)[:, None]
   )
-  return pairs & ~peptide
+  return pairs & ~(peptide | peptide.T)
 
 
 def clash_penalty(positions: jax.Array, pairs: jax.Array, power: float) -> jax.Array:

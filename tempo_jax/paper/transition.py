@@ -62,12 +62,12 @@ def make_predictor(
     )
     newest = noised.states[-1]
     if config.update_rule == 'local':
-      states = update.apply_local(newest, output, level, protein.bonded)
+      states = update.apply_local(newest, output, level, protein.bonds)
       states = transition.closed(config, states, protein)
       vector = state_lib.to_vector(states)
     else:
       vector = update.apply_global(newest, output)
-      states = transition.closed(config, state_lib.from_vector(vector, protein.bonded), protein)
+      states = transition.closed(config, state_lib.from_vector(vector, protein.bonds), protein)
     return Prediction(window.followed_by(states), vector)
 
   return predict

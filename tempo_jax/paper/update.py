@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import update
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.protein import protein as protein_lib
 
 # Translation (3), rotation vector (3), and the turn of psi on the circle (2).
@@ -42,7 +43,10 @@ def encoder_inputs(
 
 
 def apply_local(
-  newest: state_lib.State, output: jax.Array, level: level_lib.Level, bonded: jax.Array
+  newest: state_lib.State,
+  output: jax.Array,
+  level: level_lib.Level,
+  bonded: jax.Array | bonds_lib.Bonds,
 ) -> state_lib.State:
   """T_next = T exp(y), y the output in units of one step's spread in the training data.
 
@@ -50,7 +54,7 @@ def apply_local(
     newest: [L] the state that the update starts from.
     output: [T, L, 8] network output.
     level: the level's scalars, with `translation_std` (Å) and `rotation_std` (rad).
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
 
   Returns:
     [T, L] next states.

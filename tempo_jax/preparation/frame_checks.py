@@ -1,6 +1,6 @@
 """Are molecules whole, in Å, and in the order of their topology? Bond lengths tell.
 
-Positions are [F, L, 4, 3] Å, atoms N, CA, C, O; bonded [L] bool, residue i to i + 1.
+Positions are [F, L, 4, 3] Å, atoms N, CA, C, O; bonded [L] bool, residue i to i + 1, or `Bonds`.
 """
 
 import dataclasses
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.protein import protein
 
 _N, _CA, _C, _O = range(4)
@@ -37,7 +38,7 @@ class Problem:
   message: str
 
 
-def sound(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+def sound(positions: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds) -> np.ndarray:
   """[F] bool: everything is finite and every bond within its limits."""
   good = np.isfinite(positions).all(axis=(1, 2, 3))
   for _, low, high, lengths, _ in bond_lengths(positions, bonded):
@@ -56,14 +57,15 @@ def first_problem(positions: np.ndarray, found: protein.Protein, start: int = 0)
   Returns:
     None if every frame is sound.
   """
-  for bond, low, high, lengths, residues in bond_lengths(positions, found.arrays.bonded):
+  following = dict(zip(*bonds_lib.pairs(found.arrays.bonds), strict=True))
+  for bond, low, high, lengths, residues in bond_lengths(positions, found.arrays.bonds):
     wrong = ~((lengths > low) & (lengths < high))
     if wrong.any():
       row, pair = np.argwhere(wrong)[0]
       frame, residue, length = start + int(row), int(residues[pair]), float(lengths[row, pair])
       where = label(found, residue)
       if bond in ('C-N', 'CA-CA'):
-        where += f' and {label(found, residue + 1)}'
+        where += f' and {label(found, following[residue])}'
       diagnosis = _diagnosis(np.median(lengths) / (0.5 * (low + high)), lengths[row], high)
       message = f'frame {frame}: {bond} of {where} is {length:.2f} Å: {diagnosis}'
       return Problem(frame, bond, residue, length, message)
@@ -135,18 +137,17 @@ def label(found: protein.Protein, residue: int) -> str:
 
 
 def bond_lengths(
-  positions: np.ndarray, bonded: np.ndarray
+  positions: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds
 ) -> Iterator[tuple[str, float, float, np.ndarray, np.ndarray]]:
   """Yields bond, limits in Å, lengths [F, n] Å, and [n] the residue that each begins in."""
-  everyone, pairs = np.arange(positions.shape[1]), np.flatnonzero(bonded[:-1])
+  everyone, (here, there) = np.arange(positions.shape[1]), bonds_lib.pairs(bonded)
   with np.errstate(over='ignore', invalid='ignore'):  # corrupt coordinates
     for bond, a, b, low, high in WITHIN:
       step = positions[:, :, a] - positions[:, :, b]
       yield bond, low, high, np.sqrt(np.einsum('fnx,fnx->fn', step, step)), everyone
     for bond, a, b, low, high in BETWEEN:
-      step = positions[:, :-1, a] - positions[:, 1:, b]
-      lengths = np.sqrt(np.einsum('fnx,fnx->fn', step, step))
-      yield bond, low, high, lengths if bonded[:-1].all() else lengths[:, pairs], pairs
+      step = positions[:, here, a] - positions[:, there, b]
+      yield bond, low, high, np.sqrt(np.einsum('fnx,fnx->fn', step, step)), here
 
 
 def _diagnosis(ratio: float, lengths: np.ndarray, high: float) -> str:

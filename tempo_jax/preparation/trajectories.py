@@ -18,6 +18,7 @@ from tempo_jax.preparation import frame_checks
 from tempo_jax.protein import protein
 from tempo_jax.store import store
 from tempo_jax.trajectory import backbone_atoms, imaging, reader
+from tempo_jax.trajectory import structure as structure_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,14 +151,14 @@ def _prepare_one(raw: _RawTrajectory) -> workers.Result:
 
 
 def find_protein(
-  structure: mdtraj.Trajectory, name: str, topology: pathlib.Path
+  structure: structure_lib.Structure, name: str, topology: pathlib.Path
 ) -> tuple[protein.Protein, np.ndarray]:
   """The protein of a topology file, and where its backbone is; see `backbone_atoms.select`.
 
   Raises:
     InputError: no protein, or one that is not whole.
   """
-  found, atom_index = backbone_atoms.select(structure, name)
+  found, atom_index = backbone_atoms.select(structure, name, str(topology))
   broken = [str(residue) for residue in found.left_out if 'broken geometry' in residue.reason]
   if broken:
     raise InputError(

@@ -1,7 +1,7 @@
 """The atoms of a PDB or mmCIF file, one by one in the order of the file: model 1 of it.
 
 Nothing is merged, chosen or dropped here: which atoms make a residue is decided by
-`tempo_jax.protein.residues`, for every format alike.
+`tempo_jax.protein.residues`, for every format alike. `read_frames` reads the other models, too.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from tempo_jax.protein import residue_selection
 _COORDINATES = (slice(30, 38), slice(38, 46), slice(46, 54))
 _SEVERAL_MODELS = 'several models in the file, only the first is used'
 _RECORDS = ('ATOM', 'HETA')  # A serial number of six digits takes the two columns that follow.
+_ENDS = ('ENDMDL', 'MODEL', 'END')  # Of a model.
 _SMALLEST_BOX = 10.0  # Å; less stands for no box
 _UNKNOWN = frozenset(('', '?', '.'))
 
@@ -53,6 +54,10 @@ class AtomRecord(NamedTuple):
   is_hetero: bool
   occupancy: float
 
+  def position(self) -> tuple[int | None, str, str]:
+    """What tells a residue of its chain from the next one."""
+    return self.number, self.insertion_code, self.residue_name
+
 
 @dataclasses.dataclass(frozen=True)
 class Atoms:
@@ -69,6 +74,13 @@ class Atoms:
   coordinates: np.ndarray
   box: np.ndarray | None
   warnings: tuple[str, ...]
+
+  def take(self, rows: Sequence[int]) -> 'Atoms':
+    """Some of them."""
+    if len(rows) == len(self.records):
+      return self
+    records = [self.records[row] for row in rows]
+    return dataclasses.replace(self, records=records, coordinates=self.coordinates[list(rows)])
 
 
 def read(path: pathlib.Path) -> Atoms:
@@ -87,6 +99,38 @@ def read(path: pathlib.Path) -> Atoms:
     return _read_mmcif(text)
   except (ValueError, RuntimeError, IndexError) as error:
     raise InputError(f'{path} is not a sound PDB or mmCIF file: {error}') from None
+
+
+def read_frames(path: pathlib.Path) -> tuple[Atoms, np.ndarray]:
+  """Reads all models of a PDB or mmCIF file.
+
+  Args:
+    path: as for `read`.
+
+  Returns:
+    The N atoms of model 1, and their coordinates [F, N, 3] float64 Å in every model.
+
+  Raises:
+    InputError: what `read` raises; models have unequal numbers of atoms, or atoms no coordinates.
+  """
+  text = _read_text(path)
+  if not _is_mmcif(text):
+    atoms, frames = _read_pdb(text, path), _pdb_models(text)
+  else:
+    atoms, frames = read(path), _mmcif_models(text)
+  for number, frame in enumerate(frames):
+    if len(frame) != len(atoms.records):
+      raise InputError(
+        f'{path}: frame {number} has {len(frame)} atoms, the first one has {len(atoms.records)}: '
+        'give a sound file'
+      )
+  coordinates = np.array(frames).reshape(len(frames), -1, 3)
+  if not np.isfinite(coordinates).all():
+    first = int(np.argmax(~np.isfinite(coordinates).all(axis=(1, 2))))
+    raise InputError(
+      f'{path}: frame {first} has coordinates that are no numbers: give a sound file'
+    )
+  return atoms, coordinates
 
 
 def _read_text(path: pathlib.Path) -> str:
@@ -128,7 +172,7 @@ def _read_pdb(text: str, path: pathlib.Path) -> Atoms:
     if not record_name.startswith(_RECORDS):
       if record_name == 'TER':
         part += 1
-      elif record_name in ('ENDMDL', 'MODEL', 'END') and records:
+      elif record_name in _ENDS and records:
         ended = True
       elif record_name == 'CRYST1' and not ended:
         box = _box(line[6:54])
@@ -157,6 +201,19 @@ def _read_pdb(text: str, path: pathlib.Path) -> Atoms:
     # One that is no number says that the others mean nothing.
     coordinates.append(xyz if np.isfinite(xyz).all() else [np.nan] * 3)
   return Atoms(records, np.array(coordinates).reshape(-1, 3), box, warnings)
+
+
+def _pdb_models(text: str) -> list[np.ndarray]:
+  """Coordinates of every model."""
+  models: list[np.ndarray] = []
+  current: list[list[float]] = []
+  for line in (*text.splitlines(), 'END'):
+    if line[:4].upper() in _RECORDS:
+      current.append([_float(line[field], np.nan) for field in _COORDINATES])
+    elif current and line[:6].strip().upper() in _ENDS:
+      models.append(np.array(current))
+      current = []
+  return models
 
 
 def _is_needed(name: str, residue_name: str) -> bool:
@@ -222,14 +279,30 @@ def _has_long_chain_ids(text: str) -> bool:
 
 
 def _read_mmcif(text: str) -> Atoms:
-  """The first block that has atoms; author's names and numbers, the labels where there are none."""
-  for block in gemmi.cif.read_string(text):
-    if block.find_values('_atom_site.Cartn_x'):
-      return _read_block(block)
-  return Atoms([], np.zeros((0, 3)), None, ())
+  """The first block that has atoms."""
+  block = _block_of_atoms(text)
+  return Atoms([], np.zeros((0, 3)), None, ()) if block is None else _read_block(block)
+
+
+def _block_of_atoms(text: str) -> gemmi.cif.Block | None:
+  blocks = gemmi.cif.read_string(text)
+  return next((block for block in blocks if block.find_values('_atom_site.Cartn_x')), None)
+
+
+def _mmcif_models(text: str) -> list[np.ndarray]:
+  """Coordinates of every model."""
+  block = _block_of_atoms(text)
+  if block is None:
+    return []
+  columns = [block.find_values(f'_atom_site.Cartn_{axis}') for axis in 'xyz']
+  xyz = np.array([[gemmi.cif.as_number(x) for x in column] for column in columns]).T
+  models = list(block.find_values('_atom_site.pdbx_PDB_model_num'))
+  changes = [row for row in range(1, len(models)) if models[row] != models[row - 1]]
+  return np.split(xyz, changes)
 
 
 def _read_block(block: gemmi.cif.Block) -> Atoms:
+  """Author's names and numbers, the labels where there are none."""
   count = len(block.find_values('_atom_site.Cartn_x'))
 
   def column(*names: str) -> list[str]:

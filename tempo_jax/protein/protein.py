@@ -7,6 +7,8 @@ import gemmi
 import jax
 import numpy as np
 
+from tempo_jax.geometry import bonds as bonds_lib
+
 _LETTERS = 'ACDEFGHIKLMNPQRSTVWYX'
 
 RESIDUE_TYPES: tuple[str, ...] = (
@@ -56,9 +58,11 @@ class ProteinArrays:
     residue_index: [L] int32, position along the chain; jumps at a chain break.
     chain_index: [L] int32, 0-based.
     bonded: [L] bool, residue i has a peptide bond to residue i + 1. False at
-      the end of a chain, at a break, and in padding.
+      the end of a chain, of a ring, too, at a break, and in padding.
     mask: [L] bool, False in padding.
     positions: [L, 4, 3] float32 Å, N, CA, C, O of the start conformation.
+    ring: [L] int32, at the last residue of a ring (head to tail) the index of its
+      first one, elsewhere -1; None where no chain is a ring.
   """
 
   residue_type: Any
@@ -67,6 +71,13 @@ class ProteinArrays:
   bonded: Any
   mask: Any
   positions: Any
+  ring: Any = None
+
+  @property
+  def bonds(self) -> bonds_lib.Bonds:
+    """All peptide bonds, those that close a ring, too."""
+    to_next = self.bonded if self.ring is None else self.bonded | (self.ring >= 0)
+    return bonds_lib.Bonds(to_next, self.ring)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import gemmi
 import numpy as np
 
 from tempo_jax.errors import InputError, first_few
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ideal
 from tempo_jax.protein import protein as protein_lib
 
@@ -88,7 +89,8 @@ def select(
   atoms of a terminus (OXT, H3) say so; otherwise the chain is broken there, and
   `residue_index` jumps by the difference of the numbers, by 2 if that says
   nothing. Modified residues that are listed after their chain go back to the
-  place where they are bonded.
+  place where they are bonded. A chain is a ring if its last C is bonded to its
+  first N.
 
   Args:
     candidates: in the order of the source; alternatives are already chosen.
@@ -145,8 +147,10 @@ def select(
 
   rows = _backbone_rows(kept, coordinates)
   bonded = _bonded(kept, coordinates[rows])
-  positions = place_oxygen(coordinates[rows], bonded, rows[:, 3] < 0)
   chain_index, chain_ids, residue_index = _chains(kept, bonded)
+  ring = bonds_lib.rings(coordinates[rows], chain_index, MAX_BOND)
+  bonds = bonds_lib.Bonds(bonded if ring is None else bonded | (ring >= 0), ring)
+  positions = place_oxygen(coordinates[rows], bonds, rows[:, 3] < 0)
   types = [protein_lib.standard_residue(residue.name) or 'UNK' for residue in kept]
   arrays = protein_lib.ProteinArrays(
     residue_type=np.array([protein_lib.RESIDUE_TYPES.index(t) for t in types], np.int32),
@@ -155,10 +159,11 @@ def select(
     bonded=bonded,
     mask=np.ones(len(kept), bool),
     positions=positions.astype(np.float32),
+    ring=ring,
   )
   said = [*warnings, *_warn_names(kept, types, other), *_warn_breaks(kept, bonded, chain_index)]
-  said += _warn_rings(kept, coordinates[rows], chain_index)
-  said += _warn_geometry(kept, rows, coordinates, positions, bonded)
+  said += _tell_rings(kept, ring)
+  said += _warn_geometry(kept, rows, coordinates, positions, bonds)
   return protein_lib.Protein(
     name=name,
     arrays=arrays,
@@ -170,14 +175,16 @@ def select(
   ), rows
 
 
-def place_oxygen(positions: np.ndarray, bonded: np.ndarray, missing: np.ndarray) -> np.ndarray:
+def place_oxygen(
+  positions: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds, missing: np.ndarray
+) -> np.ndarray:
   """Places absent O atoms in the plane of CA, C and the next N.
 
   Where no next residue is bonded, psi is taken as -47°.
 
   Args:
     positions: [..., L, 4, 3] Å, N, CA, C, O.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
     missing: [L] bool, whose O to place.
 
   Returns:
@@ -189,9 +196,13 @@ def place_oxygen(positions: np.ndarray, bonded: np.ndarray, missing: np.ndarray)
   axis = _unit(c - ca)
   toward_n = _unit(_reject(n - ca, axis))
   virtual = np.cos(DEFAULT_PSI) * toward_n + np.sin(DEFAULT_PSI) * np.cross(axis, toward_n)
-  next_n = positions[..., np.minimum(i + 1, positions.shape[-3] - 1), 0, :]
+  here, there = bonds_lib.pairs(bonded)
+  following = np.full(positions.shape[-3], bonds_lib.NO_RING)
+  following[here] = there
+  next_n = positions[..., following[i], 0, :]
   # O lies opposite to the next N: the carbonyl carbon is planar.
-  opposite = -_unit(np.where(bonded[i][:, None], _reject(next_n - c, axis), virtual))
+  is_bonded = (following[i] >= 0)[:, None]
+  opposite = -_unit(np.where(is_bonded, _reject(next_n - c, axis), virtual))
   direction = -np.cos(ideal.CA_C_O) * axis + np.sin(ideal.CA_C_O) * opposite
   positions[..., i, 3, :] = c + ideal.C_O * direction
   return positions
@@ -469,16 +480,13 @@ def _warn_breaks(
   return [f'chain breaks, no peptide bond between: {first_few(where)}'] if where else []
 
 
-def _warn_rings(
-  kept: Sequence[Candidate], positions: np.ndarray, chain_index: np.ndarray
-) -> list[str]:
-  said = []
-  for chain in range(int(chain_index[-1]) + 1):
-    first, last = np.flatnonzero(chain_index == chain)[[0, -1]].tolist()
-    if last > first + 1 and np.linalg.norm(positions[first, 0] - positions[last, 2]) < MAX_BOND:
-      ends = f'{kept[last].label()} to {kept[first].label()}'
-      said.append(f'a ring, closed from {ends}: this bond is not kept, the ring will open')
-  return said
+def _tell_rings(kept: Sequence[Candidate], ring: np.ndarray | None) -> list[str]:
+  if ring is None:
+    return []
+  return [
+    f'a ring, closed by a peptide bond from {kept[last].label()} to {kept[ring[last]].label()}'
+    for last in np.flatnonzero(ring >= 0).tolist()
+  ]
 
 
 def _warn_geometry(
@@ -486,14 +494,14 @@ def _warn_geometry(
   rows: np.ndarray,
   coordinates: np.ndarray,
   positions: np.ndarray,
-  bonded: np.ndarray,
+  bonds: bonds_lib.Bonds,
 ) -> list[str]:
   said = []
   placed = [kept[i].label() for i in np.flatnonzero(rows[:, 3] < 0).tolist()]
   if placed:
     said.append(f'{len(placed)} missing O atoms placed from the geometry: {first_few(placed)}')
   said += _warn_chirality(kept, coordinates)
-  said += _warn_clashes(kept, positions, bonded)
+  said += _warn_clashes(kept, positions, bonds)
   return said
 
 
@@ -513,7 +521,7 @@ def _warn_chirality(kept: Sequence[Candidate], coordinates: np.ndarray) -> list[
 
 
 def _warn_clashes(
-  kept: Sequence[Candidate], positions: np.ndarray, bonded: np.ndarray
+  kept: Sequence[Candidate], positions: np.ndarray, bonds: bonds_lib.Bonds
 ) -> list[str]:
   from scipy import spatial  # slow to import
 
@@ -521,7 +529,8 @@ def _warn_clashes(
     CLASH_DISTANCE, output_type='ndarray'
   )
   first, second = np.sort(pairs, axis=-1).T // 4
-  peptide = bonded[first] & (second == first + 1)
+  bonded = np.sort(np.stack(bonds_lib.pairs(bonds), -1), axis=-1) @ (len(kept), 1)
+  peptide = np.isin(first * len(kept) + second, bonded)
   clashes = np.unique(np.stack([first, second], -1)[(first != second) & ~peptide], axis=0)
   where = [f'{kept[i].label()} and {kept[j].label()}' for i, j in clashes.tolist()]
   return [f'backbone atoms closer than {CLASH_DISTANCE} Å: {first_few(where)}'] if where else []

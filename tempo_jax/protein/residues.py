@@ -89,6 +89,19 @@ def candidates(atoms: atom_records.Atoms) -> list[residue_selection.Candidate]:
   return found
 
 
+def one_conformation(atoms: atom_records.Atoms) -> Sequence[int]:
+  """The atoms, as rows in the order of the file, without the alternatives that were not taken."""
+  if not any(record.altloc for record in atoms.records):
+    return range(len(atoms.records))
+  groups = _alternatives(_residues(atoms.records, atoms.coordinates))
+  chosen = _choose([_conformers(group, atoms) for group in groups], atoms.coordinates)
+  rows: list[int] = []
+  for group, conformer in zip(groups, chosen, strict=True):
+    several = len(group) > 1 or group[0].has_altlocs()
+    rows += conformer.atoms.values() if several else group[0].rows
+  return sorted(rows)
+
+
 def _residues(records: Sequence[AtomRecord], coordinates: np.ndarray) -> list[_Residue]:
   found: list[_Residue] = []
   # Of one chain, number, name and molecule: the last one.

@@ -156,9 +156,10 @@ class Stream:
 
   def __iter__(self) -> Iterator[tuple[Job, jax.Array, int]]:
     """See above."""
-    groups: dict[int, list[Job]] = collections.defaultdict(list)
+    groups: dict[tuple[int, bool], list[Job]] = collections.defaultdict(list)
     for job in self.jobs:
-      groups[len(self.proteins[job.protein].mask)].append(job)
+      protein = self.proteins[job.protein]
+      groups[len(protein.mask), protein.ring is None].append(job)  # Rings have their own program.
     for jobs in groups.values():
       yield from self._together(jobs)
 

@@ -10,8 +10,10 @@ import jax
 import numpy as np
 
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.geometry import bonds
 from tempo_jax.protein import padding
 from tempo_jax.protein.protein import ProteinArrays
+from tempo_jax.store import entry as entry_lib
 from tempo_jax.store import windows as windows_lib
 
 
@@ -72,6 +74,7 @@ class Loader:
       shard_index * batch_size // num_shards, (shard_index + 1) * batch_size // num_shards
     )
     self._buckets, self._prefetch = tuple(buckets), prefetch
+    self._with_rings = any(window.entry.ring is not None for window in source.windows)
     self._lengths = np.array([padding.bucket(w.entry.length, buckets) for w in source.windows])
 
   @property
@@ -95,7 +98,7 @@ class Loader:
     reads = [self.source.store.read_async(window.entry, window.frames) for window in drawn]
     positions = [read.result() for read in reads]
     proteins = [
-      padding.pad(window.entry.arrays(x[0]), length)
+      padding.pad(self._arrays(window.entry, x[0]), length)
       for window, x in zip(drawn, positions, strict=True)
     ]
     batch = Batch(
@@ -105,6 +108,13 @@ class Loader:
       temperature_K=np.array([window.entry.temperature_K for window in drawn], np.float32),
     )
     return batch, tuple(window.name for window in drawn)
+
+  def _arrays(self, entry: entry_lib.Entry, positions: np.ndarray) -> ProteinArrays:
+    """Where any protein is a ring, all say that they are none."""
+    arrays = entry.arrays(positions)
+    if arrays.ring is not None or not self._with_rings:
+      return arrays
+    return dataclasses.replace(arrays, ring=np.full(entry.length, bonds.NO_RING, np.int32))
 
   def iterate(self, start_step: int = 0) -> Generator[tuple[Batch, tuple[str, ...]], None, None]:
     """The batches of start_step, start_step + 1, ... without end, read ahead in the background.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tempo_jax.errors import InputError
+from tempo_jax.geometry.bonds import Bonds
 from tempo_jax.protein.protein import Protein, ProteinArrays
 
 FORMAT = 'tempo_jax trajectory store'
@@ -45,6 +46,7 @@ class Entry:
     insertion_code: [L] str.
     chain_ids: one str per chain.
     split: 'train', 'validation' or 'test'.
+    ring: [L] int32, see `ProteinArrays`; None where no chain is a ring.
     notes: what preparation did to the frames, e.g. how many it cut.
     num_frames: F; set by the store.
     array: the ID of the positions; set by the store.
@@ -64,6 +66,7 @@ class Entry:
   insertion_code: tuple[str, ...]
   chain_ids: tuple[str, ...]
   split: str = 'train'
+  ring: np.ndarray | None = None
   notes: tuple[str, ...] = ()
   num_frames: int = 0
   array: str = ''
@@ -97,6 +100,7 @@ class Entry:
       insertion_code=tuple(protein.insertion_code),
       chain_ids=tuple(protein.chain_ids),
       split=split,
+      ring=arrays.ring,
       notes=tuple(notes),
     )
 
@@ -115,6 +119,11 @@ class Entry:
     """Where the positions are, relative to the store."""
     return f'entries/{self.key}/{self.array}/'
 
+  @property
+  def bonds(self) -> Bonds:
+    """All peptide bonds."""
+    return self.arrays(np.zeros((self.length, 4, 3), np.float32)).bonds
+
   def arrays(self, positions: np.ndarray) -> ProteinArrays:
     """The model's view of one conformation, positions [L, 4, 3] Å."""
     return ProteinArrays(
@@ -124,6 +133,7 @@ class Entry:
       bonded=self.bonded,
       mask=np.ones(self.length, np.bool_),
       positions=positions,
+      ring=self.ring,
     )
 
 
@@ -137,6 +147,9 @@ def to_json(entry: Entry) -> dict[str, Any]:
   data = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
   data |= {name: data[name].tolist() for name in _RESIDUE_DTYPES}
   protein = {name: data.pop(name) for name in _PROTEIN_FIELDS}
+  ring = data.pop('ring')
+  if ring is not None:  # Seldom: stores without rings are as they were.
+    protein['ring'] = ring.tolist()
   return {'format': FORMAT, 'version': VERSION, 'proteins': [protein], 'entries': [data]}
 
 
@@ -197,6 +210,8 @@ def _read(content: bytes, where: str) -> dict[str, Any]:
 def _protein_fields(data: Mapping[str, Any]) -> dict[str, Any]:
   arrays = {name: np.array(data[name], dtype) for name, dtype in _RESIDUE_DTYPES.items()}
   texts = {name: tuple(data[name]) for name in ('insertion_code', 'chain_ids')}
+  if 'ring' in data:
+    arrays['ring'] = np.array(data['ring'], np.int32)
   return {'sequence': data['sequence'], **arrays, **texts}
 
 
@@ -214,5 +229,5 @@ def difference(current: Entry, entry: Entry) -> str:
     for name in after
     # What was read from JSON has lists where a new entry has tuples.
     if name not in ('split', 'notes', 'num_frames', 'array')
-    and dump({'': before[name]}) != dump({'': after[name]})
+    and dump({'': before.get(name)}) != dump({'': after[name]})
   )

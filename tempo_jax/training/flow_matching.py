@@ -113,6 +113,6 @@ def example_loss(
     return network.apply(variables, hidden, noised, numbers, tau, level, protein, method='end')
 
   motion, angle = line_error(end, true, config.train.draws, line_rng)
-  free = (protein.mask & ~protein.bonded)[None, :]
+  free = (protein.mask & ~protein.bonds.to_next)[None, :]
   error = jnp.mean(motion + jnp.where(free, angle, 0.0), axis=0)
   return {'error': jnp.sum(jnp.where(protein.mask, error, 0.0))}

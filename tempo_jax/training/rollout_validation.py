@@ -18,6 +18,7 @@ import numpy as np
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.metrics import calibration, distribution, validity
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
@@ -53,14 +54,14 @@ def roll_out(
   Returns:
     [R, num_frames, L, 4, 3] Å, without the starts.
   """
-  states = state_lib.from_positions(starts, protein.bonded)
+  states = state_lib.from_positions(starts, protein.bonds)
   count, kind = starts.shape[0], anchor_lib.Kind.NONE
   if config.reference and level_name == config.levels[0]:
     kind = anchor_lib.Kind.REFERENCE
   place, anchors = anchor_lib.Place(kind), range(count)
   if ends is not None:
     place, anchors = anchor_lib.Place(anchor_lib.Kind.END, num_frames), range(count, 2 * count)
-    last = state_lib.from_positions(ends, protein.bonded)
+    last = state_lib.from_positions(ends, protein.bonds)
     states = jax.tree.map(lambda *x: jnp.concatenate(x), states, last)
   planner = schedule.Planner([], len(states.psi), config.window)
   passes = -(-num_frames // config.window)
@@ -77,13 +78,15 @@ def roll_out(
   )
 
 
-def compare(predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray) -> dict[str, float]:
+def compare(
+  predicted: np.ndarray, reference: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds
+) -> dict[str, float]:
   """Compares rollouts with MD of the same protein and time step.
 
   Args:
     predicted: [R, 1 + F, L, 4, 3] Å, the start conformation of each rollout and its frames.
     reference: [S, 1 + G, L, 4, 3] Å, stretches of successive frames, G at least 1.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
 
   Returns:
     'rollout_jsd': Jensen-Shannon divergence of CA-CA distances (`metrics.distribution`);
@@ -220,7 +223,5 @@ class RolloutValidation:
         jax.random.fold_in(self._rng, index),
       )
       rollouts = np.concatenate([each.starts[:, None], np.asarray(predicted)], axis=1)
-      scores.append(
-        compare(rollouts[:, :, : each.entry.length], each.reference, np.asarray(each.entry.bonded))
-      )
+      scores.append(compare(rollouts[:, :, : each.entry.length], each.reference, each.entry.bonds))
     return {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}

@@ -3,69 +3,45 @@
 import mdtraj
 import numpy as np
 
-from tempo_jax.protein import atom_records, residue_selection, residues
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import residue_selection, residues
+from tempo_jax.trajectory import structure as structure_lib
 
 ATOM_NAMES = ('N', 'CA', 'C', 'O')
 
 
-def select(traj: mdtraj.Trajectory, name: str) -> tuple[protein_lib.Protein, np.ndarray]:
+def select(
+  structure: structure_lib.Structure | mdtraj.Trajectory, name: str, source: str | None = None
+) -> tuple[protein_lib.Protein, np.ndarray]:
   """Chooses residues by the rules of `structure_file.load_protein`.
 
-  The start conformation is frame 0, and bonds are judged in it: molecules that the periodic box
-  cuts must have been made whole.
+  Bonds are judged in the start conformation, the first frame of a trajectory: molecules that the
+  periodic box cuts must have been made whole.
 
   Args:
-    traj: any atoms.
-    name: of the protein, and what error messages call the source.
+    structure: any atoms.
+    name: of the protein.
+    source: what error messages call the structure. Default: the name.
 
   Returns:
-    The protein, and the atom index [L, 4] int64 of N, CA, C, O in the trajectory, -1 where there is
+    The protein, and the atom index [L, 4] int64 of N, CA, C, O in the structure, -1 where there is
     no O (`positions` places it).
 
   Raises:
-    InputError: fewer than two residues with a complete backbone.
+    InputError: fewer than two residues with a complete backbone; a structure that its periodic box
+      tears.
   """
-  molecule = _molecules(traj.topology)
-  records = [
-    atom_records.AtomRecord(
-      name=atom.name,
-      altloc='',
-      residue_name=residue.name.strip().upper(),
-      chain=(getattr(residue.chain, 'chain_id', None) or '').strip(),
-      part=f'{residue.chain.index} {molecule[residue.index]}',
-      segment='',
-      number=residue.resSeq,
-      insertion_code='',
-      is_hetero=False,
-      occupancy=1.0,
-    )
-    for residue in traj.topology.residues
-    for atom in residue.atoms
-  ]
-  rows = [atom.index for residue in traj.topology.residues for atom in residue.atoms]
-  atoms = atom_records.Atoms(records, 10.0 * traj.xyz[0, rows].astype(np.float64), None, ())
-  protein, found = residue_selection.select(
-    residues.candidates(atoms), atoms.coordinates, name=name, source=name
+  if isinstance(structure, mdtraj.Trajectory):
+    structure = structure_lib.of_mdtraj(structure)
+  atoms = structure.atoms
+  return residue_selection.select(
+    residues.candidates(atoms),
+    atoms.coordinates,
+    name=name,
+    source=source or name,
+    warnings=atoms.warnings,
+    box=atoms.box,
   )
-  return protein, np.where(found < 0, -1, np.array(rows, np.int64)[found])
-
-
-def _molecules(topology: mdtraj.Topology) -> list[int]:
-  """A number per residue, of its molecule, where a topology has no chains but bonds (prmtop).
-
-  Of backbones alone only bonds between neighbours are known, and not those across a gap.
-  """
-  found = list(topology.residues)
-  only_backbone = all(atom.name in ATOM_NAMES for atom in topology.atoms)
-  if topology.n_chains > 1 or not topology.n_bonds or only_backbone:
-    return [0] * len(found)
-  number = {
-    atom.residue.index: k
-    for k, molecule in enumerate(topology.find_molecules())
-    for atom in molecule
-  }
-  return [number.get(residue.index, 0) for residue in found]
 
 
 def positions(
@@ -82,9 +58,7 @@ def positions(
     [F, L, 4, 3] float32 Å.
   """
   found = 10.0 * traj.xyz[:, atom_index].astype(np.float32)
-  return residue_selection.place_oxygen(
-    found, np.asarray(protein.arrays.bonded), atom_index[:, 3] < 0
-  )
+  return residue_selection.place_oxygen(found, protein.arrays.bonds, atom_index[:, 3] < 0)
 
 
 def topology(protein: protein_lib.Protein) -> mdtraj.Topology:

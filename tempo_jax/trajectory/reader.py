@@ -1,4 +1,4 @@
-"""Reads trajectory files of every format that mdtraj reads, block by block.
+"""Reads trajectory files of every format that mdtraj reads, block by block; PDB and mmCIF itself.
 
     structure = reader.load_structure('run.pdb', 'run.xtc')
     protein, atom_index = backbone_atoms.select(structure, 'run')
@@ -25,28 +25,32 @@ import mdtraj
 import numpy as np
 
 from tempo_jax.errors import InputError
+from tempo_jax.protein import atom_records, residues
+from tempo_jax.trajectory import structure as structure_lib
 from tempo_jax.trajectory import times
 
 _MOST_ROUNDING = 0.1  # of a time step, by which times may be rounded
 _BLOCK_BYTES = 64 * 1024**2
 _WITHOUT_COORDINATES = ('.prmtop', '.parm7', '.prm7', '.psf')
-# Formats whose files say which atoms they hold.
-_WITH_ATOMS = ('.pdb', '.pdb.gz', '.cif', '.h5', '.hdf5')
+# Formats beside PDB and mmCIF whose files say which atoms they hold.
+_WITH_ATOMS = ('.h5', '.hdf5')
 _WITH_LENGTH = ('.xtc', '.trr', '.dcd', '.h5', '.hdf5', '.nc')
 
 
 def load_structure(
   topology: str | os.PathLike[str], file: str | os.PathLike[str]
-) -> mdtraj.Trajectory:
-  """The atoms of a trajectory in one conformation, as one frame.
+) -> structure_lib.Structure:
+  """The atoms of a trajectory in one conformation.
 
   Args:
-    topology: structure or topology file of any format that mdtraj reads.
+    topology: structure or topology file: PDB, mmCIF, or of any format that mdtraj reads.
     file: the trajectory; its first frame is the conformation where `topology` holds none.
 
   Raises:
-    InputError: mdtraj cannot read them.
+    InputError: they cannot be read, or hold no atoms.
   """
+  if structure_lib.is_pdb_or_mmcif(topology):
+    return structure_lib.of_file(topology)
   suffix = pathlib.Path(topology).suffix.lower()
   sound = 'give a PDB file'
   try:
@@ -54,20 +58,22 @@ def load_structure(
       if suffix in _WITHOUT_COORDINATES:
         atoms = (mdtraj.load_psf if suffix == '.psf' else mdtraj.load_prmtop)(str(topology))
         sound = f'give one that belongs to {file}, or a sound trajectory'
-        return mdtraj.load_frame(str(file), 0, top=atoms)
-      try:
-        return mdtraj.load_frame(str(topology), 0)
-      except NotImplementedError:  # GRO
-        return mdtraj.load(str(topology))[0]
+        first = mdtraj.load_frame(str(file), 0, top=atoms)
+      else:
+        try:
+          first = mdtraj.load_frame(str(topology), 0)
+        except NotImplementedError:  # GRO
+          first = mdtraj.load(str(topology))[0]
   except Exception as error:  # mdtraj's readers raise whatever they come upon
     raise InputError(
       f'{topology}: mdtraj cannot read it as a topology: {sound} ({reason(error)})'
     ) from error
+  return structure_lib.of_mdtraj(first)
 
 
 def holds_its_atoms(path: pathlib.Path) -> bool:
   """Whether files of this format say which atoms they hold."""
-  return path.name.lower().endswith(_WITH_ATOMS)
+  return structure_lib.is_pdb_or_mmcif(path) or path.name.lower().endswith(_WITH_ATOMS)
 
 
 def num_atoms(path: pathlib.Path) -> int | None:
@@ -85,7 +91,7 @@ class TrajectoryFile:
   """A trajectory file with the atoms that it holds; it may be larger than memory.
 
   Attributes:
-    path: the file. PDB and mmCIF are the exception to the above: mdtraj reads all frames at once.
+    path: the file. PDB and mmCIF are the exception to the above: all frames are read at once.
     atoms: of a frame. A file of a format that names them itself (PDB, HDF5) must have as many.
     source: the file that names the atoms, for messages.
   """
@@ -123,6 +129,9 @@ class TrajectoryFile:
       try:
         with quiet():
           block = next(blocks, None)
+      except InputError as error:
+        known = str(error).startswith(str(self.path))
+        raise error if known else InputError(f'{self.path}: {error}') from error
       except Exception as error:  # mdtraj's readers raise whatever they come upon
         good = self._num_good_frames() or number * frames
         beyond = f'beyond frame {good - 1} ({good} good frames) ' if good else ''
@@ -133,10 +142,7 @@ class TrajectoryFile:
       if block is None:
         return
       if block.n_atoms != self.atoms.n_atoms:
-        raise InputError(
-          f'{self.path}: has {block.n_atoms} atoms, {self.source} has {self.atoms.n_atoms}: give '
-          'the topology that belongs to it'
-        )
+        raise InputError(self._other_number(block.n_atoms))
       yield block
 
   def _num_good_frames(self) -> int | None:
@@ -155,11 +161,29 @@ class TrajectoryFile:
       return good
 
   def _read_by(self, frames: int) -> Iterator[mdtraj.Trajectory]:
-    if str(self.path).lower().endswith('.cif'):  # which mdtraj only loads as a whole
-      whole = mdtraj.load(str(self.path))
-      yield from (whole[first : first + frames] for first in range(0, len(whole), frames))
+    if not structure_lib.is_pdb_or_mmcif(self.path):
+      yield from mdtraj.iterload(str(self.path), chunk=frames, top=self.atoms)
       return
-    yield from mdtraj.iterload(str(self.path), chunk=frames, top=self.atoms)
+    atoms, coordinates = atom_records.read_frames(pathlib.Path(self.path))
+    rows = list(residues.one_conformation(atoms))
+    if len(rows) != self.atoms.n_atoms:
+      raise InputError(self._other_number(len(rows)))
+    for first in range(0, len(coordinates), frames):
+      yield self._block(coordinates[first : first + frames, rows], atoms.box, first)
+
+  def _block(self, xyz: np.ndarray, box: np.ndarray | None, first: int) -> mdtraj.Trajectory:
+    """Frames [F, N, 3] Å of a format without times, which are numbered as mdtraj does."""
+    times_ps = first + np.arange(len(xyz))
+    block = mdtraj.Trajectory((xyz / 10.0).astype(np.float32), self.atoms, time=times_ps)
+    if box is not None:
+      block.unitcell_vectors = np.tile(box.T / 10.0, (len(xyz), 1, 1)).astype(np.float32)
+    return block
+
+  def _other_number(self, count: int) -> str:
+    return (
+      f'{self.path}: has {count} atoms, {self.source} has {self.atoms.n_atoms}: give the topology '
+      'that belongs to it'
+    )
 
   def even_blocks(
     self, dt_ns: float | None = None, frames: int | None = None

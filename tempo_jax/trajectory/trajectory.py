@@ -13,6 +13,7 @@ from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import backbone_atoms, backbone_file, imaging, times, writers
+from tempo_jax.trajectory import structure as structure_lib
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +56,11 @@ class Trajectory:
 
   @classmethod
   def from_mdtraj(
-    cls, traj: mdtraj.Trajectory, name: str, dt_ns: float | None = None
+    cls,
+    traj: mdtraj.Trajectory,
+    name: str,
+    dt_ns: float | None = None,
+    structure: structure_lib.Structure | None = None,
   ) -> 'Trajectory':
     """One replica, its residues chosen by `backbone_atoms.select`, its chains beside each other.
 
@@ -65,11 +70,14 @@ class Trajectory:
       dt_ns: time from frame to frame, first frame at `dt_ns`, for formats that
         hold no times (mdtraj numbers the frames of DCD and PDB files 0, 1, 2
         ps); None reads the times of `traj`.
+      structure: the same atoms as their file names them, insertion codes and all; None reads the
+        topology of `traj`.
 
     Raises:
       InputError: no usable protein, or frames that are not evenly spaced.
     """
-    protein, atom_index = backbone_atoms.select(traj, name)
+    source = traj if structure is None else structure.moved(10.0 * traj.xyz[0])
+    protein, atom_index = backbone_atoms.select(source, name)
     start_ns = None
     if dt_ns is None:
       start_ns, dt_ns = _even_times(np.asarray(traj.time, np.float64) / 1000.0, name)

@@ -127,19 +127,25 @@ def test_times_are_float32(tmp_path, toy, prepare, dt_ps, start_ps):
 
 
 @pytest.mark.parametrize(
-  ('first_atom', 'whole_topology', 'message'),
+  ('first_atom', 'topology', 'message'),
   [
-    (25, True, r'cut.xtc: frame 20: C-N of LYS 5 and ASP 6 is .* periodic box: re-image it'),
-    (27, True, r'cut.xtc: frame 20: CA-C of ASP 6 is .* periodic box: re-image it'),
+    (25, 'whole', r'cut.xtc: frame 20: C-N of LYS 5 and ASP 6 is .* periodic box: re-image it'),
+    (27, 'whole', r'cut.xtc: frame 20: CA-C of ASP 6 is .* periodic box: re-image it'),
     # The topology shows the same break: no bond there, or no usable residue.
-    (25, False, r'cut.xtc: frame 20: the periodic box cuts .* LYS 5 and ASP 6'),
-    (27, False, r'cut.pdb: .*6 ASP.*: molecules must be whole'),
+    (25, 'cut', r'cut.pdb: broken over the periodic box, C-N of A:5 LYS and A:6 ASP: make'),
+    (27, 'cut', r'cut.pdb: broken over the periodic box, CA-C of A:6 ASP: make'),
+    # And knows of no box.
+    (25, 'cut, no box', r'cut.xtc: frame 20: the periodic box cuts .* LYS 5 and ASP 6'),
+    (27, 'cut, no box', r'cut.pdb: .*6 ASP.*: molecules must be whole'),
   ],
 )
-def test_broken_molecules(tmp_path, toy, prepare, first_atom, whole_topology, message):
+def test_broken_molecules(tmp_path, toy, prepare, first_atom, topology, message):
   toy.xyz[20:, first_atom:, 0] += BOX_NM
   toy.save(str(tmp_path / 'cut.xtc'))
-  toy[0 if whole_topology else 30].save(str(tmp_path / 'cut.pdb'))
+  start = toy[0 if topology == 'whole' else 30]
+  if topology == 'cut, no box':
+    start.unitcell_vectors = None
+  start.save(str(tmp_path / 'cut.pdb'))
   with pytest.raises(InputError, match=message):
     prepare('cut.xtc', topology='cut.pdb', block_frames=7)
   assert not (tmp_path / 'store').exists()

@@ -418,7 +418,11 @@ def test_a_ring_is_named(load):
   closed[-1, 2] = closed[0, 0] + [0.8, 0.8, 0.6]
   closed[-1, 1] = closed[-1, 2] + [0.0, 0.9, 1.2]
   closed[-1, 0] = closed[-1, 1] + [0.9, 0.0, 1.1]
-  assert said(load(peptides.peptide(xyz=closed)), 'a ring, closed from A:8 GLU to A:1 ALA')
+  protein = load(peptides.peptide(xyz=closed))
+  assert said(protein, 'a ring, closed by a peptide bond from A:8 GLU to A:1 ALA')
+  assert protein.arrays.ring.tolist() == [-1] * 7 + [0]
+  assert not protein.arrays.bonded[-1]
+  assert protein.arrays.bonds.to_next.tolist()[-1]
 
 
 # --- mmCIF ---

@@ -10,7 +10,6 @@ import os
 import pathlib
 from collections.abc import Generator, Mapping, Sequence
 
-import mdtraj
 import numpy as np
 
 from tempo_jax import workers
@@ -20,6 +19,7 @@ from tempo_jax.preparation.atlas import archive as atlas_archive
 from tempo_jax.protein import protein
 from tempo_jax.store import store
 from tempo_jax.trajectory import backbone_atoms, reader, times
+from tempo_jax.trajectory import structure as structure_lib
 
 TEMPERATURE_K = 300.0
 LICENCE = (
@@ -211,7 +211,7 @@ class _Chain:
     notes: how it was cut.
   """
 
-  structure: mdtraj.Trajectory
+  structure: structure_lib.Structure
   found: protein.Protein
   atom_index: np.ndarray
   sources: Mapping[str, str]
@@ -235,8 +235,8 @@ def _load(raw: _RawChain, member: atlas_archive.Member) -> tuple[_Chain, list[st
     lines.append(f'{raw.name}: {notes[0]}')
     sources['--max_residues'] = str(settings.max_residues)
     first_left_out = structure.topology.atom(atom_index[settings.max_residues, 0]).residue
-    atoms = np.arange(min(atom.index for atom in first_left_out.atoms))
-    found, atom_index = backbone_atoms.select(structure.atom_slice(atoms), raw.name)
+    beginning = structure.first(min(atom.index for atom in first_left_out.atoms))
+    found, atom_index = backbone_atoms.select(beginning, raw.name)
   return _Chain(structure, found, atom_index, sources, notes), lines
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import bonds
 from tempo_jax.protein import protein, residue_selection
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ class Domain:
   def truncated(self, length: int) -> 'Domain':
     """Its first residues."""
     whole, arrays = self.protein, self.protein.arrays
-    kept = {key: value[:length] for key, value in vars(arrays).items()}
+    kept = {key: value[:length] for key, value in vars(arrays).items() if key != 'ring'}
     kept['bonded'] = kept['bonded'] & (np.arange(length) < length - 1)
+    if arrays.ring is not None:
+      # What is cut is no ring any more.
+      kept['ring'] = bonds.rings(kept['positions'], kept['chain_index'], residue_selection.MAX_BOND)
     return dataclasses.replace(
       self,
       protein=dataclasses.replace(

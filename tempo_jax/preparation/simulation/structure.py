@@ -67,8 +67,8 @@ def prepare(
     seed: of the building of atoms, above zero.
 
   Raises:
-    InputError: the file cannot be used, a chain is broken, a residue is a D-residue, or a peptide
-      neither cis nor trans.
+    InputError: the file cannot be used, a chain is broken or a ring, a residue is a D-residue, or
+      a peptide neither cis nor trans.
   """
   path = pathlib.Path(path).expanduser()
   found = structure_file.load_protein(path, chains)
@@ -77,6 +77,10 @@ def prepare(
     raise InputError(
       f'{path}: residue {number} is an unknown amino acid, and the force field has no parameters '
       'for it: replace it by a standard one'
+    )
+  if found.arrays.ring is not None:
+    raise InputError(
+      f'{path}: a cyclic peptide, which would be given open ends: simulate it with another program'
     )
   fixer = _open(path)
   notes = [*found.warnings, *_keep_protein(fixer, found, path)]

@@ -28,6 +28,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import staging, trajectory_files
+from tempo_jax.protein import frame_faults
 from tempo_jax.trajectory import backbone_atoms, reader, times
 from tempo_jax.trajectory import structure as structure_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
@@ -170,8 +171,8 @@ def _check_whole(
   )
   if np.any(broken):
     raise InputError(
-      f'{file}: frame {int(np.argmax(broken))} has a broken chain: make molecules whole (e.g. gmx '
-      'trjconv -pbc whole), or give the --topology that it was written with'
+      f'{file}: '
+      + frame_faults.of_chain(positions, broken, protein.arrays.bonded, topology='--topology')
     )
 
 

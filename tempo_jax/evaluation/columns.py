@@ -13,6 +13,7 @@ from tempo_jax.evaluation.scores import Settings, score
 from tempo_jax.evaluation.suite import Case
 from tempo_jax.evaluation.summary import KEYS, MOMENTS
 from tempo_jax.metrics import baselines, validity
+from tempo_jax.protein import frame_faults
 
 PREDICTION = 'prediction'
 REPLICAS = 'MD replicas'
@@ -122,9 +123,10 @@ def _check_whole(replica: Replica, native: Native) -> None:
   )
   if broken.any():
     raise InputError(
-      f'{replica.source}: frame {int(np.argmax(broken))} has a broken chain ({int(broken.sum())} '
-      f'of {len(broken)} frames): make molecules whole (e.g. gmx trjconv -pbc whole), or give the '
-      f'topology that it was written with, in place of {native.path}'
+      f'{replica.source}: '
+      + frame_faults.of_chain(
+        replica.positions, broken, native.protein.arrays.bonded, topology=native.path
+      )
     )
 
 

@@ -9,8 +9,8 @@ import mdtraj
 import numpy as np
 
 from tempo_jax.errors import InputError
+from tempo_jax.protein import frame_faults, residue_selection
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import residue_selection
 from tempo_jax.trajectory import backbone_atoms, imaging, reader, times
 
 _MIN_FRAMES = 2
@@ -163,21 +163,23 @@ class Native:
 
   def _check_order(self, positions: np.ndarray, path: pathlib.Path, source: pathlib.Path) -> None:
     """Predictions may break chains here and there, but not bonds within many residues."""
+    if (collapsed := frame_faults.lies_on_points(positions)).any():
+      advice = frame_faults.Fault.ONE_POINT.advice()
+      raise InputError(f'{path}: frame {int(np.argmax(collapsed))}: {advice}')
     n_ca_c = positions[:, :, :3].astype(np.float64)
     # [L, 2], of a typical frame
     bonds = np.median(np.linalg.norm(np.diff(n_ca_c, axis=2), axis=-1), axis=0)
     wrong = float(np.mean((bonds < 1.0) | (bonds > 2.0)))
     if wrong > _MOST_WRONG:
-      bond = float(np.median(bonds[:, 0]))
+      bonded = np.asarray(self.protein.arrays.bonded)
+      ratio = np.median(frame_faults.length_ratios(positions, bonded), axis=0)
+      if frame_faults.power_of_ten(ratio):
+        advice = frame_faults.Fault.UNITS.advice()
+        raise InputError(f'{path}: N-CA is {np.median(bonds[:, 0]):.2f} Å on the whole: {advice}')
       raise InputError(
-        f'{path}: '
-        + (
-          f'N-CA is {bond:.2f} Å on the whole: its unit is probably not that of its format'
-          if bond > 5.0 or bond < 0.3
-          else f'{100.0 * wrong:.0f} % of bonds N-CA and CA-C have not the length of one: its '
-          f'atoms are probably others, or in another order, than those of {source}'
-        )
-        + ': give what it was written with'
+        f'{path}: {100.0 * wrong:.0f} % of bonds N-CA and CA-C have not the length of one: its '
+        f'atoms are probably others, or in another order, than those of {source}: give what it was '
+        'written with'
       )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tempo_jax.geometry import bonds as bonds_lib
-from tempo_jax.protein import protein
+from tempo_jax.protein import frame_faults, protein
 
 _N, _CA, _C, _O = range(4)
 
@@ -66,8 +66,8 @@ def first_problem(positions: np.ndarray, found: protein.Protein, start: int = 0)
       where = label(found, residue)
       if bond in ('C-N', 'CA-CA'):
         where += f' and {label(found, following[residue])}'
-      diagnosis = _diagnosis(np.median(lengths) / (0.5 * (low + high)), lengths[row], high)
-      message = f'frame {frame}: {bond} of {where} is {length:.2f} Å: {diagnosis}'
+      fault = frame_faults.of_frame(positions[row], found.arrays.bonds)
+      message = f'frame {frame}: {bond} of {where} is {length:.2f} Å: {fault.advice()}'
       return Problem(frame, bond, residue, length, message)
   return None
 
@@ -148,21 +148,3 @@ def bond_lengths(
     for bond, a, b, low, high in BETWEEN:
       step = positions[:, here, a] - positions[:, there, b]
       yield bond, low, high, np.sqrt(np.einsum('fnx,fnx->fn', step, step)), here
-
-
-def _diagnosis(ratio: float, lengths: np.ndarray, high: float) -> str:
-  """What is probably wrong: the units, the periodic box, or the order of the atoms."""
-  if not np.isfinite(lengths).all():
-    return 'coordinates are not numbers: cut the trajectory before it'
-  if ratio > 5.0 or ratio < 0.2:
-    return (
-      'lengths are wrong as a whole, so its units are probably not those of its format: convert it'
-    )
-  if np.mean(lengths > high) < 0.5 and lengths.max() > 3.0 * high:
-    return (
-      'the molecule is probably broken over the periodic box: re-image it (e.g. gmx trjconv '
-      '-pbc whole, or mdtraj make_molecules_whole)'
-    )
-  return (
-    'its atoms are probably in another order than in the topology: give the one it was written with'
-  )

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from tempo_jax.errors import InputError, first_few
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ideal
+from tempo_jax.protein import frame_faults
 from tempo_jax.protein import protein as protein_lib
 
 CAPS = frozenset(('ACE', 'NME', 'NMA', 'NH2', 'NHE', 'FOR'))
@@ -107,7 +109,7 @@ def select(
 
   Raises:
     InputError: a chain asked for is absent, fewer than two residues remain, or a chain is
-      torn: its bonds are whole only across the periodic box.
+      torn: its bonds are whole only across the periodic box, or the unit is not Å.
   """
   coordinates = np.asarray(coordinates, np.float64).reshape(-1, 3)
   coordinates = np.where(np.abs(coordinates) < MAX_COORDINATE, coordinates, np.nan)
@@ -118,7 +120,10 @@ def select(
   if chains is not None:
     candidates = _of_chains(candidates, chains, source)
 
-  if box is not None and (torn := _torn(candidates, coordinates, box)):
+  bonds = _bonds(candidates)
+  if unit := _other_unit(bonds, coordinates):
+    raise InputError(f'{source}: {unit}')
+  if box is not None and (torn := _torn(bonds, coordinates, box)):
     raise InputError(
       f'{source}: broken over the periodic box, {first_few(torn)}: make the molecules whole (for '
       'example gmx trjconv -pbc whole, or image_molecules of mdtraj)'
@@ -143,7 +148,8 @@ def select(
   left_out += [kept[i].left_out('a free amino acid, bonded to nothing') for i in sorted(free)]
   kept = [candidate for i, candidate in enumerate(kept) if i not in free]
   if len(kept) < 2:
-    raise InputError(f'{source}: {_too_few(kept, left_out, other, warnings)}')
+    on_one_point = bool(bonds) and not _along(bonds, coordinates).any()
+    raise InputError(f'{source}: {_too_few(kept, left_out, other, warnings, on_one_point)}')
 
   rows = _backbone_rows(kept, coordinates)
   bonded = _bonded(kept, coordinates[rows])
@@ -274,15 +280,24 @@ def _are_bonded(before: Candidate, after: Candidate, coordinates: np.ndarray) ->
   return bool(np.linalg.norm(coordinates[n] - coordinates[c]) < MAX_BOND)
 
 
-def _torn(candidates: Sequence[Candidate], coordinates: np.ndarray, box: np.ndarray) -> list[str]:
-  """Bonds that are whole only across the periodic box."""
-  bonds: list[tuple[int, int, str]] = []
+class _Bond(NamedTuple):
+  """Of the backbone: the rows of its two atoms, its ideal length (Å), what messages call it."""
+
+  first: int
+  second: int
+  ideal: float
+  label: str
+
+
+def _bonds(candidates: Sequence[Candidate]) -> list[_Bond]:
+  """N-CA and CA-C, and C-N between residues whose numbers follow one another."""
+  bonds: list[_Bond] = []
   residues = [candidate for candidate in candidates if _is_amino_acid(candidate)]
   for i, residue in enumerate(residues):
     atoms = residue.atoms
     bonds += [
-      (atoms[a], atoms[b], f'{a}-{b} of {residue.label()}')
-      for a, b in (('N', 'CA'), ('CA', 'C'))
+      _Bond(atoms[a], atoms[b], length, f'{a}-{b} of {residue.label()}')
+      for a, b, length in (('N', 'CA', ideal.N_CA), ('CA', 'C', ideal.CA_C))
       if a in atoms and b in atoms
     ]
     following = residues[i + 1] if i + 1 < len(residues) else None
@@ -294,15 +309,36 @@ def _torn(candidates: Sequence[Candidate], coordinates: np.ndarray, box: np.ndar
       and 'N' in following.atoms
     ):
       where = f'C-N of {residue.label()} and {following.label()}'
-      bonds.append((atoms['C'], following.atoms['N'], where))
-  if not bonds:
-    return []
-  shift = coordinates[[b for _, b, _ in bonds]] - coordinates[[a for a, _, _ in bonds]]
+      bonds.append(_Bond(atoms['C'], following.atoms['N'], ideal.C_N, where))
+  return bonds
+
+
+def _along(bonds: Sequence[_Bond], coordinates: np.ndarray) -> np.ndarray:
+  """[n, 3] Å, from the first atom of each bond to the second."""
+  rows = np.array([(bond.first, bond.second) for bond in bonds], int).reshape(-1, 2)
+  return coordinates[rows[:, 1]] - coordinates[rows[:, 0]]
+
+
+def _other_unit(bonds: Sequence[_Bond], coordinates: np.ndarray) -> str | None:
+  """One line where all bonds are too long or too short by the same power of ten."""
+  lengths = np.linalg.norm(_along(bonds, coordinates), axis=-1)
+  power = frame_faults.power_of_ten(lengths / np.array([bond.ideal for bond in bonds]))
+  if not power:
+    return None
+  said = f'{bonds[0].label} is {lengths[0]:.3f} Å, and all others are like that: '
+  if power == -1:
+    return f'{said}its unit is nm, PDB and mmCIF have Å: multiply its coordinates by ten'
+  return f'{said}its unit is not Å: multiply its coordinates by {10.0**-power:g}'
+
+
+def _torn(bonds: Sequence[_Bond], coordinates: np.ndarray, box: np.ndarray) -> list[str]:
+  """Bonds that are whole only across the periodic box."""
+  shift = _along(bonds, coordinates)
   nearest = shift - np.round(shift @ np.linalg.inv(box).T) @ box.T
   lengths, across = np.linalg.norm(shift, axis=-1), np.linalg.norm(nearest, axis=-1)
   # Of bonds in earnest: residues on the two sides of a gap may meet a neighbour's image by chance.
   torn = (lengths > _MAX_INNER_BOND) & (across > 1.2) & (across < 1.7)
-  return [bonds[i][2] for i in np.flatnonzero(torn).tolist()]
+  return [bonds[i].label for i in np.flatnonzero(torn).tolist()]
 
 
 def _of_chains(
@@ -433,15 +469,16 @@ def _too_few(
   left_out: Sequence[protein_lib.LeftOut],
   other: Mapping[str, int],
   warnings: Iterable[str],
+  on_one_point: bool,
 ) -> str:
   found = [f'{residue.label()} (complete)' for residue in kept]
   reasons = collections.Counter(residue.reason for residue in left_out)
   found += [f'{count} left out ({reason})' for reason, count in reasons.items()]
   found += [f'{count} {name}' for name, count in other.items()]
-  return (
-    'at least 2 residues with N, CA and C are needed, give a structure of a protein; '
-    f'found {"; ".join([first_few(found), *warnings])}'
-  )
+  needed = 'at least 2 residues with N, CA and C are needed, give a structure of a protein'
+  if on_one_point:
+    needed = 'all atoms lie on one point: give a file that was written to its end'
+  return f'{needed}; found {"; ".join([first_few(found), *warnings])}'
 
 
 def _warn_names(

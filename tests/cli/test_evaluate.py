@@ -329,7 +329,8 @@ BAD = {
   'not a number': r'/P.dcd: frame 3 has coordinates that are not numbers',
   'ten times': r'/P.dcd: N-CA is 14.\d+ Å on the whole: its unit',
   'not a trajectory': r'/P.dcd: mdtraj cannot read it',
-  'broken MD': r'/R.dcd: frame 2 has a broken chain',
+  'broken MD': r'/R.dcd: frame 2 has a broken chain: make molecules whole',
+  'MD of half the numbers': r'/R.dcd: frame 2: all atoms lie on one point',
 }
 
 
@@ -354,10 +355,13 @@ def spoil(case, folder, what):
   elif what == 'broken MD':
     positions[2, 4:] += 50.0
     path = folder / 'R.dcd'
+  elif what == 'MD of half the numbers':
+    positions[2:] = 0.0
+    path = folder / 'R.dcd'
   cases.save(path, positions, case.topology)
   if what == 'not a trajectory':
     path.write_text('no trajectory' * 30)
-  role = 'reference' if what == 'broken MD' else 'prediction'
+  role = 'reference' if path.name == 'R.dcd' else 'prediction'
   return dataclasses.replace(case, **{role: (path,)}, **changes)
 
 

@@ -192,9 +192,25 @@ def shuffled(traj):
   traj.xyz = traj.xyz[:, order]
 
 
+def shuffled_and_wide(traj):
+  shuffled(traj)
+  traj.xyz *= 3.0
+
+
+def not_written(traj):
+  traj.xyz[2] = 0.0
+
+
+def in_nm(traj):
+  traj.xyz *= 0.1
+
+
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
+    (shuffled_and_wide, r'frame 0 has a broken chain: .* another order than in --topology'),
+    (not_written, r'coarse\.xtc: frame 2: all atoms lie on one point: cut .* \(1 of 3 frames\)'),
+    (in_nm, r'coarse\.xtc: frame 0: its units are probably not those of its format'),
     (uneven, 'frames are 0.2 to 0.207 ns apart'),
     (cut_by_the_box, r'coarse\.xtc: frame 1 has a broken chain: make molecules whole'),
     (shuffled, r'coarse\.xtc: frame 0 has a broken chain: .* --topology'),
@@ -212,6 +228,16 @@ def test_bonds_that_the_topology_lacks_are_those_of_frame_0(run, coarse, tmp_pat
   traj = coarse(change=cut_by_the_box)
   traj[1].save_pdb(tmp_path / 'top.pdb')
   with pytest.raises(InputError, match='frame 1 has a broken chain'):
+    run()
+
+
+def test_a_structure_in_nm_is_refused(run, coarse, tmp_path):
+  traj = coarse()
+  traj.xyz *= 0.1
+  traj[0].save_pdb(tmp_path / 'top.pdb')
+  with pytest.raises(
+    InputError, match=r'top.pdb: N-CA of .* is 0\.1\d\d Å, .*: its unit is nm, PDB'
+  ):
     run()
 
 

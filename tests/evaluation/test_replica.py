@@ -165,6 +165,9 @@ BAD = {
   'not a number': r'P.dcd: frame 3 has coordinates that are not numbers',
   'ten times': r'P.dcd: N-CA is 14.\d+ Å on the whole: its unit',
   'a tenth': r'P.dcd: N-CA is 0.1\d Å on the whole: its unit',
+  'shuffled': r'P.dcd: \d+ % of bonds .* in another order, than those of .*native.pdb',
+  'zeros': r'P.dcd: frame 4: all atoms lie on one point: cut the frame out',
+  'structure in nm': r'native.pdb: N-CA of A:1 ALA is 0.14\d Å, .*: its unit is nm, .* by ten',
   'not a trajectory': r'P.dcd: mdtraj cannot read it with the 45 atoms of .*native.pdb',
   'empty': r'P.dcd: ',
   'unknown format': r'P.abc: ',
@@ -194,12 +197,20 @@ def test_what_is_wrong_is_said_in_one_line(files, tmp_path, what):
     positions = 10.0 * positions
   elif what == 'a tenth':
     positions = 0.1 * positions
+  elif what == 'shuffled':
+    shape = positions.shape
+    order = np.random.default_rng(0).permutation(5 * LENGTH)
+    positions = 3.0 * positions.reshape(FRAMES, -1, 3)[:, order].reshape(shape)
+  elif what == 'zeros':
+    positions[4] = 0.0
   elif what == 'other order, as many atoms':
     positions = positions[:, :, [2, 0, 4, 3, 1]]
   saved = cases.save(path, positions, native)
   if what == 'atoms of another structure':
     native = tmp_path / 'native.pdb'
     cases.write_native(native, 8)
+  elif what == 'structure in nm':
+    native.write_text(peptides.peptide(cases.NAMES[:LENGTH], xyz=0.1 * cases.helix(LENGTH)))
   elif what == 'no file':
     path.unlink()
   elif what == 'not a trajectory':

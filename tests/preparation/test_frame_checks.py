@@ -75,6 +75,8 @@ def test_unbonded_residues_may_be_anywhere(positions, found):
     (lambda x: x * 0.1, 'its units are probably not those'),
     (lambda x: np.where(np.arange(L)[:, None, None] < 4, x, x + 60.0), 'over the periodic box'),
     (lambda x: x[:, :, [2, 0, 3, 1]], 'in another order'),
+    (lambda x: 5.0 * x[:, [5, 2, 7, 0, 4, 1, 6, 3]][:, :, [2, 0, 3, 1]], 'in another order'),
+    (lambda x: x * 0.0, 'all atoms lie on one point: cut the frame out'),
     (lambda x: x * np.nan, 'not numbers'),
   ],
 )

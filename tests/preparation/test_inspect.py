@@ -396,6 +396,26 @@ def test_replicas_that_are_copies(written):
   assert int(frame) == int(other) + 10
 
 
+@pytest.mark.parametrize('block_frames', [13, None])
+def test_atoms_in_another_order_are_no_unit(written, block_frames):
+  """However long the median bond is; no block has a sound frame."""
+  order = np.random.default_rng(0).permutation(4 * LENGTH)
+  shuffled = 3.0 * motion(23).reshape(NUM_FRAMES, -1, 3)[:, order].reshape(-1, LENGTH, 4, 3)
+  (finding,) = written((entry('p'), shuffled), block_frames=block_frames).findings
+  assert (finding.severity, finding.kind) == ('error', 'bonds')
+  assert re.match(r'frame 0: N-CA .* in another order than .*; 60 of 60 frames', finding.message)
+
+
+@pytest.mark.parametrize('frame', [0, 57])
+def test_frames_that_were_not_written(written, frame):
+  positions = motion(24)
+  positions[frame] = 0.0
+  (finding,) = written((entry('p'), positions), block_frames=13).findings
+  assert (finding.severity, finding.kind) == ('error', 'bonds')
+  expected = rf'frame {frame}: N-CA .* all atoms lie on one point: .*; 1 of 60 frames'
+  assert re.match(expected, finding.message)
+
+
 def test_proteins_in_two_splits(written):
   sequence = 'ACDEFGHIKLMNPQ'
   report = written(

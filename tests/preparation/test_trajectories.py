@@ -160,6 +160,31 @@ def test_wrong_units(tmp_path, toy, prepare, factor):
     prepare('run.trr')
 
 
+def test_shuffled_atoms_are_not_another_unit(tmp_path, toy, prepare, np_rng):
+  toy.xyz = toy.xyz[:, np_rng.permutation(toy.n_atoms)] * np.array([3.0, 3.0, 3.0])
+  toy.save(str(tmp_path / 'run.dcd'))
+  with pytest.raises(InputError, match=r'run.dcd: frame 0: N-CA .* in another order than in'):
+    prepare('run.dcd', dt_ns=0.01)
+
+
+def test_frames_that_were_not_written(tmp_path, toy, prepare):
+  toy.xyz[7:] = 0.0
+  toy.save(str(tmp_path / 'run.dcd'))
+  with pytest.raises(InputError, match=r'run.dcd: frame 7: .* all atoms lie on one point: cut'):
+    prepare('run.dcd', dt_ns=0.01)
+
+
+@pytest.mark.parametrize('factor', [0.1, 10.0])
+def test_a_topology_in_another_unit(tmp_path, toy, prepare, factor):
+  toy.save(str(tmp_path / 'run.xtc'))
+  toy.xyz *= factor
+  toy[0].save(str(tmp_path / 'other.pdb'))
+  what = 'its unit is nm, PDB' if factor < 1.0 else 'its unit is not Å: multiply .* by 0.1'
+  with pytest.raises(InputError, match=rf'^other: N-CA of A:1 ALA is .*: {what}') as raised:
+    prepare('run.xtc', topology='other.pdb', name='other')
+  assert '\n' not in str(raised.value)
+
+
 def test_wrong_topologies(tmp_path, toy, prepare):
   toy.save(str(tmp_path / 'run.xtc'))
   backwards = peptides.peptide(peptides.SEQUENCE, atoms=('CB', 'C', 'O', 'CA', 'N'))

@@ -592,6 +592,21 @@ def test_coordinates_with_their_uncertainty(load):
   np.testing.assert_allclose(load(text, 'x.cif').arrays.positions, HELIX[:, :4], atol=1e-3)
 
 
+@pytest.mark.parametrize('factor', [0.1, 10.0])
+@pytest.mark.parametrize('atoms', [peptides.ATOMS, ('N', 'CA', 'C'), ('N', 'CA')])
+def test_another_unit_is_that_of_the_whole_file(load, factor, atoms):
+  """Chains, gaps, and what has no number do not hide it; a few residues do not make it."""
+  nowhere = peptides.line('N', 'LEU', 'B', 9, ('********',) * 3)
+  parts = [
+    peptides.peptide(chain=chain, offset=(factor * 25.0 * k, 0, 0), xyz=factor * HELIX, atoms=atoms)
+    for k, chain in enumerate('ABA')
+  ]
+  with pytest.raises(InputError, match=r'x.pdb: N-CA .* all others are like that: its unit is'):
+    load('TER\n'.join([*parts, nowhere]))
+  if atoms == peptides.ATOMS:
+    assert load('TER\n'.join([parts[0], peptides.peptide(chain='C')])).num_residues == 8
+
+
 # --- what is kept and what is not ---
 
 
@@ -808,6 +823,10 @@ def test_clashes_are_named(load):
     (peptides.peptide(('ALA',)), r'at least 2 residues .* found A:1 ALA \(complete\)'),
     (peptides.peptide(atoms=('CA',)), r'found 8 left out \(no N, C\)'),
     (peptides.peptide(xyz=0.0 * HELIX), r'found 8 left out \(N, CA and C coincide\)'),
+    (peptides.peptide(xyz=0.0 * HELIX), r'all atoms lie on one point: give a file'),
+    (peptides.peptide(xyz=0.0 * HELIX + HELIX[:, :1]), r'at least 2 .* \(N, CA and C coincide\)'),
+    (peptides.peptide(xyz=0.1 * HELIX), r'N-CA of A:1 ALA is 0\.146 Å, .* unit is nm, .* by ten'),
+    (peptides.peptide(xyz=10.0 * HELIX), r'N-CA of A:1 ALA is 14\.600 Å, .* not Å: .* by 0\.1'),
     (peptides.line('O', 'HOH', 'A', 1, (0, 0, 0)), 'found 1 water'),
     (
       peptides.residue('ALA', 'A', '****', HELIX[0]),

@@ -120,7 +120,7 @@ def clashes(positions: np.ndarray, bonded: np.ndarray) -> tuple[np.ndarray, np.n
     [n, 3] frame and the two residues, and [n] distance in Å.
   """
   found, distances = [np.zeros((0, 3), int)], [np.zeros(0)]
-  for frame, atoms in enumerate(positions.reshape(len(positions), -1, 3)):
+  for frame, atoms in enumerate(positions.reshape(len(positions), 4 * positions.shape[1], 3)):
     tree = spatial.cKDTree(atoms, balanced_tree=False, compact_nodes=False)
     a, b = tree.query_pairs(validity.CLASH_DISTANCE, output_type='ndarray').T  # a < b
     peptide = (a % 4 == _C) & (b == a + 2) & bonded[a // 4]  # the N of the next residue

@@ -17,6 +17,7 @@ from tempo_jax import progress, workers
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.inspection import frame_series
 from tempo_jax.preparation.inspection.findings import Finding, Subject
+from tempo_jax.protein import frame_faults
 from tempo_jax.store import entry as entry_lib
 from tempo_jax.store import store as store_lib
 
@@ -85,7 +86,7 @@ def check(work: EntryToCheck) -> EntryReport:
   frames = 0
   try:
     for positions in _blocks(read, work.entry, work.block_frames, digest):
-      if frames == 0 and (wrong := _wrong_units(positions)):
+      if frames == 0 and (wrong := _wrong_units(positions, subject.bonded)):
         said.append(subject.finding('error', 'units', wrong))
         break
       sound = bonds.update(frames, positions)
@@ -173,17 +174,15 @@ def _against_manifest(work: EntryToCheck) -> Iterator[Finding]:
     yield Finding('warning', 'manifest', listed.key, message + remedy)
 
 
-def _wrong_units(positions: np.ndarray) -> str | None:
+def _wrong_units(positions: np.ndarray, bonded: np.ndarray) -> str | None:
   """Whether all lengths in a block are far from those of a protein, by the same factor."""
+  ratio = np.median(frame_faults.length_ratios(positions, bonded), axis=0)
+  power = frame_faults.power_of_ten(ratio)
+  if not power:
+    return None
+  unit = {-1: 'nm stored as Å', 1: 'Å taken for nm'}.get(power, 'in another unit')
   step = positions[:, :, 2].astype(np.float64) - positions[:, :, 1]
   length = float(np.median(np.linalg.norm(step, axis=-1)))
-  if 0.3 < length < 7.5:
-    return None
-  unit = 'in another unit'
-  if 0.12 < length < 0.18:
-    unit = 'nm stored as Å'
-  elif 12.0 < length < 18.0:
-    unit = 'Å taken for nm'
   return (
     f'wrong units: CA-C is {length:.3g} Å where proteins have 1.53, so coordinates are probably '
     f'{unit}: correct the raw file, and prepare it again with --overwrite (nothing else was looked '

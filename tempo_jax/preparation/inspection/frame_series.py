@@ -224,7 +224,9 @@ class _Tally:
     self.first = np.zeros(length, int)
 
   def update(self, frames: np.ndarray, so: np.ndarray) -> None:
-    """Counts so [F, L] bool in frames [F]."""
+    """Counts so [F, L] bool in frames [F], which may be none."""
+    if not len(frames):
+      return
     new = (self.count == 0) & so.any(axis=0)
     self.first[new] = frames[so[:, new].argmax(axis=0)]
     self.count += np.count_nonzero(so, axis=0)

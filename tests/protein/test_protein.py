@@ -13,7 +13,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection, structure_file
 from tempo_jax.trajectory import backbone_atoms
-from tests import peptides
+from tests import peptides, random_structures
 
 HELIX = peptides.helix(8)
 
@@ -484,41 +484,36 @@ def test_sparse_mmcif(tmp_path, name):
   np.testing.assert_allclose(protein.arrays.positions, HELIX[:, :4], atol=1e-3)
 
 
-def test_whatever_is_in_a_file_is_kept_or_named(tmp_path):
+def ignored(protein):
+  """name -> number, of what warnings say that it is no protein."""
+  lines = said(protein, 'not protein, ignored: ')
+  return {name: int(n) for n, name in re.findall(r'(\d+) (\S+?)(?:,|$)', ' '.join(lines))}
+
+
+@pytest.mark.parametrize('seed', range(40))
+def test_whatever_is_in_a_file_is_kept_or_named(tmp_path, seed):
   """PDB and mmCIF of the same random atoms give the same residues, and all of them."""
-  for seed in range(12):
-    rng = np.random.default_rng(seed)
-    residues, number = [], 0
-    for part in range(int(rng.integers(1, 4))):
-      number = int(rng.integers(-5, 50)) if rng.random() < 0.7 else number
-      helix = peptides.helix(int(rng.integers(2, 7))) + np.array([40.0 * part, 0.0, 0.0])
-      for xyz in helix:
-        number += int(rng.choice([0, 1, 1, 1, 3]))
-        atoms = peptides.ATOMS if rng.random() < 0.9 else ('CA', 'CB')
-        residue = str(rng.choice(['ALA', 'GLY', 'MSE', 'UNK', 'LEU']))
-        residues.append((part, 'AB'[part % 2], residue, number, xyz, atoms))
-      if rng.random() < 0.5:
-        free = peptides.helix(1)[0] + [40.0 * part, 50.0, 0.0]
-        residues.append((part, 'AB'[part % 2], 'GLU', 900 + part, free, peptides.ATOMS))
-    pdb = ''.join(peptides.residue(name, c, n, xyz, a) for _, c, name, n, xyz, a in residues)
-    rows = [
-      f'ATOM {atom} {name} {chain} {n} 1 '
-      + ' '.join(f'{x:.3f}' for x in xyz[peptides.ATOMS.index(atom)])
-      for _, chain, name, n, xyz, atoms in residues
-      for atom in atoms
-    ]
-    columns = ('group_PDB', 'label_atom_id', 'label_comp_id', 'auth_asym_id', 'auth_seq_id')
-    names = (*columns, 'pdbx_PDB_model_num', 'Cartn_x', 'Cartn_y', 'Cartn_z')
-    cif = 'data_x\nloop_\n' + '\n'.join(f'_atom_site.{x}' for x in names) + '\n'
-    (tmp_path / 'x.pdb').write_text(pdb)
-    (tmp_path / 'x.cif').write_text(cif + '\n'.join(rows) + '\n')
-    one, other = (structure_file.load_protein(tmp_path / f'x.{x}') for x in ('pdb', 'cif'))
-    assert one.num_residues + len(one.left_out) == len(residues)
-    assert one.sequence == other.sequence
-    assert one.left_out == other.left_out
-    assert one.chain_ids == other.chain_ids
-    for field in ('bonded', 'chain_index', 'residue_index', 'positions'):
-      np.testing.assert_array_equal(getattr(one.arrays, field), getattr(other.arrays, field))
+  made = random_structures.make(seed)
+  (tmp_path / 'x.pdb').write_text(made.pdb)
+  (tmp_path / 'x.cif').write_text(made.cif)
+  one, other = (structure_file.load_protein(tmp_path / f'x.{x}') for x in ('pdb', 'cif'))
+  for protein in (one, other) if not made.blank else (one,):
+    kept = zip(
+      protein.chain_of_residue, protein.residue_number.tolist(), protein.insertion_code, strict=True
+    )
+    left_out = [(out.chain, out.number, out.insertion_code) for out in protein.left_out]
+    assert collections.Counter(kept) + collections.Counter(left_out) == made.amino_acids
+    assert ignored(protein) == made.others
+    ca = protein.arrays.positions[:, None, 1]
+    assert np.linalg.norm(ca - np.array(made.ca), axis=-1).min(axis=1).max() < 1e-3
+  assert one.num_residues + len(one.left_out) == sum(made.amino_acids.values())
+  if made.blank:
+    return
+  assert one.sequence == other.sequence
+  assert one.left_out == other.left_out
+  assert one.chain_ids == other.chain_ids
+  for field in ('bonded', 'chain_index', 'residue_index', 'positions'):
+    np.testing.assert_array_equal(getattr(one.arrays, field), getattr(other.arrays, field))
 
 
 # --- files that programs and editors leave behind ---

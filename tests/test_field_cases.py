@@ -14,7 +14,7 @@ import pytest
 from tempo_jax.cli import upsample
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import replica
-from tempo_jax.geometry import ideal
+from tempo_jax.geometry import bonds, ideal
 from tempo_jax.metrics import validity
 from tempo_jax.preparation import trajectories
 from tempo_jax.protein import protein as protein_lib
@@ -148,12 +148,12 @@ def test_altloc_mixed(folder, read, name):
   numbers = protein.residue_number.tolist()
   assert set(numbers) == choices.keys()
   assert outcome(protein) == (len(choices), 1, 0)
-  bonds, positions = peptide_bonds(protein), protein.arrays.positions
-  for i in np.flatnonzero(bonds > 1.5).tolist():
+  lengths, positions = peptide_bonds(protein), protein.arrays.positions
+  for i in np.flatnonzero(lengths > 1.5).tolist():
     around = [choices[number] for number in numbers[i : i + 2]]
     before = positions[i - 1, 2] if i else None
     after = positions[i + 2, 0] if i + 2 < len(positions) else None
-    chosen = np.abs(bonds[max(0, i - 1) : i + 2] - ideal.C_N).max()
+    chosen = np.abs(lengths[max(0, i - 1) : i + 2] - ideal.C_N).max()
     assert chosen < least_strain(*around, before, after) + 2e-3, numbers[i]
 
 
@@ -260,14 +260,16 @@ def test_two_letter_chains_topology(folder, read):
 
 @every_reader
 def test_cyclic_peptide(folder, read):
-  """The ring is kept, or a warning says that it is not."""
+  """The ring is kept closed."""
   protein = read(folder / '5vav.pdb')
   assert outcome(protein) == (14, 1, 0)
-  kept = getattr(protein.arrays, 'ring', None)
-  if kept is None:
-    assert any('a ring, closed from' in line for line in protein.warnings)
-  else:
-    assert np.asarray(kept).tolist() == [-1] * 13 + [0]
+  assert protein.arrays.ring.tolist() == [-1] * 13 + [0]
+  here, there = bonds.pairs(protein.arrays.bonds)
+  assert (here[-1], there[-1]) == (13, 0)
+  # As all the others, the bond that closes it counts in the checks.
+  assert validity.c_n_max(protein.arrays.positions, protein.arrays.bonds) < 1.5
+  opened = protein.arrays.positions + np.linspace(0.0, 3.0, 14)[:, None, None]
+  assert validity.c_n_max(opened, protein.arrays.bonds) > 4.0
 
 
 # --- which bonds are bonds ---

@@ -171,8 +171,7 @@ def _check_whole(
   )
   if np.any(broken):
     raise InputError(
-      f'{file}: '
-      + frame_faults.of_chain(positions, broken, protein.arrays.bonded, topology='--topology')
+      f'{file}: ' + frame_faults.of_chain(positions, broken, bonds, topology='--topology')
     )
 
 

@@ -124,9 +124,7 @@ def _check_whole(replica: Replica, native: Native) -> None:
   if broken.any():
     raise InputError(
       f'{replica.source}: '
-      + frame_faults.of_chain(
-        replica.positions, broken, native.protein.arrays.bonded, topology=native.path
-      )
+      + frame_faults.of_chain(replica.positions, broken, bonds, topology=native.path)
     )
 
 

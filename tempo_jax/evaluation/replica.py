@@ -171,9 +171,8 @@ class Native:
     bonds = np.median(np.linalg.norm(np.diff(n_ca_c, axis=2), axis=-1), axis=0)
     wrong = float(np.mean((bonds < 1.0) | (bonds > 2.0)))
     if wrong > _MOST_WRONG:
-      bonded = np.asarray(self.protein.arrays.bonded)
-      ratio = np.median(frame_faults.length_ratios(positions, bonded), axis=0)
-      if frame_faults.power_of_ten(ratio):
+      ratios = frame_faults.length_ratios(positions, self.protein.arrays.bonds)
+      if frame_faults.power_of_ten(np.median(ratios, axis=0)):
         advice = frame_faults.Fault.UNITS.advice()
         raise InputError(f'{path}: N-CA is {np.median(bonds[:, 0]):.2f} Å on the whole: {advice}')
       raise InputError(

@@ -1,13 +1,14 @@
 """What is the matter with coordinates whose bonds are none: one answer for all programs.
 
-Positions are [..., L, 4, 3] Å, atoms N, CA, C, O; bonded [L] bool, residue i to i + 1.
+Positions are [..., L, 4, 3] Å, atoms N, CA, C, O; `bonded`, [L] bool or `bonds.Bonds`, says which
+residues have a peptide bond to the next one.
 """
 
 import enum
 
 import numpy as np
 
-from tempo_jax.geometry import ideal
+from tempo_jax.geometry import bonds, ideal
 
 _N, _CA, _C, _O = range(4)
 
@@ -56,12 +57,12 @@ class Fault(enum.Enum):
     return self.value.format(topology=topology)
 
 
-def of_frame(frame: np.ndarray, bonded: np.ndarray) -> Fault:
+def of_frame(frame: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> Fault:
   """The fault of one frame that has a bond out of its limits.
 
   Args:
     frame: [L, 4, 3] Å.
-    bonded: [L] bool.
+    bonded: as above.
   """
   ratio = length_ratios(frame, bonded)
   if not np.isfinite(ratio).all():
@@ -78,14 +79,14 @@ def of_frame(frame: np.ndarray, bonded: np.ndarray) -> Fault:
 
 
 def of_chain(
-  positions: np.ndarray, broken: np.ndarray, bonded: np.ndarray, *, topology: object
+  positions: np.ndarray, broken: np.ndarray, bonded: np.ndarray | bonds.Bonds, *, topology: object
 ) -> str:
   """One line on the first frame with a broken chain: which it is, and what is probably wrong.
 
   Args:
     positions: [F, L, 4, 3] Å.
     broken: [F] bool, one at least.
-    bonded: [L] bool.
+    bonded: as above.
     topology: what the line calls the structure that names the atoms.
   """
   frame = int(np.argmax(broken))
@@ -103,19 +104,20 @@ def lies_on_points(positions: np.ndarray) -> np.ndarray:
   return (np.abs(main - main[..., :1, :]) < _POINT).all(axis=(-3, -2, -1))
 
 
-def length_ratios(positions: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+def length_ratios(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> np.ndarray:
   """[..., n]: lengths of N-CA, CA-C, C-O and C-N over what they should be."""
   x = np.asarray(positions, np.float64)
 
   def length(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.norm(a - b, axis=-1)
 
+  here, there = bonds.pairs(bonded)
   with np.errstate(over='ignore', invalid='ignore'):  # corrupt coordinates
     parts = [
       length(x[..., _N, :], x[..., _CA, :]) / ideal.N_CA,
       length(x[..., _CA, :], x[..., _C, :]) / ideal.CA_C,
       length(x[..., _C, :], x[..., _O, :]) / ideal.C_O,
-      length(x[..., :-1, _C, :], x[..., 1:, _N, :])[..., np.asarray(bonded)[:-1]] / ideal.C_N,
+      length(x[..., here, _C, :], x[..., there, _N, :]) / ideal.C_N,
     ]
   return np.concatenate(parts, axis=-1)
 

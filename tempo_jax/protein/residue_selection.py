@@ -120,10 +120,10 @@ def select(
   if chains is not None:
     candidates = _of_chains(candidates, chains, source)
 
-  bonds = _bonds(candidates)
-  if unit := _other_unit(bonds, coordinates):
+  within = _bonds(candidates)
+  if unit := _other_unit(within, coordinates):
     raise InputError(f'{source}: {unit}')
-  if box is not None and (torn := _torn(bonds, coordinates, box)):
+  if box is not None and (torn := _torn(within, coordinates, box)):
     raise InputError(
       f'{source}: broken over the periodic box, {first_few(torn)}: make the molecules whole (for '
       'example gmx trjconv -pbc whole, or image_molecules of mdtraj)'
@@ -148,7 +148,7 @@ def select(
   left_out += [kept[i].left_out('a free amino acid, bonded to nothing') for i in sorted(free)]
   kept = [candidate for i, candidate in enumerate(kept) if i not in free]
   if len(kept) < 2:
-    on_one_point = bool(bonds) and not _along(bonds, coordinates).any()
+    on_one_point = bool(within) and not _along(within, coordinates).any()
     raise InputError(f'{source}: {_too_few(kept, left_out, other, warnings, on_one_point)}')
 
   rows = _backbone_rows(kept, coordinates)

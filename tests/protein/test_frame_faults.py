@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tempo_jax.geometry import bonds, ideal
 from tempo_jax.protein import frame_faults, residue_selection
 from tempo_jax.protein.frame_faults import Fault
 from tests import peptides
@@ -95,6 +96,15 @@ def test_every_advice_is_one_line():
   for fault in Fault:
     assert '\n' not in fault.advice('x.pdb')
     assert '{' not in fault.advice('x.pdb')
+
+
+def test_the_bond_that_closes_a_ring_is_one(frame):
+  ring = np.full(L, -1)
+  ring[-1] = 0
+  ratio = frame_faults.length_ratios(frame, bonds.Bonds(np.ones(L, bool), ring))
+  assert len(ratio) == 4 * L
+  closing = np.linalg.norm(frame[0, 0] - frame[-1, 2]) / ideal.C_N
+  np.testing.assert_allclose(ratio[-1], closing, rtol=1e-12)
 
 
 def test_length_ratios(frame):

@@ -23,6 +23,9 @@ from collections.abc import Iterator
 
 from tempo_jax.errors import InputError
 
+LOCK = '.lock'
+"""The file that `in_use` makes in a folder."""
+
 _REMEDIES = {
   **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), 'free some space, or choose another place'),
   **dict.fromkeys((errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR), 'choose another name'),
@@ -47,7 +50,7 @@ def in_use(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
   except ImportError:
     yield
     return
-  with open(pathlib.Path(folder) / '.lock', 'a') as file:
+  with open(pathlib.Path(folder) / LOCK, 'a') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -112,7 +115,7 @@ def aside(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   with made_folder(path.parent, path), hidden_folder(path.parent, path) as folder:
     new = folder / path.name
     yield new
-    _flush_to_disk(new)
+    flush_to_disk(new)
     new.replace(path)
 
 
@@ -158,18 +161,35 @@ def hidden_folder(parent: pathlib.Path, path: pathlib.Path) -> Iterator[pathlib.
     )
   except OSError as error:
     raise _cannot_write(path, error) from error
-  with temporary as folder:
-    try:
-      yield pathlib.Path(folder)
-    except OSError as error:
-      if error.filename is not None and not str(error.filename).startswith(folder):
-        raise
-      raise _cannot_write(path, error) from error
-    except InputError as error:
-      raise InputError(str(error).replace(folder, str(parent))) from error
+  with temporary as folder, errors_name(parent, pathlib.Path(folder), path):
+    yield pathlib.Path(folder)
 
 
-def _flush_to_disk(path: pathlib.Path) -> None:
+@contextlib.contextmanager
+def errors_name(
+  parent: pathlib.Path, folder: pathlib.Path, path: pathlib.Path | None = None
+) -> Iterator[None]:
+  """Makes errors name the destination, not the folder in which it is made.
+
+  Args:
+    parent: what messages name in place of the folder.
+    folder: hidden, in which the destination is made.
+    path: what other messages call the destination; by default `parent`.
+
+  Raises:
+    InputError: one of the block, or an OSError of the folder.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.filename is not None and not str(error.filename).startswith(str(folder)):
+      raise
+    raise _cannot_write(path or parent, error) from error
+  except InputError as error:
+    raise InputError(str(error).replace(str(folder), str(parent))) from error
+
+
+def flush_to_disk(path: pathlib.Path) -> None:
   """A file, or every file of a directory."""
   for file in [path, *path.rglob('*')]:
     if file.is_file():

@@ -25,7 +25,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tempo_jax.compilation import miscompilation
+from tempo_jax.compilation import interruption, miscompilation
 from tempo_jax.errors import InputError
 
 _NARROWEST, _WIDEST = 40, 100
@@ -37,7 +37,8 @@ def launch(
   """Runs a command and ends the process with its exit code.
 
   An `InputError` or a bad flag ends in one line on stderr and exit code 2; Ctrl-C, SIGTERM and
-  SIGHUP (the end of a batch job, of a session) in one line and exit code 130.
+  SIGHUP (the end of a batch job, of a session) in one line and exit code 130. The line is the
+  message of the KeyboardInterrupt where it has one.
 
   Args:
     command: the module.
@@ -75,8 +76,10 @@ def launch(
     app.run(main, argv=[sys.argv[0], *given], flags_parser=parse)
   except InputError as error:
     refuse(str(error))
-  except KeyboardInterrupt:
-    print('stopped; what is complete is kept', file=sys.stderr)
+  except KeyboardInterrupt as stopped:
+    print(str(stopped) or 'stopped; what is complete is kept', file=sys.stderr)
+    if interruption.is_left():
+      _end_now(130)
     sys.exit(130)
   except BrokenPipeError:
     # The reader of our output went away (e.g. `| head`); not our failure.
@@ -109,6 +112,14 @@ def refuse(message: str) -> None:
   """Ends the process with one line on stderr and exit code 2."""
   print('error: ' + ' '.join(message.split()), file=sys.stderr, flush=True)
   sys.exit(2)
+
+
+def _end_now(code: int) -> None:
+  """Ends the process without waiting for what the compiler and the devices are still at."""
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+      stream.flush()
+  os._exit(code)
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

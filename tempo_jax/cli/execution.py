@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import tqdm
 
-from tempo_jax.compilation import ahead_of_time
+from tempo_jax.compilation import ahead_of_time, interruption
 from tempo_jax.errors import InputError
 from tempo_jax.output import provenance
 
@@ -47,10 +47,19 @@ def compute(function: Callable[..., jax.Array], *args: Any) -> tuple[np.ndarray,
     compiling = time.monotonic() - started
     print(f'compiled in {compiling:.1f} s; sampling ...', flush=True)
     started = time.monotonic()
-    value = np.asarray(compiled(*args))
+    with interruption.leaving():
+      value = on_host(compiled(*args))
     sampling = time.monotonic() - started
   print(f'sampled in {sampling:.1f} s', flush=True)
   return value, Seconds(compiling, sampling)
+
+
+def on_host(array: jax.Array) -> np.ndarray:
+  """The array, once it has been computed; Ctrl-C is heard meanwhile."""
+  # The declared type of arrays lacks the method.
+  while not array.is_ready():  # type: ignore[attr-defined]
+    time.sleep(0.005)
+  return np.asarray(array)
 
 
 class Compiling:

@@ -60,11 +60,14 @@ def share(work: Sequence[_T]) -> Sequence[_T]:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def together(outcome: str = ' and nothing was written') -> Iterator[None]:
   """All processes leave the block together; where one fails, all do.
 
   A process that dies at once (SIGKILL, Ctrl-C) cannot say so: the others end at the time-out of
   jax.distributed, some minutes.
+
+  Args:
+    outcome: of the failure of another.
 
   Raises:
     InputError: another process has failed.
@@ -78,7 +81,7 @@ def together() -> Iterator[None]:
     raise
   failed = np.flatnonzero(_gather(False))
   if len(failed):
-    raise InputError(f'process {failed[0]} failed and nothing was written: see what it says')
+    raise InputError(f'process {failed[0]} failed{outcome}: see what it says')
 
 
 def _gather(failed: bool) -> np.ndarray:
@@ -88,10 +91,16 @@ def _gather(failed: bool) -> np.ndarray:
   return np.ravel(multihost_utils.process_allgather(np.array(failed)))
 
 
+def of_first(numbers: np.ndarray) -> np.ndarray:
+  """The numbers that process 0 gave, as many as the others give."""
+  if jax.process_count() == 1:
+    return numbers
+  return np.asarray(multihost_utils.broadcast_one_to_all(numbers))
+
+
 def path_of_first(path: pathlib.Path | None) -> pathlib.Path:
   """The path that process 0 gave; what the others give does not matter."""
   if path is not None and jax.process_count() == 1:
     return path
   text = np.frombuffer(str(path or '').encode().ljust(_PATH_BYTES, b'\0'), np.uint8)
-  found = np.asarray(multihost_utils.broadcast_one_to_all(text))
-  return pathlib.Path(found.tobytes().rstrip(b'\0').decode())
+  return pathlib.Path(of_first(text).tobytes().rstrip(b'\0').decode())

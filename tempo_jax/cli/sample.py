@@ -7,22 +7,28 @@ topology.pdb (the start, t = 0, as the model sees it), trajectory.xtc (one per r
 trajectory_rK.xtc, where there are several), frames.csv (validity, RMSD and radius of gyration
 per frame), metadata.json and, with --report, report.html. Several structures get a folder each.
 
-Frames are written while the next ones are computed: memory hardly grows with them. Several
-processes, on one machine or many that share the folder of --out, share the trajectories out:
-start the same command in each, with --coordinator_address, --num_processes and --process_id.
+Frames are written while the next ones are computed: memory hardly grows with them. A run that is
+stopped keeps its finished trajectories in a hidden folder beside --out, and the same command goes
+on from there; --replica_batch_size says how many are computed at a time.
+
+Several processes, on one machine or many that share the folder of --out, share the trajectories
+out: start the same command in each, with --coordinator_address, --num_processes and --process_id.
 """
 
 import contextlib
+import hashlib
 import importlib
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
 
 import tempo_jax
+from tempo_jax import config as config_lib
 from tempo_jax.cli import (
   compilation_cache_flag,
   execution,
@@ -30,8 +36,9 @@ from tempo_jax.cli import (
   run_record,
   sampling_flags,
 )
+from tempo_jax.compilation import interruption
 from tempo_jax.models import model as model_lib
-from tempo_jax.output import provenance, staging, trajectory_files
+from tempo_jax.output import provenance, staging, trajectory_files, unfinished
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import structure_file
 from tempo_jax.samplers.stream import Job
@@ -44,6 +51,8 @@ _FLAGS = (
   *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size', 'passes'),
   'precision',
 )
+# Those that frames depend on, besides structures, model and device.
+_OF_FRAMES = ('num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed', 'format')
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -78,7 +87,8 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'replica_batch_size',
     None,
-    'Trajectories that are computed together on a device. Lower it to save memory. Default: all.',
+    'Trajectories that are computed together on a device, from beginning to end; the others come '
+    'after them. Lower it to save memory, or for a stopped run to keep more. Default: all.',
     lower_bound=1,
     flag_values=values,
   )
@@ -104,20 +114,24 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
       model = sampling_flags.load_model(values)
       names = _names(proteins) if len(proteins) > 1 else ['']
       out = pathlib.Path(values.out or _default_out(proteins))
-      staged = None
+      work = None
       if multiprocess.is_first():
-        folders = [name for name in names if name]
-        staged = stack.enter_context(
-          staging.output_directory(
-            out, trajectory_files.FILE_NAMES, values.overwrite, folders=folders
+        work = stack.enter_context(
+          unfinished.output_directory(
+            out,
+            _made_for(values, model, sources, proteins),
+            len(names) * values.num_replicas,
+            values.overwrite,
+            [name for name in names if name],
           )
         )
-    staged = multiprocess.path_of_first(staged)
+    result = multiprocess.path_of_first(work.result if work else None)
+    partial = multiprocess.path_of_first(work.partial if work else None)
     with multiprocess.together():
       if multiprocess.is_first():
         _describe(values, model, sources, proteins)
       outlines = {
-        staged / name: trajectory_files.Outline(
+        name: trajectory_files.Outline(
           trajectory_files.idealised(protein),
           values.num_replicas,
           values.num_frames,
@@ -128,26 +142,33 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
         for name, protein in zip(names, proteins, strict=True)
       }
       if multiprocess.is_first():
-        for folder, outline in outlines.items():
-          folder.mkdir(exist_ok=True)
-          trajectory_lib.save_structure(folder / trajectory_files.TOPOLOGY, outline.protein)
-    with multiprocess.together():
-      seconds = _stream(values, model, proteins, outlines)
+        for name, outline in outlines.items():
+          for folder in (result / name, partial / name):
+            folder.mkdir(exist_ok=True)
+          start = result / name / trajectory_files.TOPOLOGY
+          trajectory_lib.save_structure(start, outline.protein)
+    done = _done(result, outlines)
+    if work:
+      _say_what_was_there(work, len(done), len(proteins) * values.num_replicas)
+    with multiprocess.together(outcome=''):  # The trajectories of others may be complete.
+      seconds = _stream(values, model, proteins, outlines, result, partial, done)
     with multiprocess.together():
       if multiprocess.is_first():
         settings = {name: values[name].value for name in _FLAGS}
-        for folder, outline in outlines.items():
-          frames = trajectory_files.join_frames(folder, outline)
-          if len(outlines) > 1:
-            print(f'{folder.name}: ', end='')
-          run_record.complete(folder, outline, frames, model, seconds, settings, started)
+        for name, outline in outlines.items():
+          frames = trajectory_files.join_frames(result / name, outline, keep_numbers=True)
+          if name:
+            print(f'{name}: ', end='')
+          run_record.complete(result / name, outline, frames, model, seconds, settings, started)
         if len(outlines) > 1:
           metadata = {
             staging.FOLDERS: dict(zip(names, sources, strict=True)),
             'versions': provenance.versions(),
             'flags': settings,
           }
-          run_record.write_metadata(staged, metadata)
+          run_record.write_metadata(result, metadata)
+        for name, outline in outlines.items():
+          trajectory_files.remove_numbers(result / name, outline)
       stack.close()
   if multiprocess.is_first():
     print(f'written to {out}')
@@ -179,6 +200,46 @@ def _default_out(proteins: Sequence[protein_lib.Protein]) -> str:
   return f'tempo_out/{proteins[0].name}{more}'
 
 
+def _made_for(
+  values: flags.FlagValues,
+  model: model_lib.Model,
+  sources: Sequence[str],
+  proteins: Sequence[protein_lib.Protein],
+) -> dict[str, Any]:
+  """All that frames depend on; batches change them by no more than rounding."""
+  device = provenance.device()
+  return {
+    'flags': {name: values[name].value for name in _OF_FRAMES},
+    'structures': [
+      [protein.name, hashlib.sha256(pathlib.Path(source).read_bytes()).hexdigest()]
+      for protein, source in zip(proteins, sources, strict=True)
+    ],
+    'model': config_lib.to_dict(model.config),
+    'model_sha256': provenance.params_sha256(model.params),
+    'versions': provenance.versions(),
+    'device': [device['platform'], device['kind']],
+  }
+
+
+def _done(result: pathlib.Path, outlines: Mapping[str, trajectory_files.Outline]) -> set[Job]:
+  """The trajectories that an earlier run had finished, as process 0 finds them."""
+  jobs = [Job(i, k) for i, x in enumerate(outlines.values()) for k in range(x.num_replicas)]
+  found = {
+    Job(i, k)
+    for i, (name, outline) in enumerate(outlines.items())
+    for k in trajectory_files.finished(result / name, outline)
+  }
+  there = multiprocess.of_first(np.array([job in found for job in jobs], np.uint8))
+  return {job for job, is_there in zip(jobs, there, strict=True) if is_there}
+
+
+def _say_what_was_there(work: unfinished.Work, done: int, num_trajectories: int) -> None:
+  if done:
+    print(f'{done} of {num_trajectories} trajectories are there already: going on')
+  if work.replaced:
+    print(f'replaced {work.replaced} trajectories that a stopped run of other settings had kept')
+
+
 def _describe(
   values: flags.FlagValues,
   model: model_lib.Model,
@@ -197,7 +258,10 @@ def _stream(
   values: flags.FlagValues,
   model: model_lib.Model,
   proteins: Sequence[protein_lib.Protein],
-  outlines: dict[pathlib.Path, trajectory_files.Outline],
+  outlines: Mapping[str, trajectory_files.Outline],
+  result: pathlib.Path,
+  partial: pathlib.Path,
+  done: Collection[Job],
 ) -> execution.Seconds:
   """Computes this process's share of the trajectories, and writes each block while the next is
   computed.
@@ -206,18 +270,23 @@ def _stream(
     values: the flags.
     model: to sample with.
     proteins: to sample.
-    outlines: of each of them, by the folder to write into.
+    outlines: of each of them, by the name of its folder.
+    result: those folders are there, in which a trajectory appears when it is complete.
+    partial: others of the same names, to write into until then.
+    done: trajectories that are there already.
   """
   # Those that cost alike are neighbours, and so shared out evenly.
   order = sorted(range(len(proteins)), key=lambda i: -proteins[i].num_residues)
   jobs = multiprocess.share([Job(i, k) for i in order for k in range(values.num_replicas)])
+  missing = sum(job not in done for job in jobs)
   _allow_open_files(len(jobs) + 256)
   places = list(outlines.items())
   files: dict[Job, trajectory_files.ReplicaFile] = {}
   speaks = multiprocess.is_first()
   started = time.monotonic()
   progress: execution.ProgressBar | None = None
-  with execution.memory_errors('--replica_batch_size or --segment_batch_size'):
+  batch_flags = '--replica_batch_size or --segment_batch_size'
+  with execution.memory_errors(batch_flags), interruption.leaving():
     blocks = model.stream(
       proteins,
       values.num_frames,
@@ -227,18 +296,24 @@ def _stream(
       values.segment_batch_size,
       values.replica_batch_size,
       jobs,
+      done=done,
     )
-    compiling = execution.Compiling() if speaks else None
+    compiling = execution.Compiling() if speaks and missing else None
     try:
       for job, block, first in blocks:
         if compiling and progress is None:
           compiling.stop()
           print(f'compiled in {blocks.compile_seconds:.1f} s; sampling ...', flush=True)
-          progress = execution.ProgressBar(len(jobs) * values.num_frames)
-        positions = _wait(block)
+          progress = execution.ProgressBar(missing * values.num_frames)
+        # The check of the frames needs it: most of a second, better spent while they are computed.
+        importlib.import_module('scipy.spatial')
+        positions = execution.on_host(block)
         run_record.check_finite(model, positions, first, values.num_frames)
         if job not in files:
-          files[job] = trajectory_files.ReplicaFile(*places[job.protein], job.replica)
+          name, outline = places[job.protein]
+          files[job] = trajectory_files.ReplicaFile(
+            result / name, outline, job.replica, partial / name
+          )
         files[job].append(positions)
         if first + len(positions) == values.num_frames:
           files.pop(job).close()
@@ -268,16 +343,6 @@ def _allow_open_files(count: int) -> None:
     most = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
       resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _wait(block: jax.Array) -> np.ndarray:
-  """The block on the host; Ctrl-C is heard meanwhile."""
-  # The check of the frames needs it: most of a second, better spent while they are computed.
-  importlib.import_module('scipy.spatial')
-  # The declared type of arrays lacks the method.
-  while not block.is_ready():  # type: ignore[attr-defined]
-    time.sleep(0.005)
-  return np.asarray(block)
 
 
 def main(values: flags.FlagValues) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -161,6 +161,7 @@ class Model:
     segment_batch_size: int | None = None,
     replica_batch_size: int | None = None,
     jobs: Sequence[stream.Job] | None = None,
+    done: Collection[stream.Job] = (),
   ) -> stream.Stream:
     """The same block by block, for trajectories of any length in little memory.
 
@@ -171,8 +172,10 @@ class Model:
       rng: a key.
       temperature_K: temperature, K.
       segment_batch_size: fine segments computed together.
-      replica_batch_size: trajectories computed together on a device.
+      replica_batch_size: trajectories computed together on a device, from beginning to end; the
+        others after them.
       jobs: compute these trajectories only, e.g. this host's share; default all.
+      done: those of them that are there already: see `stream.Stream`.
 
     Returns:
       To be iterated over, `stream.Stream`.
@@ -195,6 +198,7 @@ class Model:
       jax.random.key(0) if rng is None else rng,
       temperature_K,
       batch_sizes,
+      done,
     )
 
   def upsample(

@@ -2,7 +2,8 @@
 
 They are written block by block, and take little memory (see `backbone_file`). Each replica can be
 written by a process of its own: what frames.csv needs goes through a file beside it, which
-`join_frames` reads and removes.
+`join_frames` reads. A replica that is written elsewhere and moved once it is complete
+(`ReplicaFile.close`) survives whatever stops the others (`finished`).
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import re
 import jax
 import numpy as np
 
+from tempo_jax import files
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.output import frame_table
@@ -25,15 +27,20 @@ TOPOLOGY = 'topology.pdb'
 FRAMES = 'frames.csv'
 METADATA = 'metadata.json'
 REPORT = 'report.html'
+_TRAJECTORY = rf'trajectory(_r\d+)?\.({"|".join(FORMATS)})'
 FILE_NAMES = re.compile(
-  rf'trajectory(_r\d+)?\.({"|".join(FORMATS)})|'
-  + '|'.join(map(re.escape, (TOPOLOGY, FRAMES, METADATA, REPORT)))
+  '|'.join([_TRAJECTORY, *map(re.escape, (TOPOLOGY, FRAMES, METADATA, REPORT))])
 )
 """Every file that a run may write into its output directory."""
 
 # What a report is drawn from, of each replica and of all.
 _PICKED_FRAMES = 4000
 _PICKED_BYTES = 1 << 28
+
+
+def is_trajectory(name: str) -> bool:
+  """Whether a file of this name holds a trajectory of a run."""
+  return re.fullmatch(_TRAJECTORY, name) is not None
 
 
 def idealised(protein: protein_lib.Protein) -> protein_lib.Protein:
@@ -96,21 +103,29 @@ class Outline:
 class ReplicaFile:
   """One replica on its way to disk: its trajectory, and its share of frames.csv."""
 
-  def __init__(self, folder: pathlib.Path, outline: Outline, replica: int):
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    outline: Outline,
+    replica: int,
+    partial: pathlib.Path | None = None,
+  ):
     """Opens the file.
 
     Args:
       folder: exists, and holds none of the files.
       outline: of all replicas.
       replica: its number among them, from 0.
+      partial: a folder on the same disk, to write into until the replica is complete.
 
     Raises:
       InputError: the file cannot be written.
       OSError: the same.
     """
     self._start = outline.protein.arrays
-    self._numbers_path = _numbers_path(folder, replica)
-    path = outline.path(folder, replica)
+    self._folder, self._partial = folder, partial
+    self._numbers_path = _numbers_path(partial or folder, replica)
+    self._path = path = outline.path(partial or folder, replica)
     self._file = backbone_file.Writer(path, outline.protein, outline.dt_ns, outline.start_ns)
 
   def append(self, positions: np.ndarray) -> None:
@@ -131,6 +146,12 @@ class ReplicaFile:
   def close(self) -> None:
     """Completes the file, and reads it back; raises what `backbone_file.Writer.close` does."""
     self._file.close()
+    if self._partial is None:
+      return
+    # The trajectory comes last: where it is, its numbers are.
+    for path in (self._numbers_path, self._path):
+      files.flush_to_disk(path)
+      path.replace(self._folder / path.name)
 
   def abandon(self) -> None:
     """Closes the file without caring what is in it."""
@@ -142,12 +163,32 @@ def _numbers_path(folder: pathlib.Path, replica: int) -> pathlib.Path:
   return folder / f'.frames_{replica}'
 
 
-def join_frames(folder: pathlib.Path, outline: Outline) -> frame_table.FrameTable:
+def finished(folder: pathlib.Path, outline: Outline) -> set[int]:
+  """The replicas, from 0, that are complete in a folder.
+
+  Args:
+    folder: that every `ReplicaFile` was for, with another to write into until then.
+    outline: of all replicas.
+  """
+  size = outline.num_frames * len(frame_table.COLUMNS) * np.dtype(np.float64).itemsize
+  return {
+    replica
+    for replica in range(outline.num_replicas)
+    if outline.path(folder, replica).is_file()
+    and (numbers := _numbers_path(folder, replica)).is_file()
+    and numbers.stat().st_size == size
+  }
+
+
+def join_frames(
+  folder: pathlib.Path, outline: Outline, keep_numbers: bool = False
+) -> frame_table.FrameTable:
   """Writes frames.csv from what every `ReplicaFile` has left in the folder.
 
   Args:
     folder: that all replicas have been written into.
     outline: of them.
+    keep_numbers: leave what frames.csv is made from, for `remove_numbers`.
 
   Returns:
     The numbers in frames.csv: 48 bytes a frame.
@@ -165,9 +206,15 @@ def join_frames(folder: pathlib.Path, outline: Outline) -> frame_table.FrameTabl
     outline.dt_ns, outline.start_ns, [part.reshape(shape) for part in numbers]
   )
   frames.write_csv(folder / FRAMES)
-  for path in paths:
-    path.unlink()
+  if not keep_numbers:
+    remove_numbers(folder, outline)
   return frames
+
+
+def remove_numbers(folder: pathlib.Path, outline: Outline) -> None:
+  """Removes what frames.csv was made from: a replica then no longer counts as `finished`."""
+  for replica in range(outline.num_replicas):
+    _numbers_path(folder, replica).unlink()
 
 
 def write(

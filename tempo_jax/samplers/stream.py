@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -127,14 +127,17 @@ class Stream:
 
   Iterating yields (job, positions [F, L, 4, 3] Å on the device, L without padding, first frame
   from 0); the blocks of a job come in order. Jobs of proteins of one padded length are computed
-  together, and one length after the other. While a block is used, the next is computed.
+  together, `batch_sizes.trajectories` on each device and the others after them; then those of the
+  next length. While a block is used, the next is computed.
 
   Attributes:
     config: the model's configuration, frozen.
     params: parameters per level name.
     proteins: padded, [L] each.
     lengths: residues of each without padding.
-    jobs: the trajectories wanted.
+    jobs: the trajectories, which decide what is computed together.
+    done: those of them that are there already. They are passed over where all that are computed
+      together are, and else computed once more, for the others to come out the same.
     num_frames: of each.
     rng: a key.
     temperature_K: temperature, K.
@@ -151,6 +154,7 @@ class Stream:
   rng: jax.Array
   temperature_K: float  # noqa: N815
   batch_sizes: settings.BatchSizes = settings.DEFAULT
+  done: Collection[Job] = ()
   compile_seconds: float = 0.0
   _programs: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -161,7 +165,16 @@ class Stream:
       protein = self.proteins[job.protein]
       groups[len(protein.mask), protein.ring is None].append(job)  # Rings have their own program.
     for jobs in groups.values():
-      yield from self._together(jobs)
+      size = self._together_size(len(jobs))
+      for first in range(0, len(jobs), size):
+        part = jobs[first : first + size]
+        if not all(job in self.done for job in part):
+          yield from self._together(part, size, len(jobs))
+
+  def _together_size(self, num_jobs: int) -> int:
+    """Of the parts in which so many jobs are computed: equal ones, for one program to serve all."""
+    most = (self.batch_sizes.trajectories or num_jobs) * jax.local_device_count()
+    return -(-num_jobs // -(-num_jobs // most))
 
   def _compiled(
     self,
@@ -182,11 +195,20 @@ class Stream:
       self.compile_seconds += time.monotonic() - started
     return self._programs[key]
 
-  def _together(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, jax.Array, int]]:
-    """The same, of jobs of one padded length."""
-    padded = [jobs[i] for i in devices.padded(len(jobs))]
+  def _together(
+    self, jobs: Sequence[Job], size: int, num_jobs: int
+  ) -> Iterator[tuple[Job, jax.Array, int]]:
+    """The same, of jobs of one padded length that are computed together.
+
+    Args:
+      jobs: some.
+      size: how many the program computes; the last of them fill it up.
+      num_jobs: that the program computes in all, some after others.
+    """
+    padded = [jobs[min(i, len(jobs) - 1)] for i in devices.padded(size)]
     proteins = jax.tree.map(lambda *x: np.stack(x), *(self.proteins[job.protein] for job in padded))
-    size = block_frames(self.config, self.num_frames, len(jobs), proteins.mask.shape[1])
+    length = proteins.mask.shape[1]
+    num_frames = block_frames(self.config, self.num_frames, size, length)
     replicas = np.array([job.replica for job in padded], np.int32)
     impl = str(jax.random.key_impl(self.rng))
     start = proteins, jax.random.key_data(self.rng), replicas
@@ -199,13 +221,14 @@ class Stream:
     params = jax.tree.map(np.asarray, dict(self.params))
     params = devices.replicate(rollout_lib.stacked(params, self.config.levels), len(padded))
     rest = params, proteins, rngs, np.float32(self.temperature_K)
-    made_from = self.config, impl, size, self.batch_sizes
-    effort = compiler_effort(self.num_frames, len(jobs), proteins.mask.shape[1])
+    made_from = self.config, impl, num_frames, self.batch_sizes
+    effort = compiler_effort(self.num_frames, num_jobs, length)
     compiled = self._compiled(make_block_sampler, made_from, *rest, state, effort=effort)
     positions, state = compiled(*rest, state)
-    for first in range(0, self.num_frames, size):
-      done = positions
-      if first + size < self.num_frames:
+    for first in range(0, self.num_frames, num_frames):
+      block = positions
+      if first + num_frames < self.num_frames:
         positions, state = compiled(*rest, state)
-      for job, frames in zip(jobs, done, strict=False):  # The rest is padding.
-        yield job, frames[: self.num_frames - first, : self.lengths[job.protein]], first
+      for job, frames in zip(jobs, block, strict=False):  # The rest is padding.
+        if job not in self.done:
+          yield job, frames[: self.num_frames - first, : self.lengths[job.protein]], first

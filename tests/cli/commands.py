@@ -64,11 +64,11 @@ def shake_instead(monkeypatch):
   """Replaces the network of `tempo-jax sample`; the list of what it was asked for."""
   asked = []
 
-  def stream(self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes):
+  def stream(self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes, done=()):
     *batch_sizes, jobs = sizes
     asked.append((num_frames, num_replicas, *batch_sizes))
     seed = int(jax.random.key_data(rng)[-1])
-    return Shaken(proteins, num_frames, jobs, seed)
+    return Shaken(proteins, num_frames, [job for job in jobs if job not in done], seed)
 
   monkeypatch.setattr(model_lib.Model, 'stream', stream)
   return asked

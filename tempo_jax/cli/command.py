@@ -10,6 +10,7 @@ A command is a module with
 and `launch` runs it. Functions that other processes call by name (Dask) stand in other modules.
 """
 
+import _thread
 import ast
 import contextlib
 import logging
@@ -19,6 +20,7 @@ import shutil
 import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,6 +31,8 @@ from tempo_jax.compilation import interruption, miscompilation
 from tempo_jax.errors import InputError
 
 _NARROWEST, _WIDEST = 40, 100
+# Until a signal that came to nothing comes again.
+_AGAIN_SECONDS = 0.05
 
 
 def launch(
@@ -88,19 +92,45 @@ def launch(
 
 @contextlib.contextmanager
 def _stopped_as_by_ctrl_c() -> Iterator[None]:
-  """SIGTERM and SIGHUP raise KeyboardInterrupt: what is half done is cleared away.
+  """SIGTERM and SIGHUP raise KeyboardInterrupt as SIGINT does: what is half done is cleared away.
 
-  Whoever has them ignored (nohup) or handled keeps that.
+  Whoever has them ignored (nohup) or handled keeps that. Python drops what is raised in a
+  destructor or in a callback of the garbage collector, such as JAX's: the signal then comes again.
   """
-  numbers = [getattr(signal, name, None) for name in ('SIGTERM', 'SIGHUP')]  # Unix has both.
-  taken = [n for n in numbers if n is not None and signal.getsignal(n) == signal.SIG_DFL]
+  names = ('SIGINT', 'SIGTERM', 'SIGHUP')  # Unix has all of them.
+  numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+  before = {number: signal.getsignal(number) for number in numbers}
+  taken = [n for n in numbers if before[n] in (signal.SIG_DFL, signal.default_int_handler)]
+  heard: list[int] = []
+
+  def stop(number: int, frame: Any) -> None:
+    heard.append(number)
+    raise KeyboardInterrupt
+
+  def dropped(unraisable: Any) -> None:
+    if heard and issubclass(unraisable.exc_type, KeyboardInterrupt):
+      again = threading.Timer(_AGAIN_SECONDS, _signal_main_thread, heard[-1:])
+      again.daemon = True
+      again.start()
+    else:
+      hook(unraisable)
+
   for number in taken:
-    signal.signal(number, signal.default_int_handler)
+    signal.signal(number, stop)
+  hook, sys.unraisablehook = sys.unraisablehook, dropped
   try:
     yield
   finally:
+    sys.unraisablehook = hook
     for number in taken:
-      signal.signal(number, signal.SIG_DFL)
+      signal.signal(number, before[number])
+
+
+def _signal_main_thread(number: int) -> None:
+  if hasattr(signal, 'pthread_kill'):  # Unix: it interrupts a system call, too.
+    signal.pthread_kill(threading.main_thread().ident, number)
+  else:
+    _thread.interrupt_main(number)
 
 
 def asks_for_help(argument: str) -> bool:

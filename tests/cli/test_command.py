@@ -74,6 +74,42 @@ def test_signals_end_a_command_in_one_line(tmp_path, number):
   assert not list(tmp_path.iterdir())
 
 
+_DROPS = """
+import gc, signal, sys, time, types
+from tempo_jax.cli import command
+
+class Dropping:
+  def __del__(self):
+    signal.raise_signal(signal.SIGTERM)
+
+def collected(phase, info):
+  if gc.callbacks:
+    gc.callbacks.clear()
+    signal.raise_signal(signal.SIGTERM)
+
+def main(values):
+  if sys.argv[1] == 'destructor':
+    Dropping()
+  else:
+    gc.callbacks[:] = [collected]
+    gc.collect()
+  print('goes on', flush=True)
+  time.sleep(60)
+
+drops = types.ModuleType('drops', 'Drops.')
+drops.define_flags, drops.main = lambda values: None, main
+command.launch(drops, 'drops', [])
+"""
+
+
+@pytest.mark.parametrize('where', ['destructor', 'collector'])
+def test_signals_that_python_drops_come_again(where):
+  """JAX calls Python from the garbage collector, after all that takes long."""
+  command = [sys.executable, '-c', _DROPS, where]
+  done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
+  assert (done.returncode, done.stderr) == (130, 'stopped; what is complete is kept\n')
+
+
 def test_help_has_a_line_for_each_command():
   done = tempo_jax('--help')
   assert (done.returncode, done.stderr) == (0, '')

@@ -128,9 +128,9 @@ def _stopped_as_by_ctrl_c() -> Iterator[None]:
 
 def _signal_main_thread(number: int) -> None:
   if hasattr(signal, 'pthread_kill'):  # Unix: it interrupts a system call, too.
-    signal.pthread_kill(threading.main_thread().ident, number)
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
   else:
-    _thread.interrupt_main(number)
+    _thread.interrupt_main(signal.Signals(number))
 
 
 def asks_for_help(argument: str) -> bool:

@@ -237,7 +237,8 @@ def _say_what_was_there(work: unfinished.Work, done: int, num_trajectories: int)
   if done:
     print(f'{done} of {num_trajectories} trajectories are there already: going on')
   if work.replaced:
-    print(f'replaced {work.replaced} trajectories that a stopped run of other settings had kept')
+    what = f'what a stopped run of other settings had kept (trajectories: {work.replaced})'
+    print(f'replaced {what}')
 
 
 def _describe(

@@ -95,6 +95,7 @@ def complete(
   seconds: execution.Seconds,
   settings: Mapping[str, Any],
   started: float,
+  taken_over: int = 0,
 ) -> None:
   """Writes the report and metadata.json, and prints whether the frames are valid.
 
@@ -106,6 +107,7 @@ def complete(
     seconds: wall times.
     settings: the value of every flag.
     started: `time.monotonic()` when the command began.
+    taken_over: how many trajectories an earlier run had sampled: the times lack theirs.
   """
   circumstances = {
     'model_sha256': provenance.params_sha256(model.params),
@@ -138,6 +140,7 @@ def complete(
     'clash_percent': frames.clash_percent,
     'flags': dict(settings),
     **circumstances,
+    'taken_over': taken_over,
     'wall_seconds': time.monotonic() - started,
   }
   write_metadata(folder, metadata)

@@ -155,11 +155,14 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
     with multiprocess.together():
       if multiprocess.is_first():
         settings = {name: values[name].value for name in _FLAGS}
-        for name, outline in outlines.items():
+        for i, (name, outline) in enumerate(outlines.items()):
           frames = trajectory_files.join_frames(result / name, outline, keep_numbers=True)
           if name:
             print(f'{name}: ', end='')
-          run_record.complete(result / name, outline, frames, model, seconds, settings, started)
+          run_record.complete(
+            *(result / name, outline, frames, model, seconds, settings, started),
+            taken_over=sum(job.protein == i for job in done),
+          )
         if len(outlines) > 1:
           metadata = {
             staging.FOLDERS: dict(zip(names, sources, strict=True)),

@@ -51,7 +51,10 @@ def output_directory(
   """
   with begun(out, overwrite, folders) as place:
     place.clear()
-    yield place.result
+    try:
+      yield place.result
+    except KeyboardInterrupt:
+      raise KeyboardInterrupt('stopped; nothing was written') from None
     place.finish(ours)
 
 

@@ -1,5 +1,6 @@
 """What stops `tempo-jax sample`, and how the same command goes on."""
 
+import json
 import pathlib
 import shutil
 import signal
@@ -154,6 +155,8 @@ def test_the_same_command_goes_on(run, stopped, sampled, tmp_path, capsys):
   assert '2 of 3 trajectories are there already: going on\n' in capsys.readouterr().out
   assert [job.replica for job in sampled] == [2]
   check_whole(out, whole)
+  taken_over = [json.loads((x / 'metadata.json').read_text())['taken_over'] for x in (whole, out)]
+  assert taken_over == [0, 2]
 
 
 def test_what_is_half_done_is_not_kept(stopped, structure):
@@ -194,7 +197,7 @@ def test_a_killed_run_goes_on(run, stopped, tmp_path, monkeypatch, sampled):
 def test_a_run_that_is_stopped_at_its_end_only_ends(run, stopped, tmp_path, monkeypatch, capsys):
   whole = run(f'--out={tmp_path}/whole')
 
-  def stop(*args):
+  def stop(*args, **kwargs):
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match='3 of 3'):  # noqa: PT012
@@ -232,10 +235,8 @@ def test_other_settings_do_not_take_over(
     device = {'platform': 'gpu', 'kind': 'other', 'count': 8}
     monkeypatch.setattr(sample.provenance, 'device', lambda: device)
   out = run(*args)
-  assert (
-    'replaced what a stopped run of other settings had kept (trajectories: 1)'
-    in capsys.readouterr().out
-  )
+  said = 'replaced what a stopped run of other settings had kept (trajectories: 1)\n'
+  assert said in capsys.readouterr().out
   assert [job.replica for job in sampled] == [0, 1, 2][: 2 if '--num_replicas=2' in args else 3]
   assert not (tmp_path / HIDDEN).exists()
   fresh = run(*args, f'--out={tmp_path}/fresh')

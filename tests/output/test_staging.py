@@ -159,6 +159,37 @@ def test_a_parent_that_is_no_directory_is_one_line(tmp_path):
     write(tmp_path / 'file' / 'out')
 
 
+def test_one_run_at_a_time(tmp_path):
+  out = tmp_path / 'out'
+  for overwrite in (False, True):
+    with staging.output_directory(out, OURS, overwrite) as folder:
+      (folder / 'result').write_text('first')
+      (folder / 'metadata.json').write_text(METADATA)
+      before = tree(tmp_path)
+      with pytest.raises(InputError, match=r'/out is in use: another process writes into it: wait'):
+        write(out, overwrite)
+      assert tree(tmp_path) == before
+    assert tree(tmp_path) == {**WRITTEN, 'out/result': 'first'}
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_what_a_killed_run_left_is_replaced(tmp_path, overwrite):
+  out, hidden = tmp_path / 'out', tmp_path / '.out.unfinished'
+  if overwrite:
+    write(out, text='old')
+    hidden = out / '.unfinished'
+  (hidden / 'result' / 'folder').mkdir(parents=True)
+  (hidden / 'result' / 'result2').write_text('half')
+  (hidden / 'file').write_text('half')
+  write(out, overwrite)
+  assert tree(tmp_path) == {**WRITTEN, 'out/result': 'new'}
+
+
+def test_ctrl_c_says_that_nothing_was_written(tmp_path):
+  with pytest.raises(KeyboardInterrupt, match='stopped; nothing was written'):
+    write(tmp_path / 'out', error=KeyboardInterrupt())
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')
 def test_no_permission_is_found_out_before_anything_else(tmp_path):
   tmp_path.chmod(0o500)

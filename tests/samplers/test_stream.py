@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def blocks(monkeypatch, config, params, proteins, num_frames, jobs, units, **kwa
   ):
     assert first == sum(map(len, found[job]))
     found[job].append(np.asarray(positions))
-  return {job: np.concatenate(parts) for job, parts in found.items()}
+  return {job: np.concatenate(parts) for job, parts in found.items() if parts}
 
 
 def check_blocks(monkeypatch, config, params, sizes):
@@ -82,6 +84,61 @@ def test_jobs_are_those_of_the_samplers(monkeypatch):
     expected = expected[:, : int(proteins[job.protein].mask.sum())]
     np.testing.assert_allclose(together[job], expected, atol=1e-4)
     np.testing.assert_allclose(one_by_one[job], expected, atol=1e-4)
+
+
+def test_trajectories_that_are_there_change_nothing(monkeypatch):
+  """Two at a time on one device: each pair is computed whole or not at all."""
+  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+  fake_step.install(monkeypatch, fake_step.diffusion)
+  params, proteins = fake_step.params(START), [builders.helix(2)]
+  jobs = [stream.Job(0, k) for k in range(5)]
+  ran = []
+  compiled = stream.Stream._compiled
+
+  def spy(self, make, *args, **kwargs):
+    program = compiled(self, make, *args, **kwargs)
+    if make is not stream.make_block_sampler:
+      return program
+    return lambda *args: ran.append(program) or program(*args)
+
+  monkeypatch.setattr(stream.Stream, '_compiled', spy)
+  sample = functools.partial(
+    blocks,
+    monkeypatch,
+    START,
+    params,
+    proteins,
+    20,
+    jobs,
+    1,
+    batch_sizes=BatchSizes(trajectories=2),
+  )
+  whole = sample()
+  # Three parts of two blocks each, by one program.
+  assert len(ran) == 6
+  assert len(set(map(id, ran))) == 1
+  for done, runs in ((jobs[:2], 4), (jobs[:3], 4), (jobs[1:4], 4), (jobs[4:], 4), (jobs, 0)):
+    ran.clear()
+    rest = sample(done=done)
+    assert len(ran) == runs, done
+    assert rest.keys() == set(jobs) - set(done)
+    for job, positions in rest.items():
+      np.testing.assert_array_equal(positions, whole[job])
+
+
+def test_trajectories_end_in_turn(monkeypatch):
+  """Those of the first part before any of the second: they can be kept."""
+  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+  monkeypatch.setattr(stream, 'block_frames', lambda *_: WHOLE)
+  fake_step.install(monkeypatch, fake_step.diffusion)
+  jobs = [stream.Job(0, k) for k in range(3)]
+  found = stream.Stream(
+    *(START, fake_step.params(START), [builders.helix(2)], [2], jobs, 20, jax.random.key(0), 320.0),
+    batch_sizes=BatchSizes(trajectories=1),
+  )
+  assert [(job.replica, first) for job, _, first in found] == [
+    (k, first) for k in range(3) for first in (0, WHOLE)
+  ]
 
 
 def test_work_is_split_over_the_devices(monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 
 from tempo_jax.cli import sample
 from tempo_jax.models import model as model_lib
+from tempo_jax.output import trajectory_files
 from tests import builders, peptides
 from tests.cli import commands
 
@@ -74,7 +75,32 @@ def test_processes_write_what_one_writes(tmp_path, flags):
   for name in found:
     if not name.endswith('metadata.json'):
       assert found[name].read_bytes() == expected[name].read_bytes(), name
-  assert not list(tmp_path.glob('.partial*'))
+  assert not list(tmp_path.glob('.partial*')) + list(tmp_path.glob('.*unfinished'))
+
+
+@pytest.mark.slow  # Compiles in two processes.
+def test_processes_go_on_where_one_was_stopped(tmp_path, flags, monkeypatch):
+  flags = *flags, '--num_replicas=2'
+  alone = sample.sample(commands.parse(sample, *flags, f'--out={tmp_path}/alone'))
+  close = trajectory_files.ReplicaFile.close
+  closed = []
+
+  def stop_after_one(self):
+    if closed:
+      raise KeyboardInterrupt
+    close(self)
+    closed.append(self)
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match='1 of 4'):  # noqa: PT012
+    patch.setattr(trajectory_files.ReplicaFile, 'close', stop_after_one)
+    sample.sample(commands.parse(sample, *flags, f'--out={tmp_path}/out'))
+  codes, outputs = start(tmp_path, [(*flags, f'--out={tmp_path}/out')] * 2)
+  assert codes == [0, 0], '\n'.join(outputs)[-5000:]
+  said = '1 of 4 trajectories are there already: going on'
+  assert [said in output for output in outputs] == [True, False]
+  for path in alone.rglob('trajectory*'):
+    assert (tmp_path / 'out' / path.relative_to(alone)).read_bytes() == path.read_bytes()
+  assert not list(tmp_path.glob('.out*'))
 
 
 def test_what_one_refuses_ends_all(tmp_path, flags):
@@ -83,4 +109,4 @@ def test_what_one_refuses_ends_all(tmp_path, flags):
   assert codes == [2, 2]
   assert 'error: process 1 failed and nothing was written' in outputs[0]
   assert "no protein chain 'Q'" in outputs[1]
-  assert not list(tmp_path.glob('out')) + list(tmp_path.glob('.partial*'))
+  assert not list(tmp_path.glob('out')) + list(tmp_path.glob('.*'))

@@ -87,7 +87,7 @@ def output_directory(
       report.unlink()
     partial = pathlib.Path(tempfile.mkdtemp(prefix='partial', dir=place.folder))
     try:
-      with files.errors_name(place.out, partial):
+      with files.errors_name(place.out, place.result), files.errors_name(place.out, partial):
         yield Work(place.result, partial, replaced)
     except BaseException as error:
       told = _told(error, _count(place.result), num_trajectories)

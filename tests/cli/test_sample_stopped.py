@@ -126,6 +126,7 @@ def test_signals_end_it_while_it_compiles(tmp_path, structure, model_dir, number
     try:
       assert 'stuck\n' in iter(process.stdout.readline, '')
       assert len(list(out.parent.iterdir())) == 1
+      time.sleep(0.5)  # It said so just before.
       process.send_signal(number)
       started = time.monotonic()
       _, said = process.communicate(timeout=30)

@@ -20,11 +20,11 @@ def tree(folder):
   )
 
 
-def stop(out, *names, made_for='a', error=None):
+def stop(out, *names, error=None):
   """Leaves these files in the result, and another under way."""
-  with (
+  with (  # noqa: PT012
     pytest.raises((KeyboardInterrupt, InputError)) as raised,
-    unfinished.output_directory(out, {'for': made_for}, 4) as work,
+    unfinished.output_directory(out, {'for': 'a'}, 4) as work,
   ):
     for name in names:
       (work.result / name).write_text('new')
@@ -69,6 +69,7 @@ def test_errors_name_the_directory_that_was_asked_for(tmp_path):
   out = tmp_path / 'out'
   said = stop(out, 'trajectory.xtc', error=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
   assert said.startswith(f'cannot write {out}: No space left on device')
+  assert said.endswith('; 1 of 4 trajectories are kept: the same command goes on')
   for part in ('result', 'partial'):
     with (
       pytest.raises(InputError, match=rf'^{out}/x: too big; 1 of 4 '),

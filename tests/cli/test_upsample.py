@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
-from tempo_jax.cli import upsample
+from tempo_jax.cli import execution, upsample
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
+from tempo_jax.output import staging, trajectory_files
 from tempo_jax.trajectory import trajectory as trajectory_lib
 from tests import peptides
 from tests.cli import commands
@@ -70,6 +71,18 @@ def run(tmp_path, model_dir):
     return upsample.upsample(commands.parse(upsample, *start, *args))
 
   return run_upsample
+
+
+def test_a_second_run_into_one_folder_is_refused_before_any_computing(
+  run, coarse, tmp_path, monkeypatch
+):
+  coarse()
+  monkeypatch.setattr(execution, 'compute', None)
+  with (
+    staging.output_directory(tmp_path / 'out', trajectory_files.FILE_NAMES),
+    pytest.raises(InputError, match=r'/out is in use: another process writes into it: wait'),
+  ):
+    run()
 
 
 def names(folder):

@@ -2,8 +2,10 @@
 
 import contextlib
 import pathlib
+import signal
+import threading
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -37,7 +39,7 @@ def join(values: flags.FlagValues) -> None:
   """
   address, count, index = values.coordinator_address, values.num_processes, values.process_id
   if address == 'auto':
-    jax.distributed.initialize()
+    _initialize()
     return
   if address is None and count is None and index is None:
     return
@@ -46,7 +48,15 @@ def join(values: flags.FlagValues) -> None:
       '--coordinator_address=HOST:PORT, --num_processes=N and --process_id=0...N-1 go together: '
       'give all three'
     )
-  jax.distributed.initialize(address, count, index)
+  _initialize(address, count, index)
+
+
+def _initialize(*args: Any) -> None:
+  # JAX waits for SIGTERM, too, and does nothing about it.
+  handler = signal.getsignal(signal.SIGTERM)
+  jax.distributed.initialize(*args)
+  if handler is not None and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGTERM, handler)
 
 
 def is_first() -> bool:

@@ -58,7 +58,8 @@ def compiled(
     To be called with such arguments.
   """
   folder = cache.directory()
-  if folder is None:
+  # Of several processes, an executable that is loaded takes the devices of all for its own.
+  if folder is None or jax.process_count() > 1:
     return ahead_of_time.compiled(function, *args, effort=effort)
   path = folder / f'{_digest(function.__name__, made_from, args, effort)}{cache.EXECUTABLE}'
   found = _read(path, args)

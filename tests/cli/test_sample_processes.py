@@ -2,13 +2,15 @@
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
 
+import jax
 import pytest
 
-from tempo_jax.cli import sample
+from tempo_jax.cli import multiprocess, sample
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import trajectory_files
 from tests import builders, peptides
@@ -98,9 +100,13 @@ def test_processes_go_on_where_one_was_stopped(tmp_path, flags, monkeypatch):
   assert codes == [0, 0], '\n'.join(outputs)[-5000:]
   said = '1 of 4 trajectories are there already: going on'
   assert [said in output for output in outputs] == [True, False]
+  # And once more, with programs that were compiled before.
+  codes, outputs = start(tmp_path, [(*flags, f'--out={tmp_path}/again')] * 2)
+  assert codes == [0, 0], '\n'.join(outputs)[-5000:]
   for path in alone.rglob('trajectory*'):
-    assert (tmp_path / 'out' / path.relative_to(alone)).read_bytes() == path.read_bytes()
-  assert not list(tmp_path.glob('.out*'))
+    for name in ('out', 'again'):
+      assert (tmp_path / name / path.relative_to(alone)).read_bytes() == path.read_bytes()
+  assert not list(tmp_path.glob('.*unfinished'))
 
 
 def test_what_one_refuses_ends_all(tmp_path, flags):
@@ -110,3 +116,19 @@ def test_what_one_refuses_ends_all(tmp_path, flags):
   assert 'error: process 1 failed and nothing was written' in outputs[0]
   assert "no protein chain 'Q'" in outputs[1]
   assert not list(tmp_path.glob('out')) + list(tmp_path.glob('.*'))
+
+
+def test_jax_does_not_take_sigterm_for_itself(monkeypatch):
+  def initialize(*args):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+  def stop(number, frame):
+    raise AssertionError
+
+  monkeypatch.setattr(jax.distributed, 'initialize', initialize)
+  earlier = signal.signal(signal.SIGTERM, stop)
+  try:
+    multiprocess.join(commands.parse(sample, '--coordinator_address=auto'))
+    assert signal.getsignal(signal.SIGTERM) is stop
+  finally:
+    signal.signal(signal.SIGTERM, earlier)

@@ -111,5 +111,5 @@ class Vibration(commands.Shaken):
       yield job, jnp.asarray(start + noise, jnp.float32), 0
 
 
-def vibrate(self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes):
-  return Vibration(proteins, num_frames, sizes[-1], 0)
+def vibrate(self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes, done=()):
+  return Vibration(proteins, num_frames, [job for job in sizes[-1] if job not in done], 0)

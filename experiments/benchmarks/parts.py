@@ -93,11 +93,12 @@ def parts(config: Any, length: int) -> dict[str, Part]:
   known = jnp.ones(window, bool)
 
   def gru_layers(params: Any, x: jax.Array) -> jax.Array:
+    hidden: Any = x
     for layer in range(config.encoder.num_gru_layers):
-      x = gru.apply({'params': params[f'gru_{layer}']}, x, known)
-    return x
+      hidden = gru.apply({'params': params[f'gru_{layer}']}, hidden, known)
+    return hidden
 
-  def encode(params: Any, window: state_lib.Window) -> jax.Array:
+  def encode(params: Any, window: state_lib.Window) -> Any:
     return network.apply(
       {'params': params}, window, protein, sigma, level.dt_ns, temperature_K, method='encode'
     )

@@ -13,7 +13,7 @@ from tempo_jax import transitions
 from tempo_jax.dynamics import chain_closure
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import backbone, rigid
+from tempo_jax.geometry import backbone, ideal, rigid
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.protein import protein as protein_lib
 from tests import peptides
@@ -66,9 +66,11 @@ def ring(length: int, seed: int = 0, behind: int = 0) -> protein_lib.ProteinArra
   index = np.full(length, bonds_lib.NO_RING, np.int32)
   index[-1] = 0
   bonds, cis = bonds_lib.Bonds(to_next, index), np.zeros(length, bool)
-  for _ in range(5):
-    frame = chain_closure.close_chains(frame, bonds, cis)
-  positions = np.asarray(backbone.atoms_from_frames(frame, np.zeros(length, np.float32), bonds))
+  angle = np.full(length, ideal.N_CA_C, np.float32)
+  for _ in range(30):
+    frame, angle = chain_closure.close_chains(frame, angle, bonds, cis)
+  psi = np.zeros(length, np.float32)
+  positions = np.asarray(backbone.atoms_from_frames(frame, psi, bonds, angle))
   rng = np.random.default_rng(seed)
   types = rng.integers(0, 20, length + behind).astype(np.int32)
   tail = helix(behind or 1)
@@ -98,6 +100,7 @@ def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
     'mask': np.zeros(extra, bool),
     'positions': 2000.0 + 300.0 * rng.normal(size=(extra, 4, 3)),
     'ring': np.full(extra, -1),
+    'disulphides': np.full(extra, -1),
   }
   return protein_lib.ProteinArrays(
     **{
@@ -210,4 +213,4 @@ def moved_window(window: state_lib.Window) -> state_lib.Window:
   """The same window after a global motion."""
   rotation, shift = (x.astype(np.float32) for x in random_motion(2, translation=20.0))
   frames = rigid.Rigid(rotation[None, None], shift[None, None]) @ window.states.frames
-  return state_lib.Window(state_lib.State(frames, window.states.torsions), window.known)
+  return state_lib.Window(window.states.with_frames(frames), window.known)

@@ -44,6 +44,9 @@ PARSED = {
   r'python -m experiments\.ablation': 'tests/experiments/test_ablation.py',
   r'python -m experiments\.benchmarks\.finetuning ': 'minutes: tests/configs/test_finetune.py',
   r'python -m experiments\.benchmarks\.held_out ': 'minutes: tests/experiments/test_held_out.py',
+  r'python -m experiments\.benchmarks\.parts ': 'minutes: tests/experiments/test_parts.py',
+  r'python -m experiments\.benchmarks\.covalent_geometry ': 'minutes: '
+  'tests/experiments/test_covalent_geometry.py',
   r'python -m data_prep\.default_training_data': 'tests/data_prep/test_default_training_data.py',
   _PROGRAM + r'\S+ .*=(DIR|RUN|STORE)\b': 'the reader names the places',
   _PROGRAM + r'\w+( \w+)?$': 'a name in the text',

@@ -39,7 +39,7 @@ from tempo_jax.protein.protein import Protein
 SIMULATED = pathlib.Path(training_store.__file__).with_name('simulated')
 _LEAST_FRAMES = 400
 _MARKS = '<!-- held_out: begin -->', '<!-- held_out: end -->'
-PROTEIN, _REPLICA, _WATER = 'protein', 'replica', 'protein, explicit solvent'
+PROTEIN, REPLICA, _WATER = 'protein', 'replica', 'protein, explicit solvent'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
       if training_store.split_of(system.name, int(file.stem.rpartition('_R')[2])) != 'train'
     ]
     if unseen:
-      kind = PROTEIN if system.held_out else _REPLICA
+      kind = PROTEIN if system.held_out else REPLICA
       found.append(Target(system.name, kind, folder / f'{system.name}.pdb', tuple(unseen)))
   if data is not None:
     for name, structure, trajectory, mean_dt_ns in (

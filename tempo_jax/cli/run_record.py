@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tempo_jax.cli import execution
-from tempo_jax.errors import InputError
-from tempo_jax.metrics import validity
+from tempo_jax.errors import InputError, first_few
+from tempo_jax.metrics import covalent_geometry, validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.models import trained_range
 from tempo_jax.output import frame_table, provenance, trajectory_files
@@ -38,6 +38,8 @@ def describe(
     f'{chain["id"] or "(blank)"} ({chain["num_residues"]})' for chain in _chains(protein)
   )
   print(f'{source}: {protein.num_residues} residues; chains: {lengths}')
+  if bonds := _disulphides(protein):
+    print(f'disulphides, kept closed: {first_few([" - ".join(pair) for pair in bonds])}')
   if protein.left_out:
     print(f'left out {len(protein.left_out)} residues:')
   for residue in protein.left_out:
@@ -62,6 +64,14 @@ def _chains(protein: protein_lib.Protein) -> list[dict[str, Any]]:
   return [
     {'id': chain_id, 'num_residues': index.count(k)} for k, chain_id in enumerate(protein.chain_ids)
   ]
+
+
+def _disulphides(protein: protein_lib.Protein) -> list[list[str]]:
+  """The two residues of each."""
+  partner = protein.arrays.disulphides
+  if partner is None:
+    return []
+  return [[protein.label(i), protein.label(j)] for i, j in enumerate(partner.tolist()) if i < j]
 
 
 def check_finite(
@@ -138,6 +148,7 @@ def complete(
     'warnings': [*protein.warnings, *unseen],
     'broken_chain_percent': frames.broken_percent,
     'clash_percent': frames.clash_percent,
+    'sound_percent': frames.sound_percent,
     'flags': dict(settings),
     **circumstances,
     'taken_over': taken_over,
@@ -148,7 +159,8 @@ def complete(
     f'validity: {frames.broken_percent:.1f} % of {frames.num_frames} frames have a broken chain '
     f'(CA-CA outside {validity.MIN_CA_CA:g} to {validity.MAX_CA_CA:g} Å or C-N above '
     f'{validity.MAX_C_N:g} Å), {frames.clash_percent:.1f} % a clash (atoms of different residues '
-    f'nearer than {validity.CLASH_DISTANCE:g} Å)'
+    f'nearer than {validity.CLASH_DISTANCE:g} Å); {frames.sound_percent:.1f} % are sound: every '
+    f'bond, angle and omega within {covalent_geometry.NUM_SD:g} standard deviations of MD, no clash'
   )
 
 
@@ -165,5 +177,6 @@ def _described(protein: protein_lib.Protein) -> dict[str, Any]:
     'num_residues': protein.num_residues,
     'sequence': protein.sequence,
     'chains': _chains(protein),
+    'disulphides': _disulphides(protein),
     'left_out': [dataclasses.asdict(residue) for residue in protein.left_out],
   }

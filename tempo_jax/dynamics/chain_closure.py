@@ -1,11 +1,14 @@
 """Projection of residue frames onto closed chains: differentiable, local, without LAPACK.
 
-N, CA and C of a residue are rigid (`ideal.N_CA_C_POSITIONS`). The peptide bond i -> i + 1 is closed
-where four quantities lie inside their bands: the distances C-N, CA_i-N and C-CA_(i+1) (which stand
-for the angles CA-C-N and C-N-CA) and omega. CA-CA follows in a trans peptide; in a cis one, where
-two acute angles could bring the CA close together, CA-CA takes the place of C-CA. Closed chains are
-returned as they came. Others move, by translations and rotations together, not much more than
-closing them takes.
+N, CA and C of a residue have ideal bond lengths and an angle N-CA-C that may bend. The peptide bond
+i -> i + 1 is closed where four quantities lie inside their bands: the distance C-N, the angles
+CA-C-N and C-N-CA, and omega; and N-CA-C of both residues. CA-CA follows in a trans peptide; in a
+cis one, where two acute angles could bring the CA close together, CA-CA takes the place of C-N-CA.
+Closed chains are returned as they came. Others move, by translations, rotations and bending
+together, not much more than closing them takes.
+
+Angles enter as distances, CA_i-N and C-CA_(i+1), less what a stretched C-N does to them, to first
+order: so they are smooth everywhere, and true to 0.4 degrees at the edges.
 
 As in SHAKE (Ryckaert et al., 1977), the violations v are made linear in the motions u of the
 residues and undone by a small u = -J^T (J J^T + damping)^-1 v, several times. J J^T is block
@@ -19,6 +22,7 @@ runs over long vectors.
 
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Iterable
 
@@ -30,26 +34,41 @@ from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ideal, torsion
 from tempo_jax.geometry.rigid import Rigid
 
-# Bands, Å and radians. MD at 300-350 K, N-CA-C idealised by state.from_positions (BPTI, ubiquitin,
-# ATLAS, seven mini-proteins in implicit solvent), mean over systems and range of their sd:
-#   C-N    1.33 (0.072-0.086; 0.026 as simulated: idealising moves C)    C-CA  2.48 (0.058-0.076)
-#   CA-N   2.47 (0.038-0.067)                      omega  180 (7.8-10.9) degrees, largest 44
-# so the bands are about two sd, and for C-N, where most of the spread is not MD's, 1.5. They move
-# C-alphas of BPTI's MD by 0.008 Å (ubiquitin's: 0.011) and change the sd of CA-CA from 0.036 to
-# 0.037 Å (0.060 to 0.057). There was no cis peptide: CA-CA is that of the ideal one, with limits
-# that keep it above 2.8 Å.
-_C_N, _C_N_WIDTH = 1.333, 0.12
-_CA_N, _CA_N_WIDTH = 2.475, 0.13
-_C_CA, _C_CA_WIDTH = 2.485, 0.15
+# Bands: the middle, and half the width. MD of 15 small proteins (ff14SB, no bond constrained), mean
+# and sd as simulated, and in brackets through the state:
+#   C-N     1.341 0.026 (1.356 0.034) Å      N-CA-C  112.8 3.4 degrees
+#   CA-C-N  117.9 2.9 (117.7 3.3) degrees    C-N-CA  124.5 3.3 (124.3 3.5) degrees
+#   omega   180 (7.8-10.9) degrees, largest 44
+# Half the width is 1.4 to 1.8 sd: what is drawn too wide ends at the edges, with little more spread
+# than MD has; and MD itself hardly moves (`docs/decisions.md`). In cis peptides CA-CA is that of
+# the ideal one, with limits that keep it above 2.8 Å.
+_C_N, _C_N_WIDTH = 1.341, 0.036
+_CA_C_N, _CA_C_N_WIDTH = np.deg2rad([117.7, 4.6]).tolist()
+_C_N_CA, _C_N_CA_WIDTH = np.deg2rad([124.2, 5.5]).tolist()
+_N_CA_C, _N_CA_C_WIDTH = np.deg2rad([112.8, 6.2]).tolist()
 _CIS_CA_CA, _CIS_CA_CA_WIDTH = ideal.CA_CA_CIS, 0.12
 _OMEGA_WIDTH = float(np.deg2rad(22.0))
 
-# A rotation by one radian counts as much as a translation by this many Å.
+
+def _opposite(bond: float, angle: float) -> tuple[float, float, float]:
+  """Of the triangle of a bond and C-N that enclose an angle: the third side, and its derivatives.
+
+  Returns:
+    The length, Å; its derivative by the angle, Å/rad; and by the length of C-N.
+  """
+  length = math.sqrt(bond**2 + _C_N**2 - 2.0 * bond * _C_N * math.cos(angle))
+  by_angle = bond * _C_N * math.sin(angle) / length
+  return length, by_angle, (_C_N - bond * math.cos(angle)) / length
+
+
+_CA_N, _CA_N_BY_ANGLE, _CA_N_BY_C_N = _opposite(ideal.CA_C, _CA_C_N)
+_C_CA, _C_CA_BY_ANGLE, _C_CA_BY_C_N = _opposite(ideal.N_CA, _C_N_CA)
+
+# A rotation, or bending, by one radian counts as much as a translation by this many Å.
 _RADIUS = 1.5
 # Added to J J^T, whose diagonal is 2 to 7, one number per iteration. Much of it at first: undamped
-# steps overshoot where bonds are badly broken, and end up to 1.8 times as far from the input. Less
-# at the end closes what is left sooner.
-_DAMPING = (1.0, 0.2, 0.1, 0.1, 0.1, 0.03, 0.03, 0.01, 0.01, 0.01)
+# steps overshoot where bonds are badly broken. Less at the end closes what is left sooner.
+_DAMPING = (1.0, 0.1, 0.05, 0.02, 0.01, 0.003)
 # Three levels of cyclic reduction reach eight bonds along the chain. On BPTI what a violation does
 # has died out there by 1000; a fourth level changes derivatives by 1e-4 (0.1 Å) to 1e-3 (0.3 Å).
 _STRIDES = np.array([1, 2, 4], np.int32)
@@ -70,25 +89,28 @@ def cis_peptides(positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> j
   return mask[..., 2] & (jnp.abs(angles[..., 2]) < np.pi / 2)
 
 
-def close_chains(frames: Rigid, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Array) -> Rigid:
-  """Moves residue frames, as little as possible, until all peptide bonds are closed.
+def close_chains(
+  frames: Rigid, n_ca_c: jax.Array, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Array
+) -> tuple[Rigid, jax.Array]:
+  """Moves and bends residues, as little as possible, until all peptide bonds are closed.
 
   Args:
     frames: [..., L] residue frames, Å.
+    n_ca_c: [..., L] radians, the angle at CA.
     bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1; or `Bonds`, whose
       rings are closed, too. Nothing acts across a pair that is not bonded.
     cis: bool, broadcast to [..., L]: the bond i -> i + 1 is cis (`cis_peptides`).
 
   Returns:
-    Rigid [..., L], the very same numbers where the chain was closed. After random motions of BPTI
-    and ubiquitin by 0.1 Å and 0.1 rad per residue and direction, all bonds are closed to 0.001 Å;
-    after 0.3 Å and 0.3 rad one C-N in 200,000 is left more than 0.02 Å outside of its band; after
-    1 Å and 0.7 rad three in 200,000 stay broken (C-N over 1.7 Å or CA-CA outside 2.8-4.2 Å) until
-    the next call. The squared movement of five residues is 1.03 to 1.6 times the least possible.
+    Frames and angles [..., L], the very same numbers where the chain was closed. A step closes
+    three times (`steric`): after random motions of BPTI by 0.1 Å and 0.1 rad per residue and
+    direction, all bonds are then within 0.001 Å and 0.001 rad of their bands, after 0.3 Å and
+    0.3 rad within 0.02, and after 1 Å and 0.7 rad one C-N in a thousand is 0.2 Å too long. The
+    squared movement of five residues is 1.01 to 1.31 times the least possible.
   """
   shape = frames.shape
   if shape[-1] < 2:
-    return frames
+    return frames, n_ca_c
   neighbours = _Neighbours.of(bonds_lib.of(bonded), shape[-1])
   to_next = bonds_lib.of(bonded).broadcast(shape).to_next
   cis = jnp.broadcast_to(jnp.asarray(cis), shape)
@@ -96,20 +118,26 @@ def close_chains(frames: Rigid, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Ar
   # Backward, an iteration is computed anew: all its 4 x 4 blocks together are large.
   @jax.checkpoint
   def iteration(
-    carry: tuple[jax.Array, jax.Array], damping: jax.Array
-  ) -> tuple[tuple[jax.Array, jax.Array], None]:
+    carry: tuple[jax.Array, jax.Array, jax.Array], damping: jax.Array
+  ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], None]:
     return _move(*carry, to_next, neighbours, cis, damping), None
 
-  carry = jnp.moveaxis(frames.rotation, (-2, -1), (0, 1)), jnp.moveaxis(frames.translation, -1, 0)
+  rotation = jnp.moveaxis(frames.rotation, (-2, -1), (0, 1))
+  carry = rotation, jnp.moveaxis(frames.translation, -1, 0), _bent(n_ca_c)
   dampings = jnp.asarray(_DAMPING, frames.translation.dtype)
-  (rotation, translation), _ = jax.lax.scan(iteration, carry, dampings)
-  return Rigid(jnp.moveaxis(rotation, (0, 1), (-2, -1)), jnp.moveaxis(translation, 0, -1))
+  (rotation, translation, n_ca_c), _ = jax.lax.scan(iteration, carry, dampings)
+  closed = Rigid(jnp.moveaxis(rotation, (0, 1), (-2, -1)), jnp.moveaxis(translation, 0, -1))
+  return closed, n_ca_c
+
+
+def _bent(n_ca_c: jax.Array) -> jax.Array:
+  return jnp.clip(n_ca_c, _N_CA_C - _N_CA_C_WIDTH, _N_CA_C + _N_CA_C_WIDTH)
 
 
 def closed_by_constants(
-  frames: Rigid, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Array
-) -> Rigid:
-  """The frames of `close_chains`, whose derivative leaves the closing itself out.
+  frames: Rigid, n_ca_c: jax.Array, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Array
+) -> tuple[Rigid, jax.Array]:
+  """What `close_chains` returns, whose derivative leaves the closing itself out.
 
   Each residue's correction, in its own frame, is taken to be a constant. The true derivative of ten
   iterations on wide open chains can be large: through three steps of pentalanine, which opens
@@ -118,32 +146,34 @@ def closed_by_constants(
 
   Args and result: as `close_chains`.
   """
-  before = jax.lax.stop_gradient(frames)
-  after = close_chains(before, bonded, cis)
-  return frames @ (before.inverse() @ after)
+  before, angle = jax.lax.stop_gradient((frames, n_ca_c))
+  after, bent = close_chains(before, angle, bonded, cis)
+  return frames @ (before.inverse() @ after), n_ca_c + (bent - angle)
 
 
 def _move(
   rotation: jax.Array,
   translation: jax.Array,
+  n_ca_c: jax.Array,
   bonded: jax.Array,
   neighbours: '_Neighbours',
   cis: jax.Array,
   damping: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-  """One step; rotation [3, 3, ..., L] and translation [3, ..., L]."""
-  offset, width, shift, turn, turn_next = _quantities(
-    rotation, translation, bonded, neighbours, cis
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """One step; rotation [3, 3, ..., L], translation [3, ..., L] and angle [..., L]."""
+  offset, width, shift, own_turn, turn_next = _quantities(
+    rotation, translation, n_ca_c, bonded, neighbours, cis
   )
   violation = offset - jnp.clip(offset, -width, width)
   # A quantity within its band is held the more, the nearer it is to the edge: a step that mends one
   # bond then does not break the next one, and the result is continuous in the frames.
   active = jnp.where(bonded[None], jnp.clip(jnp.abs(offset / width), 0, 1), 0)
-  shift, turn, turn_next = (active[:, None] * x for x in (shift, turn, turn_next))
+  shift, own_turn, turn_next = (active[:, None] * x for x in (shift, own_turn, turn_next))
 
-  # J of bond b has (-shift, turn) at residue b, (shift, turn_next) at residue b + 1.
-  own = jnp.concatenate([-shift, turn], axis=1)
-  other = jnp.concatenate([shift, turn_next], axis=1)
+  # J of bond b has (-shift, own_turn) at residue b, (shift, turn_next) at residue b + 1, whose
+  # bending does not move its N.
+  own = jnp.concatenate([-shift, own_turn], axis=1)
+  other = jnp.concatenate([shift, turn_next, jnp.zeros_like(turn_next[:, :1])], axis=1)
   unit = np.eye(4).reshape(4, 4, *[1] * bonded.ndim)
   diagonal = _outer(own, own) + _outer(other, other)
   diagonal = diagonal + unit.astype(diagonal.dtype) * (1 - active * active + damping)[None]
@@ -153,16 +183,18 @@ def _move(
   motion = _sum(force[k, None] * own[k] for k in range(4))
   motion = motion + neighbours.before(_sum(force[k, None] * other[k] for k in range(4)))
   # Cayley's map: exact rotations without trigonometry, less than pi for any angle.
-  half = 0.5 / _RADIUS * motion[3:, None]
+  half = 0.5 / _RADIUS * motion[3:6, None]
   across = _cross(jnp.broadcast_to(half, rotation.shape), rotation)
   across = across + _cross(jnp.broadcast_to(half, rotation.shape), across)
   scale = 2 / (1 + _dot(half, half))
-  return rotation + scale[None] * across, translation + motion[:3]
+  bent = _bent(n_ca_c + motion[6] / _RADIUS)
+  return rotation + scale[None] * across, translation + motion[:3], bent
 
 
 def _quantities(
   rotation: jax.Array,
   translation: jax.Array,
+  n_ca_c: jax.Array,
   bonded: jax.Array,
   neighbours: '_Neighbours',
   cis: jax.Array,
@@ -174,12 +206,14 @@ def _quantities(
       distance of CA from the axis C-N, so that its derivatives are bounded.
     width: [4, ..., L] half the band.
     shift: [4, 3, ..., L] derivatives by the translation of residue i + 1; minus those by i's.
-    turn: [4, 3, ..., L] by the rotation of residue i about its CA, times `_RADIUS`.
-    turn_next: [4, 3, ..., L] the same of residue i + 1.
+    turn: [4, 4, ..., L] by the rotation of residue i about its CA, and by its bending, over
+      `_RADIUS`.
+    turn_next: [4, 3, ..., L] by the rotation of residue i + 1.
   """
-  ideal_n, _, ideal_c = (tuple(map(float, x)) for x in ideal.N_CA_C_POSITIONS)
-  c = ideal_c[0] * rotation[:, 0] + ideal_c[1] * rotation[:, 1]  # CA_i -> C
-  n = ideal_n[0] * neighbours.after(rotation[:, 0])  # CA_(i+1) -> N
+  cosine_bend, sine_bend = ideal.CA_C * jnp.cos(n_ca_c), ideal.CA_C * jnp.sin(n_ca_c)
+  c = cosine_bend[None] * rotation[:, 0] + sine_bend[None] * rotation[:, 1]  # CA_i -> C
+  bend = cosine_bend[None] * rotation[:, 1] - sine_bend[None] * rotation[:, 0]  # of C
+  n = ideal.N_CA * neighbours.after(rotation[:, 0])  # CA_(i+1) -> N
   ca_ca = jnp.where(bonded[None], neighbours.after(translation) - translation, 0)
   ca_n = ca_ca + n
   c_n = ca_n - c
@@ -211,10 +245,23 @@ def _quantities(
   zero = jnp.zeros_like(c)
   shift = jnp.stack([c_n, ca_n, third, by_n + by_next])
   turn = jnp.stack([-left, zero, jnp.where(cis[None], 0, -c_turn), omega_turns[:, 0]])
+  none = jnp.zeros_like(lever)
+  bends = [-_dot(c_n, bend), none, jnp.where(cis, none, -_dot(third, bend)), _dot(by_c, bend)]
+  turn = jnp.concatenate([turn, jnp.stack(bends)[:, None]], axis=1)
   turn_next = jnp.stack([right, n_turn, zero, omega_turns[:, 1]])
   # Divided last: XLA's CPU backend does not compute quotients anew for each of their many uses.
   length = jnp.concatenate([distance, jnp.where(degenerate, 1 / _TINY, 1)[None]])[:, None]
   shift, turn, turn_next = shift / length, turn / (_RADIUS * length), turn_next / (_RADIUS * length)
+  stretch = jnp.where(cis, none, jnp.full_like(lever, _C_CA_BY_C_N))
+
+  def of_angles(x: jax.Array) -> jax.Array:
+    """Distances become angles, times Å/rad: less what the length of C-N does to them."""
+    c_n, ca_n, third, omega = x
+    return jnp.stack(
+      [c_n, ca_n - _CA_N_BY_C_N * c_n, third - jnp.broadcast_to(stretch, c_n.shape) * c_n, omega]
+    )
+
+  shift, turn, turn_next = map(of_angles, (shift, turn, turn_next))
 
   middle = jnp.stack(
     [
@@ -227,13 +274,13 @@ def _quantities(
   width = jnp.stack(
     [
       jnp.full_like(lever, _C_N_WIDTH),
-      jnp.full_like(lever, _CA_N_WIDTH),
-      jnp.where(cis, jnp.full_like(lever, _CIS_CA_CA_WIDTH), _C_CA_WIDTH),
+      jnp.full_like(lever, _CA_N_BY_ANGLE * _CA_C_N_WIDTH),
+      jnp.where(cis, jnp.full_like(lever, _CIS_CA_CA_WIDTH), _C_CA_BY_ANGLE * _C_N_CA_WIDTH),
       _OMEGA_WIDTH * lever,
     ]
   )
   offset = jnp.concatenate([distance, lever[None] * omega[None]]) - middle
-  return offset, width, shift, turn, turn_next
+  return of_angles(offset), width, shift, turn, turn_next
 
 
 def _cross(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -47,8 +47,10 @@ def closed(
   if not config.closure:
     return states
   cis = chain_closure.cis_peptides(protein.positions, protein.bonds)
-  frames = steric.separated_chains(states.frames, states.psi, protein.bonds, cis, protein.mask)
-  return state_lib.from_frames(frames, states.psi, protein.bonds)
+  frames, n_ca_c = steric.separated_chains(
+    states, protein.bonds, cis, protein.mask, protein.disulphides
+  )
+  return state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c)
 
 
 def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinArrays]:
@@ -62,7 +64,9 @@ def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinA
     mask=jnp.ones(length, bool),
     positions=jnp.zeros((length, 4, 3)),
   )
-  state = state_lib.State(rigid.Rigid.identity((length,)), jnp.zeros((length, 3)))
+  state = state_lib.from_frames(
+    rigid.Rigid.identity((length,)), jnp.zeros(length), jnp.zeros(length, bool)
+  )
   anchor = None
   if config.anchors == 'both':
     anchor = state_lib.Anchor(state, anchor_lib.at_end(1))

@@ -100,7 +100,8 @@ def apply_motions(
   )
   # Products of many float32 rotations drift from orthogonality over a long rollout.
   frames = (newest.frames[None] @ motion).orthonormalised()
-  return state_lib.from_frames(frames, newest.psi[None] + numbers[..., 6], bonded)
+  psi = newest.psi[None] + numbers[..., 6]
+  return state_lib.from_frames(frames, psi, bonded, newest.n_ca_c[None])
 
 
 def motions(newest: state_lib.State, states: state_lib.State, level: level_lib.Level) -> jax.Array:

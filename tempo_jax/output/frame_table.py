@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tempo_jax.geometry import bonds
-from tempo_jax.metrics import flexibility, validity
+from tempo_jax.metrics import covalent_geometry, flexibility, torsions, validity
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 COLUMNS = (
@@ -18,9 +18,16 @@ COLUMNS = (
   'clashes',
   'rmsd_to_start_A',
   'radius_of_gyration_A',
+  'sound',
+  'bonds_outside',
+  'angles_outside',
+  'ramachandran_outliers',
 )
+"""A frame is sound (1) if no bond and no angle is outside of MD's range, and no atoms clash; see
+`metrics.covalent_geometry` and `metrics.validity`."""
+_COUNTS = frozenset(('clashes', *COLUMNS[-4:]))
 _DECIMALS = 4
-_BLOCK_ATOMS = 1 << 15  # whose positions are worked on at once: 0.8 MiB as float64
+_BLOCK_ATOMS = 1 << 14  # whose positions are worked on at once: 0.4 MiB as float64
 _BLOCK_ROWS = 1 << 14
 
 
@@ -44,9 +51,8 @@ class FrameTable:
   def of(cls, trajectory: trajectory_lib.Trajectory) -> 'FrameTable':
     """Computes it on the host; no memory grows with the frames but that of the numbers."""
     arrays = trajectory.protein.arrays
-    start = np.asarray(arrays.positions)
     frames = np.asarray(trajectory.positions)
-    numbers = [per_frame(replica, start, arrays.bonds) for replica in frames]
+    numbers = [per_frame(replica, arrays) for replica in frames]
     return cls(trajectory.dt_ns, float(trajectory.time_ns[0]), numbers)
 
   @property
@@ -74,6 +80,11 @@ class FrameTable:
     """Share of frames with a clash, %: the paper's clash ratio (section 9)."""
     return 100.0 * np.count_nonzero(self.column('clashes')) / self.num_frames
 
+  @property
+  def sound_percent(self) -> float:
+    """Share of frames that are sound, %."""
+    return 100.0 * np.count_nonzero(self.column('sound')) / self.num_frames
+
   def write_csv(self, path: str | os.PathLike[str]) -> None:
     """One row per frame; a column `replica`, from 1, where there are several.
 
@@ -91,36 +102,43 @@ class FrameTable:
             writer.writerow([*start, f'{time:.10g}', *map(_field, COLUMNS, row)])
 
 
-def per_frame(
-  positions: np.ndarray, start: np.ndarray, bonded: np.ndarray | bonds.Bonds
-) -> np.ndarray:
+def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.ndarray:
   """The numbers of some frames, computed in blocks of them.
 
   Args:
     positions: [F, L, 4, 3] Å.
-    start: [L, 4, 3] Å, what the RMSD refers to.
-    bonded: [L] bool, or `Bonds`.
+    protein: [L] residues; their positions are what the RMSD refers to.
 
   Returns:
     [F, columns] float64, one column for each of `COLUMNS`.
   """
+  start, bonded = np.asarray(protein.positions), protein.bonds
+  types = np.asarray(protein.residue_type)
   found = np.empty((len(positions), len(COLUMNS)))
   step = max(1, _BLOCK_ATOMS // (4 * len(start)))
   for first in range(0, len(positions), step):
     rows = slice(first, first + step)
     frames = positions[rows]
+    clashes = validity.num_clashes(frames, bonded)
+    bonds, angles = covalent_geometry.outside(frames, bonded)
+    phi, psi, _ = torsions.backbone_torsions(frames, bonded)
+    outliers, _ = validity.ramachandran_outliers(phi, psi, types)
     columns = (
       *validity.ca_ca_range(frames, bonded),
       validity.c_n_max(frames, bonded),
-      validity.num_clashes(frames, bonded),
+      clashes,
       flexibility.ca_rmsd(frames, start),
       flexibility.radius_of_gyration(frames),
+      (clashes == 0) & (bonds == 0) & (angles == 0),
+      bonds,
+      angles,
+      np.count_nonzero(outliers, axis=-1),
     )
     found[rows] = np.stack(columns, axis=-1)
   return found
 
 
 def _field(column: str, number: float) -> str:
-  if column == 'clashes':
+  if column in _COUNTS:
     return f'{number:.0f}'
   return f'{number:.{_DECIMALS}f}' if np.isfinite(number) else ''

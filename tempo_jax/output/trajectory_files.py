@@ -139,7 +139,7 @@ class ReplicaFile:
       OSError: the same.
     """
     self._file.append(positions)
-    numbers = frame_table.per_frame(positions, np.asarray(self._start.positions), self._start.bonds)
+    numbers = frame_table.per_frame(positions, self._start)
     with open(self._numbers_path, 'ab') as file:
       file.write(numbers.tobytes())
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from tempo_jax.geometry import bonds, ideal
+from tempo_jax.geometry import ideal
 from tempo_jax.protein.protein import ProteinArrays
 
 BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -71,6 +71,9 @@ def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
   if extra < 0:
     raise ValueError(f'{len(arrays.mask)} residues do not fit into {length}')
 
+  def with_minus_one(field: jax.Array | np.ndarray | None) -> np.ndarray | None:
+    return None if field is None else np.pad(np.asarray(field), (0, extra), constant_values=-1)
+
   def with_zeros(field: jax.Array | np.ndarray) -> np.ndarray:
     return np.pad(np.asarray(field), (0, extra))
 
@@ -81,7 +84,6 @@ def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
     bonded=with_zeros(arrays.bonded),
     mask=with_zeros(arrays.mask),
     positions=pad_positions(np.asarray(arrays.positions), length),
-    ring=None
-    if arrays.ring is None
-    else np.pad(np.asarray(arrays.ring), (0, extra), constant_values=bonds.NO_RING),
+    ring=with_minus_one(arrays.ring),
+    disulphides=with_minus_one(arrays.disulphides),
   )

@@ -63,6 +63,8 @@ class ProteinArrays:
     positions: [L, 4, 3] float32 Å, N, CA, C, O of the start conformation.
     ring: [L] int32, at the last residue of a ring (head to tail) the index of its
       first one, elsewhere -1; None where no chain is a ring.
+    disulphides: [L] int32, the residue to whose sulphur this one's is bonded,
+      elsewhere -1; None where there are none, or the source has no side chains.
   """
 
   residue_type: Any
@@ -72,6 +74,7 @@ class ProteinArrays:
   mask: Any
   positions: Any
   ring: Any = None
+  disulphides: Any = None
 
   @property
   def bonds(self) -> bonds_lib.Bonds:
@@ -145,6 +148,15 @@ class Protein:
   def chain_of_residue(self) -> tuple[str, ...]:
     """Author's chain id per residue."""
     return tuple(self.chain_ids[i] for i in self.arrays.chain_index)
+
+  def label(self, residue: int) -> str:
+    """How messages name a residue, by its index."""
+    return label(
+      self.chain_of_residue[residue],
+      int(self.residue_number[residue]),
+      self.insertion_code[residue],
+      self.residue_names[residue],
+    )
 
   def with_positions(self, positions: jax.Array | np.ndarray) -> 'Protein':
     """The same residues in another conformation; positions [L, 4, 3] Å."""

@@ -11,7 +11,7 @@ import numpy as np
 from tempo_jax.errors import InputError, first_few
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ideal
-from tempo_jax.protein import frame_faults
+from tempo_jax.protein import disulphides, frame_faults
 from tempo_jax.protein import protein as protein_lib
 
 CAPS = frozenset(('ACE', 'NME', 'NMA', 'NH2', 'NHE', 'FOR'))
@@ -166,6 +166,7 @@ def select(
     mask=np.ones(len(kept), bool),
     positions=positions.astype(np.float32),
     ring=ring,
+    disulphides=disulphides.find([residue.atoms for residue in kept], coordinates),
   )
   said = [*warnings, *_warn_names(kept, types, other), *_warn_breaks(kept, bonded, chain_index)]
   said += _tell_rings(kept, ring)

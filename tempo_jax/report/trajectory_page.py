@@ -156,6 +156,7 @@ def _numbers(
     'radius of gyration': f'{gyration.mean():.2f} ± {gyration.std():.2f} Å',
     'frames with a broken chain': f'{frames.broken_percent:.1f} %',
     'frames with a clash': f'{frames.clash_percent:.1f} %',
+    'sound frames': f'{frames.sound_percent:.1f} %',
   }
   if trajectory.num_frames > 1:
     # The work grows as the square of the frames.

@@ -48,4 +48,4 @@ def join(
   moved_ends = motions[1:, None] @ ends
   frames = jax.tree.map(lambda x, y: x.at[:, -1].set(y), frames, moved_ends)
   frames = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), frames.orthonormalised())
-  return state_lib.State(frames, states.torsions), motions[-1:]
+  return states.with_frames(frames), motions[-1:]

@@ -160,10 +160,11 @@ class Stream:
 
   def __iter__(self) -> Iterator[tuple[Job, jax.Array, int]]:
     """See above."""
-    groups: dict[tuple[int, bool], list[Job]] = collections.defaultdict(list)
+    groups: dict[Any, list[Job]] = collections.defaultdict(list)
     for job in self.jobs:
       protein = self.proteins[job.protein]
-      groups[len(protein.mask), protein.ring is None].append(job)  # Rings have their own program.
+      # Rings and disulphides have programs of their own.
+      groups[len(protein.mask), jax.tree.structure(protein)].append(job)
     for jobs in groups.values():
       size = self._together_size(len(jobs))
       for first in range(0, len(jobs), size):

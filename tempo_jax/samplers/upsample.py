@@ -44,7 +44,7 @@ def _without_tumbling(
     ca = state.frames.translation
     motion = alignment.superpose(ca, before, weights)
     frames = (motion[None] @ state.frames).orthonormalised()
-    return frames.translation, state_lib.State(frames, state.torsions)
+    return frames.translation, state.with_frames(frames)
 
   return jax.lax.scan(one, states.frames.translation[0], states)[1]
 

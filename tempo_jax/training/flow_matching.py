@@ -29,7 +29,7 @@ def superposed_on(
     newest.frames.translation[None],
     jnp.broadcast_to(mask.astype(jnp.float32), states.psi.shape),
   )
-  return state_lib.State(motion[:, None] @ states.frames, states.torsions)
+  return states.with_frames(motion[:, None] @ states.frames)
 
 
 def line_error(

@@ -66,8 +66,13 @@ def head_by_hand(p, config, hidden, newest, numbers, anchor, tau, level, protein
       [r @ s for r, s in zip(newest.frames.rotation, shift, strict=True)]
     )
     n, c = rotation @ ideal_n + ca, rotation @ ideal_c + ca
+    # Torsions are those of the atoms; strain that of ideal residues.
+    bent = np.linalg.norm(ideal_c) * np.stack(
+      [np.cos(newest.n_ca_c), np.sin(newest.n_ca_c), 0.0 * newest.n_ca_c], axis=-1
+    )
+    true_c = np.einsum('lij,lj->li', rotation, bent) + ca
     psi = newest.torsions[:, 1] + numbers[t, :, 6]
-    torsions = torsions_by_hand(n, ca, c, psi, bonded)
+    torsions = torsions_by_hand(n, ca, true_c, psi, bonded)
     frames.append((rotation, ca))
     for i in range(length):
       here = rotation[i], ca[i]

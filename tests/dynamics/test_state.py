@@ -57,6 +57,8 @@ def test_vector_is_the_papers(state):
 
 
 def test_vector_round_trip(protein, state):
+  # The vector knows nothing of N-CA-C.
+  state = from_frames(state.frames, state.psi, protein.bonded)
   vector = to_vector(state)
   assert_close(from_vector(vector, protein.bonded), state)
   # Any numbers are projected: the length of the quaternion and of the circles is free.
@@ -94,14 +96,18 @@ def test_positions_are_idealised_once(protein, state):
   twice = to_positions(from_positions(once, protein.bonded))
   np.testing.assert_allclose(twice, once, atol=1e-4)
   np.testing.assert_array_equal(once[:, 1], protein.positions[:, 1])
-  # N lies on its ray, C in its plane; O goes where psi says. Atoms were off by 0.1 Å.
+  # N and C lie on their rays; O goes where psi says. Atoms were off by 0.1 Å.
   assert 0.01 < np.abs(once - protein.positions).max() < 1.0
+  for atom, length in ((0, 1.459), (2, 1.525)):
+    ray = protein.positions[:, atom] - protein.positions[:, 1]
+    ray = length * ray / np.linalg.norm(ray, axis=-1, keepdims=True)
+    np.testing.assert_allclose(once[:, atom] - once[:, 1], ray, atol=1e-4)
   assert_close(from_positions(once, protein.bonded), state)
 
 
 @pytest.mark.parametrize('end', [2, 5, 11], ids=['break', 'end of chain', 'end'])
 def test_psi_is_free_where_no_bond_follows(protein, state, end):
-  turned = from_frames(state.frames, state.psi + 0.7, protein.bonded)
+  turned = from_frames(state.frames, state.psi + 0.7, protein.bonded, state.n_ca_c)
   before = to_positions(state)
   after = to_positions(turned)
   assert np.linalg.norm(after[end, 3] - before[end, 3]) > 0.3
@@ -168,9 +174,9 @@ def test_noise_commutes_with_a_global_motion(protein, state):
   noised = perturb(window, 0.3, protein.bonded, rng)
   rotation, shift = (x.astype(np.float32) for x in builders.random_motion(1, translation=50.0))
   lead = rigid.Rigid(rotation[None], shift[None])
-  moved = state_lib.start_window(state_lib.State(lead @ state.frames, state.torsions), 2).states
+  moved = state_lib.start_window(state.with_frames(lead @ state.frames), 2).states
   after = perturb(moved, 0.3, protein.bonded, rng)
-  expected = state_lib.State(lead[None] @ noised.frames, noised.torsions)
+  expected = noised.with_frames(lead[None] @ noised.frames)
   assert_close(after, expected, atol=5e-6)
   assert np.abs(noised.frames.translation - window.frames.translation).max() > 0.5
 

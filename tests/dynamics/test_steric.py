@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax.dynamics import chain_closure, state, steric
-from tempo_jax.geometry import rigid
+from tempo_jax.geometry import backbone, rigid
 from tempo_jax.metrics import validity
 from tests import builders
 
@@ -97,18 +97,18 @@ def test_jammed_helices_come_apart_and_stay_closed(np_rng):
   )
   cis, mask = np.zeros(20, bool), np.ones(20, bool)
 
-  def atoms(frames):
-    return np.asarray(state.to_positions(state.from_frames(frames, protein.psi, bonded)))
+  def atoms(frames, angle):
+    return np.asarray(state.to_positions(state.from_frames(frames, protein.psi, bonded, angle)))
 
   def once(frames):
-    frames, psi = jax.tree.map(lambda x: x[None], (frames, protein.psi))
-    return jax.tree.map(lambda x: x[0], steric.separated_chains(frames, psi, bonded, cis, mask))
+    states = jax.tree.map(lambda x: x[None], protein.with_frames(frames))
+    return jax.tree.map(lambda x: x[0], steric.separated_chains(states, bonded, cis, mask))
 
-  closed = chain_closure.close_chains(moved, bonded, cis)
-  assert validity.num_clashes(atoms(closed), bonded) > 0
+  closed = chain_closure.close_chains(moved, protein.n_ca_c, bonded, cis)
+  assert validity.num_clashes(atoms(*closed), bonded) > 0
   apart = jax.jit(once)(moved)
-  assert validity.num_clashes(atoms(apart), bonded) == 0
-  frame = atoms(apart)[None]
+  assert validity.num_clashes(atoms(*apart), bonded) == 0
+  frame = atoms(*apart)[None]
   low_high = validity.ca_ca_range(frame, bonded)
   assert not validity.is_broken(*low_high, validity.c_n_max(frame, bonded)).any()
 
@@ -118,9 +118,51 @@ def test_derivative_takes_the_motions_for_constants(crowded):
   cis, mask = np.zeros(LENGTH, bool), np.ones(LENGTH, bool)
 
   def total(translation):
-    frames = rigid.Rigid(crowd.frames.rotation[None], translation[None])
-    psi = crowd.psi[None]
-    return jnp.sum(steric.separated_chains(frames, psi, bonded, cis, mask).translation)
+    frames = rigid.Rigid(crowd.frames.rotation, translation)
+    states = jax.tree.map(lambda x: x[None], crowd.with_frames(frames))
+    return jnp.sum(steric.separated_chains(states, bonded, cis, mask)[0].translation)
 
   gradient = jax.jit(jax.grad(total))(crowd.frames.translation)
   np.testing.assert_allclose(gradient, 1.0, atol=1e-5)
+
+
+def test_disulphides_are_held_together(np_rng):
+  """Two helices whose cysteines have drifted apart, and one pair that is too near."""
+  helix = np.asarray(builders.helix(10).positions)
+  far = helix + np.array([12.0, 1.0, 0.0], np.float32)
+  positions = np.concatenate([helix, far])
+  bonded, mask = np.arange(20) % 10 != 9, np.ones(20, bool)
+  partner = np.full(20, -1, np.int32)
+  partner[[4, 14]] = 14, 4
+  protein = state.from_positions(jnp.asarray(positions), bonded)
+  states = jax.tree.map(lambda x: x[None], protein)
+
+  def distance(positions):
+    cb = np.asarray(backbone.virtual_cb(positions))
+    return np.linalg.norm(cb[4] - cb[14])
+
+  assert distance(positions) > 8.0
+  for _ in range(4):
+    frames, n_ca_c = jax.jit(steric.separated_chains)(
+      states, bonded, np.zeros(20, bool), mask, partner
+    )
+    states = state.from_frames(frames, states.psi, bonded, n_ca_c)
+  after = np.asarray(state.to_positions(states))[0]
+  assert 3.2 < distance(after) < 4.6
+  assert validity.num_clashes(after[None], bonded) == 0
+  assert validity.c_n_max(after[None], bonded) < 1.5
+  # Bonds of others, and of padding, do nothing.
+  none = np.full(20, -1, np.int32)
+  np.testing.assert_array_equal(
+    steric.separation(positions, bonded, mask, disulphides=none),
+    steric.separation(positions, bonded, mask),
+  )
+  # Those within their range stay as they are.
+  near = np.concatenate([helix, helix + np.array([0.0, 0.0, 40.0], np.float32)])
+  cb = np.asarray(backbone.virtual_cb(near))
+  near[10:] += cb[4] - cb[14] + np.array([0.0, 0.0, 3.9], np.float32)
+  alone = np.zeros(20, bool)
+  alone[[4, 14]] = True
+  shift = np.asarray(steric.separation(near, bonded, alone, disulphides=partner))
+  plain = np.asarray(steric.separation(near, bonded, alone))
+  np.testing.assert_allclose(shift, plain, atol=1e-6)

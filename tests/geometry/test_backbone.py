@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import mdtraj
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tempo_jax.geometry import backbone, torsion
 from tempo_jax.geometry.rigid import Rigid
+from tests import peptides
 from tests.geometry import gradients
 from tests.geometry.measured import CA, C, N, O, as_mdtraj, within
 
@@ -163,3 +165,13 @@ def test_float64_in_float64_out(trpcage, chain_bonded):
   with jax.enable_x64(True):
     assert rebuild(jnp.asarray(positions[0], jnp.float64), chain_bonded).dtype == jnp.float64
     assert rebuild(jnp.asarray(positions[0]), chain_bonded).dtype == jnp.float32
+
+
+def test_virtual_cb_is_where_cb_is(np_rng):
+  """0.1 Å from the CB of ideal geometry (Engh & Huber), and turns with the residue."""
+  helix = peptides.helix(6)
+  found = np.asarray(backbone.virtual_cb(jnp.asarray(helix[:, :4], jnp.float32)))
+  assert np.linalg.norm(found - helix[:, 4], axis=-1).max() < 0.15
+  rotation = Rotation.random(rng=np_rng).as_matrix()
+  turned = np.asarray(backbone.virtual_cb(jnp.asarray(helix[:, :4] @ rotation.T, jnp.float32)))
+  np.testing.assert_allclose(turned, found @ rotation.T, atol=1e-4)

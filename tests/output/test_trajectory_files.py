@@ -10,6 +10,7 @@ import pytest
 
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import ideal
+from tempo_jax.metrics import covalent_geometry, validity
 from tempo_jax.output import frame_table, trajectory_files
 from tempo_jax.trajectory import writers
 
@@ -40,11 +41,63 @@ def test_frames_csv_is_what_mdtraj_computes(trajectory_of, tmp_path):
     'rmsd_to_start_A': 10.0 * mdtraj.rmsd(traj, start, atom_indices=ca),
     'radius_of_gyration_A': 10.0 * mdtraj.compute_rg(traj, masses=np.ones(64)),
   }
+  expected |= outside_by_mdtraj(traj, [i for i, _ in pairs])
+  no_clash = (expected['clashes'] == 0) & (expected['bonds_outside'] == 0)
+  expected = {
+    **{name: expected[name] for name in list(expected)[:7]},
+    'sound': no_clash & (expected['angles_outside'] == 0),
+    **{name: expected[name] for name in ('bonds_outside', 'angles_outside')},
+    'ramachandran_outliers': ramachandran_by_mdtraj(traj, trajectory.protein),
+  }
   assert expected['clashes'].max() > 0
+  assert expected['bonds_outside'].max() > 0
+  assert expected['angles_outside'].max() > 0
   assert list(rows[0]) == list(expected)
   for name, values in expected.items():
     found = [float(row[name]) for row in rows]
     np.testing.assert_allclose(found, values, atol=3e-4, err_msg=name)
+
+
+def outside_by_mdtraj(traj, bonded):
+  """Counts of bonds, and of angles with omega, beyond 5 sd of MD."""
+  n, ca, c, o = (4 * np.arange(16) + atom for atom in range(4))
+  here = np.array(bonded)
+  next_n, next_ca = n[here + 1], ca[here + 1]
+
+  def beyond(values, name):
+    mean, sd = (covalent_geometry.BONDS | covalent_geometry.ANGLES)[name]
+    return np.sum(np.abs(values - mean) > 5.0 * sd, axis=1)
+
+  lengths = {'N-CA': (n, ca), 'CA-C': (ca, c), 'C-O': (c, o), 'C-N': (c[here], next_n)}
+  angles = {
+    'N-CA-C': (n, ca, c),
+    'CA-C-O': (ca, c, o),
+    'CA-C-N': (ca[here], c[here], next_n),
+    'O-C-N': (o[here], c[here], next_n),
+    'C-N-CA': (c[here], next_n, next_ca),
+  }
+  of_bonds = sum(
+    beyond(10.0 * mdtraj.compute_distances(traj, np.stack(atoms, -1)), name)
+    for name, atoms in lengths.items()
+  )
+  of_angles = sum(
+    beyond(np.rad2deg(mdtraj.compute_angles(traj, np.stack(atoms, -1))), name)
+    for name, atoms in angles.items()
+  )
+  omega = mdtraj.compute_dihedrals(traj, np.stack([ca[here], c[here], next_n, next_ca], -1))
+  omega = np.abs(np.rad2deg(omega))
+  of_angles = of_angles + beyond(np.minimum(omega, 180.0 - omega), 'omega')
+  return {'bonds_outside': of_bonds, 'angles_outside': of_angles}
+
+
+def ramachandran_by_mdtraj(traj, protein):
+  phi, psi = (np.full((len(traj), 16), np.nan) for _ in range(2))
+  for angles, compute, atom in ((phi, mdtraj.compute_phi, 1), (psi, mdtraj.compute_psi, 0)):
+    atoms, values = compute(traj)
+    angles[:, atoms[:, atom] // 4] = values
+  # mdtraj sees no bond between chains.
+  outliers, _ = validity.ramachandran_outliers(phi, psi, protein.arrays.residue_type)
+  return np.count_nonzero(outliers, axis=1)
 
 
 def test_replicas_have_a_column(trajectory_of, tmp_path):

@@ -78,7 +78,7 @@ def test_local_error_ignores_a_global_motion_and_padding(np_rng, level):
   motion = rigid.Rigid(
     jnp.asarray(Rotation.random(rng=np_rng).as_matrix(), jnp.float32), jnp.float32([30, -20, 10])
   )
-  moved = state_lib.State(motion[None, None] @ true.frames, true.torsions)
+  moved = true.with_frames(motion[None, None] @ true.frames)
   plain = loss.local_error(predicted, true, level, protein)
   np.testing.assert_allclose(
     loss.local_error(predicted, moved, level, protein), plain, rtol=1e-3, atol=1e-4

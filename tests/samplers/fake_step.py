@@ -26,7 +26,7 @@ def clock(config, level):
     shift = times[:, None, None] * jnp.array([1.0, 0.0, 0.0])[None, None, :]
     states = state_lib.start_window(newest, len(times)).states
     frames = rigid.Rigid(states.frames.rotation, states.frames.translation + shift)
-    states = state_lib.State(frames, states.torsions)
+    states = states.with_frames(frames)
     return window.followed_by(states)
 
   return step
@@ -39,10 +39,10 @@ def diffusion(config, level):
   def step(params, window, protein, sigma, temperature_K, rng):
     window = tick(params, window, protein, sigma, temperature_K, rng)
     anchor = window.anchor
-    frames, torsions = window.states.frames, window.states.torsions
-    kicks = jnp.cumsum(jax.random.normal(rng, (len(torsions), 3)), axis=0)
+    frames = window.states.frames
+    kicks = jnp.cumsum(jax.random.normal(rng, (len(frames.translation), 3)), axis=0)
     frames = rigid.Rigid(frames.rotation, frames.translation + kicks[:, None, :])
-    return state_lib.Window(state_lib.State(frames, torsions), window.known, anchor)
+    return state_lib.Window(window.states.with_frames(frames), window.known, anchor)
 
   return step
 
@@ -56,7 +56,8 @@ def install(monkeypatch, make_step):
   def from_positions(positions, bonded):
     origins = positions[..., 1, :]
     frames = rigid.Rigid.identity(origins.shape[:-1])
-    return state_lib.State(rigid.Rigid(frames.rotation, origins), jnp.zeros_like(origins))
+    frames = rigid.Rigid(frames.rotation, origins)
+    return state_lib.State(frames, jnp.zeros_like(origins), jnp.zeros_like(origins[..., 0]))
 
   def to_positions(state):
     origins = state.frames.translation[..., None, :]

@@ -71,7 +71,7 @@ def test_score_ignores_where_the_protein_is():
   samples, true = random_states(0, (2, 2)), random_states(1, (2,))
   rotation, shift = builders.random_motion(3, translation=20.0)
   motion = rigid.Rigid(np.float32(rotation)[None, None], np.float32(shift)[None, None])
-  moved = state_lib.State(motion @ true.frames, true.torsions)
+  moved = true.with_frames(motion @ true.frames)
   score = builders.numpy_jit(
     lambda s, t: energy_score.window_score(
       s, t, np.arange(3), np.ones((3, 4 * LENGTH)), np.ones(LENGTH, bool)
@@ -86,7 +86,7 @@ def test_equal_samples_have_a_finite_gradient():
 
   def score(shift):
     frames = rigid.Rigid(samples.frames.rotation, samples.frames.translation + shift)
-    moved = state_lib.State(frames, samples.torsions)
+    moved = samples.with_frames(frames)
     viewers = jnp.arange(LENGTH)
     units = np.ones((LENGTH, 4 * LENGTH), np.float32)
     return jnp.sum(energy_score.window_score(moved, true, viewers, units, np.ones(LENGTH, bool)))

@@ -41,7 +41,8 @@ class Domain:
   def truncated(self, length: int) -> 'Domain':
     """Its first residues."""
     whole, arrays = self.protein, self.protein.arrays
-    kept = {key: value[:length] for key, value in vars(arrays).items() if key != 'ring'}
+    optional = ('ring', 'disulphides')
+    kept = {key: value[:length] for key, value in vars(arrays).items() if key not in optional}
     kept['bonded'] = kept['bonded'] & (np.arange(length) < length - 1)
     if arrays.ring is not None:
       # What is cut is no ring any more.

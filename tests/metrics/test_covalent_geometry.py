@@ -1,0 +1,120 @@
+"""Bonds and angles against mdtraj, and their table against the MD that it was made from."""
+
+import mdtraj
+import numpy as np
+import pytest
+
+from experiments.benchmarks import covalent_geometry as script
+from tempo_jax.metrics import covalent_geometry
+from tests import builders, peptides
+
+N, CA, C, O = range(4)  # noqa: E741
+
+
+@pytest.fixture(scope='module')
+def frames():
+  """[3, 8, 4, 3] Å: a helix, shaken, in two chains."""
+  rng = np.random.default_rng(0)
+  return peptides.helix(8)[None, :, :4] + 0.05 * rng.normal(size=(3, 8, 4, 3))
+
+
+BONDED = np.array([True, True, True, False, True, True, True, False])
+
+
+def index(*atoms):
+  """Of atoms (residues further on, atom) of every bonded residue."""
+  here = np.flatnonzero(BONDED)
+  return np.stack([4 * (here + step) + atom for step, atom in atoms], axis=-1)
+
+
+def trajectory(frames):
+  topology = mdtraj.Topology()
+  chain = topology.add_chain()
+  for _ in range(8):
+    residue = topology.add_residue('ALA', chain)
+    for name in ('N', 'CA', 'C', 'O'):
+      topology.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
+  return mdtraj.Trajectory(frames.reshape(3, -1, 3) / 10.0, topology)
+
+
+def test_values_are_those_of_mdtraj(frames):
+  traj = trajectory(frames)
+  lengths = dict(covalent_geometry.lengths(frames, BONDED))
+  pairs = {
+    'C-N': index((0, C), (1, N)),
+    'N-CA': np.stack([4 * np.arange(8), 4 * np.arange(8) + 1], -1),
+  }
+  for name, atoms in pairs.items():
+    expected = 10.0 * mdtraj.compute_distances(traj, atoms)
+    np.testing.assert_allclose(lengths[name], expected, atol=1e-4)
+  angles = dict(covalent_geometry.angles(frames, BONDED))
+  triples = {
+    'CA-C-N': index((0, CA), (0, C), (1, N)),
+    'O-C-N': index((0, O), (0, C), (1, N)),
+    'C-N-CA': index((0, C), (1, N), (1, CA)),
+  }
+  for name, atoms in triples.items():
+    expected = np.rad2deg(mdtraj.compute_angles(traj, atoms))
+    np.testing.assert_allclose(angles[name], expected, atol=0.05)
+  atoms = index((0, CA), (0, C), (1, N), (1, CA))
+  omega = np.abs(np.rad2deg(mdtraj.compute_dihedrals(traj, atoms)))
+  np.testing.assert_allclose(angles['omega'], np.minimum(omega, 180.0 - omega), atol=0.05)
+
+
+def test_counts_what_is_outside(frames):
+  ideal = peptides.helix(8)[None, :, :4]
+  assert [x.tolist() for x in covalent_geometry.outside(ideal, BONDED)] == [[0], [0]]
+  stretched = ideal.copy()
+  stretched[0, 4:] += [0.0, 0.0, 20.0]  # Nothing is bonded there.
+  assert [x.tolist() for x in covalent_geometry.outside(stretched, BONDED)] == [[0], [0]]
+  stretched[0, 7, O] += [0.0, 0.0, 3.0]
+  bonds, angles = covalent_geometry.outside(stretched, BONDED)
+  assert bonds.tolist() == [1]  # C-O
+  assert angles.tolist() <= [1]  # CA-C-O
+  nowhere = np.full_like(ideal, np.nan)
+  bonds, angles = covalent_geometry.outside(nowhere, BONDED)
+  assert bonds.tolist() == [3 * 8 + 6]
+  assert angles.tolist() == [2 * 8 + 4 * 6]
+
+
+def test_rings_are_judged_whole():
+  protein = builders.ring(9)
+  positions = protein.positions.copy()
+  positions[:, :2] += 0.0
+  names = dict(covalent_geometry.lengths(positions, protein.bonds))
+  assert names['C-N'].shape == (9,)
+
+
+def test_limits_do_not_depend_on_how_long_a_chain_is(frames):
+  """Twice the chain has twice the bonds outside."""
+  shaken = np.concatenate([frames * 1.08, frames * 1.08 + 100.0], axis=1)
+  once = covalent_geometry.outside(frames * 1.08, BONDED)
+  twice = covalent_geometry.outside(shaken, np.tile(BONDED, 2))
+  assert sum(x.sum() for x in once) > 0
+  for a, b in zip(once, twice, strict=True):
+    np.testing.assert_array_equal(2 * a, b)
+
+
+def test_the_table_is_that_of_our_md():
+  md = script.of_md()
+  table = covalent_geometry.BONDS | covalent_geometry.ANGLES
+  assert md.keys() == table.keys() | {'CA-CA'}
+  del md['CA-CA']
+  for name, values in md.items():
+    mean, sd = script.spread(name, values)
+    assert (round(mean, 3), round(sd, 3)) == pytest.approx(table[name], abs=0.006), name
+  beyond = [
+    np.mean(np.abs(values - table[name][0]) > covalent_geometry.NUM_SD * table[name][1])
+    for name, values in md.items()
+  ]
+  assert max(beyond) < 1e-4
+
+
+def test_the_table_has_room_for_engh_and_hubers_geometry():
+  """Crystal structures: N-CA 1.459 Å, CA-C 1.525, C-O 1.231, C-N 1.329; angles 111, 120.1, ..."""
+  for name, value in {
+    **{'N-CA': 1.459, 'CA-C': 1.525, 'C-O': 1.231, 'C-N': 1.329},
+    **{'N-CA-C': 111.0, 'CA-C-O': 120.1, 'CA-C-N': 117.2, 'O-C-N': 122.7, 'C-N-CA': 121.7},
+  }.items():
+    mean, sd = (covalent_geometry.BONDS | covalent_geometry.ANGLES)[name]
+    assert abs(value - mean) < sd, name

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tempo_jax.geometry import bonds
+from tempo_jax.geometry import bonds, limits
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import residue_selection
 
 _N, _CA, _C = range(3)
 _GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO', 'UNK'))
@@ -19,14 +18,14 @@ _GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO
 # Å. The limits beyond which BioEmu (Lewis et al., 2025) discards a frame: a chain with a longer
 # C-N or CA-CA has come apart. CA-CA is 3.8 in a trans peptide, 2.95 in a cis one, and heat moves
 # it by 0.06: what is below 2.5 has collapsed.
-MAX_C_N = residue_selection.MAX_BOND
+MAX_C_N = limits.MAX_BOND
 MIN_CA_CA = 2.5
 MAX_CA_CA = 4.5
 # Å. Limits that MD stays within; narrower than those above, which leave room for models of others.
 CLOSED_CA_CA = 2.8, 4.2
 CLOSED_C_N = 1.7
 # Paper, section 9: the clash ratio counts frames with two atoms nearer than this.
-CLASH_DISTANCE = residue_selection.CLASH_DISTANCE
+CLASH_DISTANCE = limits.CLASH_DISTANCE
 # BioEmu's filter: no atoms of residues at least three apart nearer than this.
 CONTACT_DISTANCE = 1.0
 CONTACT_SEPARATION = 3

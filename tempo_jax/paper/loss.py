@@ -10,10 +10,9 @@ import jax.numpy as jnp
 
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import alignment
+from tempo_jax.geometry import alignment, limits
 from tempo_jax.paper import transition
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import residue_selection
 
 _C, _N = 2, 0
 
@@ -120,10 +119,10 @@ def clash_penalty(positions: jax.Array, pairs: jax.Array, power: float) -> jax.A
   atoms = positions.reshape(-1, 3)
   # Differences, not the expanded square: near contacts are where that would cancel.
   squared = sum((atoms[:, None, axis] - atoms[None, :, axis]) ** 2 for axis in range(3))
-  near = pairs & (squared < residue_selection.CLASH_DISTANCE**2)
+  near = pairs & (squared < limits.CLASH_DISTANCE**2)
   # Never the root of zero, whose gradient is infinite.
   distance = jnp.sqrt(jnp.where(near, jnp.maximum(squared, 1e-6), 1.0))
-  depth = jnp.where(near, residue_selection.CLASH_DISTANCE - distance, 0.0)
+  depth = jnp.where(near, limits.CLASH_DISTANCE - distance, 0.0)
   return jnp.sum(depth**power * near)
 
 

@@ -16,8 +16,8 @@ import gemmi
 import numpy as np
 
 from tempo_jax.errors import InputError
+from tempo_jax.protein import candidate as candidate_lib
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import residue_selection
 
 _COORDINATES = (slice(30, 38), slice(38, 46), slice(46, 54))
 _SEVERAL_MODELS = 'several models in the file, only the first is used'
@@ -264,7 +264,7 @@ def _parent_of_long_name(name: str) -> str | None:
   """The three-letter name of a known four-letter one."""
   if len(name.strip()) < 4:
     return None
-  return 'HOH' if name in residue_selection.WATERS else protein_lib.standard_residue(name)
+  return 'HOH' if name in candidate_lib.WATERS else protein_lib.standard_residue(name)
 
 
 def _has_long_chain_ids(text: str) -> bool:

@@ -1,36 +1,21 @@
 """Which residues of a structure the model sees, and how they are joined; plain numpy."""
 
 import collections
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
-import gemmi
 import numpy as np
 
 from tempo_jax.errors import InputError, first_few
 from tempo_jax.geometry import bonds as bonds_lib
-from tempo_jax.geometry import ideal
-from tempo_jax.protein import disulphides, frame_faults
+from tempo_jax.geometry import ideal, limits
+from tempo_jax.protein import candidate as candidate_lib
+from tempo_jax.protein import chain_order, disulphides, selection_warnings, torn_structures
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein.candidate import Candidate
 
-CAPS = frozenset(('ACE', 'NME', 'NMA', 'NH2', 'NHE', 'FOR'))
-WATERS = frozenset(('SOL', 'SPC', 'OPC', 'TIP', 'TIP2', 'TIP3', 'TIP4', 'TIP5', 'TP3', 'TP4'))
-
-# What the oxygen is called, in order of preference; the others are names of a
-# carboxylate, where either atom will do.
-OXYGEN_NAMES = ('O', 'OT1', 'O1', 'OC1', 'OCT1', 'OT', 'OXT', 'OT2', 'O2', 'OC2', 'OCT2')
-
-# Å. A peptide bond is 1.33 Å and heat stretches it by a tenth; without a bond C and N
-# do not come nearer than 2.7 Å (van der Waals). N-CA is 1.46, CA-C 1.53, C-O 1.23 Å.
-MAX_BOND = 2.0
-# Å, within a residue, whose bonds are idealised anyway: poor but real entries stretch them so far.
-_MAX_INNER_BOND = 2.5
 MIN_DISTANCE = 0.5  # Å, within a residue: nearer means a placeholder, not a position
 MAX_COORDINATE = 1e5  # Å: beyond, float32 does not resolve 0.01 Å
 _MAX_CA_STEP = 4.0  # Å, from residue to residue
-CLASH_DISTANCE = 1.2  # Å, between residues
-
 _IN_LINE = float(np.cos(np.arcsin(0.1)))  # cosine of N-CA-C
 
 # Where no next residue tells psi. At an end, helix (-47°) and strand (133°)
@@ -40,37 +25,6 @@ DEFAULT_PSI = np.deg2rad(-47.0)
 # Atoms that only the last, or the first, residue of a molecule has.
 _LAST_ATOMS = frozenset(('OXT', 'OT2', 'OC2', 'OCT2'))
 _FIRST_ATOMS = frozenset(('H3', 'HT3', '3H', '3HT'))
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-  """A residue as its source names it.
-
-  Attributes:
-    chain: author's chain id, '' where blank.
-    segment: changes where the source ends a molecule (TER, a new entity).
-    number: author's residue number.
-    insertion_code: '' where there is none.
-    name: upper case.
-    is_hetero: listed as HETATM.
-    atoms: atom name -> row of the coordinates.
-  """
-
-  chain: str
-  segment: str
-  number: int
-  insertion_code: str
-  name: str
-  is_hetero: bool
-  atoms: Mapping[str, int]
-
-  def label(self) -> str:
-    """How messages name it."""
-    return protein_lib.label(self.chain, self.number, self.insertion_code, self.name)
-
-  def left_out(self, reason: str) -> protein_lib.LeftOut:
-    """The record of its being dropped."""
-    return protein_lib.LeftOut(self.chain, self.name, self.number, self.insertion_code, reason)
 
 
 def select(
@@ -115,15 +69,15 @@ def select(
   coordinates = np.where(np.abs(coordinates) < MAX_COORDINATE, coordinates, np.nan)
   if not candidates:
     raise InputError(f'{source}: no atoms in it; give a PDB or mmCIF file of a protein')
-  candidates = _one_chain_after_another(candidates)
-  candidates = _in_their_places(candidates, coordinates)
+  candidates = chain_order.one_chain_after_another(candidates)
+  candidates = chain_order.in_their_places(candidates, coordinates)
   if chains is not None:
     candidates = _of_chains(candidates, chains, source)
 
-  within = _bonds(candidates)
-  if unit := _other_unit(within, coordinates):
+  within = torn_structures.bonds_of(candidates)
+  if unit := torn_structures.other_unit(within, coordinates):
     raise InputError(f'{source}: {unit}')
-  if box is not None and (torn := _torn(within, coordinates, box)):
+  if box is not None and (torn := torn_structures.torn(within, coordinates, box)):
     raise InputError(
       f'{source}: broken over the periodic box, {first_few(torn)}: make the molecules whole (for '
       'example gmx trjconv -pbc whole, or image_molecules of mdtraj)'
@@ -133,11 +87,11 @@ def select(
   left_out: list[protein_lib.LeftOut] = []
   other: collections.Counter[str] = collections.Counter()
   for candidate in candidates:
-    if not _is_amino_acid(candidate):
-      if candidate.name in CAPS:
+    if not candidate_lib.is_amino_acid(candidate):
+      if candidate.name in candidate_lib.CAPS:
         left_out.append(candidate.left_out('a cap'))
       else:
-        other['water' if _is_water(candidate.name) else candidate.name] += 1
+        other['water' if candidate_lib.is_water(candidate.name) else candidate.name] += 1
     elif reason := _unusable(candidate, coordinates):
       left_out.append(candidate.left_out(reason))
     else:
@@ -148,13 +102,15 @@ def select(
   left_out += [kept[i].left_out('a free amino acid, bonded to nothing') for i in sorted(free)]
   kept = [candidate for i, candidate in enumerate(kept) if i not in free]
   if len(kept) < 2:
-    on_one_point = bool(within) and not _along(within, coordinates).any()
-    raise InputError(f'{source}: {_too_few(kept, left_out, other, warnings, on_one_point)}')
+    on_one_point = bool(within) and not torn_structures.along(within, coordinates).any()
+    raise InputError(
+      f'{source}: {selection_warnings.too_few(kept, left_out, other, warnings, on_one_point)}'
+    )
 
   rows = _backbone_rows(kept, coordinates)
   bonded = _bonded(kept, coordinates[rows])
   chain_index, chain_ids, residue_index = _chains(kept, bonded)
-  ring = bonds_lib.rings(coordinates[rows], chain_index, MAX_BOND)
+  ring = bonds_lib.rings(coordinates[rows], chain_index, limits.MAX_BOND)
   bonds = bonds_lib.Bonds(bonded if ring is None else bonded | (ring >= 0), ring)
   positions = place_oxygen(coordinates[rows], bonds, rows[:, 3] < 0)
   types = [protein_lib.standard_residue(residue.name) or 'UNK' for residue in kept]
@@ -168,9 +124,13 @@ def select(
     ring=ring,
     disulphides=disulphides.find([residue.atoms for residue in kept], coordinates),
   )
-  said = [*warnings, *_warn_names(kept, types, other), *_warn_breaks(kept, bonded, chain_index)]
-  said += _tell_rings(kept, ring)
-  said += _warn_geometry(kept, rows, coordinates, positions, bonds)
+  said = [
+    *warnings,
+    *selection_warnings.names(kept, types, other),
+    *selection_warnings.breaks(kept, bonded, chain_index),
+  ]
+  said += selection_warnings.rings(kept, ring)
+  said += selection_warnings.geometry(kept, rows, coordinates, positions, bonds)
   return protein_lib.Protein(
     name=name,
     arrays=arrays,
@@ -224,145 +184,15 @@ def _reject(x: np.ndarray, axis: np.ndarray) -> np.ndarray:
   return x - np.sum(x * axis, axis=-1, keepdims=True) * axis
 
 
-def _one_chain_after_another(candidates: Sequence[Candidate]) -> list[Candidate]:
-  """Brings the parts of a chain together, e.g. modified residues listed at the end."""
-  by_chain: dict[str, list[Candidate]] = {}
-  for candidate in candidates:
-    by_chain.setdefault(candidate.chain, []).append(candidate)
-  return [candidate for part in by_chain.values() for candidate in part]
-
-
-def _in_their_places(candidates: Sequence[Candidate], coordinates: np.ndarray) -> list[Candidate]:
-  """Modified residues that a file lists after their chain, put where they are bonded."""
-  # Residues that follow one another with a bond; what is no amino acid stands for itself.
-  runs: list[list[Candidate]] = []
-  for candidate in candidates:
-    if runs and _are_bonded(runs[-1][-1], candidate, coordinates):
-      runs[-1].append(candidate)
-    else:
-      runs.append([candidate])
-  moved = True
-  while moved:  # Strays that found each other look for their chain together.
-    moved = False
-    for run in [run for run in runs if all(c.is_hetero and _is_amino_acid(c) for c in run)]:
-      at = next((i for i, other in enumerate(runs) if other is run), None)
-      neighbour = None if at is None else _bonded_run(runs, run, coordinates)
-      if at is None or neighbour is None:
-        continue
-      other, comes_after = runs[neighbour], _are_bonded(runs[neighbour][-1], run[0], coordinates)
-      here = [dataclasses.replace(c, segment=other[0].segment) for c in run]
-      # The strays among its neighbours go on from where they are.
-      runs[neighbour] = [*other, *here] if comes_after else [*here, *other]
-      del runs[at]
-      moved = True
-  return [candidate for run in runs for candidate in run]
-
-
-def _bonded_run(
-  runs: Sequence[Sequence[Candidate]], run: Sequence[Candidate], coordinates: np.ndarray
-) -> int | None:
-  """The run to which one is bonded, at either end."""
-  nowhere = np.full(3, np.nan)
-
-  def place(candidate: Candidate, atom: str) -> np.ndarray:
-    row = candidate.atoms.get(atom)
-    return nowhere if row is None or candidate.chain != run[0].chain else coordinates[row]
-
-  ends = np.array([place(other[-1], 'C') for other in runs]) - place(run[0], 'N')
-  starts = np.array([place(other[0], 'N') for other in runs]) - place(run[-1], 'C')
-  near = (np.linalg.norm(ends, axis=-1) < MAX_BOND) | (np.linalg.norm(starts, axis=-1) < MAX_BOND)
-  return next((i for i in np.flatnonzero(near).tolist() if runs[i] is not run), None)
-
-
-def _are_bonded(before: Candidate, after: Candidate, coordinates: np.ndarray) -> bool:
-  c, n = before.atoms.get('C'), after.atoms.get('N')
-  if c is None or n is None or before.chain != after.chain:
-    return False
-  return bool(np.linalg.norm(coordinates[n] - coordinates[c]) < MAX_BOND)
-
-
-class _Bond(NamedTuple):
-  """Of the backbone: the rows of its two atoms, its ideal length (Å), what messages call it."""
-
-  first: int
-  second: int
-  ideal: float
-  label: str
-
-
-def _bonds(candidates: Sequence[Candidate]) -> list[_Bond]:
-  """N-CA and CA-C, and C-N between residues whose numbers follow one another."""
-  bonds: list[_Bond] = []
-  residues = [candidate for candidate in candidates if _is_amino_acid(candidate)]
-  for i, residue in enumerate(residues):
-    atoms = residue.atoms
-    bonds += [
-      _Bond(atoms[a], atoms[b], length, f'{a}-{b} of {residue.label()}')
-      for a, b, length in (('N', 'CA', ideal.N_CA), ('CA', 'C', ideal.CA_C))
-      if a in atoms and b in atoms
-    ]
-    following = residues[i + 1] if i + 1 < len(residues) else None
-    if (
-      following is not None
-      and following.chain == residue.chain
-      and following.number == residue.number + 1
-      and 'C' in atoms
-      and 'N' in following.atoms
-    ):
-      where = f'C-N of {residue.label()} and {following.label()}'
-      bonds.append(_Bond(atoms['C'], following.atoms['N'], ideal.C_N, where))
-  return bonds
-
-
-def _along(bonds: Sequence[_Bond], coordinates: np.ndarray) -> np.ndarray:
-  """[n, 3] Å, from the first atom of each bond to the second."""
-  rows = np.array([(bond.first, bond.second) for bond in bonds], int).reshape(-1, 2)
-  return coordinates[rows[:, 1]] - coordinates[rows[:, 0]]
-
-
-def _other_unit(bonds: Sequence[_Bond], coordinates: np.ndarray) -> str | None:
-  """One line where all bonds are too long or too short by the same power of ten."""
-  lengths = np.linalg.norm(_along(bonds, coordinates), axis=-1)
-  power = frame_faults.power_of_ten(lengths / np.array([bond.ideal for bond in bonds]))
-  if not power:
-    return None
-  said = f'{bonds[0].label} is {lengths[0]:.3f} Å, and all others are like that: '
-  if power == -1:
-    return f'{said}its unit is nm, PDB and mmCIF have Å: multiply its coordinates by ten'
-  return f'{said}its unit is not Å: multiply its coordinates by {10.0**-power:g}'
-
-
-def _torn(bonds: Sequence[_Bond], coordinates: np.ndarray, box: np.ndarray) -> list[str]:
-  """Bonds that are whole only across the periodic box."""
-  shift = _along(bonds, coordinates)
-  nearest = shift - np.round(shift @ np.linalg.inv(box).T) @ box.T
-  lengths, across = np.linalg.norm(shift, axis=-1), np.linalg.norm(nearest, axis=-1)
-  # Of bonds in earnest: residues on the two sides of a gap may meet a neighbour's image by chance.
-  torn = (lengths > _MAX_INNER_BOND) & (across > 1.2) & (across < 1.7)
-  return [bonds[i].label for i in np.flatnonzero(torn).tolist()]
-
-
 def _of_chains(
   candidates: Sequence[Candidate], chains: Sequence[str], source: str
 ) -> list[Candidate]:
-  present = dict.fromkeys(c.chain for c in candidates if _is_amino_acid(c))
+  present = dict.fromkeys(c.chain for c in candidates if candidate_lib.is_amino_acid(c))
   for chain in chains:
     if chain not in present:
       names = ', '.join(repr(id_) for id_ in present) or 'none'
       raise InputError(f'{source}: no protein chain {chain!r}; its protein chains are: {names}')
   return [candidate for candidate in candidates if candidate.chain in chains]
-
-
-def _is_water(name: str) -> bool:
-  return name in WATERS or gemmi.find_tabulated_residue(name).is_water()
-
-
-def _is_amino_acid(candidate: Candidate) -> bool:
-  if candidate.name in CAPS:
-    return False
-  return protein_lib.standard_residue(candidate.name) is not None or all(
-    atom in candidate.atoms for atom in ('N', 'CA', 'C')
-  )
 
 
 def _unusable(candidate: Candidate, coordinates: np.ndarray) -> str | None:
@@ -377,7 +207,7 @@ def _unusable(candidate: Candidate, coordinates: np.ndarray) -> str | None:
   if min(*lengths.values(), np.linalg.norm(n - c)) < MIN_DISTANCE:
     return 'N, CA and C coincide'
   for bond, length in lengths.items():
-    if length > _MAX_INNER_BOND:
+    if length > limits.MAX_INNER_BOND:
       return f'broken geometry: {bond} is {length:.2f} Å'
   if abs(_unit(n - ca) @ _unit(c - ca)) > _IN_LINE:
     return 'broken geometry: N, CA and C lie in a line'
@@ -388,11 +218,11 @@ def _backbone_rows(kept: Sequence[Candidate], coordinates: np.ndarray) -> np.nda
   """[L, 4] int64, rows of N, CA, C, O; -1 for an O that is missing or not bonded to C."""
 
   def row_of_oxygen(residue: Candidate) -> int:
-    for name in OXYGEN_NAMES:
+    for name in candidate_lib.OXYGEN_NAMES:
       row = residue.atoms.get(name, -1)
       if row >= 0:
         length = np.linalg.norm(coordinates[row] - coordinates[residue.atoms['C']])
-        if MIN_DISTANCE < length < MAX_BOND:
+        if MIN_DISTANCE < length < limits.MAX_BOND:
           return row
     return -1
 
@@ -408,7 +238,7 @@ def _bonded(kept: Sequence[Candidate], positions: np.ndarray) -> np.ndarray:
   bonded = np.zeros(len(kept), bool)
   length = np.linalg.norm(positions[1:, 0] - positions[:-1, 2], axis=-1)
   chain = np.array([residue.chain for residue in kept])
-  bonded[:-1] = (length < MAX_BOND) & (chain[1:] == chain[:-1])
+  bonded[:-1] = (length < limits.MAX_BOND) & (chain[1:] == chain[:-1])
   return bonded
 
 
@@ -463,112 +293,3 @@ def _chains(
       residue_index.append(residue_index[-1] + (1 if bond else gap if gap > 1 else 2))
     chain_index.append(len(chain_ids) - 1)
   return np.array(chain_index, np.int32), tuple(chain_ids), np.array(residue_index, np.int32)
-
-
-def _too_few(
-  kept: Sequence[Candidate],
-  left_out: Sequence[protein_lib.LeftOut],
-  other: Mapping[str, int],
-  warnings: Iterable[str],
-  on_one_point: bool,
-) -> str:
-  found = [f'{residue.label()} (complete)' for residue in kept]
-  reasons = collections.Counter(residue.reason for residue in left_out)
-  found += [f'{count} left out ({reason})' for reason, count in reasons.items()]
-  found += [f'{count} {name}' for name, count in other.items()]
-  needed = 'at least 2 residues with N, CA and C are needed, give a structure of a protein'
-  if on_one_point:
-    needed = 'all atoms lie on one point: give a file that was written to its end'
-  return f'{needed}; found {"; ".join([first_few(found), *warnings])}'
-
-
-def _warn_names(
-  kept: Sequence[Candidate], types: Sequence[str], other: Mapping[str, int]
-) -> list[str]:
-  said = []
-  others = [f'{count} {name}' for name, count in other.items() if name != 'water']
-  if others:
-    said.append(f'not protein, ignored: {first_few(others)}')
-  unknown = [residue.label() for residue, t in zip(kept, types, strict=True) if t == 'UNK']
-  if unknown:
-    said.append(f'{len(unknown)} unknown amino acids, kept as UNK: {first_few(unknown)}')
-  # Other names of a standard residue are no news; a modified one is.
-  modified = [
-    f'{residue.label()} as {t}'
-    for residue, t in zip(kept, types, strict=True)
-    if t not in ('UNK', residue.name)
-    and (
-      residue.name in protein_lib.MODIFIED
-      or (
-        residue.name not in protein_lib.VARIANTS
-        and gemmi.find_tabulated_residue(residue.name).found()
-      )
-    )
-  ]
-  if modified:
-    said.append(f'modified residues, read as their parents: {first_few(modified)}')
-  return said
-
-
-def _warn_breaks(
-  kept: Sequence[Candidate], bonded: np.ndarray, chain_index: np.ndarray
-) -> list[str]:
-  breaks = ~bonded[:-1] & (chain_index[1:] == chain_index[:-1])
-  where = [f'{kept[i].label()} and {kept[i + 1].label()}' for i in np.flatnonzero(breaks).tolist()]
-  return [f'chain breaks, no peptide bond between: {first_few(where)}'] if where else []
-
-
-def _tell_rings(kept: Sequence[Candidate], ring: np.ndarray | None) -> list[str]:
-  if ring is None:
-    return []
-  return [
-    f'a ring, closed by a peptide bond from {kept[last].label()} to {kept[ring[last]].label()}'
-    for last in np.flatnonzero(ring >= 0).tolist()
-  ]
-
-
-def _warn_geometry(
-  kept: Sequence[Candidate],
-  rows: np.ndarray,
-  coordinates: np.ndarray,
-  positions: np.ndarray,
-  bonds: bonds_lib.Bonds,
-) -> list[str]:
-  said = []
-  placed = [kept[i].label() for i in np.flatnonzero(rows[:, 3] < 0).tolist()]
-  if placed:
-    said.append(f'{len(placed)} missing O atoms placed from the geometry: {first_few(placed)}')
-  said += _warn_chirality(kept, coordinates)
-  said += _warn_clashes(kept, positions, bonds)
-  return said
-
-
-def _warn_chirality(kept: Sequence[Candidate], coordinates: np.ndarray) -> list[str]:
-  """Without CB atoms nothing can be said: a backbone has no hand of its own."""
-  with_cb = [residue for residue in kept if 'CB' in residue.atoms]
-  if not with_cb:
-    return []
-  rows = np.array([[r.atoms[atom] for atom in ('CA', 'N', 'C', 'CB')] for r in with_cb])
-  n, c, cb = (coordinates[rows[:, 1 + k]] - coordinates[rows[:, 0]] for k in range(3))
-  # 2.6 Å^3 in an L-residue; near zero the hand is not clear, and a coarse file is no news.
-  volume = np.sum(np.cross(n, c) * cb, axis=-1)
-  wrong = [with_cb[i].label() for i in np.flatnonzero(volume < -1.0).tolist()]
-  if len(wrong) > len(with_cb) / 2:
-    return [f'a mirror image: {len(wrong)} of {len(with_cb)} residues are D-residues']
-  return [f'D-residues: {first_few(wrong)}'] if wrong else []
-
-
-def _warn_clashes(
-  kept: Sequence[Candidate], positions: np.ndarray, bonds: bonds_lib.Bonds
-) -> list[str]:
-  from scipy import spatial  # slow to import
-
-  pairs = spatial.cKDTree(positions.reshape(-1, 3)).query_pairs(
-    CLASH_DISTANCE, output_type='ndarray'
-  )
-  first, second = np.sort(pairs, axis=-1).T // 4
-  bonded = np.sort(np.stack(bonds_lib.pairs(bonds), -1), axis=-1) @ (len(kept), 1)
-  peptide = np.isin(first * len(kept) + second, bonded)
-  clashes = np.unique(np.stack([first, second], -1)[(first != second) & ~peptide], axis=0)
-  where = [f'{kept[i].label()} and {kept[j].label()}' for i, j in clashes.tolist()]
-  return [f'backbone atoms closer than {CLASH_DISTANCE} Å: {first_few(where)}'] if where else []

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tempo_jax.protein import atom_records, residue_selection
+from tempo_jax.protein import atom_records
+from tempo_jax.protein import candidate as candidate_lib
 from tempo_jax.protein.atom_records import AtomRecord
 
 _NEEDED = ('N', 'CA', 'C')
-_BACKBONE = frozenset((*_NEEDED, *residue_selection.OXYGEN_NAMES))
+_BACKBONE = frozenset((*_NEEDED, *candidate_lib.OXYGEN_NAMES))
 # Å. Alternatives whose letter was lost lie this near; CA of neighbours are 2.8 Å apart at least.
 _SAME_ATOM = 2.0
 # Å. Heat and poor maps stretch a peptide bond of 1.33 Å by a tenth; beyond 3 Å there is none.
@@ -49,7 +50,7 @@ class _Conformer:
   occupancy: float
 
 
-def candidates(atoms: atom_records.Atoms) -> list[residue_selection.Candidate]:
+def candidates(atoms: atom_records.Atoms) -> list[candidate_lib.Candidate]:
   """Residues in the order of the file, each in one conformation.
 
   Atoms belong to one residue if chain, number, insertion code, name and molecule are the same and
@@ -76,7 +77,7 @@ def candidates(atoms: atom_records.Atoms) -> list[residue_selection.Candidate]:
     part += record.part != before.part or record.segment != before.segment
     last[record.chain] = part, record
     found.append(
-      residue_selection.Candidate(
+      candidate_lib.Candidate(
         chain=record.chain,
         segment=str(part),
         number=number,

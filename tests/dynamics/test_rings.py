@@ -15,7 +15,7 @@ from tempo_jax.dynamics import chain_closure, generator, steric, transition
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.encoder import embeddings
-from tempo_jax.geometry import backbone, bonds, torsion
+from tempo_jax.geometry import backbone, bonds, limits, torsion
 from tempo_jax.geometry.rigid import Rigid
 from tempo_jax.metrics import torsions, validity
 from tempo_jax.paper import loss
@@ -69,7 +69,7 @@ def c_n(positions):
 
 
 def test_the_ring_of_the_tests_is_one(protein):
-  found = bonds.rings(protein.positions, protein.chain_index, residue_selection.MAX_BOND)
+  found = bonds.rings(protein.positions, protein.chain_index, limits.MAX_BOND)
   np.testing.assert_array_equal(found, protein.ring)
   low, high = validity.ca_ca_range(protein.positions, protein.bonds)
   assert low > 3.3

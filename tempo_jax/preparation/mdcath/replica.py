@@ -9,6 +9,7 @@ import mdtraj
 import numpy as np
 
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import limits
 from tempo_jax.preparation import frame_checks
 from tempo_jax.preparation.mdcath import topology as mdcath_topology
 from tempo_jax.protein import protein, residue_selection
@@ -222,7 +223,7 @@ class Replica:
     bond = np.median(np.linalg.norm(positions[0, :, _CA] - positions[0, :, _N], axis=-1))
     if not 0.2 < bond < 1000.0:
       return 'coordinates are corrupt'
-    if bond > residue_selection.MAX_BOND:  # a box cuts some bonds only
+    if bond > limits.MAX_BOND:  # a box cuts some bonds only
       return 'the atoms of coords are probably in another order than those of pdbProteinAtoms'
     return 'the molecule is broken, and the periodic box does not make it whole'
 

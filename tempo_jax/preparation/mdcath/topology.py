@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempo_jax.errors import InputError
-from tempo_jax.geometry import bonds
+from tempo_jax.geometry import bonds, limits
+from tempo_jax.protein import candidate as candidate_lib
 from tempo_jax.protein import protein, residue_selection
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Domain:
     kept['bonded'] = kept['bonded'] & (np.arange(length) < length - 1)
     if arrays.ring is not None:
       # What is cut is no ring any more.
-      kept['ring'] = bonds.rings(kept['positions'], kept['chain_index'], residue_selection.MAX_BOND)
+      kept['ring'] = bonds.rings(kept['positions'], kept['chain_index'], limits.MAX_BOND)
     return dataclasses.replace(
       self,
       protein=dataclasses.replace(
@@ -103,9 +104,9 @@ def read(h5: 'h5py.File', file: pathlib.Path, name: str) -> Domain:
   return Domain(file, text, num_atoms, found, atom_index, remarks)
 
 
-def _parse_atoms(text: str, where: str) -> tuple[list[residue_selection.Candidate], np.ndarray]:
+def _parse_atoms(text: str, where: str) -> tuple[list[candidate_lib.Candidate], np.ndarray]:
   """The residues of PDB lines, and the atoms' positions [N, 3] Å."""
-  candidates: list[residue_selection.Candidate] = []
+  candidates: list[candidate_lib.Candidate] = []
   coordinates: list[tuple[str, str, str]] = []
   residue = None
   atoms: dict[str, int] = {}
@@ -129,12 +130,12 @@ def _parse_atoms(text: str, where: str) -> tuple[list[residue_selection.Candidat
 
 def _candidate(
   line: str, molecule: int, atoms: dict[str, int], where: str
-) -> residue_selection.Candidate:
+) -> candidate_lib.Candidate:
   try:
     number = int(line[22:26])
   except ValueError as error:
     raise InputError(f'{where}: no residue number ({error}): download the file again') from error
-  return residue_selection.Candidate(
+  return candidate_lib.Candidate(
     chain=line[21].strip(),
     segment=f'{molecule} {line[72:76].strip()}',
     number=number,

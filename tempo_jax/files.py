@@ -181,6 +181,8 @@ def errors_name(
   """
   try:
     yield
+  except (BrokenPipeError, ConnectionError, TimeoutError):  # Of other things than files.
+    raise
   except OSError as error:
     if error.filename is not None and not str(error.filename).startswith(str(folder)):
       raise

@@ -133,7 +133,7 @@ def _measure(
     measured = calibration.measure(
       predicted,
       each.reference,
-      np.asarray(each.entry.bonded),
+      each.entry.bonds,
       native,
       rollouts.time_step_ns(trained.sampled),
       lag_ns=sampling.lag_ns,

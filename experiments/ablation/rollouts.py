@@ -147,7 +147,7 @@ def floor(held: HeldOut, sampling: Sampling, dt_ns: float, ratio: int | None) ->
   return calibration.measure(
     [x for x in predicted if len(x) > 1],
     reference,
-    np.asarray(held.entry.bonded),
+    held.entry.bonds,
     held.reference[0][0],
     dt_ns,
     lag_ns=sampling.lag_ns,

@@ -102,7 +102,7 @@ def experiments(model: str, store: str, steps: int | None) -> dict[str, Any]:
 
 def measure(series: Sequence[np.ndarray], held: HeldOut, dt_ns: float) -> dict[str, float | None]:
   """The numbers of a row: means over replicas [1 + F, L, 4, 3] Å, each against the held-out MD."""
-  bonded, native = np.asarray(held.entry.bonded), held.reference[0][0]
+  bonded, native = held.entry.bonds, held.reference[0][0]
   each = [calibration.measure([x], held.reference, bonded, native, dt_ns) for x in series]
   found = dataclasses.asdict(calibration.mean(each))
   return {number.key: found[number.key] for number in _COLUMNS if number.key in found}

@@ -31,6 +31,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.evaluation import columns, markdown
 from tempo_jax.evaluation.markdown import Number
 from tempo_jax.evaluation.replica import Native, Replica
+from tempo_jax.geometry import bonds
 from tempo_jax.metrics import baselines, calibration, flexibility, validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance
@@ -140,7 +141,7 @@ def measure(
     InputError: a file cannot be used, or its frames are farther apart than the model's.
   """
   protein, md = read(target, model.dt_ns)
-  bonded = np.asarray(protein.arrays.bonded)
+  bonded = protein.arrays.bonds
   lengths = [len(replica) for replica in md]
   sampled = np.asarray(
     model.sample(
@@ -169,7 +170,7 @@ def measure(
 
 def compare(
   start: np.ndarray,
-  bonded: np.ndarray,
+  bonded: np.ndarray | bonds.Bonds,
   md: Sequence[np.ndarray],
   sampled: Sequence[np.ndarray],
   dt_ns: float,
@@ -181,7 +182,7 @@ def compare(
 
   Args:
     start: [L, 4, 3] Å, at time 0 of all replicas.
-    bonded: [L] bool.
+    bonded: [L] bool, or `Bonds`.
     md: replicas, [F, L, 4, 3] Å.
     sampled: replicas, at least as long as any of MD.
     dt_ns: between frames, ns.

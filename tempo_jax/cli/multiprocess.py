@@ -70,14 +70,11 @@ def share(work: Sequence[_T]) -> Sequence[_T]:
 
 
 @contextlib.contextmanager
-def together(outcome: str = ' and nothing was written') -> Iterator[None]:
+def together() -> Iterator[None]:
   """All processes leave the block together; where one fails, all do.
 
   A process that dies at once (SIGKILL, Ctrl-C) cannot say so: the others end at the time-out of
   jax.distributed, some minutes.
-
-  Args:
-    outcome: of the failure of another.
 
   Raises:
     InputError: another process has failed.
@@ -91,7 +88,7 @@ def together(outcome: str = ' and nothing was written') -> Iterator[None]:
     raise
   failed = np.flatnonzero(_gather(False))
   if len(failed):
-    raise InputError(f'process {failed[0]} failed{outcome}: see what it says')
+    raise InputError(f'process {failed[0]} failed: see what it says')
 
 
 def _gather(failed: bool) -> np.ndarray:

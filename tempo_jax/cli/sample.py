@@ -36,7 +36,7 @@ from tempo_jax.cli import (
   run_record,
   sampling_flags,
 )
-from tempo_jax.compilation import interruption
+from tempo_jax.compilation import executables, interruption
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance, staging, trajectory_files, unfinished
 from tempo_jax.protein import protein as protein_lib
@@ -103,7 +103,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
     The output directory.
 
   Raises:
-    InputError: something that the user gave is wrong; nothing was written then.
+    InputError: something that the user gave is wrong; at most finished trajectories are kept then.
   """
   started = time.monotonic()
   with contextlib.ExitStack() as stack:
@@ -150,7 +150,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
     done = _done(result, outlines)
     if work:
       _say_what_was_there(work, len(done), len(proteins) * values.num_replicas)
-    with multiprocess.together(outcome=''):  # The trajectories of others may be complete.
+    with multiprocess.together():
       seconds = _stream(values, model, proteins, outlines, result, partial, done)
     with multiprocess.together():
       if multiprocess.is_first():
@@ -170,9 +170,10 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
             'flags': settings,
           }
           run_record.write_metadata(result, metadata)
-        for name, outline in outlines.items():
-          trajectory_files.remove_numbers(result / name, outline)
       stack.close()
+      if multiprocess.is_first():
+        for name, outline in outlines.items():
+          trajectory_files.remove_numbers(out.expanduser() / name, outline)
   if multiprocess.is_first():
     print(f'written to {out}')
   return out
@@ -220,6 +221,7 @@ def _made_for(
     'model': config_lib.to_dict(model.config),
     'model_sha256': provenance.params_sha256(model.params),
     'versions': provenance.versions(),
+    'source': executables.source(),
     'device': [device['platform'], device['kind']],
   }
 

@@ -76,7 +76,7 @@ def _digest(name: str, made_from: Any, args: Any, effort: ahead_of_time.Effort) 
   parts = (
     *(name, repr(made_from), str(tree)),
     [(x.shape, str(x.dtype), str(getattr(x, 'sharding', None))) for x in leaves],
-    *(version.__version__, _source(), _versions(), devices[0].client.platform_version),
+    *(version.__version__, source(), _versions(), devices[0].client.platform_version),
     [(device.id, device.device_kind) for device in devices],
     *(_cpu(), ahead_of_time.options(effort), os.environ.get('XLA_FLAGS', '')),
     [(setting, str(getattr(jax.config, setting, None))) for setting in _SETTINGS],
@@ -93,7 +93,7 @@ def _versions() -> list[tuple[str, str]]:
 
 
 @functools.cache
-def _source() -> str:
+def source() -> str:
   """Of all modules of this package: a changed one makes other programs."""
   root = pathlib.Path(version.__file__).parent
   digest = hashlib.sha256()

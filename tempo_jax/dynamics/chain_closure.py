@@ -98,7 +98,8 @@ def close_chains(
     frames: [..., L] residue frames, Å.
     n_ca_c: [..., L] radians, the angle at CA.
     bonded: bool, broadcast to [..., L]: residue i has a peptide bond to i + 1; or `Bonds`, whose
-      rings are closed, too. Nothing acts across a pair that is not bonded.
+      rings are closed, too. Nothing acts across a pair that is not bonded; N-CA-C goes into its
+      band everywhere.
     cis: bool, broadcast to [..., L]: the bond i -> i + 1 is cis (`cis_peptides`).
 
   Returns:
@@ -110,7 +111,7 @@ def close_chains(
   """
   shape = frames.shape
   if shape[-1] < 2:
-    return frames, n_ca_c
+    return frames, _bent(n_ca_c)
   neighbours = _Neighbours.of(bonds_lib.of(bonded), shape[-1])
   to_next = bonds_lib.of(bonded).broadcast(shape).to_next
   cis = jnp.broadcast_to(jnp.asarray(cis), shape)

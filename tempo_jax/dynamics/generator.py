@@ -62,6 +62,7 @@ def _bond_strain(frames: rigid.Rigid, bonds: bonds_lib.Bonds, unit: jax.Array) -
     [T, L, 24]: of four distances over the next bond and over the previous one, the vector by
     which the other end is too far, on a scale that is logarithmic for large strains.
   """
+  # Of residues with the ideal N-CA-C: the network does not draw the angle.
   n, ca, c = backbone.n_ca_c_from_frames(frames)
   here = jnp.stack([c, ca, c, ca], axis=2)  # [T, L, 4, 3]
   there = bonds.after(jnp.stack([n, n, ca, ca], axis=2), 1)

@@ -77,6 +77,20 @@ def from_positions(positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) ->
   return from_frames(frames, torsions[..., 1], bonded, angles)
 
 
+def of_model(config: Any, positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> State:
+  """The state [..., L] as a model knows it: the paper's 13 numbers do not hold N-CA-C.
+
+  Args:
+    config: the model's configuration.
+    positions: [..., L, 4, 3] Å.
+    bonded: [L] bool, or `Bonds`.
+  """
+  state = from_positions(positions, bonded)
+  if config.update_rule != 'global':
+    return state
+  return from_frames(state.frames, state.psi, bonded)
+
+
 def to_positions(state: State) -> jax.Array:
   """Backbone atoms N, CA, C, O, [..., L, 4, 3] Å."""
   return backbone.atoms_in_frames(state.frames, state.psi, state.n_ca_c)

@@ -59,7 +59,7 @@ class Native:
     """Reads it.
 
     Raises:
-      InputError: mdtraj cannot read it, or it holds no protein.
+      InputError: it cannot be read, or holds no protein.
     """
     self.path = pathlib.Path(path).expanduser()
     if not self.path.is_file():

@@ -191,7 +191,7 @@ def join_frames(
     keep_numbers: leave what frames.csv is made from, for `remove_numbers`.
 
   Returns:
-    The numbers in frames.csv: 48 bytes a frame.
+    The numbers in frames.csv: eight bytes per frame and column.
 
   Raises:
     InputError: numbers of frames are missing.

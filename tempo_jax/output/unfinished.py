@@ -89,6 +89,7 @@ def output_directory(
     try:
       with files.errors_name(place.out, place.result), files.errors_name(place.out, partial):
         yield Work(place.result, partial, replaced)
+      place.finish(trajectory_files.FILE_NAMES)
     except BaseException as error:
       told = _told(error, _count(place.result), num_trajectories)
       if told is error:
@@ -96,7 +97,6 @@ def output_directory(
       raise told from error
     finally:
       _remove(partial)
-    place.finish(trajectory_files.FILE_NAMES)
 
 
 def _read(record: pathlib.Path) -> str | None:

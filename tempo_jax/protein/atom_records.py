@@ -118,6 +118,8 @@ def read_frames(path: pathlib.Path) -> tuple[Atoms, np.ndarray]:
     atoms, frames = _read_pdb(text, path), _pdb_models(text)
   else:
     atoms, frames = read(path), _mmcif_models(text)
+  if not atoms.records:
+    raise InputError(f'{path}: no atoms in it: give a sound PDB or mmCIF file')
   for number, frame in enumerate(frames):
     if len(frame) != len(atoms.records):
       raise InputError(
@@ -207,12 +209,15 @@ def _pdb_models(text: str) -> list[np.ndarray]:
   """Coordinates of every model."""
   models: list[np.ndarray] = []
   current: list[list[float]] = []
+  begun = False
   for line in (*text.splitlines(), 'END'):
     if line[:4].upper() in _RECORDS:
       current.append([_float(line[field], np.nan) for field in _COORDINATES])
-    elif current and line[:6].strip().upper() in _ENDS:
-      models.append(np.array(current))
-      current = []
+    elif (record_name := line[:6].strip().upper()) in _ENDS:
+      if current or (begun and record_name == 'ENDMDL'):  # One without atoms is one, too.
+        models.append(np.array(current).reshape(-1, 3))
+        current = []
+      begun = record_name == 'MODEL'
   return models
 
 

@@ -32,6 +32,14 @@ class _Residue:
   def has_altlocs(self) -> bool:
     return any(altloc for _, altloc in self.taken)
 
+  def has_backbone(self) -> bool:
+    return any(name in _NEEDED for name, _ in self.taken)
+
+  def place(self, coordinates: np.ndarray) -> np.ndarray:
+    """Of its CA, or else of its first atom."""
+    row = next((row for (name, _), row in self.taken.items() if name == 'CA'), self.rows[0])
+    return np.asarray(coordinates[row])
+
   def repeats(self, atom: tuple[str, str], row: int, coordinates: np.ndarray) -> bool:
     """Whether an atom of the backbone is there already, at another place."""
     if atom[0] not in _NEEDED or atom not in self.taken:
@@ -63,7 +71,7 @@ def candidates(atoms: atom_records.Atoms) -> list[candidate_lib.Candidate]:
   Args:
     atoms: from `atom_records.read`.
   """
-  groups = _alternatives(_residues(atoms.records, atoms.coordinates))
+  groups = _groups(atoms)
   positions = [_conformers(group, atoms) for group in groups]
   found = []
   # Of each chain: the number of molecules so far, and its last residue.
@@ -94,13 +102,17 @@ def one_conformation(atoms: atom_records.Atoms) -> Sequence[int]:
   """The atoms, as rows in the order of the file, without the alternatives that were not taken."""
   if not any(record.altloc for record in atoms.records):
     return range(len(atoms.records))
-  groups = _alternatives(_residues(atoms.records, atoms.coordinates))
+  groups = _groups(atoms)
   chosen = _choose([_conformers(group, atoms) for group in groups], atoms.coordinates)
   rows: list[int] = []
   for group, conformer in zip(groups, chosen, strict=True):
     several = len(group) > 1 or group[0].has_altlocs()
     rows += conformer.atoms.values() if several else group[0].rows
   return sorted(rows)
+
+
+def _groups(atoms: atom_records.Atoms) -> list[list[_Residue]]:
+  return _alternatives(_residues(atoms.records, atoms.coordinates), atoms.coordinates)
 
 
 def _residues(records: Sequence[AtomRecord], coordinates: np.ndarray) -> list[_Residue]:
@@ -117,8 +129,11 @@ def _residues(records: Sequence[AtomRecord], coordinates: np.ndarray) -> list[_R
       pieces[-1].taken.setdefault(atom, row)
     for piece in pieces:
       earlier = known.get(key)
-      if earlier is None or any(
-        earlier.repeats(atom, row, coordinates) for atom, row in piece.taken.items()
+      if (
+        earlier is None
+        # Such as waters, whose numbers begin again.
+        or not (earlier.has_backbone() or piece.has_backbone())
+        or any(earlier.repeats(atom, row, coordinates) for atom, row in piece.taken.items())
       ):
         known[key] = piece
         found.append(piece)
@@ -147,8 +162,11 @@ def _runs(records: Sequence[AtomRecord]) -> Iterator[tuple[tuple[object, ...], l
     yield before, rows
 
 
-def _alternatives(residues: Sequence[_Residue]) -> list[list[_Residue]]:
-  """Residues in order; those that are alternatives at one position come together."""
+def _alternatives(residues: Sequence[_Residue], coordinates: np.ndarray) -> list[list[_Residue]]:
+  """Residues in order; those that are alternatives at one position come together.
+
+  They share chain and number, and lie at one place: another molecule may have the same numbers.
+  """
   groups: list[list[_Residue]] = []
   at: dict[tuple[object, ...], list[_Residue]] = {}
   for residue in residues:
@@ -159,6 +177,7 @@ def _alternatives(residues: Sequence[_Residue]) -> list[list[_Residue]]:
       group is not None
       and any(other.has_altlocs() for other in (*group, residue))
       and all(record.residue_name != other.first.residue_name for other in group)
+      and np.linalg.norm(residue.place(coordinates) - group[0].place(coordinates)) < _SAME_ATOM
     ):
       group.append(residue)
     else:

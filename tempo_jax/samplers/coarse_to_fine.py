@@ -80,7 +80,8 @@ def begin(config: Any, protein: protein_lib.ProteinArrays) -> RolloutState:
   """At time 0, in the conformation of the protein, which is moved to the origin."""
   # float32 is finest near the origin.
   centre = centre_of(protein.positions, protein.mask)
-  start = state_lib.from_positions(protein.positions - centre[None, None, :], protein.bonds)
+  positions = protein.positions - centre[None, None, :]
+  start = state_lib.of_model(config, positions, protein.bonds)
   window = state_lib.start_window(start, config.window)
   zero = jnp.zeros((), jnp.int32)
   return RolloutState(zero, start, window, start, rigid.Rigid.identity((1,)))

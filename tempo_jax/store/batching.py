@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.geometry import bonds
 from tempo_jax.protein import padding
 from tempo_jax.protein.protein import ProteinArrays
 from tempo_jax.store import entry as entry_lib
@@ -74,7 +73,11 @@ class Loader:
       shard_index * batch_size // num_shards, (shard_index + 1) * batch_size // num_shards
     )
     self._buckets, self._prefetch = tuple(buckets), prefetch
-    self._with_rings = any(window.entry.ring is not None for window in source.windows)
+    self._optional = [
+      name
+      for name in entry_lib.OPTIONAL
+      if any(getattr(window.entry, name) is not None for window in source.windows)
+    ]
     self._lengths = np.array([padding.bucket(w.entry.length, buckets) for w in source.windows])
 
   @property
@@ -110,11 +113,11 @@ class Loader:
     return batch, tuple(window.name for window in drawn)
 
   def _arrays(self, entry: entry_lib.Entry, positions: np.ndarray) -> ProteinArrays:
-    """Where any protein is a ring, all say that they are none."""
+    """Where any protein has rings or disulphides, all others say that they have none."""
     arrays = entry.arrays(positions)
-    if arrays.ring is not None or not self._with_rings:
-      return arrays
-    return dataclasses.replace(arrays, ring=np.full(entry.length, bonds.NO_RING, np.int32))
+    nothing = np.full(entry.length, -1, np.int32)
+    missing = {name: nothing for name in self._optional if getattr(arrays, name) is None}
+    return dataclasses.replace(arrays, **missing)
 
   def iterate(self, start_step: int = 0) -> Generator[tuple[Batch, tuple[str, ...]], None, None]:
     """The batches of start_step, start_step + 1, ... without end, read ahead in the background.

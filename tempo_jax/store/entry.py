@@ -23,6 +23,8 @@ _RESIDUE_DTYPES: dict[str, type[np.generic]] = {
   'bonded': np.bool_,
   'residue_number': np.int32,
 }
+OPTIONAL = ('ring', 'disulphides')
+"""Fields [L] of residue indices, -1 where there is nothing; None where it is nowhere."""
 # Shared by all replicas of a protein; the manifest holds them once.
 _PROTEIN_FIELDS = ('sequence', *_RESIDUE_DTYPES, 'insertion_code', 'chain_ids')
 
@@ -47,6 +49,7 @@ class Entry:
     chain_ids: one str per chain.
     split: 'train', 'validation' or 'test'.
     ring: [L] int32, see `ProteinArrays`; None where no chain is a ring.
+    disulphides: [L] int32, see `ProteinArrays`; None where there are none.
     notes: what preparation did to the frames, e.g. how many it cut.
     num_frames: F; set by the store.
     array: the ID of the positions; set by the store.
@@ -67,6 +70,7 @@ class Entry:
   chain_ids: tuple[str, ...]
   split: str = 'train'
   ring: np.ndarray | None = None
+  disulphides: np.ndarray | None = None
   notes: tuple[str, ...] = ()
   num_frames: int = 0
   array: str = ''
@@ -101,6 +105,7 @@ class Entry:
       chain_ids=tuple(protein.chain_ids),
       split=split,
       ring=arrays.ring,
+      disulphides=arrays.disulphides,
       notes=tuple(notes),
     )
 
@@ -134,6 +139,7 @@ class Entry:
       mask=np.ones(self.length, np.bool_),
       positions=positions,
       ring=self.ring,
+      disulphides=self.disulphides,
     )
 
 
@@ -147,9 +153,10 @@ def to_json(entry: Entry) -> dict[str, Any]:
   data = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry)}
   data |= {name: data[name].tolist() for name in _RESIDUE_DTYPES}
   protein = {name: data.pop(name) for name in _PROTEIN_FIELDS}
-  ring = data.pop('ring')
-  if ring is not None:  # Seldom: stores without rings are as they were.
-    protein['ring'] = ring.tolist()
+  for name in OPTIONAL:
+    field = data.pop(name)
+    if field is not None:  # Stores without them are as they were.
+      protein[name] = field.tolist()
   return {'format': FORMAT, 'version': VERSION, 'proteins': [protein], 'entries': [data]}
 
 
@@ -210,8 +217,7 @@ def _read(content: bytes, where: str) -> dict[str, Any]:
 def _protein_fields(data: Mapping[str, Any]) -> dict[str, Any]:
   arrays = {name: np.array(data[name], dtype) for name, dtype in _RESIDUE_DTYPES.items()}
   texts = {name: tuple(data[name]) for name in ('insertion_code', 'chain_ids')}
-  if 'ring' in data:
-    arrays['ring'] = np.array(data['ring'], np.int32)
+  arrays |= {name: np.array(data[name], np.int32) for name in OPTIONAL if name in data}
   return {'sequence': data['sequence'], **arrays, **texts}
 
 

@@ -15,6 +15,7 @@ from tempo_jax import transitions
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import backbone
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import examples
 
@@ -33,7 +34,9 @@ def _seen_from(states: state_lib.State, viewers: jax.Array) -> jax.Array:
     [V, 4 L, 3 T] Å.
   """
   num_frames, length = states.psi.shape
-  atoms = state_lib.to_positions(states).reshape(num_frames, 1, 4 * length, 3)
+  # With the ideal N-CA-C, which the network does not draw: its scatter in MD would be missed.
+  atoms = backbone.atoms_in_frames(states.frames, states.psi)
+  atoms = atoms.reshape(num_frames, 1, 4 * length, 3)
   seen = states.frames[:, viewers, None].apply_inverse(atoms)  # [T, V, 4 L, 3]
   return jnp.moveaxis(seen, 0, 2).reshape(viewers.shape[0], 4 * length, 3 * num_frames)
 

@@ -99,7 +99,7 @@ def make_example(
     protein: [L] residues.
   """
   positions = without_tumbling(positions, protein.mask)
-  states = state_lib.from_positions(positions, protein.bonds)
+  states = state_lib.of_model(config, positions, protein.bonds)
   aim = None
   if config.anchors == 'both':
     aim = state_lib.Anchor(states[-1], anchor.after(config.window - 1))

@@ -84,4 +84,8 @@ def topology(protein: protein_lib.Protein) -> mdtraj.Topology:
     for bond in ((n, ca), (ca, c), (c, o)):
       top.add_bond(*bond)
     carbonyl = c if protein.arrays.bonded[i] else None
+  if protein.arrays.ring is not None:
+    atoms = list(top.atoms)
+    for last in np.flatnonzero(protein.arrays.ring >= 0).tolist():
+      top.add_bond(atoms[4 * last + 2], atoms[4 * int(protein.arrays.ring[last])])
   return top

@@ -135,8 +135,9 @@ class TrajectoryFile:
       except Exception as error:  # mdtraj's readers raise whatever they come upon
         good = self._num_good_frames() or number * frames
         beyond = f'beyond frame {good - 1} ({good} good frames) ' if good else ''
+        reader = '' if structure_lib.is_pdb_or_mmcif(self.path) else 'mdtraj '
         raise InputError(
-          f'{self.path}: mdtraj cannot read it {beyond}with the {self.atoms.n_atoms} atoms of '
+          f'{self.path}: {reader}cannot read it {beyond}with the {self.atoms.n_atoms} atoms of '
           f'{self.source}: give the topology that belongs to it, or a sound file ({reason(error)})'
         ) from error
       if block is None:

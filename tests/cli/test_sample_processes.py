@@ -113,7 +113,7 @@ def test_what_one_refuses_ends_all(tmp_path, flags):
   out = f'--out={tmp_path}/out'
   codes, outputs = start(tmp_path, [(*flags, out), (*flags, out, '--chains=Q')])
   assert codes == [2, 2]
-  assert 'error: process 1 failed and nothing was written' in outputs[0]
+  assert 'error: process 1 failed: see what it says' in outputs[0]
   assert "no protein chain 'Q'" in outputs[1]
   assert not list(tmp_path.glob('out')) + list(tmp_path.glob('.*'))
 

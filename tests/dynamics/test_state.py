@@ -105,6 +105,20 @@ def test_positions_are_idealised_once(protein, state):
   assert_close(from_positions(once, protein.bonded), state)
 
 
+def test_the_papers_numbers_do_not_hold_n_ca_c(protein):
+  """In paper mode all windows have the ideal angle, those from MD, too."""
+  of = {}
+  for rule in ('global', 'local'):
+    config = builders.small_config(update_rule=rule)
+    of[rule] = builders.numpy_jit(
+      lambda x, config=config: state_lib.of_model(config, x, protein.bonded)
+    )(protein.positions)
+  np.testing.assert_allclose(of['global'].n_ca_c, np.deg2rad(111.0), atol=1e-6)
+  assert np.ptp(of['local'].n_ca_c) > np.deg2rad(2.0)
+  again = from_vector(to_vector(of['global']), protein.bonded)
+  assert_close(again, of['global'])
+
+
 @pytest.mark.parametrize('end', [2, 5, 11], ids=['break', 'end of chain', 'end'])
 def test_psi_is_free_where_no_bond_follows(protein, state, end):
   turned = from_frames(state.frames, state.psi + 0.7, protein.bonded, state.n_ca_c)

@@ -23,7 +23,7 @@ def make_run(config):
   predict = transition.make_predictor(config, level_lib.Level.of(config, 'fine'))
 
   def run(params, positions, protein, sigma, temperature, rng):
-    state = state_lib.from_positions(positions, protein.bonded)
+    state = state_lib.of_model(config, positions, protein.bonded)
     window = state_lib.start_window(state, 2)
     prediction = predict(params, window, protein, sigma, temperature, rng)
     states = prediction.window.states
@@ -60,15 +60,9 @@ def test_prediction(protein, rule):
 @pytest.mark.parametrize('rule', ['local', 'global'])
 def test_untrained_model_without_noise_stands_still(protein, rule):
   params = builders.zero_head(builders.params(CONFIGS[rule]))
-
-  @builders.numpy_jit
-  def idealise(positions):
-    state = state_lib.from_positions(positions, protein.bonded)
-    if rule == 'global':  # The paper's 13 numbers do not hold N-CA-C.
-      state = state_lib.from_vector(state_lib.to_vector(state), protein.bonded)
-    return state_lib.to_positions(state)
-
-  idealised = idealise(protein.positions)
+  idealised = builders.numpy_jit(
+    lambda x: state_lib.to_positions(state_lib.of_model(CONFIGS[rule], x, protein.bonded))
+  )(protein.positions)
   _, positions = call(rule, protein.positions, protein, params, sigma=np.float32(0.0))
   np.testing.assert_allclose(positions, [idealised, idealised], atol=1e-4)
 

@@ -12,7 +12,7 @@ import pytest
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection, structure_file
-from tempo_jax.trajectory import backbone_atoms
+from tempo_jax.trajectory import backbone_atoms, structure
 from tests import peptides, random_structures
 
 HELIX = peptides.helix(8)
@@ -403,6 +403,37 @@ def test_atoms_of_termini_tell_molecules_apart(load, atom, residue):
   protein = load(one + extra + two)
   assert protein.arrays.chain_index.tolist() == [0] * 8 + [1] * 8
   assert not said(protein, 'chain breaks')
+
+
+def test_alternatives_lie_at_one_place(load):
+  """Two molecules of one chain and the same numbers: one's alternatives are not the other's."""
+  one = peptides.peptide()
+  labelled = peptides.residue('LYS', 'A', 5, HELIX[4], altloc='A')
+  lines = one.splitlines(keepends=True)
+  fifth = [i for i, line in enumerate(lines) if int(line[22:26]) == 5]
+  one = ''.join([*lines[: fifth[0]], labelled, *lines[fifth[-1] + 1 :]])
+  other = tuple(reversed(peptides.SEQUENCE))
+  two = peptides.peptide(other, offset=(30, 0, 0))
+  protein = load(one + two)
+  assert protein.num_residues == 16
+  assert not protein.left_out
+  assert protein.arrays.chain_index.tolist() == [0] * 8 + [1] * 8
+
+
+def test_atoms_that_are_no_alternatives_stay_in_a_topology(tmp_path):
+  """Waters: numbers begin again, one has a label, one the number of a residue with alternatives."""
+  text = peptides.peptide()
+  text += peptides.residue('LYS', 'A', 9, HELIX[4] + 12.0, altloc='A')
+  text += peptides.residue('LYS', 'A', 9, HELIX[4] + 12.3, altloc='B')
+  text += peptides.line('O', 'HOH', 'A', 9, (60, 0, 0))
+  for number, altloc in ((20, 'A'), (21, ''), (20, ''), (21, '')):
+    text += peptides.line(
+      'O', 'HOH', 'A', number, (70 + number, 3.0 * bool(altloc), 0), altloc=altloc
+    )
+  path = tmp_path / 'x.pdb'
+  path.write_text(text)
+  found = structure.of_file(path)
+  assert found.n_atoms == 8 * 5 + 5 + 1 + 4
 
 
 def test_a_ring_is_named(load):

@@ -10,7 +10,7 @@ from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import generator, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import rigid
+from tempo_jax.geometry import backbone, rigid
 from tempo_jax.training import energy_score, examples, train_step
 from tests import builders
 from tests.training import toy_network
@@ -33,7 +33,9 @@ def by_hand(samples, true, viewers, mask):
   """Float64, pair by pair."""
 
   def seen(states):  # [T, L] -> [V, 4 L, 3 T]
-    atoms = np.asarray(builders.numpy_jit(state_lib.to_positions)(states), np.float64)
+    # N-CA-C is ideal: the sampler does not draw it.
+    atoms_in_frames = builders.numpy_jit(backbone.atoms_in_frames)
+    atoms = np.asarray(atoms_in_frames(states.frames, states.psi), np.float64)
     rotation = np.asarray(states.frames.rotation, np.float64)
     origin = np.asarray(states.frames.translation, np.float64)
     out = []

@@ -314,3 +314,20 @@ def test_reads_in_a_program_without_a_console(file_of):
   with contextlib.redirect_stdout(None):
     (block,) = file_of('.xtc').blocks(100)
   assert len(block) == 100
+
+
+def test_a_model_without_atoms_is_a_frame_that_lacks_them(tmp_path):
+  atom = 'ATOM      1  CA  ALA A   1       1.000   2.000   3.000\n'
+  whole, empty = f'MODEL\n{atom}ENDMDL\n', 'MODEL\nENDMDL\n'
+  path = tmp_path / 'x.pdb'
+  top = mdtraj.Topology()
+  top.add_atom('CA', mdtraj.element.carbon, top.add_residue('ALA', top.add_chain()))
+  file = reader.TrajectoryFile(path, top, 'top.pdb')
+  path.write_text(whole * 3)
+  assert file.read().n_frames == 3
+  path.write_text(whole + empty + whole)
+  with pytest.raises(InputError, match=r'x.pdb: frame 1 has 0 atoms, the first one has 1'):
+    file.read()
+  path.write_text('REMARK nothing\nEND\n')
+  with pytest.raises(InputError, match=r'x.pdb: no atoms in it'):
+    file.read()

@@ -48,11 +48,13 @@ class Subject:
     entry: the entry.
     protein: its residues, in no conformation.
     bonded: [L] bool; the last residue is not.
+    bonds: all peptide bonds, those that close rings, too.
   """
 
   def __init__(self, entry: entry_lib.Entry):
     self.entry = entry
     self.bonded = np.append(entry.bonded[:-1], False)
+    self.bonds = entry.bonds
     self.protein = protein_lib.Protein(
       name=entry.name,
       arrays=entry.arrays(np.zeros((entry.length, 4, 3), np.float32)),

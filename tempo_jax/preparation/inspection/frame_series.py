@@ -56,7 +56,7 @@ class Bonds:
   def update(self, start: int, positions: np.ndarray) -> np.ndarray:
     """Returns [F] bool: which frames are sound."""
     sound = np.ones(len(positions), bool)
-    for bond, low, high, lengths, _ in frame_checks.bond_lengths(positions, self._subject.bonded):
+    for bond, low, high, lengths, _ in frame_checks.bond_lengths(positions, self._subject.bonds):
       if not lengths.size:
         continue
       least, most = self.ranges.get(bond, (np.inf, -np.inf))

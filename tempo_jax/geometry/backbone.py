@@ -28,13 +28,15 @@ def n_ca_c_angles(positions: jax.Array) -> jax.Array:
     positions: [..., L, 4, 3] Å, N, CA, C, O.
 
   Returns:
-    [..., L] radians.
+    [..., L] radians; the ideal angle, with zero gradient, where the three atoms are on one line.
   """
   positions = jnp.asarray(positions)
   n = positions[..., 0, :] - positions[..., 1, :]
   c = positions[..., 2, :] - positions[..., 1, :]
-  across = jnp.sqrt(jnp.sum(jnp.cross(n, c) ** 2, axis=-1))
-  return jnp.arctan2(across, jnp.sum(n * c, axis=-1))
+  squared = jnp.sum(jnp.cross(n, c) ** 2, axis=-1)
+  degenerate = squared < 1e-8
+  across = jnp.sqrt(jnp.where(degenerate, 1, squared))
+  return jnp.where(degenerate, ideal.N_CA_C, jnp.arctan2(across, jnp.sum(n * c, axis=-1)))
 
 
 def virtual_cb(positions: jax.Array) -> jax.Array:

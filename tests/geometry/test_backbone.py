@@ -175,3 +175,18 @@ def test_virtual_cb_is_where_cb_is(np_rng):
   rotation = Rotation.random(rng=np_rng).as_matrix()
   turned = np.asarray(backbone.virtual_cb(jnp.asarray(helix[:, :4] @ rotation.T, jnp.float32)))
   np.testing.assert_allclose(turned, found @ rotation.T, atol=1e-4)
+
+
+def test_n_ca_c_is_that_of_mdtraj(np_rng):
+  positions = peptides.helix(6)[:, :4] + 0.1 * np_rng.normal(size=(6, 4, 3))
+  found = np.asarray(backbone.n_ca_c_angles(jnp.asarray(positions, jnp.float32)))
+  traj = as_mdtraj(positions[None])
+  atoms = 4 * np.arange(6)[:, None] + np.arange(3)
+  np.testing.assert_allclose(found, mdtraj.compute_angles(traj, atoms)[0], atol=1e-4)
+
+
+def test_n_ca_c_of_atoms_on_one_line_is_ideal_and_has_no_gradient():
+  line = jnp.zeros((3, 4, 3)).at[1, :, 0].set(jnp.arange(4.0)).at[2, 0, 0].set(1.4)
+  value, gradient = jax.value_and_grad(lambda x: jnp.sum(backbone.n_ca_c_angles(x)))(line)
+  np.testing.assert_allclose(value, 3 * np.deg2rad(111.0), rtol=1e-6)
+  np.testing.assert_array_equal(gradient, 0.0)

@@ -255,5 +255,5 @@ def test_rolls_out_the_parameters(experiment):
   assert np.isfinite(list(scores[0].values())).all()
   assert scores[1] == pytest.approx(scores[0], rel=1e-3)
   assert validation(params) == scores[1]
-  other = validation(jax.tree.map(lambda x: 1.5 * x, params))
+  other = validation(jax.tree.map(lambda x: 6.0 * x, params))
   assert other['rollout_step'] != pytest.approx(scores[0]['rollout_step'], rel=1e-2)

@@ -20,16 +20,13 @@ Arrays inside have their components in front and residues last, [3, ..., L], so 
 runs over long vectors.
 """
 
-import dataclasses
-import functools
 import math
-import operator
-from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tempo_jax.dynamics import chain_systems
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ideal, torsion
 from tempo_jax.geometry.rigid import Rigid
@@ -69,9 +66,6 @@ _RADIUS = 1.5
 # Added to J J^T, whose diagonal is 2 to 7, one number per iteration. Much of it at first: undamped
 # steps overshoot where bonds are badly broken. Less at the end closes what is left sooner.
 _DAMPING = (1.0, 0.1, 0.05, 0.02, 0.01, 0.003)
-# Three levels of cyclic reduction reach eight bonds along the chain. On BPTI what a violation does
-# has died out there by 1000; a fourth level changes derivatives by 1e-4 (0.1 Å) to 1e-3 (0.3 Å).
-_STRIDES = np.array([1, 2, 4], np.int32)
 _TINY = 1e-6
 
 
@@ -112,7 +106,7 @@ def close_chains(
   shape = frames.shape
   if shape[-1] < 2:
     return frames, _bent(n_ca_c)
-  neighbours = _Neighbours.of(bonds_lib.of(bonded), shape[-1])
+  neighbours = chain_systems.Neighbours.of(bonds_lib.of(bonded), shape[-1])
   to_next = bonds_lib.of(bonded).broadcast(shape).to_next
   cis = jnp.broadcast_to(jnp.asarray(cis), shape)
 
@@ -157,7 +151,7 @@ def _move(
   translation: jax.Array,
   n_ca_c: jax.Array,
   bonded: jax.Array,
-  neighbours: '_Neighbours',
+  neighbours: chain_systems.Neighbours,
   cis: jax.Array,
   damping: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -179,10 +173,12 @@ def _move(
   diagonal = _outer(own, own) + _outer(other, other)
   diagonal = diagonal + unit.astype(diagonal.dtype) * (1 - active * active + damping)[None]
   upper = _outer(other, neighbours.after(own))
-  force = _solve(diagonal, upper, -active * violation, neighbours)
+  force = chain_systems.solve(diagonal, upper, -active * violation, neighbours)
 
-  motion = _sum(force[k, None] * own[k] for k in range(4))
-  motion = motion + neighbours.before(_sum(force[k, None] * other[k] for k in range(4)))
+  motion = chain_systems.total(force[k, None] * own[k] for k in range(4))
+  motion = motion + neighbours.before(
+    chain_systems.total(force[k, None] * other[k] for k in range(4))
+  )
   # Cayley's map: exact rotations without trigonometry, less than pi for any angle.
   half = 0.5 / _RADIUS * motion[3:6, None]
   across = _cross(jnp.broadcast_to(half, rotation.shape), rotation)
@@ -197,7 +193,7 @@ def _quantities(
   translation: jax.Array,
   n_ca_c: jax.Array,
   bonded: jax.Array,
-  neighbours: '_Neighbours',
+  neighbours: chain_systems.Neighbours,
   cis: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
   """The four quantities of every bond, and their derivatives by the motions of its residues.
@@ -303,7 +299,7 @@ def _dot2(*vectors: jax.Array) -> jax.Array:
 @jax.custom_vjp
 def _outer(a: jax.Array, b: jax.Array) -> jax.Array:
   """Products a b^T of [4, n, ..., L]; no matmul, so float32 everywhere."""
-  return _sum(a[:, None, k] * b[None, :, k] for k in range(a.shape[1]))
+  return chain_systems.total(a[:, None, k] * b[None, :, k] for k in range(a.shape[1]))
 
 
 def _outer_forward(a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -316,135 +312,9 @@ def _outer_backward(
   # By itself jax sums over an axis for each k: ten times slower.
   a, b = inputs
   return (
-    _sum(cotangent[:, k, None] * b[None, k] for k in range(4)),
-    _sum(cotangent[k, :, None] * a[None, k] for k in range(4)),
+    chain_systems.total(cotangent[:, k, None] * b[None, k] for k in range(4)),
+    chain_systems.total(cotangent[k, :, None] * a[None, k] for k in range(4)),
   )
 
 
 _outer.defvjp(_outer_forward, _outer_backward)
-
-
-def _sum(terms: Iterable[jax.Array]) -> jax.Array:
-  return functools.reduce(operator.add, terms)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Neighbours:
-  """Values [..., L] of other residues of the chain; zero beyond its ends.
-
-  Attributes:
-    steps: ([3, ...], [3, ...]), for each of `_STRIDES` back and ahead: residues to go, or, where
-      there are rings, [L] the index of the residue to arrive at, which is L beyond an end.
-  """
-
-  steps: tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]
-
-  @classmethod
-  def of(cls, bonds: bonds_lib.Bonds, length: int) -> '_Neighbours':
-    """Of L residues."""
-    if bonds.ring is None:
-      return cls((-_STRIDES, _STRIDES))
-    bonds = bonds.broadcast((length,))
-
-    def powers(near: jax.Array, there: jax.Array) -> jax.Array:
-      near = jnp.append(jnp.where(there, near, length), length)
-      found = [near]
-      for _ in _STRIDES[1:]:
-        found.append(found[-1][found[-1]])  # The strides are powers of two.
-      return jnp.stack(found)[:, :length]
-
-    return cls((powers(bonds.preceding, bonds.to_previous), powers(bonds.following, bonds.to_next)))
-
-  def after(self, x: jax.Array) -> jax.Array:
-    """X of the next residue."""
-    if isinstance(self.steps[1], np.ndarray):
-      return jnp.concatenate([x[..., 1:], jnp.zeros_like(x[..., :1])], axis=-1)
-    return _shifted(x, self.steps[1][0])
-
-  def before(self, x: jax.Array) -> jax.Array:
-    """X of the residue before."""
-    if isinstance(self.steps[0], np.ndarray):
-      return jnp.concatenate([jnp.zeros_like(x[..., :1]), x[..., :-1]], axis=-1)
-    return _shifted(x, self.steps[0][0])
-
-
-def _shifted(x: jax.Array, step: jax.Array) -> jax.Array:
-  """X of the residues that a step of `_Neighbours`, which is traced, leads to."""
-  if step.ndim:
-    padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)])
-    return jnp.take(padded, step, axis=-1)
-  room = int(_STRIDES.max())
-  padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(room, room)])
-  return jax.lax.dynamic_slice_in_dim(padded, room + step, x.shape[-1], axis=-1)
-
-
-def _solve(
-  diagonal: jax.Array, upper: jax.Array, right: jax.Array, neighbours: _Neighbours
-) -> jax.Array:
-  """Solution [4, ..., L] of a symmetric block tridiagonal system, positive definite.
-
-  Args:
-    diagonal: [4, 4, ..., L] blocks.
-    upper: [4, 4, ..., L] blocks between a bond (rows) and the next one (columns).
-    right: [4, ..., L].
-    neighbours: of the bonds, which are those of the residues that they begin in.
-  """
-  # Derivatives come from the same solver, not from differentiating it.
-  return jax.lax.custom_linear_solve(
-    lambda x: _product(diagonal, upper, x, neighbours),
-    right,
-    lambda _, x: _cyclic_reduction(diagonal, upper, x, neighbours),
-    symmetric=True,
-  )
-
-
-def _product(
-  diagonal: jax.Array, upper: jax.Array, x: jax.Array, neighbours: _Neighbours
-) -> jax.Array:
-  after = neighbours.after(x)
-  lower = neighbours.before(_sum(upper[k] * x[k, None] for k in range(4)))
-  return _sum(diagonal[:, k] * x[k, None] + upper[:, k] * after[k, None] for k in range(4)) + lower
-
-
-def _cyclic_reduction(
-  diagonal: jax.Array, upper: jax.Array, right: jax.Array, neighbours: _Neighbours
-) -> jax.Array:
-  """Eliminates the neighbours of all bonds, then the neighbours twice as far, and so on."""
-
-  def eliminated(system, steps):
-    back, ahead = steps
-    diagonal, upper, right = system
-    lower = _shifted(jnp.swapaxes(upper, 0, 1), back)
-    rows = _forward_substitution(diagonal, jnp.concatenate([lower, upper, right], axis=1))
-    rows = [row[-9:] for row in rows]
-    # lower^T D^-1 [lower, upper, right], and upper^T D^-1 [upper, right].
-    backward = _shifted(_sum(row[:4, None] * row[None] for row in rows), ahead)
-    forward = _shifted(_sum(row[4:8, None] * row[None, 4:] for row in rows), back)
-    diagonal = diagonal - backward[:, :4] - forward[:, :4]
-    right = right - backward[:, 8:] - forward[:, 4:]
-    return (diagonal, -backward[:, 4:8], right), None
-
-  # A loop: compiled once, whatever the number of levels.
-  system = diagonal, upper, right[:, None]
-  (diagonal, _, right), _ = jax.lax.scan(eliminated, system, neighbours.steps)
-  rows = _forward_substitution(diagonal, right)
-  solution: list[jax.Array] = []
-  for k in reversed(range(4)):
-    value = rows[k][-1] - sum(rows[k][1 + m] * x for m, x in enumerate(solution))
-    solution.insert(0, value / rows[k][0])
-  return jnp.stack(solution)
-
-
-def _forward_substitution(diagonal: jax.Array, right: jax.Array) -> list[jax.Array]:
-  """C^-1 [C C^T, right], where C C^T is Cholesky's factorisation of `diagonal`.
-
-  Returns:
-    The four rows; the first one [4 + n, ..., L], the others without their leading zeros.
-  """
-  rows: list[jax.Array] = []
-  for k in range(4):
-    row = jnp.concatenate([diagonal[k, k:], right[k]], axis=0)
-    for m, above in enumerate(rows):
-      row = row - above[k - m, None] * above[k - m :]
-    rows.append(row / jnp.sqrt(row[:1]))
-  return rows

@@ -98,6 +98,14 @@ def pairs(bonded: Any) -> tuple[np.ndarray, np.ndarray]:
   return first, following[first]
 
 
+def followers(bonded: Any) -> np.ndarray:
+  """On the host: the residue [L] that each is bonded to and that follows it, -1 where none is."""
+  first, second = pairs(bonded)
+  found = np.full(len(of(bonded).to_next), -1)
+  found[first] = second
+  return found
+
+
 def rings(positions: np.ndarray, chain_index: np.ndarray, longest: float) -> np.ndarray | None:
   """Chains whose last C is bonded to their first N.
 

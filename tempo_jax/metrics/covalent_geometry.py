@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tempo_jax.geometry import bonds
+from tempo_jax.metrics import torsions
 
 _N, _CA, _C, _O = range(4)
 
@@ -60,7 +61,11 @@ def angles(
   yield 'CA-C-N', _angle(own_ca, own_c, next_n)
   yield 'O-C-N', _angle(own_o, own_c, next_n)
   yield 'C-N-CA', _angle(own_c, next_n, next_ca)
-  yield 'omega', _off_plane(own_ca, own_c, next_n, next_ca)
+  length = positions.shape[-3]
+  frames = positions.reshape(-1, length, 4, 3)
+  _, _, omega = torsions.backbone_torsions(frames, bonded)
+  omega = np.abs(np.rad2deg(omega[:, here])).reshape(*positions.shape[:-3], len(here))
+  yield 'omega', np.minimum(omega, 180.0 - omega)
 
 
 def outside(
@@ -95,12 +100,3 @@ def _angle(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
   u, v = a - b, c - b
   cosine = np.sum(u * v, axis=-1) / (np.linalg.norm(u, axis=-1) * np.linalg.norm(v, axis=-1))
   return np.rad2deg(np.arccos(np.clip(cosine, -1.0, 1.0)))
-
-
-def _off_plane(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-  """Of a torsion, degrees from the nearer of 0 and 180."""
-  axis = c - b
-  left, right = np.cross(b - a, axis), np.cross(axis, d - c)
-  sine = np.linalg.norm(axis, axis=-1) * np.sum((b - a) * right, axis=-1)
-  torsion = np.rad2deg(np.arctan2(sine, np.sum(left * right, axis=-1)))
-  return np.minimum(np.abs(torsion), 180.0 - np.abs(torsion))

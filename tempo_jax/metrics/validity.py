@@ -133,9 +133,7 @@ def num_clashes(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> np.n
     [...] int64; each pair counts once. 0 where positions are not finite.
   """
   counts = []
-  here, there = bonds.pairs(bonded)
-  following = np.full(positions.shape[-3], -1)
-  following[here] = there
+  following = bonds.followers(bonded)
   for a, b in _near_pairs(positions, CLASH_DISTANCE):
     # Either may come first: the bond that closes a ring goes back.
     peptide = (a % 4 == _C) & (b % 4 == _N) & (following[a // 4] == b // 4)

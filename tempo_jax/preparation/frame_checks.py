@@ -57,7 +57,7 @@ def first_problem(positions: np.ndarray, found: protein.Protein, start: int = 0)
   Returns:
     None if every frame is sound.
   """
-  following = dict(zip(*bonds_lib.pairs(found.arrays.bonds), strict=True))
+  following = bonds_lib.followers(found.arrays.bonds)
   for bond, low, high, lengths, residues in bond_lengths(positions, found.arrays.bonds):
     wrong = ~((lengths > low) & (lengths < high))
     if wrong.any():

@@ -92,7 +92,10 @@ def read(path: pathlib.Path) -> Atoms:
   Raises:
     InputError: it cannot be read, or is not a sound file.
   """
-  text = _read_text(path)
+  return _model_one(_read_text(path), path)
+
+
+def _model_one(text: str, path: pathlib.Path) -> Atoms:
   if not _is_mmcif(text):
     return _read_pdb(text, path)
   try:
@@ -114,10 +117,8 @@ def read_frames(path: pathlib.Path) -> tuple[Atoms, np.ndarray]:
     InputError: what `read` raises; models have unequal numbers of atoms, or atoms no coordinates.
   """
   text = _read_text(path)
-  if not _is_mmcif(text):
-    atoms, frames = _read_pdb(text, path), _pdb_models(text)
-  else:
-    atoms, frames = read(path), _mmcif_models(text)
+  atoms = _model_one(text, path)
+  frames = _mmcif_models(text) if _is_mmcif(text) else _pdb_models(text)
   if not atoms.records:
     raise InputError(f'{path}: no atoms in it: give a sound PDB or mmCIF file')
   for number, frame in enumerate(frames):

@@ -163,9 +163,7 @@ def place_oxygen(
   axis = _unit(c - ca)
   toward_n = _unit(_reject(n - ca, axis))
   virtual = np.cos(DEFAULT_PSI) * toward_n + np.sin(DEFAULT_PSI) * np.cross(axis, toward_n)
-  here, there = bonds_lib.pairs(bonded)
-  following = np.full(positions.shape[-3], bonds_lib.NO_RING)
-  following[here] = there
+  following = bonds_lib.followers(bonded)
   next_n = positions[..., following[i], 0, :]
   # O lies opposite to the next N: the carbonyl carbon is planar.
   is_bonded = (following[i] >= 0)[:, None]

@@ -31,7 +31,7 @@ class Run:
   config: Any
   params: Any
   protein: protein_lib.ProteinArrays
-  temperature_K: jax.Array  # noqa: N815
+  temperature_K: jax.Array  # noqa: N815  (K is kelvin)
   rng: jax.Array
   batch_sizes: settings.BatchSizes = settings.DEFAULT
 

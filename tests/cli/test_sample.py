@@ -28,13 +28,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 FILES = {'topology.pdb', 'frames.csv', 'metadata.json'}
 
 
-@pytest.fixture(scope='module')
-def model_dir(tmp_path_factory):
-  path = tmp_path_factory.mktemp('model')
-  commands.save_model(path)
-  return path
-
-
 @pytest.fixture
 def structure(tmp_path):
   """Two helices of 8 residues, a cap and a water."""

@@ -44,13 +44,6 @@ main.run()
 """
 
 
-@pytest.fixture(scope='module')
-def model_dir(tmp_path_factory):
-  path = tmp_path_factory.mktemp('model')
-  commands.save_model(path)
-  return path
-
-
 @pytest.fixture
 def structure(tmp_path):
   path = tmp_path / 'helix.pdb'

@@ -17,13 +17,6 @@ from tests.cli import commands
 FILES = {'topology.pdb', 'trajectory.xtc', 'frames.csv', 'metadata.json'}
 
 
-@pytest.fixture(scope='module')
-def model_dir(tmp_path_factory):
-  path = tmp_path_factory.mktemp('model')
-  commands.save_model(path)
-  return path
-
-
 def backbone(frames, first_ps, step_ps, residues=8, seed=0):
   """A tumbling helix with CB atoms, as mdtraj reads MD, its first frame unturned."""
   rng = np.random.default_rng(seed)

@@ -101,6 +101,8 @@ def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
     'positions': 2000.0 + 300.0 * rng.normal(size=(extra, 4, 3)),
     'ring': np.full(extra, -1),
     'disulphides': np.full(extra, -1),
+    'chi': rng.uniform(-3.0, 3.0, (extra, 4)),
+    'chi_known': rng.random((extra, 4)) < 0.5,
   }
   return protein_lib.ProteinArrays(
     **{

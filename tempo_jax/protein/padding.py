@@ -61,6 +61,13 @@ def pad_positions(positions: np.ndarray, length: int) -> np.ndarray:
   return np.concatenate([positions, positions[..., -1:, :, :] + shift], axis=-3)
 
 
+def pad_with_zeros(field: np.ndarray, length: int, axis: int = 0) -> np.ndarray:
+  """Pads the axis of residues to `length`, with zeros or False."""
+  width = [(0, 0)] * field.ndim
+  width[axis] = 0, length - field.shape[axis]
+  return np.pad(field, width)
+
+
 def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
   """Pads a protein of L residues to `length`; in padding `mask` and `bonded` are False.
 
@@ -75,7 +82,10 @@ def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
     return None if field is None else np.pad(np.asarray(field), (0, extra), constant_values=-1)
 
   def with_zeros(field: jax.Array | np.ndarray) -> np.ndarray:
-    return np.pad(np.asarray(field), (0, extra))
+    return pad_with_zeros(np.asarray(field), length)
+
+  def optional_with_zeros(field: jax.Array | np.ndarray | None) -> np.ndarray | None:
+    return None if field is None else with_zeros(field)
 
   return ProteinArrays(
     residue_type=with_zeros(arrays.residue_type),
@@ -86,4 +96,6 @@ def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
     positions=pad_positions(np.asarray(arrays.positions), length),
     ring=with_minus_one(arrays.ring),
     disulphides=with_minus_one(arrays.disulphides),
+    chi=optional_with_zeros(arrays.chi),
+    chi_known=optional_with_zeros(arrays.chi_known),
   )

@@ -65,6 +65,9 @@ class ProteinArrays:
       first one, elsewhere -1; None where no chain is a ring.
     disulphides: [L] int32, the residue to whose sulphur this one's is bonded,
       elsewhere -1; None where there are none, or the source has no side chains.
+    chi: [L, 4] float32 rad, torsions of the side chains (`side_chain_atoms`), 0 where not known;
+      None where the source has no side chains.
+    chi_known: [L, 4] bool, which of them are known; None where `chi` is.
   """
 
   residue_type: Any
@@ -75,12 +78,22 @@ class ProteinArrays:
   positions: Any
   ring: Any = None
   disulphides: Any = None
+  chi: Any = None
+  chi_known: Any = None
 
   @property
   def bonds(self) -> bonds_lib.Bonds:
     """All peptide bonds, those that close a ring, too."""
     to_next = self.bonded if self.ring is None else self.bonded | (self.ring >= 0)
     return bonds_lib.Bonds(to_next, self.ring)
+
+  def with_chi(self, chi: np.ndarray | None) -> 'ProteinArrays':
+    """The same with other side chains, [L, 4] rad, NaN where not known; None for no side chains."""
+    if chi is None:
+      return dataclasses.replace(self, chi=None, chi_known=None)
+    known = ~np.isnan(chi)
+    chi = np.where(known, chi, 0.0).astype(np.float32)
+    return dataclasses.replace(self, chi=chi, chi_known=known)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,12 +28,17 @@ class Batch:
       residues apart from each other.
     anchor: [B], what the anchors are, and at which frame of the level, counted from the first.
     temperature_K: [B] float32, K.
+    chi: [B, T, L, 4] float32 rad, torsions of the side chains, 0 where there is none or it is not
+      known, and in padding; `protein.chi` is that of frame 0. None if the loader reads none.
+    chi_known: [B, T, L, 4] bool, which are known: none of an entry that has no side chains.
   """
 
   protein: ProteinArrays
   positions: Any
   anchor: anchor_lib.Place
   temperature_K: Any  # noqa: N815  (K is kelvin)
+  chi: Any = None
+  chi_known: Any = None
 
 
 class Loader:
@@ -52,6 +57,7 @@ class Loader:
     num_shards: int = 1,
     buckets: Sequence[int] = padding.BUCKETS,
     prefetch: int = 4,
+    with_chi: bool = False,
   ):
     """Prepares to read.
 
@@ -62,6 +68,7 @@ class Loader:
       num_shards: number of slices, a divisor of batch_size.
       buckets: padded lengths, ascending.
       prefetch: batches that `iterate` reads ahead.
+      with_chi: read the torsions of the side chains, too.
 
     Raises:
       ValueError: the batch does not divide into the shards.
@@ -73,6 +80,7 @@ class Loader:
       shard_index * batch_size // num_shards, (shard_index + 1) * batch_size // num_shards
     )
     self._buckets, self._prefetch = tuple(buckets), prefetch
+    self._with_chi = with_chi
     self._optional = [
       name
       for name in entry_lib.OPTIONAL
@@ -98,11 +106,16 @@ class Loader:
     # The length is one for the whole draw, so for all hosts.
     length = padding.bucket(drawn[0].entry.length, self._buckets)
     drawn = drawn[self._slice]
-    reads = [self.source.store.read_async(window.entry, window.frames) for window in drawn]
+    store = self.source.store
+    reads = [store.read_async(window.entry, window.frames) for window in drawn]
+    chi: list[np.ndarray] | None = None
+    if self._with_chi:
+      chi_reads = [store.read_chi_async(window.entry, window.frames) for window in drawn]
+      chi = [read.result() for read in chi_reads]
     positions = [read.result() for read in reads]
     proteins = [
-      padding.pad(self._arrays(window.entry, x[0]), length)
-      for window, x in zip(drawn, positions, strict=True)
+      padding.pad(self._arrays(window.entry, x[0], None if chi is None else chi[k][0]), length)
+      for k, (window, x) in enumerate(zip(drawn, positions, strict=True))
     ]
     batch = Batch(
       protein=jax.tree.map(lambda *fields: np.stack(fields), *proteins),
@@ -110,11 +123,17 @@ class Loader:
       anchor=anchor_lib.stack([window.anchor for window in drawn]),
       temperature_K=np.array([window.entry.temperature_K for window in drawn], np.float32),
     )
+    if chi is not None:
+      known = [padding.pad_with_zeros(~np.isnan(x), length, axis=1) for x in chi]
+      values = [padding.pad_with_zeros(np.nan_to_num(x), length, axis=1) for x in chi]
+      batch = dataclasses.replace(batch, chi=np.stack(values), chi_known=np.stack(known))
     return batch, tuple(window.name for window in drawn)
 
-  def _arrays(self, entry: entry_lib.Entry, positions: np.ndarray) -> ProteinArrays:
+  def _arrays(
+    self, entry: entry_lib.Entry, positions: np.ndarray, chi: np.ndarray | None
+  ) -> ProteinArrays:
     """Where any protein has rings or disulphides, all others say that they have none."""
-    arrays = entry.arrays(positions)
+    arrays = entry.arrays(positions, chi)
     nothing = np.full(entry.length, -1, np.int32)
     missing = {name: nothing for name in self._optional if getattr(arrays, name) is None}
     return dataclasses.replace(arrays, **missing)

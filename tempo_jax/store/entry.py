@@ -52,7 +52,8 @@ class Entry:
     disulphides: [L] int32, see `ProteinArrays`; None where there are none.
     notes: what preparation did to the frames, e.g. how many it cut.
     num_frames: F; set by the store.
-    array: the ID of the positions; set by the store.
+    array: the ID of the frames, set by the store: of the positions, and, behind a dash, of the
+      side chains where the store keeps them.
   """
 
   name: str
@@ -125,13 +126,37 @@ class Entry:
     return f'entries/{self.key}/{self.array}/'
 
   @property
+  def has_chi(self) -> bool:
+    """Whether the store keeps torsions of side chains, too."""
+    return len(self.content_ids) > 1
+
+  @property
+  def content_ids(self) -> tuple[str, ...]:
+    """First digits of the SHA-256 of the positions and, where there are any, of chi."""
+    return tuple(self.array.split('-'))
+
+  @property
+  def chi_path(self) -> str:
+    """Where they are, relative to the store.
+
+    Within the directory of the positions, so that both appear and go together, and versions that
+    know of no side chains read and keep such an entry.
+    """
+    return f'{self.path}chi/'
+
+  @property
   def bonds(self) -> Bonds:
     """All peptide bonds."""
     return self.arrays(np.zeros((self.length, 4, 3), np.float32)).bonds
 
-  def arrays(self, positions: np.ndarray) -> ProteinArrays:
-    """The model's view of one conformation, positions [L, 4, 3] Å."""
-    return ProteinArrays(
+  def arrays(self, positions: np.ndarray, chi: np.ndarray | None = None) -> ProteinArrays:
+    """The model's view of one conformation.
+
+    Args:
+      positions: [L, 4, 3] Å.
+      chi: [L, 4] rad, NaN where not known; None for a view without side chains.
+    """
+    arrays = ProteinArrays(
       residue_type=self.residue_type,
       residue_index=self.residue_index,
       chain_index=self.chain_index,
@@ -141,6 +166,7 @@ class Entry:
       ring=self.ring,
       disulphides=self.disulphides,
     )
+    return arrays.with_chi(chi)
 
 
 def dump(data: Mapping[str, Any]) -> bytes:

@@ -4,8 +4,9 @@
       manifest.json                      every entry; all that `Store` needs to open
       entries/NAME/T320/R1/entry.json    one entry, which exists as soon as this file does
       entries/NAME/T320/R1/ID/           its positions: Zarr v3, [F, L, 4, 3] float32 Å
+      entries/NAME/T320/R1/ID/chi/       torsions of side chains, if known: [F, L, 4] float32 rad
 
-An entry is one trajectory: a replica, at a temperature, of a protein. Its positions go into a
+An entry is one trajectory: a replica, at a temperature, of a protein. Its frames go into a
 directory that is renamed, when complete, to an ID made from their SHA-256; only then is
 entry.json written, in one atomic step. So an entry is there whole or not at all, whenever its
 writer dies, and the same input gives the same bytes, however often it was interrupted. Writers
@@ -18,7 +19,6 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
-import hashlib
 import itertools
 import os
 import pathlib
@@ -32,11 +32,10 @@ import tensorstore as ts
 
 from tempo_jax.errors import InputError
 from tempo_jax.store import entry as entry_lib
+from tempo_jax.store import frame_arrays
 from tempo_jax.store.entry import Entry
+from tempo_jax.store.frames import Frames
 
-# Large enough that an object store's latency is paid for, small enough that one window, often
-# a few frames far apart, does not drag in much that it does not need.
-_CHUNK_BYTES = 512 * 1024
 _READ_THREADS = 16
 _MOST_ATTEMPTS = 100
 
@@ -97,29 +96,67 @@ class Store:
       InputError: the positions, or some of the frames, are missing or damaged.
       IndexError: a frame number is out of range.
     """
-    entry = self.entry(entry) if isinstance(entry, str) else entry
-    numbers = np.arange(entry.num_frames)[frames]
-    try:
-      array = self._open(entry.path, (entry.num_frames, entry.length, 4, 3))
-      positions = array[numbers].read().result()
-    except ValueError as error:
-      raise InputError(
-        f'{self.path}: the positions of {entry.key} cannot be read: prepare it again, with '
-        f'--overwrite ({_first_line(error)})'
-      ) from error
-    missing = np.isnan(positions).any(axis=(1, 2, 3))
-    if missing.any():
-      raise InputError(
-        f'{self.path}: frame {numbers[np.argmax(missing)]} of {entry.key} is missing (a chunk of '
-        'its array was lost): copy the store again, or prepare this entry with --overwrite'
-      )
+    positions, entry, numbers = self._read('', entry, frames)
+    self._refuse_lost(np.isnan(positions).any(axis=(1, 2, 3)), entry, numbers)
     return positions
+
+  def read_chi(self, entry: Entry | str, frames: slice | np.ndarray = slice(None)) -> np.ndarray:
+    """Reads the torsions of the side chains in frames of one entry.
+
+    Args:
+      entry: an entry of this store, or its key.
+      frames: what numpy would take as the first index: a slice or whole numbers.
+
+    Returns:
+      [number of frames, L, 4] float32 rad, NaN where there is none or it is not known: everywhere
+      where the store has no side chains of the entry.
+
+    Raises:
+      InputError: they are missing or damaged.
+      IndexError: a frame number is out of range.
+    """
+    entry = self.entry(entry) if isinstance(entry, str) else entry
+    if not entry.has_chi:
+      number = len(np.arange(entry.num_frames)[frames])
+      return np.full((number, entry.length, 4), np.nan, np.float32)
+    chi, entry, numbers = self._read('chi', entry, frames)
+    self._refuse_lost(np.isinf(chi).any(axis=(1, 2)), entry, numbers)
+    return chi
 
   def read_async(
     self, entry: Entry | str, frames: slice | np.ndarray = slice(None)
   ) -> concurrent.futures.Future[np.ndarray]:
     """Like `read`, in the background; the future's `result` returns or raises what it would."""
     return self._pool.submit(self.read, entry, frames)
+
+  def read_chi_async(
+    self, entry: Entry | str, frames: slice | np.ndarray = slice(None)
+  ) -> concurrent.futures.Future[np.ndarray]:
+    """Like `read_chi`, in the background."""
+    return self._pool.submit(self.read_chi, entry, frames)
+
+  def _read(
+    self, what: str, entry: Entry | str, frames: slice | np.ndarray
+  ) -> tuple[np.ndarray, Entry, np.ndarray]:
+    """Reads 'chi' or (what is '') positions; returns entry and numbers of the frames, too."""
+    entry = self.entry(entry) if isinstance(entry, str) else entry
+    numbers = np.arange(entry.num_frames)[frames]
+    path, shape = (entry.chi_path, (4,)) if what else (entry.path, (4, 3))
+    try:
+      array = self._open(path, (entry.num_frames, entry.length, *shape))
+      return array[numbers].read().result(), entry, numbers
+    except ValueError as error:
+      raise InputError(
+        f'{self.path}: the {what or "positions"} of {entry.key} cannot be read: prepare it again, '
+        f'with --overwrite ({_first_line(error)})'
+      ) from error
+
+  def _refuse_lost(self, lost: np.ndarray, entry: Entry, numbers: np.ndarray) -> None:
+    if lost.any():
+      raise InputError(
+        f'{self.path}: frame {numbers[np.argmax(lost)]} of {entry.key} is missing (a chunk of '
+        'its array was lost): copy the store again, or prepare this entry with --overwrite'
+      )
 
   def _open_array(self, path: str, shape: tuple[int, ...]) -> ts.TensorStore:
     spec = {
@@ -180,7 +217,7 @@ class StoreWriter:
   def add(
     self,
     entry: Entry,
-    positions: np.ndarray | Iterable[np.ndarray],
+    frames: np.ndarray | Frames | Iterable[np.ndarray | Frames],
     overwrite: bool = False,
     notes: Callable[[], Iterable[str]] | None = None,
   ) -> bool:
@@ -188,13 +225,14 @@ class StoreWriter:
 
     Args:
       entry: what is known of it; `num_frames` and `array` are filled in here.
-      positions: [F, L, 4, 3] Å, or an iterable of such blocks; it is not touched if the entry
-        is there already.
+      frames: positions [F, L, 4, 3] Å, or `Frames`, which may have side chains, or an iterable of
+        such blocks; it is not touched if the entry is there already.
       overwrite: replace an entry of the same key.
       notes: called after the last block, for what only then can be said in `entry.notes`.
 
     Returns:
-      False if the same entry, made from the same sources, was there already; it keeps its split.
+      False if the same entry, made from the same sources, was there already (`lacks_chi` says
+      whether without side chains); it keeps its split.
 
     Raises:
       InputError: the name cannot be part of a path; the key is taken by something else;
@@ -217,10 +255,10 @@ class StoreWriter:
           'or replica number, or replace it with --overwrite'
         )
       self._clean(directory, keep)
-      blocks = (positions,) if isinstance(positions, np.ndarray) else positions
+      blocks = (frames,) if isinstance(frames, np.ndarray | Frames) else frames
       entry = dataclasses.replace(entry, array=f'partial-{uuid.uuid4().hex}')
       try:
-        num_frames, digest = self._write_positions(entry, blocks)
+        num_frames, digest = self._write_frames(entry, blocks)
         if digest == keep:
           self._clean(directory, keep)
         else:
@@ -233,6 +271,11 @@ class StoreWriter:
         self._clean(directory, keep)
         raise
     return True
+
+  def lacks_chi(self, key: str) -> bool:
+    """Whether an entry is there, but without side chains, as older versions wrote it."""
+    current = self._current(key)
+    return current is not None and not current.has_chi
 
   def assign_splits(self, splits: Mapping[str, str]) -> int:
     """Says which proteins are for training, and which for validation and testing.
@@ -307,56 +350,15 @@ class StoreWriter:
     data = _read_json(self._kv, name, self.path)
     return None if data is None else entry_lib.parse(data, f'{self.path}: {name}')[0]
 
-  def _write_positions(self, entry: Entry, blocks: Iterable[np.ndarray]) -> tuple[int, str]:
+  def _write_frames(self, entry: Entry, blocks: Iterable[np.ndarray | Frames]) -> tuple[int, str]:
     """Returns the number of frames, and the ID of their content."""
-    digest = hashlib.sha256()
-    shape = (entry.length, 4, 3)
-    size = max(1, round(_CHUNK_BYTES / (entry.length * 4 * 3 * 4)))
-    array = None
-    start = 0
-    for chunk in _rechunk(blocks, size):
-      if chunk.shape[1:] != shape:
-        raise ValueError(f'{entry.key}: positions {chunk.shape}, expected [frames, {shape}]')
-      bad = ~np.isfinite(chunk).all(axis=(1, 2, 3))
-      if bad.any():
-        raise InputError(
-          f'{entry.key}: frame {start + np.argmax(bad)} has coordinates that are not finite: '
-          'cut the trajectory before it'
-        )
-      if array is None:
-        with self._writing(f'entries/{entry.key}'):
-          array = self._create_array(entry.path, size, shape)
-      chunk = np.ascontiguousarray(chunk, np.float32)
-      digest.update(chunk.data)
-      with self._writing(f'entries/{entry.key}'):
-        array[start : start + len(chunk)].write(chunk).result()
-      start += len(chunk)
-    if array is None:
-      raise InputError(f'{entry.key}: the trajectory has no frames: leave it out')
-    with self._writing(f'entries/{entry.key}'):
-      array.resize(exclusive_max=[start, *shape], resize_metadata_only=True).result()
-    return start, digest.hexdigest()[:16]
-
-  def _create_array(self, path: str, size: int, shape: tuple[int, ...]) -> ts.TensorStore:
-    metadata = {
-      # The number of frames is known at the end; nobody looks before.
-      'shape': [2**40, *shape],
-      'data_type': 'float32',
-      'chunk_grid': {'name': 'regular', 'configuration': {'chunk_shape': [size, *shape]}},
-      # A chunk that got lost reads as NaN, which no entry contains.
-      'fill_value': 'NaN',
-      'codecs': [
-        {'name': 'bytes', 'configuration': {'endian': 'little'}},
-        # The last bits of coordinates are noise: more effort takes twice as long, for a tenth.
-        {'name': 'blosc', 'configuration': {'cname': 'zstd', 'clevel': 1, 'shuffle': 'shuffle'}},
-      ],
-    }
-    kvstore = (self._kv / path).spec().to_json()
-    spec = {'driver': 'zarr3', 'kvstore': kvstore, 'metadata': metadata}
-    # Waiting for the disk at every chunk would take four times as long. It matters only if the
-    # machine itself goes down: `prepare inspect` finds what is damaged then.
-    context = ts.Context({'file_io_sync': False})
-    return ts.open(spec, create=True, context=context).result()
+    return frame_arrays.write(
+      self._kv / entry.path,
+      entry.key,
+      entry.length,
+      blocks,
+      functools.partial(self._writing, f'entries/{entry.key}'),
+    )
 
   def _clean(self, directory: pathlib.Path, keep: str) -> None:
     """Removes the arrays of writers that died or failed, and those that were replaced."""
@@ -432,18 +434,3 @@ def _read_json(kv: ts.KvStore, name: str, where: str) -> bytes | None:
 
 def _first_line(error: Exception) -> str:
   return str(error).splitlines()[0].split(' [')[0][:200]
-
-
-def _rechunk(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-  """Blocks of any number of frames, as blocks of exactly `size`; the last may be shorter."""
-  pending: list[np.ndarray] = []
-  for block in blocks:
-    pending.append(np.asarray(block))
-    if sum(map(len, pending)) < size:
-      continue
-    joined = np.concatenate(pending)
-    whole = len(joined) // size * size
-    yield from (joined[i : i + size] for i in range(0, whole, size))
-    pending = [joined[whole:]]
-  if any(map(len, pending)):
-    yield np.concatenate(pending)

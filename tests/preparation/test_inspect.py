@@ -30,6 +30,7 @@ from tempo_jax.preparation.inspection import (
   store_page,
   store_text,
 )
+from tempo_jax.store import frames as frames_lib
 from tempo_jax.store import store
 from tests import peptides
 from tests.store import synthetic
@@ -676,3 +677,25 @@ def test_the_size_of_things():
     '3 GiB',
     '7 TiB',
   ]
+
+
+def test_side_chains_are_verified_too(tmp_path, np_rng):
+  positions = motion(0).astype(np.float32)
+  chi = np_rng.uniform(-3.0, 3.0, (*positions.shape[:2], 4)).astype(np.float32)
+  with store.StoreWriter(tmp_path / 'store') as writer:
+    writer.add(entry('sound'), frames_lib.Frames(positions, chi))
+
+  def found():
+    report = store_checks.inspect(tmp_path / 'store', block_frames=13, num_workers=1)
+    return [str(f) for f in report.findings if f.kind != 'side chains']
+
+  assert found() == []
+  (item,) = store.Store(tmp_path / 'store').entries
+  spec = {'driver': 'zarr3', 'kvstore': f'file://{tmp_path}/store/{item.chi_path}'}
+  array = tensorstore.open(spec, open=True).result()
+  array[7, 3, 0] = array[7, 3, 0].read().result() + 0.01
+  (changed,) = found()
+  assert changed.startswith('error: sound/T300/R1: its side chains are not those that were written')
+  shutil.rmtree(tmp_path / 'store' / item.chi_path / 'c')
+  (lost,) = found()
+  assert 'frame 0 of sound/T300/R1 is missing' in lost

@@ -29,3 +29,9 @@ def entry(
 
 def positions(rng: np.random.Generator, num_frames: int, length: int = 10) -> np.ndarray:
   return rng.normal(scale=10.0, size=(num_frames, length, 4, 3)).astype(np.float32)
+
+
+def chi(rng: np.random.Generator, num_frames: int, length: int = 10) -> np.ndarray:
+  """A third of them are not known."""
+  values = rng.uniform(-np.pi, np.pi, size=(num_frames, length, 4)).astype(np.float32)
+  return np.where(rng.random(values.shape) < 1 / 3, np.float32(np.nan), values)

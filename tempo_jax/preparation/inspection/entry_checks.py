@@ -96,15 +96,10 @@ def check(work: EntryToCheck) -> EntryReport:
   except InputError as error:
     said.append(subject.finding('error', 'missing', f'{error}; no later frame was looked at'))
   whole = frames == work.entry.num_frames
-  if work.verify and whole and not digest.hexdigest().startswith(work.entry.array):
-    said.append(
-      subject.finding(
-        'error',
-        'changed',
-        'its coordinates are not those that were written (SHA-256): copy the store again, or '
-        'prepare this entry with --overwrite',
-      )
-    )
+  if work.verify and whole and not digest.hexdigest().startswith(work.entry.content_ids[0]):
+    said.append(_changed(subject, 'coordinates'))
+  if work.entry.has_chi:
+    said += _side_chains(work, subject)
   said += [
     *bonds.findings(),
     *steps.findings(read),
@@ -127,6 +122,32 @@ def check(work: EntryToCheck) -> EntryReport:
     steps=_thinned(steps.values[1:]),
     fingerprints=dict(least),
   )
+
+
+def _changed(subject: Subject, what: str) -> Finding:
+  return subject.finding(
+    'error',
+    'changed',
+    f'its {what} are not those that were written (SHA-256): copy the store again, or prepare this '
+    'entry with --overwrite',
+  )
+
+
+def _side_chains(work: EntryToCheck, subject: Subject) -> Iterator[Finding]:
+  """What is wrong with them."""
+  entry = work.entry
+  read = functools.partial(_open(work.store, work.run).read_chi, entry)
+  digest = hashlib.sha256()
+  size = max(2, work.block_frames or _BLOCK_BYTES // (entry.length * 16))
+  try:
+    for start in range(0, entry.num_frames, size):
+      chi = np.ascontiguousarray(read(slice(start, start + size)), np.float32)
+      digest.update(chi.data)
+  except InputError as error:
+    yield subject.finding('error', 'missing', f'{error}')
+    return
+  if work.verify and not digest.hexdigest().startswith(entry.content_ids[1]):
+    yield _changed(subject, 'side chains')
 
 
 @functools.lru_cache(maxsize=1)

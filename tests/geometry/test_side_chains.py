@@ -196,6 +196,8 @@ def test_atoms_of_crystal_structures_are_rebuilt(shared_data):
     rebuilt = build(atoms[..., :4, :], chi_angles(atoms, kinds), kinds)
     distance = np.linalg.norm(rebuilt - atoms, axis=-1)[0]
     mask = side_chain_atoms.atom_mask(kinds)
+    # Some files have NH1 and NH2 exchanged, which no chi tells.
+    mask[kinds == protein_lib.RESIDUE_TYPES.index('ARG'), 9:] = False
     assert not distance[:, :4].any()
     side.append(distance[:, 4:][mask[:, 4:]])
     near.append(distance[:, 4][mask[:, 4]])

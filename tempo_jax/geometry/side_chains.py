@@ -13,9 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.geometry import backbone as backbone_lib
 from tempo_jax.geometry import ideal, side_chain_table, torsion
-from tempo_jax.geometry.rigid import Rigid
 
 _NUM_TYPES = len(side_chain_table.TYPES)
 _PRO = side_chain_table.TYPES.index('PRO')
@@ -24,6 +22,8 @@ _NUM_OUTER = side_chain_table.NUM_ATOMS - _CG
 # Of the frame of each chi: origin and three axes; then CA.
 _NUM_BASIS = 4 * side_chain_table.NUM_CHI + 1
 _MAX_PROLINE_CHI = math.radians(side_chain_table.LARGEST_CHI_OF_PROLINE)
+# Å^2; and the cosine of N-CA-C on a line.
+_NO_BOND, _LINE = 1e-8, 1 - 1e-5
 _TILT = math.radians(side_chain_table.TILT_OF_CD)
 
 
@@ -31,14 +31,16 @@ class _Tables(NamedTuple):
   """By residue type.
 
   Attributes:
-    beta: [21, 3] Å, CB in the axes at CA: away from N and C, off their plane, towards N.
-    has_beta: [21] bool.
-    step: [21, 4, 3]: of the bond that a chi turns: cos and sin of its angle, its length in Å.
+    beta: [21, 3], CB in the axes at CA, a unit vector: away from N and C, off their plane, towards
+      N and away from C.
+    length: [21, 1] Å, CA-CB; 0 where there is none.
+    step: [21, 4, 4, 3]: the axes of the next chi in those of this one, turned; below, the length of
+      the bond between their origins, Å.
     outer: [21, 9, 17]: atoms beyond CB as combinations of the frames' origins and axes, and CA.
   """
 
   beta: Any
-  has_beta: Any
+  length: Any
   step: Any
   outer: Any
 
@@ -49,7 +51,7 @@ def _beta_in_axes(beta: side_chain_table.Beta) -> np.ndarray:
   to_n, to_c = (math.cos(math.radians(angle)) for angle in (beta.n_ca_cb, beta.c_ca_cb))
   away = -(to_n + to_c) / (2.0 * math.cos(half))
   sideways = (to_n - to_c) / (2.0 * math.sin(half))
-  return beta.length * np.array([away, math.sqrt(1.0 - away**2 - sideways**2), sideways])
+  return np.array([away, math.sqrt(1.0 - away**2 - sideways**2), sideways])
 
 
 def _at_zero(name: str) -> dict[str, np.ndarray]:
@@ -78,9 +80,9 @@ def _axes(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 def _make_tables() -> _Tables:
   tables = _Tables(
-    np.zeros((_NUM_TYPES, 3)),
-    np.zeros(_NUM_TYPES, bool),
-    np.zeros((_NUM_TYPES, side_chain_table.NUM_CHI, 3)),
+    np.tile([0.6, 0.8, 0.0], (_NUM_TYPES, 1)),
+    np.zeros((_NUM_TYPES, 1)),
+    np.tile(np.eye(4)[:, :3], (_NUM_TYPES, side_chain_table.NUM_CHI, 1, 1)),
     np.zeros((_NUM_TYPES, _NUM_OUTER, _NUM_BASIS)),
   )
   for kind, name in enumerate(side_chain_table.TYPES):
@@ -88,7 +90,7 @@ def _make_tables() -> _Tables:
     tables.outer[kind, len(rows) :, -1] = 1.0
     if beta is None:
       continue
-    tables.has_beta[kind] = True
+    tables.length[kind] = beta.length
     tables.beta[kind] = _beta_in_axes(beta)
     atoms, group = _at_zero(name), {'CB': 0}
     of_chi: dict[int, side_chain_table.Placed] = {}
@@ -100,9 +102,10 @@ def _make_tables() -> _Tables:
       tables.outer[kind, slot, first] = 1.0
       tables.outer[kind, slot, first + 1 : first + 4] = _axes(a, b, c) @ (atoms[row.atom] - c)
     for chi, row in of_chi.items():
-      angle = math.radians(row.angle)
-      tables.step[kind, chi - 1] = math.cos(angle), math.sin(angle), row.length
-  return _Tables(*(x if x.dtype == bool else x.astype(np.float32) for x in tables))
+      cosine, sine = math.cos(math.radians(row.angle)), math.sin(math.radians(row.angle))
+      tables.step[kind, chi - 1, :2, :2] = (-cosine, sine), (-sine, -cosine)
+      tables.step[kind, chi - 1, 3, 0] = row.length
+  return _Tables(*(table.astype(np.float32) for table in tables))
 
 
 _TABLES = _make_tables()
@@ -141,45 +144,69 @@ def _build(
   ca = backbone[:, 1]
   limit = jnp.where(is_proline, _MAX_PROLINE_CHI, jnp.inf)
   chi = jnp.concatenate([jnp.clip(chi[:, :1], -limit[:, None], limit[:, None]), chi[:, 1:]], axis=1)
-  frames = backbone_lib.frames_from_atoms(backbone)
-  n_ca_c = backbone_lib.n_ca_c_angles(backbone)
-  towards_cb, x, y, z = _first_axes(frames, n_ca_c, tables.beta)
-  cb = ca + towards_cb
-  origin, basis = cb, []
-  cosine, sine = jnp.cos(chi), jnp.sin(chi)
-  for k in range(side_chain_table.NUM_CHI):
-    c, s = cosine[:, k, None], sine[:, k, None]
-    y, z = c * y + s * z, c * z - s * y
-    basis += [origin, x, y, z]
-    along, across, length = (tables.step[:, k, i, None] for i in range(3))
-    x, y = across * y - along * x, -across * x - along * y
-    origin = origin + length * x
-  frames_and_ca = jnp.stack([*basis, ca], axis=1)
-  # Multiply and add, not a matmul: float32 on every backend.
-  atoms = jnp.sum(tables.outer[..., None] * frames_and_ca[:, None], axis=2)
-  cd = _closing_proline(backbone[:, 0], ca, cb, atoms[:, 0], chi[:, 0], is_proline)
+  to_n, to_c = backbone[:, 0] - ca, backbone[:, 2] - ca
+  axes = _first_axes(to_n, to_c, tables.beta)
+  cb = ca + tables.length * axes[:, 0]
+
+  def turn(frame: tuple[jax.Array, jax.Array], numbers: tuple[jax.Array, ...]) -> Any:
+    origin, axes = frame
+    cosine, sine, step = numbers
+    one, zero = jnp.ones_like(cosine), jnp.zeros_like(cosine)
+    turned = _combined(_rows((one, zero, zero), (zero, cosine, sine), (zero, -sine, cosine)), axes)
+    following = _combined(step[:, :3], turned)
+    basis = jnp.concatenate([origin[:, None], turned], axis=1)
+    return (origin + step[:, 3, :1] * following[:, 0], following), basis
+
+  numbers = jnp.cos(chi).T, jnp.sin(chi).T, jnp.moveaxis(tables.step, 1, 0)
+  _, basis = jax.lax.scan(turn, (cb, axes), numbers)  # [4, L, 4, 3]
+  basis = jnp.concatenate([*basis, ca[:, None]], axis=1)
+  atoms = _combined(tables.outer, basis)
   at = _CD_OF_PRO - _CG
+  cd = _closing_proline(backbone[:, 0], ca, cb, atoms[:, 0], chi[:, 0], is_proline)
   cd = jnp.where(is_proline[:, None], cd, atoms[:, at])
-  cb = jnp.where(tables.has_beta[:, None], cb, ca)
   outer = [atoms[:, :at], cd[:, None], atoms[:, at + 1 :]]
   return jnp.concatenate([backbone, cb[:, None], *outer], axis=1)
 
 
-def _first_axes(frames: Rigid, n_ca_c: jax.Array, beta: jax.Array) -> tuple[jax.Array, ...]:
-  """From CA to CB, Å, and the axes of chi1: along it, towards N, and across both; each [L, 3]."""
-  cosine, sine = jnp.cos(n_ca_c / 2), jnp.sin(n_ca_c / 2)
-  away, off, sideways = beta[:, 0], beta[:, 1], beta[:, 2]
-  # In the residue's frame, whose x points to N.
-  to_n, across = sideways * sine - away * cosine, -sideways * cosine - away * sine
-  length = jnp.sqrt(jnp.maximum(jnp.sum(beta**2, axis=-1), 1e-6))
-  local = jnp.stack(jnp.broadcast_arrays(to_n, across, off), axis=-1)
-  u, v, w = jnp.moveaxis(local / length[:, None], -1, 0)
-  beyond = jnp.sqrt(jnp.maximum(1 - u**2, 1e-6))
-  towards = jnp.stack([beyond, -u * v / beyond, -u * w / beyond], axis=-1)
-  crosswise = jnp.stack([jnp.zeros_like(u), w / beyond, -v / beyond], axis=-1)
-  turn = Rigid(frames.rotation, jnp.zeros_like(frames.translation))
-  along = turn.apply(jnp.stack([u, v, w], axis=-1))
-  return length[:, None] * along, along, turn.apply(towards), turn.apply(crosswise)
+def _combined(numbers: jax.Array, vectors: jax.Array) -> jax.Array:
+  """[L, N, M] times [L, M, 3]: multiplied and added, so that it is float32 everywhere."""
+  return jnp.sum(numbers[..., None] * vectors[:, None], axis=2)
+
+
+def _rows(*rows: tuple[jax.Array, ...]) -> jax.Array:
+  """[L, N, M] of numbers [L]."""
+  return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def _first_axes(to_n: jax.Array, to_c: jax.Array, beta: jax.Array) -> jax.Array:
+  """[L, 3, 3], rows: from CA to CB, towards N, and across both; zeros where an atom is on CA."""
+  basis = jnp.stack([to_n, to_c, jnp.cross(to_n, to_c)], axis=1)
+  n_n, c_c, n_c = _products(to_n, to_n), _products(to_c, to_c), _products(to_n, to_c)
+  usable = jnp.minimum(n_n, c_c) > _NO_BOND
+  n, c = jnp.sqrt(jnp.where(usable, n_n, 1)), jnp.sqrt(jnp.where(usable, c_c, 1))
+  cosine = jnp.clip(n_c / (n * c), -_LINE, _LINE)
+  half, other_half = jnp.sqrt(2 + 2 * cosine), jnp.sqrt(2 - 2 * cosine)
+  away, off, aside = (
+    beta[:, 0] / half,
+    2 * beta[:, 1] / (half * other_half),
+    beta[:, 2] / other_half,
+  )
+  # Of unit vectors to N and C and their cross product.
+  u, v, w = aside - away, -aside - away, off
+  along = u + v * cosine
+  side = jnp.sqrt(1 - along**2)
+  numbers = _rows(
+    (u, v, w),
+    ((1 - along * u) / side, -along * v / side, -along * w / side),
+    (-w * cosine / side, w / side, -v / side),
+  )
+  scale = jnp.stack([1 / n, 1 / c, 1 / (n * c)], axis=-1)
+  numbers = numbers * jnp.where(usable[:, None], scale, 0)[:, None]
+  return _combined(numbers, basis)
+
+
+def _products(a: jax.Array, b: jax.Array) -> jax.Array:
+  return jnp.sum(a * b, axis=-1)
 
 
 def _closing_proline(
@@ -191,21 +218,21 @@ def _closing_proline(
   is_proline: jax.Array,
 ) -> jax.Array:
   """CD [L, 3] Å at its distances from N and CG, on the far side of CA and CB."""
-  n_cd, cg_cd = side_chain_table.N_CD, side_chain_table.CG_CD
   chord, back = cg - n, n - 0.5 * (ca + cb)
+  c_c, c_b, b_b = _products(chord, chord), _products(chord, back), _products(back, back)
   # Other residues, and prolines without a shape, take one that has no singularity.
-  usable = is_proline & (jnp.sum(jnp.cross(chord, back) ** 2, axis=-1) > 1e-3)
-  chord = jnp.where(usable[:, None], chord, jnp.array([[2.3, 0.0, 0.0]]))
-  back = jnp.where(usable[:, None], back, jnp.array([[0.0, 1.0, 0.0]]))
-  distance = jnp.sqrt(jnp.sum(chord**2, axis=-1))
-  axis = chord / distance[:, None]
-  outwards = back - jnp.sum(back * axis, axis=-1, keepdims=True) * axis
-  outwards = outwards / jnp.sqrt(jnp.sum(outwards**2, axis=-1, keepdims=True))
-  along = (distance**2 + n_cd**2 - cg_cd**2) / (2 * distance)
-  height = jnp.sqrt(jnp.maximum(n_cd**2 - along**2, 1e-4))
+  usable = is_proline & (c_c * b_b - c_b**2 > 1e-2)
+  c_c, c_b, b_b = (
+    jnp.where(usable, product, usual) for product, usual in ((c_c, 5.0), (c_b, 0.0), (b_b, 1.0))
+  )
+  n_cd, cg_cd = side_chain_table.N_CD, side_chain_table.CG_CD
+  along = 0.5 * (1 + (n_cd**2 - cg_cd**2) / c_c)  # In chords.
+  height = jnp.sqrt(jnp.maximum(n_cd**2 - along**2 * c_c, 1e-4) / (b_b - c_b**2 / c_c))
   tilt = _TILT * jnp.sin(3 * chi1)
-  side = jnp.cos(tilt)[:, None] * outwards + jnp.sin(tilt)[:, None] * jnp.cross(axis, outwards)
-  return n + along[:, None] * axis + height[:, None] * side
+  outwards, across = height * jnp.cos(tilt), height * jnp.sin(tilt) / jnp.sqrt(c_c)
+  numbers = jnp.stack([along - outwards * c_b / c_c, outwards, across], axis=-1)
+  vectors = jnp.stack([chord, back, jnp.cross(chord, back)], axis=1)
+  return n + jnp.sum(numbers[..., None] * vectors, axis=1)
 
 
 def chi_angles(atoms: jax.Array, residue_type: jax.Array) -> jax.Array:

@@ -60,7 +60,8 @@ def count(
   atoms, elements = _atoms(protein, known)
   polar = np.isin(elements, (_ELEMENTS.index('N'), _ELEMENTS.index('O')))
   residue, beyond_cb = atoms // side_chain_table.NUM_ATOMS, atoms % side_chain_table.NUM_ATOMS > _CB
-  bridges = _codes(*covalent_bonds.sulphur_bridges(protein).T, protein)
+  one, other = covalent_bonds.sulphur_bridges(protein).T
+  bridges = _codes(one, other, protein)
   found = []
   for a, b, distance in _near_pairs(heavy_atoms, atoms, CLOSE):
     close = (distance < CLOSE_POLAR) | ~(polar[a] & polar[b])

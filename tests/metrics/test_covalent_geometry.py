@@ -1,12 +1,17 @@
 """Bonds and angles against mdtraj, and their table against the MD that it was made from."""
 
+import pathlib
+
 import mdtraj
 import numpy as np
 import pytest
 
 from experiments.benchmarks import covalent_geometry as script
 from tempo_jax.metrics import covalent_geometry
-from tests import builders, peptides
+from tempo_jax.protein import protein as protein_lib
+from tests import builders, heavy_atoms, peptides
+
+SIMULATED = pathlib.Path(__file__).parents[2] / 'data_prep/simulated'
 
 N, CA, C, O = range(4)  # noqa: E741
 
@@ -127,3 +132,61 @@ def test_the_table_has_room_for_engh_and_hubers_geometry():
   }.items():
     mean, sd = (covalent_geometry.BONDS | covalent_geometry.ANGLES)[name]
     assert abs(value - mean) < sd, name
+
+
+@pytest.fixture(scope='module')
+def whole():
+  """MD of NuG2: heavy atoms [F, L, 14, 3] Å, and the residue types."""
+  folder = SIMULATED / 'nug2'
+  traj = mdtraj.load(str(folder / 'nug2_R1.xtc'), top=str(folder / 'nug2.pdb'))[::40]
+  atoms, types, _ = heavy_atoms.from_mdtraj(traj)
+  return atoms, types
+
+
+def number_of(types, *names):
+  return sum(np.count_nonzero(types == protein_lib.RESIDUE_TYPES.index(name)) for name in names)
+
+
+def test_hands_of_md_are_those_of_l_amino_acids_and_of_its_mirror_image_wrong(whole):
+  atoms, types = whole
+  np.testing.assert_array_equal(covalent_geometry.wrong_hands(atoms, types), 0)
+  branched = number_of(types, 'ILE', 'THR')
+  assert branched > number_of(types, 'ILE') > 0
+  expected = len(types) - number_of(types, 'GLY') + branched
+  np.testing.assert_array_equal(covalent_geometry.wrong_hands(-atoms, types), expected)
+
+
+@pytest.mark.parametrize(('name', 'one', 'other'), [('ILE', 5, 6), ('THR', 5, 6), ('ALA', 2, 4)])
+def test_a_hand_is_wrong_once_two_neighbours_change_places(whole, name, one, other):
+  atoms, types = whole
+  swapped = atoms.copy()
+  at = np.flatnonzero(types == protein_lib.RESIDUE_TYPES.index(name))[0]
+  swapped[0, at, [one, other]] = atoms[0, at, [other, one]]
+  assert covalent_geometry.wrong_hands(swapped, types).tolist() == [1, *[0] * (len(atoms) - 1)]
+
+
+def test_atoms_in_a_plane_and_no_numbers_have_wrong_hands(whole):
+  atoms, types = whole
+  flat = atoms.copy()
+  at = np.flatnonzero(types == protein_lib.RESIDUE_TYPES.index('ALA'))[0]
+  flat[1, at, 4] = flat[1, at, 1] + (flat[1, at, 1] - flat[1, at, 0])  # CB behind N
+  flat[2, at, 4] = np.nan
+  assert covalent_geometry.wrong_hands(flat, types)[:4].tolist() == [0, 1, 1, 0]
+
+
+def test_volumes_are_those_of_mdtraj(whole):
+  """The improper torsion N, C, CB about CA has the sign, and at ideal angles the size."""
+  atoms, types = whole
+  (alanine,) = np.nonzero(types == protein_lib.RESIDUE_TYPES.index('ALA'))
+  volumes = dict(covalent_geometry.volumes(atoms[:, alanine], types[alanine]))
+  traj = mdtraj.Trajectory(atoms[:, alanine].reshape(len(atoms), -1, 3) / 10.0, None)
+  start = 14 * np.arange(len(alanine))
+  ca, n, c, cb = (start + slot for slot in (1, 0, 2, 4))
+  angles = {
+    pair: mdtraj.compute_angles(traj, np.stack([one, ca, other], axis=-1))
+    for pair, (one, other) in {'nc': (n, c), 'nb': (n, cb), 'cb': (c, cb)}.items()
+  }
+  x, y, z = (np.cos(angles[pair].astype(float)) for pair in ('nc', 'nb', 'cb'))
+  gram = 1.0 - x**2 - y**2 - z**2 + 2.0 * x * y * z
+  np.testing.assert_allclose(volumes['CA'], np.sqrt(gram), atol=1e-4)
+  assert volumes['CB of ILE'].shape == volumes['CB of THR'].shape == (len(atoms), 0)

@@ -36,12 +36,14 @@ class _Tables(NamedTuple):
     length: [21, 1] Å, CA-CB; 0 where there is none.
     step: [21, 4, 4, 3]: the axes of the next chi in those of this one, turned; below, the length of
       the bond between their origins, Å.
+    has_chi: [21, 4] bool.
     outer: [21, 9, 17]: atoms beyond CB as combinations of the frames' origins and axes, and CA.
   """
 
   beta: Any
   length: Any
   step: Any
+  has_chi: Any
   outer: Any
 
 
@@ -83,6 +85,7 @@ def _make_tables() -> _Tables:
     np.tile([0.6, 0.8, 0.0], (_NUM_TYPES, 1)),
     np.zeros((_NUM_TYPES, 1)),
     np.tile(np.eye(4)[:, :3], (_NUM_TYPES, side_chain_table.NUM_CHI, 1, 1)),
+    side_chain_table.CHI_SLOTS[..., 0] >= 0,
     np.zeros((_NUM_TYPES, _NUM_OUTER, _NUM_BASIS)),
   )
   for kind, name in enumerate(side_chain_table.TYPES):
@@ -105,7 +108,7 @@ def _make_tables() -> _Tables:
       cosine, sine = math.cos(math.radians(row.angle)), math.sin(math.radians(row.angle))
       tables.step[kind, chi - 1, :2, :2] = (-cosine, sine), (-sine, -cosine)
       tables.step[kind, chi - 1, 3, 0] = row.length
-  return _Tables(*(table.astype(np.float32) for table in tables))
+  return _Tables(*(x if x.dtype == bool else x.astype(np.float32) for x in tables))
 
 
 _TABLES = _make_tables()
@@ -142,6 +145,7 @@ def _build(
 ) -> jax.Array:
   """`heavy_atoms` of one conformation, [L, 4, 3] and [L, 4] -> [L, 14, 3]."""
   ca = backbone[:, 1]
+  chi = jnp.where(tables.has_chi, chi, 0)  # Whatever stands there, also what is not a number.
   limit = jnp.where(is_proline, _MAX_PROLINE_CHI, jnp.inf)
   chi = jnp.concatenate([jnp.clip(chi[:, :1], -limit[:, None], limit[:, None]), chi[:, 1:]], axis=1)
   to_n, to_c = backbone[:, 0] - ca, backbone[:, 2] - ca

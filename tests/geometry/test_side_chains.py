@@ -171,7 +171,13 @@ def test_the_ring_of_proline_closes_in_both_puckers():
   np.testing.assert_array_equal(outside, atoms[:1])
 
 
-def test_all_atoms_move_with_the_backbone(built, np_rng):
+def test_angles_that_a_residue_lacks_are_not_read(built):
+  backbone, chi = heavy_atoms.helix(8)
+  again = build(backbone, np.where(CHI_MASK, chi, np.nan), ALL_TYPES)
+  np.testing.assert_array_equal(again, built[0])
+
+
+def test_all_atoms_move_with_the_backbone(built):
   backbone, chi = heavy_atoms.helix(8)
   turn = Rotation.random(random_state=3).as_matrix()
   moved = build((backbone @ turn.T + 20).astype(np.float32), chi, ALL_TYPES)

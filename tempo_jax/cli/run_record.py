@@ -16,6 +16,8 @@ from tempo_jax.models import model as model_lib
 from tempo_jax.models import trained_range
 from tempo_jax.output import frame_table, provenance, trajectory_files
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import side_chain_atoms
+from tempo_jax.trajectory import atoms as atoms_lib
 
 
 def describe(
@@ -23,6 +25,7 @@ def describe(
   protein: protein_lib.Protein,
   source: str,
   temperature_K: float,
+  atoms: str,
   num_frames: int | None = None,
 ) -> None:
   """Prints what was read, and warnings.
@@ -32,6 +35,7 @@ def describe(
     protein: the structure read.
     source: its file.
     temperature_K: K.
+    atoms: of each frame, one of `atoms.CHOICES`.
     num_frames: frames to sample; None where the user gives the slow motion.
   """
   lengths = ', '.join(
@@ -40,6 +44,8 @@ def describe(
   print(f'{source}: {protein.num_residues} residues; chains: {lengths}')
   if bonds := _disulphides(protein):
     print(f'disulphides, kept closed: {first_few([" - ".join(pair) for pair in bonds])}')
+  if atoms == atoms_lib.HEAVY and (rebuilt := _rebuilt(protein)):
+    print(f'side chains built anew, which the input lacks, at least in part: {rebuilt} residues')
   if protein.left_out:
     print(f'left out {len(protein.left_out)} residues:')
   for residue in protein.left_out:
@@ -74,6 +80,15 @@ def _disulphides(protein: protein_lib.Protein) -> list[list[str]]:
   return [[protein.label(i), protein.label(j)] for i, j in enumerate(partner.tolist()) if i < j]
 
 
+def _rebuilt(protein: protein_lib.Protein) -> int:
+  """Residues whose chi angles the input does not tell, all or some."""
+  arrays = protein.arrays
+  unknown = side_chain_atoms.chi_mask(arrays.residue_type)
+  if arrays.chi_known is not None:
+    unknown = unknown & ~np.asarray(arrays.chi_known)
+  return int(np.count_nonzero(unknown.any(axis=-1)))
+
+
 def check_finite(
   model: model_lib.Model, positions: np.ndarray, first: int, num_frames: int
 ) -> None:
@@ -81,7 +96,7 @@ def check_finite(
 
   Args:
     model: that sampled them.
-    positions: [F, L, 4, 3] Å.
+    positions: [F, L, A, 3] Å.
     first: index of the first of these frames.
     num_frames: of the whole trajectory.
   """
@@ -144,6 +159,7 @@ def complete(
     'first_frame_ns': outline.start_ns,
     'num_frames': outline.num_frames,
     'num_replicas': outline.num_replicas,
+    'atoms': outline.atoms,
     **_described(protein),
     'warnings': [*protein.warnings, *unseen],
     'broken_chain_percent': frames.broken_percent,

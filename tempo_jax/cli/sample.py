@@ -42,14 +42,13 @@ from tempo_jax.output import provenance, staging, trajectory_files, unfinished
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import structure_file
 from tempo_jax.samplers.stream import Job
-from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/trp_cage.pdb'
 PLAIN_ARGUMENTS = 'structure'
 _FLAGS = (
   *('structure', 'model', 'num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed'),
-  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size', 'passes'),
-  'precision',
+  *('out', 'format', 'atoms', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size'),
+  *('passes', 'precision'),
 )
 # Those that frames depend on, besides structures, model and device.
 _OF_FRAMES = ('num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed', 'format')
@@ -112,6 +111,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
       sources = _sources(values.structure)
       proteins = [structure_file.load_protein(source, values.chains or None) for source in sources]
       model = sampling_flags.load_model(values)
+      atoms = model.atoms(values.atoms)
       names = _names(proteins) if len(proteins) > 1 else ['']
       out = pathlib.Path(values.out or _default_out(proteins))
       work = None
@@ -119,7 +119,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
         work = stack.enter_context(
           unfinished.output_directory(
             out,
-            _made_for(values, model, sources, proteins),
+            _made_for(values, model, atoms, sources, proteins),
             len(names) * values.num_replicas,
             values.overwrite,
             [name for name in names if name],
@@ -129,7 +129,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
     partial = multiprocess.path_of_first(work.partial if work else None)
     with multiprocess.together():
       if multiprocess.is_first():
-        _describe(values, model, sources, proteins)
+        _describe(values, model, atoms, sources, proteins)
       outlines = {
         name: trajectory_files.Outline(
           trajectory_files.idealised(protein),
@@ -138,6 +138,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
           model.dt_ns,
           model.dt_ns,
           values.format,
+          atoms,
         )
         for name, protein in zip(names, proteins, strict=True)
       }
@@ -145,13 +146,12 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
         for name, outline in outlines.items():
           for folder in (result / name, partial / name):
             folder.mkdir(exist_ok=True)
-          start = result / name / trajectory_files.TOPOLOGY
-          trajectory_lib.save_structure(start, outline.protein)
+          trajectory_files.write_topology(result / name, outline)
     done = _done(result, outlines)
     if work:
       _say_what_was_there(work, len(done), len(proteins) * values.num_replicas)
     with multiprocess.together():
-      seconds = _stream(values, model, proteins, outlines, result, partial, done)
+      seconds = _stream(values, model, atoms, proteins, outlines, result, partial, done)
     with multiprocess.together():
       if multiprocess.is_first():
         settings = {name: values[name].value for name in _FLAGS}
@@ -207,6 +207,7 @@ def _default_out(proteins: Sequence[protein_lib.Protein]) -> str:
 def _made_for(
   values: flags.FlagValues,
   model: model_lib.Model,
+  atoms: str,
   sources: Sequence[str],
   proteins: Sequence[protein_lib.Protein],
 ) -> dict[str, Any]:
@@ -214,6 +215,7 @@ def _made_for(
   device = provenance.device()
   return {
     'flags': {name: values[name].value for name in _OF_FRAMES},
+    'atoms': atoms,
     'structures': [
       [protein.name, hashlib.sha256(pathlib.Path(source).read_bytes()).hexdigest()]
       for protein, source in zip(proteins, sources, strict=True)
@@ -249,11 +251,12 @@ def _say_what_was_there(work: unfinished.Work, done: int, num_trajectories: int)
 def _describe(
   values: flags.FlagValues,
   model: model_lib.Model,
+  atoms: str,
   sources: Sequence[str],
   proteins: Sequence[protein_lib.Protein],
 ) -> None:
   for source, protein in zip(sources, proteins, strict=True):
-    run_record.describe(model, protein, source, values.temperature_K, values.num_frames)
+    run_record.describe(model, protein, source, values.temperature_K, atoms, values.num_frames)
   print(
     f'{values.num_replicas} x {values.num_frames} frames, {model.dt_ns:g} ns apart: '
     f'{values.num_frames * model.dt_ns:g} ns each, at {values.temperature_K:g} K'
@@ -263,6 +266,7 @@ def _describe(
 def _stream(
   values: flags.FlagValues,
   model: model_lib.Model,
+  atoms: str,
   proteins: Sequence[protein_lib.Protein],
   outlines: Mapping[str, trajectory_files.Outline],
   result: pathlib.Path,
@@ -275,6 +279,7 @@ def _stream(
   Args:
     values: the flags.
     model: to sample with.
+    atoms: of each frame.
     proteins: to sample.
     outlines: of each of them, by the name of its folder.
     result: those folders are there, in which a trajectory appears when it is complete.
@@ -303,6 +308,7 @@ def _stream(
       values.replica_batch_size,
       jobs,
       done=done,
+      atoms=atoms,
     )
     compiling = execution.Compiling() if speaks and missing else None
     try:

@@ -6,6 +6,7 @@ from tempo_jax import extras
 from tempo_jax.cli import compilation_cache_flag
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import trajectory_files
+from tempo_jax.trajectory import atoms as atoms_lib
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -37,6 +38,14 @@ def define_flags(values: flags.FlagValues) -> None:
     trajectory_files.FORMATS,
     'Trajectory format. xtc rounds to 0.01 Å; h5 keeps float32; dcd and pdb lack times that mdtraj '
     'could read.',
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'atoms',
+    None,
+    atoms_lib.CHOICES,
+    'Atoms of each frame: all heavy ones, or N, CA, C, O of the backbone. Default: heavy where the '
+    'model draws side chains.',
     flag_values=values,
   )
   flags.DEFINE_bool(

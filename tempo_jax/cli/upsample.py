@@ -35,7 +35,8 @@ from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _FLAGS = (
   *('topology', 'coarse_trajectory', 'dt_ns', 'stride', 'model', 'temperature_K', 'seed'),
-  *('out', 'format', 'report', 'overwrite', 'segment_batch_size', 'passes', 'precision'),
+  *('out', 'format', 'atoms', 'report', 'overwrite', 'segment_batch_size', 'passes'),
+  'precision',
 )
 
 
@@ -86,11 +87,12 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
   coarse = read_coarse(values.topology, values.coarse_trajectory, values.dt_ns, values.stride)
   protein = coarse.protein
   model = sampling_flags.load_model(values)
-  upsampler = model.upsampler(coarse.dt_ns, values.segment_batch_size)
+  atoms = model.atoms(values.atoms)
+  upsampler = model.upsampler(coarse.dt_ns, values.segment_batch_size, atoms)
   name = pathlib.Path(values.coarse_trajectory).stem
   out = pathlib.Path(values.out or f'tempo_out/{name}_upsampled')
   with staging.output_directory(out, trajectory_files.FILE_NAMES, values.overwrite) as folder:
-    run_record.describe(model, protein, values.topology, values.temperature_K)
+    run_record.describe(model, protein, values.topology, values.temperature_K, atoms)
     between = model.config.anchors == 'both'
     num_frames = (coarse.num_frames - between) * round(coarse.dt_ns / model.dt_ns)
     print(
@@ -107,7 +109,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
     )
     positions = positions[:, : protein.num_residues]
     run_record.check_finite(model, positions, 0, num_frames)
-    trajectory = trajectory_lib.Trajectory(
+    trajectory = trajectory_lib.Trajectory.of_atoms(
       positions[None],
       trajectory_files.idealised(protein),
       model.dt_ns,

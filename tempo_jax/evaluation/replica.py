@@ -11,6 +11,7 @@ import numpy as np
 from tempo_jax.errors import InputError
 from tempo_jax.protein import frame_faults, residue_selection
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import backbone_atoms, imaging, reader, times
 
 _MIN_FRAMES = 2
@@ -138,7 +139,7 @@ class Native:
       return self._structure.topology, self.protein, self._atom_index, self.path
     if num_atoms == 4 * self.protein.num_residues:
       index = np.arange(num_atoms).reshape(-1, 4)
-      return backbone_atoms.topology(self.protein), self.protein, index, self.path
+      return atoms_lib.topology(self.protein), self.protein, index, self.path
     raise InputError(
       f'{path}: has {num_atoms} atoms, {self.path} has {self._structure.n_atoms}: put the '
       'structure that it was written with beside it as topology.pdb, or name it in the flags'

@@ -19,6 +19,7 @@ from tempo_jax.models import directory as model_directory
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, settings, stream, upsample
+from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 
@@ -40,6 +41,22 @@ class Model:
   def dt_ns(self) -> float:
     """Time between two frames of a sampled trajectory, ns."""
     return self.config.level[self.config.levels[-1]].dt_ns
+
+  @property
+  def has_side_chains(self) -> bool:
+    """Whether it draws side chains, too."""
+    return bool(self.config.get('side_chains', False))
+
+  def atoms(self, asked_for: str | None = None) -> str:
+    """The atoms that it gives: 'heavy' or 'backbone'.
+
+    Args:
+      asked_for: one of both; None: all that it has.
+
+    Raises:
+      InputError: neither, or there are no side chains.
+    """
+    return settings.atoms_of(self.config, asked_for)
 
   def with_passes(self, passes: int) -> 'Model':
     """The same model with another number of passes of its head per step.
@@ -79,6 +96,7 @@ class Model:
     temperature_K: float = 320.0,
     segment_batch_size: int | None = None,
     replica_batch_size: int | None = None,
+    atoms: str | None = None,
   ) -> trajectory_lib.Trajectory:
     """Samples trajectories that start from the protein's conformation.
 
@@ -90,15 +108,17 @@ class Model:
       temperature_K: temperature, K.
       segment_batch_size: fine segments computed together; default: what suits the device.
       replica_batch_size: replicas computed together; default all.
+      atoms: 'heavy' for side chains, too, or 'backbone'; default: all that the model has.
 
     Returns:
-      Trajectory with positions (replicas, frames, residues, 4, 3) in Å, on the device.
+      Trajectory with positions (replicas, frames, residues, 4, 3) in Å, on the device, and
+      `heavy_atoms` if asked for.
 
     Raises:
       InputError: a number is out of range.
       FloatingPointError: the model ran off to infinity.
     """
-    sampler = self.sampler(num_frames, num_replicas, segment_batch_size, replica_batch_size)
+    sampler = self.sampler(num_frames, num_replicas, segment_batch_size, replica_batch_size, atoms)
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
     return self.trajectory(protein, sampler(self.params, padded(protein), rng, temperature_K))
@@ -112,6 +132,7 @@ class Model:
     temperature_K: float = 320.0,
     segment_batch_size: int | None = None,
     replica_batch_size: int | None = None,
+    atoms: str | None = None,
   ) -> list[trajectory_lib.Trajectory]:
     """Samples trajectories of several proteins; those of similar length are computed together.
 
@@ -123,6 +144,7 @@ class Model:
       temperature_K: temperature, K.
       segment_batch_size: fine segments computed together.
       replica_batch_size: trajectories computed together on a device.
+      atoms: 'heavy' or 'backbone'.
 
     Returns:
       Per protein, what `sample` would give, on the host.
@@ -139,9 +161,11 @@ class Model:
       temperature_K,
       segment_batch_size,
       replica_batch_size,
+      atoms=atoms,
     )
+    slots = atoms_lib.NUM_SLOTS[blocks.atoms]
     found = [
-      np.empty((num_replicas, num_frames, protein.num_residues, 4, 3), np.float32)
+      np.empty((num_replicas, num_frames, protein.num_residues, slots, 3), np.float32)
       for protein in proteins
     ]
     for job, positions, first in blocks:
@@ -162,6 +186,7 @@ class Model:
     replica_batch_size: int | None = None,
     jobs: Sequence[stream.Job] | None = None,
     done: Collection[stream.Job] = (),
+    atoms: str | None = None,
   ) -> stream.Stream:
     """The same block by block, for trajectories of any length in little memory.
 
@@ -176,6 +201,7 @@ class Model:
         others after them.
       jobs: compute these trajectories only, e.g. this host's share; default all.
       done: those of them that are there already: see `stream.Stream`.
+      atoms: 'heavy' or 'backbone'; default: all that the model has.
 
     Returns:
       To be iterated over, `stream.Stream`.
@@ -199,6 +225,7 @@ class Model:
       temperature_K,
       batch_sizes,
       done,
+      self.atoms(atoms),
     )
 
   def upsample(
@@ -210,6 +237,7 @@ class Model:
     rng: jax.Array | None = None,
     temperature_K: float = 320.0,
     segment_batch_size: int | None = None,
+    atoms: str | None = None,
   ) -> trajectory_lib.Trajectory:
     """Fills in the frames after each of some coarse frames, or between them.
 
@@ -224,6 +252,7 @@ class Model:
       rng: a key; default `jax.random.key(0)`.
       temperature_K: temperature, K.
       segment_batch_size: segments computed together; default: what suits the device.
+      atoms: see `sample`.
 
     Returns:
       Trajectory with positions (1, S * frames per segment, residues, 4, 3) in Å; of a model with
@@ -240,7 +269,7 @@ class Model:
         f'coarse_positions has shape {coarse_positions.shape}, the protein '
         f'{protein.num_residues} residues: give (frames, residues, 4, 3) of the same residues'
       )
-    upsampler = self.upsampler(spacing_ns, segment_batch_size)
+    upsampler = self.upsampler(spacing_ns, segment_batch_size, atoms)
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
     coarse_positions = padded_positions(coarse_positions)
@@ -253,6 +282,7 @@ class Model:
     num_replicas: int = 1,
     segment_batch_size: int | None = None,
     replica_batch_size: int | None = None,
+    atoms: str | None = None,
   ) -> Callable[..., jax.Array]:
     """The jitted function beneath `sample`, e.g. to compile it ahead of time.
 
@@ -262,13 +292,16 @@ class Model:
       InputError: a number is out of range.
     """
     batch_sizes = settings.BatchSizes(segment_batch_size, replica_batch_size)
-    return _ensemble_sampler(self.config, num_frames, num_replicas, batch_sizes)
+    return _ensemble_sampler(self.config, num_frames, num_replicas, batch_sizes, self.atoms(atoms))
 
   def upsampler(
-    self, spacing_ns: float, segment_batch_size: int | None = None
+    self,
+    spacing_ns: float,
+    segment_batch_size: int | None = None,
+    atoms: str | None = None,
   ) -> Callable[..., jax.Array]:
     """The jitted function beneath `upsample`: see `upsample.make_upsampler`."""
-    return _upsampler(self.config, float(spacing_ns), segment_batch_size)
+    return _upsampler(self.config, float(spacing_ns), segment_batch_size, self.atoms(atoms))
 
   def trajectory(
     self,
@@ -280,7 +313,7 @@ class Model:
 
     Args:
       protein: that was sampled.
-      positions: (replicas, frames, residues, 4, 3) Å; padding behind the residues is cut off.
+      positions: (replicas, frames, residues, 4 or 14, 3) Å; padding behind the residues is cut off.
       start_ns: time of the first frame, ns; default `dt_ns`.
 
     Raises:
@@ -293,9 +326,7 @@ class Model:
         f'the model {self.name} ran off to infinity at frame {int(np.argmin(finite)) + 1} of '
         f'{finite.size}: sample fewer frames, another seed, or train it further'
       )
-    return trajectory_lib.Trajectory(
-      positions=positions, protein=protein, dt_ns=self.dt_ns, start_ns=start_ns
-    )
+    return trajectory_lib.Trajectory.of_atoms(positions, protein, self.dt_ns, start_ns)
 
   def save(self, directory: str | os.PathLike[str]) -> None:
     """Writes `config.json` and `params.npz`, which `load_model` reads; without pickle.

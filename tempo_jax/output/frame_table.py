@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tempo_jax.metrics import covalent_geometry, flexibility, torsions, validity
+from tempo_jax.metrics import close_contacts, covalent_geometry, flexibility, torsions, validity
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 COLUMNS = (
@@ -22,10 +23,12 @@ COLUMNS = (
   'bonds_outside',
   'angles_outside',
   'ramachandran_outliers',
+  'close_contacts',
 )
 """A frame is sound (1) if no bond and no angle is outside of MD's range, and no atoms clash; see
-`metrics.covalent_geometry` and `metrics.validity`."""
-_COUNTS = frozenset(('clashes', *COLUMNS[-4:]))
+`metrics.covalent_geometry` and `metrics.validity`. Close contacts, of side chains
+(`metrics.close_contacts`), are not a number (NaN) where there are none."""
+_COUNTS = frozenset(('clashes', *COLUMNS[-5:]))
 _DECIMALS = 4
 _BLOCK_ATOMS = 1 << 14  # whose positions are worked on at once: 0.4 MiB as float64
 _BLOCK_ROWS = 1 << 14
@@ -51,7 +54,7 @@ class FrameTable:
   def of(cls, trajectory: trajectory_lib.Trajectory) -> 'FrameTable':
     """Computes it on the host; no memory grows with the frames but that of the numbers."""
     arrays = trajectory.protein.arrays
-    frames = np.asarray(trajectory.positions)
+    frames = np.asarray(trajectory.atoms)
     numbers = [per_frame(replica, arrays) for replica in frames]
     return cls(trajectory.dt_ns, float(trajectory.time_ns[0]), numbers)
 
@@ -88,7 +91,7 @@ class FrameTable:
   def write_csv(self, path: str | os.PathLike[str]) -> None:
     """One row per frame; a column `replica`, from 1, where there are several.
 
-    A field is empty where nothing is bonded.
+    A field is empty where nothing is bonded, and close contacts are where there are no side chains.
     """
     several, time_ns = len(self.numbers) > 1, self.time_ns
     with open(path, 'w', newline='') as file:
@@ -106,7 +109,7 @@ def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.n
   """The numbers of some frames, computed in blocks of them.
 
   Args:
-    positions: [F, L, 4, 3] Å.
+    positions: [F, L, 4, 3] Å, or [F, L, 14, 3], all heavy atoms.
     protein: [L] residues; their positions are what the RMSD refers to.
 
   Returns:
@@ -115,10 +118,11 @@ def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.n
   start, bonded = np.asarray(protein.positions), protein.bonds
   types = np.asarray(protein.residue_type)
   found = np.empty((len(positions), len(COLUMNS)))
-  step = max(1, _BLOCK_ATOMS // (4 * len(start)))
+  step = max(1, _BLOCK_ATOMS // (positions.shape[-2] * len(start)))
   for first in range(0, len(positions), step):
     rows = slice(first, first + step)
-    frames = positions[rows]
+    atoms = positions[rows]
+    frames = atoms[..., :4, :]
     clashes = validity.num_clashes(frames, bonded)
     bonds, angles = covalent_geometry.outside(frames, bonded)
     phi, psi, _ = torsions.backbone_torsions(frames, bonded)
@@ -133,12 +137,20 @@ def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.n
       bonds,
       angles,
       np.count_nonzero(outliers, axis=-1),
+      _close_contacts(atoms, protein),
     )
     found[rows] = np.stack(columns, axis=-1)
   return found
 
 
+def _close_contacts(atoms: np.ndarray, protein: protein_lib.ProteinArrays) -> np.ndarray:
+  """[F] of [F, L, A, 3] Å: not a number where there are no side chains."""
+  if atoms_lib.choice_of(atoms) == atoms_lib.BACKBONE:
+    return np.full(len(atoms), np.nan)
+  return close_contacts.count(atoms, protein)
+
+
 def _field(column: str, number: float) -> str:
-  if column in _COUNTS:
-    return f'{number:.0f}'
-  return f'{number:.{_DECIMALS}f}' if np.isfinite(number) else ''
+  if not np.isfinite(number):
+    return ''
+  return f'{number:.0f}' if column in _COUNTS else f'{number:.{_DECIMALS}f}'

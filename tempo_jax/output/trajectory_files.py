@@ -1,6 +1,7 @@
 """The files of a sampled trajectory: topology.pdb, trajectory.EXT, frames.csv.
 
-They are written block by block, and take little memory (see `backbone_file`). Each replica can be
+They hold all heavy atoms, or those of the backbone. They are written block by block, and take
+little memory (see `trajectory_file`). Each replica can be
 written by a process of its own: what frames.csv needs goes through a file beside it, which
 `join_frames` reads. A replica that is written elsewhere and moved once it is complete
 (`ReplicaFile.close`) survives whatever stops the others (`finished`).
@@ -16,11 +17,13 @@ import numpy as np
 from tempo_jax import files
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import side_chains
 from tempo_jax.output import frame_table
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.trajectory import backbone_file
+from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
+from tempo_jax.trajectory import trajectory_file
 
 FORMATS = ('xtc', 'dcd', 'pdb', 'h5')
 TOPOLOGY = 'topology.pdb'
@@ -32,6 +35,11 @@ FILE_NAMES = re.compile(
   '|'.join([_TRAJECTORY, *map(re.escape, (TOPOLOGY, FRAMES, METADATA, REPORT))])
 )
 """Every file that a run may write into its output directory."""
+
+_PLANAR = ('PHE', 'TYR', 'TRP', 'HIS', 'ASN', 'ASP')  # chi2 turns a ring or an amide.
+_UNKNOWN_CHI = np.deg2rad(
+  [[-60.0, -90.0 if name in _PLANAR else 180.0, 180.0, 180.0] for name in protein_lib.RESIDUE_TYPES]
+)
 
 # What a report is drawn from, of each replica and of all.
 _PICKED_FRAMES = 4000
@@ -57,9 +65,37 @@ def idealised(protein: protein_lib.Protein) -> protein_lib.Protein:
   return protein.with_positions(ideal[: protein.num_residues] + centre)
 
 
+_heavy_atoms = jax.jit(side_chains.heavy_atoms)
+
+
 @jax.jit
 def _idealise(positions, bonds):
   return state_lib.to_positions(state_lib.from_positions(positions, bonds))
+
+
+def start_atoms(protein: protein_lib.Protein, atoms: str) -> np.ndarray:
+  """The conformation of a protein with its side chains, if they are asked for.
+
+  Chi angles that the input does not tell are taken to be staggered: -60, then 180 degrees (the
+  most frequent rotamer), and -90 of rings and amides.
+
+  Args:
+    protein: its backbone is taken as it is.
+    atoms: one of `atoms.CHOICES`.
+
+  Returns:
+    [L, A, 3] float32 Å.
+  """
+  arrays = protein.arrays
+  if atoms == atoms_lib.BACKBONE:
+    return np.asarray(arrays.positions)
+  chi = _UNKNOWN_CHI[np.asarray(arrays.residue_type)]
+  if arrays.chi is not None:
+    chi = np.where(arrays.chi_known, np.asarray(arrays.chi), chi)
+  arrays = arrays.with_chi(chi)
+  padded = padding.pad(arrays, padding.bucket(protein.num_residues))  # Few lengths are compiled.
+  found = _heavy_atoms(padded.positions, padded.chi, padded.residue_type)
+  return np.asarray(found)[: protein.num_residues]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +109,7 @@ class Outline:
     dt_ns: time from frame to frame, ns.
     start_ns: time of the first frame, ns.
     extension: one of `FORMATS`.
+    atoms: of topology and trajectories, one of `atoms.CHOICES`.
   """
 
   protein: protein_lib.Protein
@@ -81,6 +118,7 @@ class Outline:
   dt_ns: float
   start_ns: float
   extension: str
+  atoms: str = atoms_lib.BACKBONE
 
   @classmethod
   def of(cls, trajectory: trajectory_lib.Trajectory, extension: str) -> 'Outline':
@@ -92,6 +130,7 @@ class Outline:
       trajectory.dt_ns,
       float(trajectory.time_ns[0]),
       extension,
+      trajectory.atom_choice,
     )
 
   def path(self, folder: pathlib.Path, replica: int) -> pathlib.Path:
@@ -126,13 +165,15 @@ class ReplicaFile:
     self._folder, self._partial = folder, partial
     self._numbers_path = _numbers_path(partial or folder, replica)
     self._path = path = outline.path(partial or folder, replica)
-    self._file = backbone_file.Writer(path, outline.protein, outline.dt_ns, outline.start_ns)
+    self._file = trajectory_file.Writer(
+      path, outline.protein, outline.dt_ns, outline.start_ns, outline.atoms
+    )
 
   def append(self, positions: np.ndarray) -> None:
     """Writes the next frames, and the numbers that are to go to frames.csv.
 
     Args:
-      positions: [F, L, 4, 3] float32 Å, finite.
+      positions: [F, L, A, 3] float32 Å, finite.
 
     Raises:
       InputError: they cannot be written, or do not fit the format.
@@ -144,7 +185,7 @@ class ReplicaFile:
       file.write(numbers.tobytes())
 
   def close(self) -> None:
-    """Completes the file, and reads it back; raises what `backbone_file.Writer.close` does."""
+    """Completes the file, and reads it back; raises what `trajectory_file.Writer.close` does."""
     self._file.close()
     if self._partial is None:
       return
@@ -178,6 +219,16 @@ def finished(folder: pathlib.Path, outline: Outline) -> set[int]:
     and (numbers := _numbers_path(folder, replica)).is_file()
     and numbers.stat().st_size == size
   }
+
+
+def write_topology(folder: pathlib.Path, outline: Outline) -> None:
+  """Writes topology.pdb: the start, t = 0, with the atoms of the trajectories in their order.
+
+  Raises:
+    InputError: see `trajectory.save_structure`.
+  """
+  atoms = start_atoms(outline.protein, outline.atoms)
+  trajectory_lib.save_structure(folder / TOPOLOGY, outline.protein, atoms)
 
 
 def join_frames(
@@ -235,8 +286,8 @@ def write(
     OSError: the same.
   """
   outline = Outline.of(trajectory, extension)
-  trajectory_lib.save_structure(folder / TOPOLOGY, trajectory.protein)
-  for replica, positions in enumerate(trajectory.positions):
+  write_topology(folder, outline)
+  for replica, positions in enumerate(trajectory.atoms):
     file = ReplicaFile(folder, outline, replica)
     file.append(np.asarray(positions, np.float32))
     file.close()
@@ -254,12 +305,15 @@ def picked(
     most_frames: of each replica; by default 4000.
   """
   protein = outline.protein
-  most = _PICKED_BYTES // (48 * protein.num_residues * outline.num_replicas)
+  frame_bytes = 12 * atoms_lib.NUM_SLOTS[outline.atoms] * protein.num_residues
+  most = _PICKED_BYTES // (frame_bytes * outline.num_replicas)
   stride = -(-outline.num_frames // min(most_frames or _PICKED_FRAMES, max(100, most)))
-  replicas = [
-    np.concatenate(list(backbone_file.read(outline.path(folder, replica), protein, stride)))
-    for replica in range(outline.num_replicas)
-  ]
-  return trajectory_lib.Trajectory(
+  replicas = []
+  for replica in range(outline.num_replicas):
+    path = outline.path(folder, replica)
+    replicas.append(
+      np.concatenate(list(trajectory_file.read(path, protein, stride, outline.atoms)))
+    )
+  return trajectory_lib.Trajectory.of_atoms(
     np.stack(replicas), protein, stride * outline.dt_ns, outline.start_ns
   )

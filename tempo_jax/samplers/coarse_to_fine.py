@@ -203,7 +203,10 @@ def sample_block(
 
 
 def make_sampler(
-  config: Any, num_frames: int, segment_batch_size: int | None = None
+  config: Any,
+  num_frames: int,
+  segment_batch_size: int | None = None,
+  atoms: str | None = None,
 ) -> Callable[..., jax.Array]:
   """The jitted sampling function of a model.
 
@@ -211,6 +214,7 @@ def make_sampler(
     config: the model's configuration, frozen or not.
     num_frames: frames wanted; need not be a multiple of a segment.
     segment_batch_size: segments computed together; None: what suits the device.
+    atoms: 'heavy' or 'backbone'; None: all that the model has.
 
   Returns:
     sampler(params, protein_arrays, rng, temperature_K=320.0) -> [num_frames, L, 4, 3] N, CA, C, O
@@ -223,6 +227,7 @@ def make_sampler(
   """
   config_lib.check(config)
   settings.check_at_least_one(num_frames=num_frames)
+  settings.atoms_of(config, atoms)
   batch_sizes = settings.BatchSizes(segments=segment_batch_size)
   config = config_lib.freeze(config)
 
@@ -246,6 +251,7 @@ def make_ensemble_sampler(
   num_frames: int,
   num_replicas: int,
   batch_sizes: settings.BatchSizes = settings.DEFAULT,
+  atoms: str | None = None,
 ) -> Callable[..., jax.Array]:
   """The jitted function that samples several independent trajectories of one protein.
 
@@ -255,6 +261,7 @@ def make_ensemble_sampler(
     num_replicas: trajectories wanted.
     batch_sizes: how much is computed at once. Neither they nor the number of devices change the
       result.
+    atoms: see `make_sampler`.
 
   Returns:
     sampler(params, protein_arrays, rng, temperature_K=320.0) -> [R, num_frames, L, 4, 3] Å.
@@ -265,6 +272,7 @@ def make_ensemble_sampler(
   """
   config_lib.check(config)
   settings.check_at_least_one(num_frames=num_frames, num_replicas=num_replicas)
+  settings.atoms_of(config, atoms)
   config = config_lib.freeze(config)
 
   def one_replica(shared, rng):

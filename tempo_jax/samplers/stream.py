@@ -15,14 +15,15 @@ from tempo_jax.compilation import ahead_of_time, executables
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, devices, settings
 from tempo_jax.samplers import rollout as rollout_lib
+from tempo_jax.trajectory import atoms as atoms_lib
 
 _BLOCK_BYTES = {'cpu': 1 << 23}
 _BLOCK_BYTES_ACCELERATOR = 1 << 26
 """Of the positions of a block: enough frames to keep a device busy, and few enough to hold twice,
 since one block is computed while another is written. On a CPU a block is seconds of work, which
 nothing interrupts."""
-_FRAME_BYTES = 4 * 4 * 3
-"""Per residue: four atoms, float32."""
+_ATOM_BYTES = 4 * 3
+"""Three float32."""
 _SHORT = 30_000
 """Residues times frames of all jobs, up to which a CPU compiles for longer than it samples."""
 
@@ -40,7 +41,13 @@ class Job:
   replica: int
 
 
-def block_frames(config: Any, num_frames: int, num_jobs: int, length: int) -> int:
+def block_frames(
+  config: Any,
+  num_frames: int,
+  num_jobs: int,
+  length: int,
+  atoms: str = atoms_lib.BACKBONE,
+) -> int:
   """Frames of each block: all, or parts of equal size that fit into so many bytes.
 
   Args:
@@ -48,10 +55,12 @@ def block_frames(config: Any, num_frames: int, num_jobs: int, length: int) -> in
     num_frames: frames wanted in all.
     num_jobs: trajectories that are computed together.
     length: padded residues.
+    atoms: of each frame, one of `atoms.CHOICES`.
   """
   whole = coarse_to_fine.frames_per_block(config)
   block_bytes = _BLOCK_BYTES.get(jax.default_backend(), _BLOCK_BYTES_ACCELERATOR)
-  most = max(1, block_bytes // (num_jobs * length * _FRAME_BYTES * whole))
+  frame_bytes = length * atoms_lib.NUM_SLOTS[atoms] * _ATOM_BYTES
+  most = max(1, block_bytes // (num_jobs * frame_bytes * whole))
   units = -(-num_frames // whole)
   if units <= most:
     return num_frames
@@ -91,7 +100,7 @@ def make_beginning(config: Any, rng_impl: str) -> Callable[..., Any]:
 
 
 def make_block_sampler(
-  config: Any, rng_impl: str, num_frames: int, batch_sizes: settings.BatchSizes
+  config: Any, rng_impl: str, num_frames: int, batch_sizes: settings.BatchSizes, atoms: str
 ) -> Callable[..., Any]:
   """The jitted function that continues several trajectories, of any proteins, by a block.
 
@@ -100,12 +109,14 @@ def make_block_sampler(
     rng_impl: see `make_beginning`.
     num_frames: frames of a block; see `coarse_to_fine.sample_block`.
     batch_sizes: how much is computed at once.
+    atoms: 'heavy' or 'backbone'.
 
   Returns:
     sampler(params, proteins [J, L], rngs [J], temperature_K, rollout_states [J]) ->
     ([J, num_frames, L, 4, 3] Å, rollout_states [J]); J as `devices.padded` makes it, all `spread`,
     and the parameters `rollout.stacked`.
   """
+  settings.atoms_of(config, atoms)
 
   def one_job(shared, job):
     params, temperature_K = shared
@@ -125,7 +136,7 @@ def make_block_sampler(
 class Stream:
   """An iterator over blocks of frames.
 
-  Iterating yields (job, positions [F, L, 4, 3] Å on the device, L without padding, first frame
+  Iterating yields (job, positions [F, L, A, 3] Å on the device, L without padding, first frame
   from 0); the blocks of a job come in order. Jobs of proteins of one padded length are computed
   together, `batch_sizes.trajectories` on each device and the others after them; then those of the
   next length. While a block is used, the next is computed.
@@ -142,6 +153,7 @@ class Stream:
     rng: a key.
     temperature_K: temperature, K.
     batch_sizes: how much is computed at once.
+    atoms: 'heavy' or 'backbone'.
     compile_seconds: what compiling took so far, s.
   """
 
@@ -155,6 +167,7 @@ class Stream:
   temperature_K: float  # noqa: N815
   batch_sizes: settings.BatchSizes = settings.DEFAULT
   done: Collection[Job] = ()
+  atoms: str = atoms_lib.BACKBONE
   compile_seconds: float = 0.0
   _programs: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
@@ -209,7 +222,7 @@ class Stream:
     padded = [jobs[min(i, len(jobs) - 1)] for i in devices.padded(size)]
     proteins = jax.tree.map(lambda *x: np.stack(x), *(self.proteins[job.protein] for job in padded))
     length = proteins.mask.shape[1]
-    num_frames = block_frames(self.config, self.num_frames, size, length)
+    num_frames = block_frames(self.config, self.num_frames, size, length, self.atoms)
     replicas = np.array([job.replica for job in padded], np.int32)
     impl = str(jax.random.key_impl(self.rng))
     start = proteins, jax.random.key_data(self.rng), replicas
@@ -222,7 +235,7 @@ class Stream:
     params = jax.tree.map(np.asarray, dict(self.params))
     params = devices.replicate(rollout_lib.stacked(params, self.config.levels), len(padded))
     rest = params, proteins, rngs, np.float32(self.temperature_K)
-    made_from = self.config, impl, num_frames, self.batch_sizes
+    made_from = self.config, impl, num_frames, self.batch_sizes, self.atoms
     effort = compiler_effort(self.num_frames, num_jobs, length)
     compiled = self._compiled(make_block_sampler, made_from, *rest, state, effort=effort)
     positions, state = compiled(*rest, state)

@@ -50,7 +50,10 @@ def _without_tumbling(
 
 
 def make_upsampler(
-  config: Any, spacing_ns: float, segment_batch_size: int | None = None
+  config: Any,
+  spacing_ns: float,
+  segment_batch_size: int | None = None,
+  atoms: str | None = None,
 ) -> Callable[..., jax.Array]:
   """The jitted up-sampling function of a model.
 
@@ -58,6 +61,7 @@ def make_upsampler(
     config: the model's configuration, frozen or not.
     spacing_ns: time between the coarse frames, ns; the time step of a level but the finest.
     segment_batch_size: segments computed together; None: what suits the device.
+    atoms: 'heavy' or 'backbone'; None: all that the model has.
 
   Returns:
     upsampler(params, protein_arrays, coarse_positions [S, L, 4, 3] Å, rng,
@@ -72,6 +76,7 @@ def make_upsampler(
   """
   config_lib.check(config)
   settings.check_at_least_one(segment_batch_size=segment_batch_size)
+  settings.atoms_of(config, atoms)
   config = config_lib.freeze(config)
   above = level_of_spacing(config, spacing_ns)
   ratios = config_lib.frames_per_segment(config)[above:]

@@ -1,4 +1,4 @@
-"""Backbone atoms in mdtraj: found among all atoms, or alone as a topology."""
+"""Backbone atoms, found among all atoms."""
 
 import mdtraj
 import numpy as np
@@ -6,8 +6,6 @@ import numpy as np
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import residue_selection, residues
 from tempo_jax.trajectory import structure as structure_lib
-
-ATOM_NAMES = ('N', 'CA', 'C', 'O')
 
 
 def select(
@@ -59,33 +57,3 @@ def positions(
   """
   found = 10.0 * traj.xyz[:, atom_index].astype(np.float32)
   return residue_selection.place_oxygen(found, protein.arrays.bonds, atom_index[:, 3] < 0)
-
-
-def topology(protein: protein_lib.Protein) -> mdtraj.Topology:
-  """N, CA, C, O of every residue, in the order of the trajectory, with their bonds.
-
-  Chains are kept apart and carry their ids, residues their author's number
-  (mdtraj has no insertion codes); peptide bonds only where residues are bonded.
-  """
-  top = mdtraj.Topology()
-  # mdtraj writes a blank chain id only if it is a space.
-  chains = [top.add_chain(chain_id or ' ') for chain_id in protein.chain_ids]
-  elements = [mdtraj.element.get_by_symbol(name[0]) for name in ATOM_NAMES]
-  carbonyl = None
-  for i, name in enumerate(protein.residue_names):
-    chain = chains[protein.arrays.chain_index[i]]
-    residue = top.add_residue(name, chain, resSeq=int(protein.residue_number[i]))
-    n, ca, c, o = (
-      top.add_atom(atom, element, residue)
-      for atom, element in zip(ATOM_NAMES, elements, strict=True)
-    )
-    if carbonyl is not None:
-      top.add_bond(carbonyl, n)
-    for bond in ((n, ca), (ca, c), (c, o)):
-      top.add_bond(*bond)
-    carbonyl = c if protein.arrays.bonded[i] else None
-  if protein.arrays.ring is not None:
-    atoms = list(top.atoms)
-    for last in np.flatnonzero(protein.arrays.ring >= 0).tolist():
-      top.add_bond(atoms[4 * last + 2], atoms[4 * int(protein.arrays.ring[last])])
-  return top

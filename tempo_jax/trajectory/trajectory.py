@@ -1,4 +1,4 @@
-"""Trajectories of backbone atoms, to and from mdtraj and files."""
+"""Trajectories, to and from mdtraj and files."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,8 @@ import numpy as np
 from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.trajectory import backbone_atoms, backbone_file, imaging, times, writers
+from tempo_jax.trajectory import atoms as atoms_lib
+from tempo_jax.trajectory import backbone_atoms, imaging, times, trajectory_file, writers
 from tempo_jax.trajectory import structure as structure_lib
 
 
@@ -26,17 +27,49 @@ class Trajectory:
     dt_ns: time from frame to frame, ns.
     start_ns: time of the first frame, ns; `dt_ns` if None, the start
       conformation itself not being a frame.
+    heavy_atoms: [R, F, L, 14, 3] Å, all heavy atoms, in the slots of `side_chain_atoms`, of which
+      the first four are the positions; None where there are no side chains. See `of_atoms`.
   """
 
   positions: jax.Array | np.ndarray
   protein: protein_lib.Protein
   dt_ns: float
   start_ns: float | None = None
+  heavy_atoms: jax.Array | np.ndarray | None = None
 
   def __post_init__(self):
     expected = (self.protein.num_residues, 4, 3)
     if self.positions.ndim != 5 or self.positions.shape[2:] != expected:
       raise ValueError(f'positions have shape {self.positions.shape}, not (R, F, *{expected})')
+    expected = (*self.positions.shape[:3], 14, 3)
+    if self.heavy_atoms is not None and self.heavy_atoms.shape != expected:
+      raise ValueError(f'heavy atoms have shape {self.heavy_atoms.shape}, not {expected}')
+
+  @classmethod
+  def of_atoms(
+    cls,
+    atoms: jax.Array | np.ndarray,
+    protein: protein_lib.Protein,
+    dt_ns: float,
+    start_ns: float | None = None,
+  ) -> 'Trajectory':
+    """A trajectory of the backbone, [R, F, L, 4, 3] Å, or of all heavy atoms, [R, F, L, 14, 3].
+
+    In NumPy, `positions` are a view of the heavy atoms.
+    """
+    if atoms_lib.choice_of(atoms) == atoms_lib.BACKBONE:
+      return cls(atoms, protein, dt_ns, start_ns)
+    return cls(atoms[..., :4, :], protein, dt_ns, start_ns, atoms)
+
+  @property
+  def atoms(self) -> jax.Array | np.ndarray:
+    """[R, F, L, A, 3] Å: all heavy atoms where they are there, else those of the backbone."""
+    return self.positions if self.heavy_atoms is None else self.heavy_atoms
+
+  @property
+  def atom_choice(self) -> str:
+    """'heavy' or 'backbone': see `atoms.CHOICES`."""
+    return atoms_lib.choice_of(self.atoms)
 
   @property
   def num_replicas(self) -> int:
@@ -86,13 +119,16 @@ class Trajectory:
     return cls(positions[None], protein, dt_ns, start_ns)
 
   def to_mdtraj(self, replica: int = 0) -> mdtraj.Trajectory:
-    """One replica, in nm and ps, without a unit cell."""
-    xyz = np.asarray(self.positions[replica], np.float32).reshape(self.num_frames, -1, 3) / 10.0
-    return mdtraj.Trajectory(xyz, backbone_atoms.topology(self.protein), time=1000.0 * self.time_ns)
+    """One replica, in nm and ps, without a unit cell: all heavy atoms, where they are there."""
+    frames = np.asarray(self.atoms[replica], np.float32)
+    xyz = atoms_lib.flat(frames, self.protein.arrays.residue_type) / 10.0
+    topology = atoms_lib.topology(self.protein, self.atom_choice)
+    return mdtraj.Trajectory(xyz, topology, time=1000.0 * self.time_ns)
 
   def save(self, path: str | os.PathLike, overwrite: bool = False) -> tuple[pathlib.Path, ...]:
     """Writes XTC, DCD, PDB or HDF5, by the extension (.xtc .dcd .pdb .h5).
 
+    All heavy atoms are written where they are there, else those of the backbone.
     Several replicas go to several files, STEM_r1.EXT, STEM_r2.EXT, ... Files
     are written aside and then renamed, so that none is ever half written.
 
@@ -122,20 +158,24 @@ class Trajectory:
     there = next((target for target in targets if target.exists()), None)
     if there and not overwrite:
       raise InputError(f'{there} exists already; choose another name or overwrite it')
-    positions = np.asarray(self.positions, np.float32)
-    if not np.all(np.isfinite(positions)):
+    frames = np.asarray(self.atoms, np.float32)
+    if not np.all(np.isfinite(frames)):
       raise ValueError(f'{path}: positions are not finite; nothing was written')
     _check_folder(path)
     with contextlib.ExitStack() as stack:  # they appear at its end
-      for target, replica in zip(targets, positions, strict=True):
+      for target, replica in zip(targets, frames, strict=True):
         new = stack.enter_context(files.aside(target))
-        with backbone_file.Writer(new, self.protein, self.dt_ns, float(self.time_ns[0])) as file:
+        with trajectory_file.Writer(
+          new, self.protein, self.dt_ns, float(self.time_ns[0]), self.atom_choice
+        ) as file:
           file.append(replica)
     return tuple(targets)
 
 
-def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> None:
-  """Writes the backbone as PDB: chain ids, author's numbers, insertion codes.
+def save_structure(
+  path: str | os.PathLike, protein: protein_lib.Protein, atoms: np.ndarray | None = None
+) -> None:
+  """Writes one conformation as PDB: chain ids, author's numbers, insertion codes.
 
   The atoms are in the order of the trajectory. A chain id of several letters,
   which mmCIF has and PDB has not, is written as a free letter or digit, and a
@@ -143,16 +183,22 @@ def save_structure(path: str | os.PathLike, protein: protein_lib.Protein) -> Non
   apart. Atom serials above 99,999 and residue numbers above 9,999 are written
   in hybrid-36.
 
+  Args:
+    path: of the file.
+    protein: names, numbering and chains.
+    atoms: [L, A, 3] Å, of the backbone or all heavy ones. Default: the protein's backbone.
+
   Raises:
     InputError: coordinates (-1,000 to 10,000 Å) or residue numbers (from -999)
       that do not fit PDB, or a folder that is missing or not writable.
   """
   path = pathlib.Path(path)
-  remarks, template = writers.pdb_template(protein, path)
+  positions = np.asarray(protein.arrays.positions if atoms is None else atoms)
+  remarks, template = writers.pdb_template(protein, path, atoms_lib.choice_of(positions))
   # What to do about coordinates that do not fit: a structure is always written in PDB.
   remedy = 'move the structure near the origin'
-  positions = np.asarray(protein.arrays.positions)
-  frame = writers.pdb_frame(template, positions, path, remedy)
+  coordinates = atoms_lib.flat(positions, protein.arrays.residue_type)
+  frame = writers.pdb_frame(template, coordinates, path, remedy)
   text = f'{remarks}{frame}END\n'
   _check_folder(path)
   files.write_text(path, text)

@@ -1,4 +1,4 @@
-"""Files of backbone trajectories, written block by block: XTC, DCD, PDB, HDF5.
+"""Files of trajectories, written block by block: XTC, DCD, PDB, HDF5.
 
 Blocks make no difference: a file holds the same whether its frames came at once or one by one.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from tempo_jax import extras
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.trajectory import backbone_atoms
+from tempo_jax.trajectory import atoms as atoms_lib
 
 PS_PER_AKMA = 0.048888212  # CHARMM's unit of time, which DCD headers use
 _DCD_SECOND_TITLE = 92 + 8 + 80  # after the first record, and the head and first title of the next
@@ -26,7 +26,12 @@ class Writer(abc.ABC):
   """A file that grows; to be used as a context, which closes it."""
 
   def __init__(
-    self, path: pathlib.Path, protein: protein_lib.Protein, dt_ns: float, start_ns: float
+    self,
+    path: pathlib.Path,
+    protein: protein_lib.Protein,
+    dt_ns: float,
+    start_ns: float,
+    atoms: str,
   ):
     """Opens the file, replacing what is there.
 
@@ -35,22 +40,24 @@ class Writer(abc.ABC):
       protein: names, numbering and chains.
       dt_ns: time from frame to frame, ns.
       start_ns: time of the first frame, ns.
+      atoms: that it is to hold, one of `atoms.CHOICES`.
     """
     self.path, self.protein, self.dt_ns, self.start_ns = path, protein, dt_ns, start_ns
+    self.atoms = atoms
     self.num_frames = 0
 
-  def append(self, positions: np.ndarray) -> None:
+  def append(self, coordinates: np.ndarray) -> None:
     """Writes the next frames.
 
     Args:
-      positions: [F, L, 4, 3] float32 Å.
+      coordinates: [F, N, 3] float32 Å, in the order of `atoms.topology`.
     """
-    number = self.num_frames + np.arange(len(positions))
-    self._write(positions, number, 1000.0 * (self.start_ns + self.dt_ns * number))
-    self.num_frames += len(positions)
+    number = self.num_frames + np.arange(len(coordinates))
+    self._write(coordinates, number, 1000.0 * (self.start_ns + self.dt_ns * number))
+    self.num_frames += len(coordinates)
 
   @abc.abstractmethod
-  def _write(self, positions: np.ndarray, number: np.ndarray, time_ps: np.ndarray) -> None:
+  def _write(self, coordinates: np.ndarray, number: np.ndarray, time_ps: np.ndarray) -> None:
     """The same; number [F] from 0, time [F] ps."""
 
   @abc.abstractmethod
@@ -65,39 +72,39 @@ class Writer(abc.ABC):
 
 
 class _Xtc(Writer):
-  def __init__(self, path, protein, dt_ns, start_ns):
-    super().__init__(path, protein, dt_ns, start_ns)
-    self._file = mdtraj.formats.XTCTrajectoryFile(str(path), 'w')
+  def __init__(self, *args):
+    super().__init__(*args)
+    self._file = mdtraj.formats.XTCTrajectoryFile(str(self.path), 'w')
 
-  def _write(self, positions, number, time_ps):
-    self._file.write(_nm(positions), time=time_ps.astype(np.float32), step=number + 1)
+  def _write(self, coordinates, number, time_ps):
+    self._file.write(coordinates / 10.0, time=time_ps.astype(np.float32), step=number + 1)
 
   def close(self):
     self._file.close()
 
 
 class _Hdf5(Writer):
-  def __init__(self, path, protein, dt_ns, start_ns):
-    super().__init__(path, protein, dt_ns, start_ns)
+  def __init__(self, *args):
+    super().__init__(*args)
     extras.require('tables', 'hdf5')
-    self._file = mdtraj.formats.HDF5TrajectoryFile(str(path), 'w')
+    self._file = mdtraj.formats.HDF5TrajectoryFile(str(self.path), 'w')
 
-  def _write(self, positions, number, time_ps):
-    self._file.write(_nm(positions), time=time_ps)
+  def _write(self, coordinates, number, time_ps):
+    self._file.write(coordinates / 10.0, time=time_ps)
     if not self.num_frames:
-      self._file.topology = backbone_atoms.topology(self.protein)
+      self._file.topology = atoms_lib.topology(self.protein, self.atoms)
 
   def close(self):
     self._file.close()
 
 
 class _Dcd(Writer):
-  def __init__(self, path, protein, dt_ns, start_ns):
-    super().__init__(path, protein, dt_ns, start_ns)
-    self._file = mdtraj.formats.DCDTrajectoryFile(str(path), 'w')
+  def __init__(self, *args):
+    super().__init__(*args)
+    self._file = mdtraj.formats.DCDTrajectoryFile(str(self.path), 'w')
 
-  def _write(self, positions, number, time_ps):
-    self._file.write(positions.reshape(len(positions), -1, 3))
+  def _write(self, coordinates, number, time_ps):
+    self._file.write(coordinates)
 
   def close(self):
     self._file.close()
@@ -115,14 +122,14 @@ class _Dcd(Writer):
 
 
 class _Pdb(Writer):
-  def __init__(self, path, protein, dt_ns, start_ns):
-    super().__init__(path, protein, dt_ns, start_ns)
-    remarks, self._template = pdb_template(protein, path)
-    self._file = open(path, 'w')  # noqa: SIM115
+  def __init__(self, *args):
+    super().__init__(*args)
+    remarks, self._template = pdb_template(self.protein, self.path, self.atoms)
+    self._file = open(self.path, 'w')  # noqa: SIM115
     self._file.write(remarks)
 
-  def _write(self, positions, number, time_ps):
-    for k, time, frame in zip(number.tolist(), time_ps.tolist(), positions, strict=True):
+  def _write(self, coordinates, number, time_ps):
+    for k, time, frame in zip(number.tolist(), time_ps.tolist(), coordinates, strict=True):
       text = pdb_frame(self._template, frame, self.path, 'use .xtc or .h5')
       self._file.write(f'TITLE     {self.protein.name[:40]} t= {time:.5f}\n')
       self._file.write(f'MODEL     {k + 1:4d}\n{text}ENDMDL\n')
@@ -137,14 +144,10 @@ WRITERS: dict[str, type[Writer]] = {'.xtc': _Xtc, '.dcd': _Dcd, '.pdb': _Pdb, '.
 
 
 def open_file(
-  path: pathlib.Path, protein: protein_lib.Protein, dt_ns: float, start_ns: float
+  path: pathlib.Path, protein: protein_lib.Protein, dt_ns: float, start_ns: float, atoms: str
 ) -> Writer:
   """Opens a file for writing, of the format that its extension names; see `Writer`."""
-  return WRITERS[path.suffix](path, protein, dt_ns, start_ns)
-
-
-def _nm(positions: np.ndarray) -> np.ndarray:
-  return positions.reshape(len(positions), -1, 3) / 10.0
+  return WRITERS[path.suffix](path, protein, dt_ns, start_ns, atoms)
 
 
 def pdb_chain_ids(protein: protein_lib.Protein) -> tuple[str, ...]:
@@ -156,12 +159,15 @@ def pdb_chain_ids(protein: protein_lib.Protein) -> tuple[str, ...]:
   return tuple(short.get(chain_id, chain_id) for chain_id in protein.chain_ids)
 
 
-def pdb_template(protein: protein_lib.Protein, path: str | os.PathLike[str]) -> tuple[str, str]:
+def pdb_template(
+  protein: protein_lib.Protein, path: str | os.PathLike[str], atoms: str
+) -> tuple[str, str]:
   """REMARK lines, and the ATOM and TER lines of one model with %-fields for coordinates.
 
   Args:
     protein: names, numbering and chains.
     path: of the file, for messages.
+    atoms: one of `atoms.CHOICES`.
 
   Raises:
     InputError: residue numbers that do not fit PDB.
@@ -176,16 +182,16 @@ def pdb_template(protein: protein_lib.Protein, path: str | os.PathLike[str]) -> 
     if long != short
   )
   chains = [gemmi.Chain(chain_id) for chain_id in chain_ids]
-  elements = [gemmi.Element(name[0]) for name in backbone_atoms.ATOM_NAMES]
+  atom_names = atoms_lib.names(protein.arrays.residue_type, atoms)
   for i, name in enumerate(protein.residue_names):
     residue = gemmi.Residue()
     residue.name = name
     residue.het_flag = 'A'
     residue.entity_type = gemmi.EntityType.Polymer
     residue.seqid = gemmi.SeqId(int(protein.residue_number[i]), protein.insertion_code[i] or ' ')
-    for atom_name, element in zip(backbone_atoms.ATOM_NAMES, elements, strict=True):
+    for atom_name in atom_names[i]:
       atom = gemmi.Atom()
-      atom.name, atom.element, atom.b_iso = atom_name, element, 0.0
+      atom.name, atom.element, atom.b_iso = atom_name, gemmi.Element(atom_name[0]), 0.0
       residue.add_atom(atom)
     chains[protein.arrays.chain_index[i]].add_residue(residue)
   model = gemmi.Model(1)
@@ -203,19 +209,19 @@ def pdb_template(protein: protein_lib.Protein, path: str | os.PathLike[str]) -> 
 
 
 def pdb_frame(
-  template: str, positions: np.ndarray, path: str | os.PathLike[str], remedy: str
+  template: str, coordinates: np.ndarray, path: str | os.PathLike[str], remedy: str
 ) -> str:
   """The ATOM and TER lines of one model.
 
   Args:
     template: from `pdb_template`.
-    positions: [L, 4, 3] Å.
+    coordinates: [N, 3] Å.
     path: of the file, for messages.
     remedy: what to do about coordinates that do not fit PDB.
 
   Raises:
     InputError: they do not.
   """
-  if not (np.min(positions) > -999.999 and np.max(positions) < 9999.999):
+  if not (np.min(coordinates) > -999.999 and np.max(coordinates) < 9999.999):
     raise InputError(f'{path}: coordinates beyond -999 to 9999 Å do not fit PDB; {remedy}')
-  return template % tuple(positions.ravel().tolist())
+  return template % tuple(coordinates.ravel().tolist())

@@ -7,6 +7,8 @@ from absl import flags
 
 from tempo_jax.compilation import ahead_of_time
 from tempo_jax.models import model as model_lib
+from tempo_jax.output import trajectory_files
+from tempo_jax.samplers import settings
 from tests import builders
 
 
@@ -46,13 +48,13 @@ class Shaken:
 
   compile_seconds = 0.01
 
-  def __init__(self, proteins, num_frames, jobs, seed, block=4):
+  def __init__(self, proteins, num_frames, jobs, seed, atoms, block=4):
     self._proteins, self._num_frames, self._jobs = proteins, num_frames, jobs
-    self._seed, self._block = seed, block
+    self._seed, self._atoms, self._block = seed, atoms, block
 
   def __iter__(self):
     for job in self._jobs:
-      start = np.asarray(self._proteins[job.protein].arrays.positions)
+      start = trajectory_files.start_atoms(self._proteins[job.protein], self._atoms)
       rng = np.random.default_rng((self._seed, job.protein, job.replica))
       noise = rng.normal(size=(self._num_frames, *start.shape)).astype(np.float32)
       frames = start + np.float32(0.05) * np.cumsum(noise, axis=0)
@@ -64,11 +66,19 @@ def shake_instead(monkeypatch):
   """Replaces the network of `tempo-jax sample`; the list of what it was asked for."""
   asked = []
 
-  def stream(self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes, done=()):
+  def stream(
+    self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes, done=(), atoms=None
+  ):
     *batch_sizes, jobs = sizes
     asked.append((num_frames, num_replicas, *batch_sizes))
     seed = int(jax.random.key_data(rng)[-1])
-    return Shaken(proteins, num_frames, [job for job in jobs if job not in done], seed)
+    jobs = [job for job in jobs if job not in done]
+    return Shaken(proteins, num_frames, jobs, seed, self.atoms(atoms))
 
   monkeypatch.setattr(model_lib.Model, 'stream', stream)
   return asked
+
+
+def as_if_with_side_chains(monkeypatch):
+  """Models then count as ones that draw side chains, whatever they do."""
+  monkeypatch.setattr(settings, 'atoms_of', lambda config, asked_for: asked_for or 'heavy')

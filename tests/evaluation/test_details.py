@@ -7,7 +7,7 @@ import pytest
 
 from tempo_jax.evaluation import columns, details
 from tempo_jax.evaluation.ensemble import Ensemble
-from tempo_jax.trajectory import backbone_atoms
+from tempo_jax.trajectory import atoms as atoms_lib
 from tests.evaluation import cases
 
 
@@ -26,7 +26,7 @@ def test_shares_are_those_of_mdtrajs_torsions(ensembles):
   native = prediction.native
   traj = mdtraj.Trajectory(
     prediction.positions.reshape(prediction.num_frames, -1, 3) / 10.0,
-    backbone_atoms.topology(native),
+    atoms_lib.topology(native),
   )
   phi, omega = (np.rad2deg(f(traj)[1]) for f in (mdtraj.compute_phi, mdtraj.compute_omega))
   assert found['positive_phi_percent'] == pytest.approx(100.0 * np.mean(phi > 0.0), abs=1e-4)

@@ -12,7 +12,7 @@ from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.replica import Replica
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.metrics import kinetics, superposition
-from tempo_jax.trajectory import backbone_atoms
+from tempo_jax.trajectory import atoms as atoms_lib
 from tests.evaluation import cases
 
 
@@ -103,7 +103,7 @@ def test_series_are_of_every_replica(ensembles, found):
 def test_ramachandran_counts_are_those_of_mdtraj(ensembles, found):
   _, prediction = ensembles
   traj = mdtraj.Trajectory(
-    prediction.positions.reshape(60, -1, 3) / 10.0, backbone_atoms.topology(prediction.native)
+    prediction.positions.reshape(60, -1, 3) / 10.0, atoms_lib.topology(prediction.native)
   )
   # The first phi and the last psi have no partner.
   phi, psi = mdtraj.compute_phi(traj)[1][:, :-1], mdtraj.compute_psi(traj)[1][:, 1:]

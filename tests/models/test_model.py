@@ -11,7 +11,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
 from tempo_jax.models import trained_range
 from tempo_jax.protein import padding, structure_file
-from tests import builders, disk
+from tests import builders, disk, heavy_trajectories
 
 STRUCTURE = pathlib.Path(model_lib.__file__).parent / 'default/trp_cage.pdb'
 
@@ -185,3 +185,19 @@ def test_lengths_are_padded_so_that_programs_are_shared():
   coarse = np.stack([protein.arrays.positions] * 2)
   np.testing.assert_array_equal(model_lib.padded_positions(coarse)[:, :20], coarse)
   assert model_lib.padded_positions(coarse).shape[1] == len(model_lib.padded(protein).mask) == 24
+
+
+def test_a_model_gives_the_atoms_that_it_has():
+  config = builders.small_config({'coarse': 0.2, 'fine': 0.01})
+  model = model_lib.Model('small', config, {})
+  assert not model.has_side_chains
+  assert model.atoms() == 'backbone'
+  trajectory = heavy_trajectories.of_every_type(replicas=2)
+  # What a sampler of heavy atoms gives, with padding.
+  padded = np.pad(trajectory.heavy_atoms, [(0, 0), (0, 0), (0, 3), (0, 0), (0, 0)])
+  found = model.trajectory(trajectory.protein, padded)
+  np.testing.assert_array_equal(found.heavy_atoms, trajectory.heavy_atoms)
+  np.testing.assert_array_equal(found.positions, trajectory.positions)
+  padded[1, 2, 5, 9] = np.nan
+  with pytest.raises(FloatingPointError, match='at frame 3 of 4'):
+    model.trajectory(trajectory.protein, padded)

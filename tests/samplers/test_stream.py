@@ -173,3 +173,7 @@ def test_blocks_are_alike_and_fit(monkeypatch, num_frames, num_jobs, length, cou
   assert size * count - num_frames < WHOLE * count
   assert size == WHOLE or size * num_jobs * length * 48 <= 2**26
   assert on_cpu in (size, WHOLE) or 2**22 < on_cpu * num_jobs * length * 48 <= 2**23
+  # With side chains a frame is fourteen atoms a residue.
+  heavy = stream.block_frames(START, num_frames, num_jobs, length, 'heavy')
+  assert heavy <= size
+  assert heavy == WHOLE or heavy * num_jobs * length * 168 <= 2**26

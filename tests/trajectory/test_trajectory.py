@@ -13,8 +13,9 @@ import pytest
 
 from tempo_jax.errors import InputError
 from tempo_jax.protein import structure_file
-from tempo_jax.trajectory import backbone_atoms, writers
+from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
+from tempo_jax.trajectory import writers
 from tests import disk, peptides
 
 FORMATS = ('.xtc', '.dcd', '.pdb', '.h5')
@@ -53,7 +54,7 @@ def one_replica(trajectory, k=0):
 
 
 def load(path, trajectory):
-  top = backbone_atoms.topology(trajectory.protein)
+  top = atoms_lib.topology(trajectory.protein)
   return mdtraj.load(path, **({} if path.suffix in ('.pdb', '.h5') else {'top': top}))
 
 
@@ -95,7 +96,7 @@ def test_device_arrays_are_taken(trajectory, tmp_path):
 
 
 def test_topology(protein):
-  top = backbone_atoms.topology(protein)
+  top = atoms_lib.topology(protein)
   assert [atom.name for atom in top.atoms] == ['N', 'CA', 'C', 'O'] * 11
   assert [atom.element.symbol for atom in top.atoms] == ['N', 'C', 'C', 'O'] * 11
   assert [chain.chain_id for chain in top.chains] == ['A', ' ', 'B']
@@ -138,9 +139,9 @@ def test_blocks_make_no_difference(trajectory, tmp_path, suffix):
   trajectory = dataclasses.replace(trajectory, positions=trajectory.positions[:1], start_ns=0.05)
   (whole,) = trajectory.save(tmp_path / f'whole{suffix}')
   cut = tmp_path / f'cut{suffix}'
-  with writers.open_file(cut, trajectory.protein, 0.01, 0.05) as file:
+  with writers.open_file(cut, trajectory.protein, 0.01, 0.05, 'backbone') as file:
     for first, last in itertools.pairwise((0, 1, 150, 400)):
-      file.append(trajectory.positions[0, first:last])
+      file.append(trajectory.positions[0, first:last].reshape(last - first, -1, 3))
   if suffix != '.h5':
     assert cut.read_bytes() == whole.read_bytes()
     return
@@ -263,7 +264,7 @@ def test_save_structure(protein, tmp_path):
   check_same_protein(protein, structure_file.load_protein(path))
   traj = mdtraj.load(path)
   assert traj.unitcell_vectors is None
-  same = backbone_atoms.topology(protein)
+  same = atoms_lib.topology(protein)
   assert list(traj.topology.atoms) == list(same.atoms)
   assert [chain.chain_id for chain in traj.topology.chains] == ['A', ' ', 'B']
   assert [r.resSeq for r in traj.topology.residues] == protein.residue_number.tolist()

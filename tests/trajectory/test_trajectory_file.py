@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tempo_jax.errors import InputError
-from tempo_jax.trajectory import backbone_file, writers
+from tempo_jax.trajectory import trajectory_file, writers
 
 FORMATS = [extension.removeprefix('.') for extension in writers.WRITERS]
 
@@ -18,7 +18,7 @@ def write(trajectory_of, tmp_path):
 
   def run(extension, spoil=lambda path: None):
     path = tmp_path / f'x.{extension}'
-    file = backbone_file.Writer(path, trajectory.protein, 0.01, 0.01)
+    file = trajectory_file.Writer(path, trajectory.protein, 0.01, 0.01)
     for first in range(0, 250, 50):
       file.append(trajectory.positions[0, first : first + 50])
     try:
@@ -40,7 +40,7 @@ def lose(path):
 def test_a_sound_file_passes_and_is_read_in_blocks(write, extension):
   path, trajectory = write(extension)
   for stride in (1, 3, 120):
-    found = np.concatenate(list(backbone_file.read(path, trajectory.protein, stride)))
+    found = np.concatenate(list(trajectory_file.read(path, trajectory.protein, stride)))
     np.testing.assert_allclose(found, trajectory.positions[0, ::stride], atol=0.0052)
 
 

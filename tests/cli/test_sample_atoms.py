@@ -1,0 +1,142 @@
+"""All heavy atoms, or the backbone: what `sample` writes of each, and what it says."""
+
+import csv
+import json
+import shutil
+
+import mdtraj
+import numpy as np
+import pytest
+
+from tempo_jax.cli import evaluate, sample
+from tempo_jax.errors import InputError
+from tempo_jax.metrics import close_contacts
+from tempo_jax.protein import structure_file
+from tests import heavy_trajectories, peptides
+from tests.cli import commands
+
+HP35 = heavy_trajectories.SIMULATED / 'hp35' / 'hp35.pdb'
+
+
+@pytest.fixture
+def run(tmp_path, model_dir, monkeypatch):
+  """run('--atoms=heavy', ...): samples 6 frames of hp35 into tmp_path/out without a network."""
+  commands.shake_instead(monkeypatch)
+
+  def run_sample(*args):
+    start = (f'--structure={HP35}', f'--model={model_dir}', f'--out={tmp_path}/out')
+    return sample.sample(commands.parse(sample, *start, '--num_frames=6', *args))
+
+  return run_sample
+
+
+def rows(out):
+  with open(out / 'frames.csv', newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def test_models_without_side_chains_write_the_backbone(run, tmp_path):
+  for args in ((), ('--atoms=backbone',)):
+    out = run(*args, f'--out={tmp_path}/{len(args)}')
+    assert json.loads((out / 'metadata.json').read_text())['atoms'] == 'backbone'
+    assert mdtraj.load(out / 'topology.pdb').n_atoms == 4 * 35
+    assert {row['close_contacts'] for row in rows(out)} == {''}
+
+
+def test_heavy_atoms_of_a_model_without_side_chains_are_refused(run, tmp_path, capsys):
+  with pytest.raises(InputError, match=r"atoms = 'heavy', but this model draws the backbone alone"):
+    run('--atoms=heavy')
+  assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('extension', ['xtc', 'h5'])
+def test_models_with_side_chains_write_all_heavy_atoms(run, monkeypatch, extension):
+  commands.as_if_with_side_chains(monkeypatch)
+  out = run(f'--format={extension}', '--num_replicas=2')
+  metadata = json.loads((out / 'metadata.json').read_text())
+  assert (metadata['atoms'], metadata['flags']['atoms']) == ('heavy', None)
+  given = mdtraj.load(str(HP35))
+  topology = mdtraj.load(out / 'topology.pdb')
+  by_name = {(a.residue.index, a.name) for a in given.top.atoms}
+  ours = [(a.residue.index, a.name) for a in topology.top.atoms]
+  assert by_name - set(ours) == {(34, 'OXT')}
+  assert len(set(ours)) == len(ours) == given.n_atoms - 1
+  for k in (1, 2):
+    path = out / f'trajectory_r{k}.{extension}'
+    traj = mdtraj.load(str(path), **({} if extension == 'h5' else {'top': out / 'topology.pdb'}))
+    assert (traj.n_frames, traj.n_atoms) == (6, len(ours))
+    # The first frame is a step of 0.05 Å from the start, which topology.pdb has idealised.
+    moved = 10.0 * np.linalg.norm(traj.xyz[0] - topology.xyz[0], axis=-1)
+    assert np.median(moved) < 0.2
+    assert moved.max() < 1.0
+    heavy = heavy_trajectories.slots_of(traj)
+    arrays = structure_file.load_protein(HP35).arrays
+    expected = close_contacts.count(heavy, arrays)
+    found = [int(row['close_contacts']) for row in rows(out) if row['replica'] == str(k)]
+    # XTC rounds to 0.01 Å.
+    np.testing.assert_allclose(found, expected, atol=0 if extension == 'h5' else 4)
+    assert max(found) > 4
+
+
+def test_what_a_stopped_run_kept_is_not_mixed(run, monkeypatch, tmp_path, capsys):
+  commands.as_if_with_side_chains(monkeypatch)
+
+  def stop_after_one(run, *args):
+    iterate = commands.Shaken.__iter__
+
+    def stopping(self):
+      for job, *rest in iterate(self):
+        if job.replica == 1:
+          raise KeyboardInterrupt
+        yield job, *rest
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match='1 of 2'):  # noqa: PT012
+      patch.setattr(commands.Shaken, '__iter__', stopping)
+      run(*args)
+
+  stop_after_one(run, '--num_replicas=2')
+  capsys.readouterr()
+  out = run('--num_replicas=2', '--atoms=backbone')
+  assert 'replaced what a stopped run of other settings had kept' in capsys.readouterr().out
+  for k in (1, 2):
+    assert mdtraj.load(out / f'trajectory_r{k}.xtc', top=out / 'topology.pdb').n_atoms == 140
+  # What is the default is the same as what is asked for.
+  shutil.rmtree(out)
+  stop_after_one(run, '--num_replicas=2')
+  capsys.readouterr()
+  run('--num_replicas=2', '--atoms=heavy')
+  assert '1 of 2 trajectories are there already' in capsys.readouterr().out
+
+
+def test_residues_without_their_side_chains_are_counted(run, monkeypatch, tmp_path, capsys):
+  """The helix has CB alone; ALA needs no more, the other seven residues do."""
+  commands.as_if_with_side_chains(monkeypatch)
+  path = tmp_path / 'helix.pdb'
+  path.write_text(peptides.peptide())
+  line = 'side chains built anew'
+  out = run(f'--structure={path}')
+  assert f'{line}, which the input lacks, at least in part: 7 residues' in capsys.readouterr().out
+  assert mdtraj.load(out / 'topology.pdb').n_atoms == 66
+  run(f'--structure={path}', f'--out={tmp_path}/b', '--atoms=backbone')
+  assert line not in capsys.readouterr().out
+
+
+def test_evaluate_reads_the_backbone_of_all_heavy_atoms(run, monkeypatch, tmp_path):
+  """The same frames, with and without side chains, get the same marks."""
+  commands.as_if_with_side_chains(monkeypatch)
+  heavy = run('--format=h5', '--num_frames=30')
+  traj = mdtraj.load(heavy / 'trajectory.h5')
+  backbone = traj.atom_slice(traj.top.select('name N CA C O'))
+  assert backbone.n_atoms == 140
+  (tmp_path / 'backbone').mkdir()
+  backbone.save_xtc(str(tmp_path / 'backbone' / 'x.xtc'))
+  backbone[0].save_pdb(str(tmp_path / 'backbone' / 'topology.pdb'))
+  traj.save_xtc(str(heavy / 'x.xtc'))
+  found = []
+  for path in (heavy / 'x.xtc', tmp_path / 'backbone' / 'x.xtc'):
+    args = (f'--topology={HP35}', f'--reference={HP35.with_name("hp35_R1.xtc")}')
+    out = tmp_path / f'marks{len(found)}'
+    args += f'--prediction={path}', f'--out={out}', '--noreport', '--nobaselines'
+    evaluate.main(commands.parse(evaluate, *args))
+    found.append(json.loads((out / 'metrics.json').read_text())['proteins'])
+  assert found[0] == found[1]

@@ -349,8 +349,9 @@ def check_temperature(temperature_K: float) -> None:
 
 
 def padded(protein: protein_lib.Protein) -> protein_lib.ProteinArrays:
-  """The protein's arrays, padded to the next of `padding.SAMPLING_LENGTHS`."""
-  return padding.pad(protein.arrays, padding.sampling_length(protein.num_residues))
+  """The protein's arrays, padded to the next of `padding.SAMPLING_LENGTHS`, without side chains."""
+  arrays = protein.arrays.with_chi(None)
+  return padding.pad(arrays, padding.sampling_length(protein.num_residues))
 
 
 def padded_positions(positions: jax.Array | np.ndarray) -> np.ndarray:

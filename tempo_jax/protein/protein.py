@@ -7,6 +7,7 @@ import gemmi
 import jax
 import numpy as np
 
+from tempo_jax.errors import first_few
 from tempo_jax.geometry import bonds as bonds_lib
 
 _LETTERS = 'ACDEFGHIKLMNPQRSTVWYX'
@@ -124,6 +125,9 @@ class Protein:
     insertion_code: per residue, '' where there is none.
     left_out: residues that were dropped, with the reason.
     warnings: what looks wrong but could be used, one line each.
+    heavy_atom_index: [L, 14] int64, where the atoms of `side_chain_atoms.ATOM_NAMES` are among
+      those of the source, -1 where one is missing; None for a protein that no source has.
+    missing_atoms: per residue, the names of those of its side chain that are missing.
   """
 
   name: str
@@ -133,6 +137,8 @@ class Protein:
   insertion_code: tuple[str, ...]
   left_out: tuple[LeftOut, ...] = ()
   warnings: tuple[str, ...] = ()
+  heavy_atom_index: np.ndarray | None = None
+  missing_atoms: tuple[tuple[str, ...], ...] = ()
 
   def __repr__(self) -> str:
     return f'Protein({self.name!r}, {self.num_residues} residues, {self.num_chains} chains)'
@@ -162,6 +168,21 @@ class Protein:
     """Author's chain id per residue."""
     return tuple(self.chain_ids[i] for i in self.arrays.chain_index)
 
+  @property
+  def incomplete_side_chains(self) -> str:
+    """One line on the side chains that lack heavy atoms; '' if none does."""
+    lacking = [i for i, atoms in enumerate(self.missing_atoms) if atoms]
+    if not lacking:
+      return ''
+    if self.arrays.chi is None:
+      return 'it has no side chains'
+    one = len(lacking) == 1
+    where = [f'{self.label(i)} (no {", ".join(self.missing_atoms[i])})' for i in lacking]
+    return (
+      f'side chain{"" if one else "s"} of {len(lacking)} residue{"" if one else "s"} '
+      f'{"is" if one else "are"} incomplete: {first_few(where)}'
+    )
+
   def label(self, residue: int) -> str:
     """How messages name a residue, by its index."""
     return label(
@@ -172,12 +193,13 @@ class Protein:
     )
 
   def with_positions(self, positions: jax.Array | np.ndarray) -> 'Protein':
-    """The same residues in another conformation; positions [L, 4, 3] Å."""
+    """The same residues in another conformation, without side chains; positions [L, 4, 3] Å."""
     expected = (self.num_residues, 4, 3)
     if np.shape(positions) != expected:
       raise ValueError(f'positions have shape {np.shape(positions)}, {self.name} needs {expected}')
     positions = np.asarray(positions, np.float32)
-    return dataclasses.replace(self, arrays=dataclasses.replace(self.arrays, positions=positions))
+    arrays = dataclasses.replace(self.arrays, positions=positions).with_chi(None)
+    return dataclasses.replace(self, arrays=arrays)
 
 
 def label(chain: str, number: int, insertion_code: str, name: str) -> str:

@@ -9,7 +9,14 @@ from tempo_jax.errors import InputError, first_few
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ideal, limits
 from tempo_jax.protein import candidate as candidate_lib
-from tempo_jax.protein import chain_order, disulphides, selection_warnings, torn_structures
+from tempo_jax.protein import (
+  chain_order,
+  disulphides,
+  selection_warnings,
+  side_chain_atoms,
+  side_chain_torsions,
+  torn_structures,
+)
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein.candidate import Candidate
 
@@ -114,8 +121,9 @@ def select(
   bonds = bonds_lib.Bonds(bonded if ring is None else bonded | (ring >= 0), ring)
   positions = place_oxygen(coordinates[rows], bonds, rows[:, 3] < 0)
   types = [protein_lib.standard_residue(residue.name) or 'UNK' for residue in kept]
+  residue_type = np.array([protein_lib.RESIDUE_TYPES.index(t) for t in types], np.int32)
   arrays = protein_lib.ProteinArrays(
-    residue_type=np.array([protein_lib.RESIDUE_TYPES.index(t) for t in types], np.int32),
+    residue_type=residue_type,
     residue_index=residue_index,
     chain_index=chain_index,
     bonded=bonded,
@@ -124,6 +132,7 @@ def select(
     ring=ring,
     disulphides=disulphides.find([residue.atoms for residue in kept], coordinates),
   )
+  heavy_atoms = _heavy_atom_rows(kept, residue_type, rows, coordinates)
   said = [
     *warnings,
     *selection_warnings.names(kept, types, other),
@@ -133,12 +142,16 @@ def select(
   said += selection_warnings.geometry(kept, rows, coordinates, positions, bonds)
   return protein_lib.Protein(
     name=name,
-    arrays=arrays,
+    arrays=arrays.with_chi(
+      side_chain_torsions.of_structure(coordinates, heavy_atoms, residue_type)
+    ),
     chain_ids=chain_ids,
     residue_number=np.array([residue.number for residue in kept]),
     insertion_code=tuple(residue.insertion_code for residue in kept),
     left_out=tuple(left_out),
     warnings=tuple(said),
+    heavy_atom_index=heavy_atoms,
+    missing_atoms=side_chain_torsions.missing_atoms(heavy_atoms, residue_type),
   ), rows
 
 
@@ -229,6 +242,19 @@ def _backbone_rows(kept: Sequence[Candidate], coordinates: np.ndarray) -> np.nda
     for residue in kept
   ]
   return np.array(rows, np.int64).reshape(-1, 4)
+
+
+def _heavy_atom_rows(
+  kept: Sequence[Candidate],
+  residue_type: np.ndarray,
+  backbone: np.ndarray,
+  coordinates: np.ndarray,
+) -> np.ndarray:
+  """[L, 14] int64, rows of `side_chain_atoms.ATOM_NAMES`; -1 for what is absent or has no place."""
+  rows = side_chain_atoms.slots([residue.atoms for residue in kept], residue_type)
+  rows[~np.isfinite(coordinates[rows]).all(axis=-1)] = side_chain_atoms.MISSING
+  rows[:, : backbone.shape[1]] = backbone
+  return rows
 
 
 def _bonded(kept: Sequence[Candidate], positions: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def candidates(atoms: atom_records.Atoms) -> list[candidate_lib.Candidate]:
   have alternate locations, are alternatives. Those are taken along the chain that have a whole
   backbone, then those with the highest mean occupancy of the backbone and peptide bonds that are
   not stretched. Of an unlabelled and a labelled atom the more occupied one is taken. Atoms that the
-  chosen location lacks come from the others.
+  chosen location lacks come from the others, those that are most occupied first.
 
   Args:
     atoms: from `atom_records.read`.
@@ -205,11 +205,25 @@ def _conformers(group: Sequence[_Residue], atoms: atom_records.Atoms) -> list[_C
           own.setdefault(records[row].name, row)
       occupancy = [records[row].occupancy for name, row in own.items() if name in _BACKBONE]
       num_missing = _num_missing(own, atoms)
-      for row in sorted(residue.rows, key=lambda row: -records[row].occupancy):
+      for row in _others(residue, own, records):
         own.setdefault(records[row].name, row)
       mean = round(float(np.mean(occupancy or [0.0])), 4)
       found.append(_Conformer(residue.first, own, letter, num_missing, mean))
   return sorted(found, key=lambda conformer: (conformer.num_missing, conformer.letter))
+
+
+def _others(residue: _Residue, own: dict[str, int], records: Sequence[AtomRecord]) -> list[int]:
+  """Rows of atoms that are still to be chosen, e.g. where only the side chain has alternatives.
+
+  Those of the location come first that is most occupied on the whole: a mixture of rotamers would
+  be none.
+  """
+  rows = [row for row in residue.rows if records[row].name not in own]
+  occupancy: dict[str, list[float]] = {}
+  for row in rows:
+    occupancy.setdefault(records[row].altloc, []).append(records[row].occupancy)
+  mean = {altloc: round(float(np.mean(values)), 4) for altloc, values in occupancy.items()}
+  return sorted(rows, key=lambda row: (-mean[records[row].altloc], records[row].altloc))
 
 
 def _num_missing(own: dict[str, int], atoms: atom_records.Atoms) -> int:

@@ -44,7 +44,7 @@ def test_from_a_file(tmp_path):
   assert (protein.label(0), protein.label(3)) == ('A:1 CYS', 'A:4 CYS')
   padded = padding.pad(protein.arrays, 8)
   assert padded.disulphides.tolist() == [3, -1, -1, 0, -1, -1, -1, -1]
-  assert len(jax.tree.leaves(padded)) == 7
+  assert len(jax.tree.leaves(padded)) == 9
 
 
 def test_without_any_the_arrays_have_no_trace_of_it():

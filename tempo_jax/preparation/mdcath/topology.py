@@ -42,8 +42,13 @@ class Domain:
   def truncated(self, length: int) -> 'Domain':
     """Its first residues."""
     whole, arrays = self.protein, self.protein.arrays
+    heavy_atoms = whole.heavy_atom_index
     optional = ('ring', 'disulphides')
-    kept = {key: value[:length] for key, value in vars(arrays).items() if key not in optional}
+    kept = {
+      key: value[:length]
+      for key, value in vars(arrays).items()
+      if key not in optional and value is not None
+    }
     kept['bonded'] = kept['bonded'] & (np.arange(length) < length - 1)
     if arrays.ring is not None:
       # What is cut is no ring any more.
@@ -56,6 +61,8 @@ class Domain:
         chain_ids=whole.chain_ids[: kept['chain_index'][-1] + 1],
         residue_number=whole.residue_number[:length],
         insertion_code=whole.insertion_code[:length],
+        heavy_atom_index=None if heavy_atoms is None else heavy_atoms[:length],
+        missing_atoms=whole.missing_atoms[:length],
       ),
       atom_index=self.atom_index[:length],
       remarks=(*self.remarks, f'{whole.num_residues} residues, cut to the first {length}'),

@@ -17,7 +17,8 @@ from tempo_jax.errors import InputError
 from tempo_jax.preparation import frame_checks
 from tempo_jax.protein import protein
 from tempo_jax.store import store
-from tempo_jax.trajectory import backbone_atoms, imaging, reader
+from tempo_jax.store.frames import Frames
+from tempo_jax.trajectory import backbone_atoms, imaging, reader, side_chains
 from tempo_jax.trajectory import structure as structure_lib
 
 
@@ -128,22 +129,27 @@ def _prepare_one(raw: _RawTrajectory) -> workers.Result:
   )
   frames = 0
 
-  def count(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+  def count(blocks: Iterator[Frames]) -> Iterator[Frames]:
     nonlocal frames
     for block in blocks:
       yield block
       frames += len(block)
 
   blocks = _report_progress(blocks, entry.key, file.num_frames())
-  positions = count(check_geometry(blocks, found, atom_index, raw.file))
-  written = store.StoreWriter(raw.store).add(entry, positions, overwrite=raw.overwrite)
+  checked = count(check_geometry(blocks, found, atom_index, raw.file))
+  writer = store.StoreWriter(raw.store)
   what = f'{entry.length} residues, {dt_ns:g} ns between frames, from {raw.file}'
+  written = writer.add(entry, checked, overwrite=raw.overwrite)
+  if not written:
+    what = 'there already, skipped'
+    if found.arrays.chi is not None and writer.lacks_chi(entry.key):
+      what = f'there already, {store.NO_SIDE_CHAINS}'
   return workers.Result(
     name=str(raw.file),
     lines=(
       *(f'warning: {raw.topology}: {line}' for line in found.warnings),
       *([f'warning: {said}'] if said else []),
-      f'{entry.key}: {what if written else "there already, skipped"}',
+      f'{entry.key}: {what}',
     ),
     frames=frames,
     num_bytes=raw.file.stat().st_size if written else 0,
@@ -172,14 +178,23 @@ def check_geometry(
   found: protein.Protein,
   atom_index: np.ndarray,
   file: pathlib.Path,
-) -> Iterator[np.ndarray]:
-  """Yields backbone positions [F, L, 4, 3] Å of each block, chains beside each other.
+  stride: int = 1,
+) -> Iterator[Frames]:
+  """Yields the backbone of each block, chains beside each other, and its side chains.
+
+  Args:
+    blocks: of the trajectory.
+    found: its protein.
+    atom_index: [L, 4] of its backbone; both from `find_protein`.
+    file: what messages name.
+    stride: from one frame that is yielded to the next; every one is checked.
 
   Raises:
     InputError: a molecule is not whole, or not what the topology says.
   """
   start = 0
   images = imaging.ChainImages(found)
+  torsions = side_chains.TorsionReader(found)
   for block in blocks:
     positions = backbone_atoms.positions(block, found, atom_index)
     problem = frame_checks.first_problem(positions, found, start)
@@ -191,8 +206,9 @@ def check_geometry(
       if cut:
         raise InputError(f'{file}: {cut}')
     positions = images.follow(positions, block)
+    kept = slice(-start % stride, None, stride)
     start += block.n_frames
-    yield positions
+    yield Frames(positions[kept], torsions.read(block, kept))
 
 
 def _report_progress(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from tempo_jax.geometry import side_chain_table
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
 
 _BACKBONE = 4  # N, CA, C, O come first.
@@ -47,13 +48,16 @@ class SideChainTorsions:
     self._planes, self._sides = _unique(planes, 1)
     self._first, self._axis = bonds[:, 0], bonds[:, 1]
 
-  def measure(self, coordinates: np.ndarray, cells: Iterable[np.ndarray] = ()) -> np.ndarray:
+  def measure(
+    self, coordinates: np.ndarray, cells: Iterable[np.ndarray] = (), unit: float = 1.0
+  ) -> np.ndarray:
     """The angles of every frame.
 
     Args:
-      coordinates: [F, N, 3] in Å.
+      coordinates: [F, N, 3].
       cells: periodic boxes, [3, 3] or [F, 3, 3] Å, rows are the vectors. Bonds that are too long
         are taken across the first of them that mends them.
+      unit: of the coordinates, Å.
 
     Returns:
       [F, L, 4] float32 radians in (-pi, pi], NaN where there is none or it is not known.
@@ -66,13 +70,13 @@ class SideChainTorsions:
     size = max(1, _BLOCK // len(self._atoms))
     for frames in _slices(len(coordinates), size):
       with np.errstate(over='ignore', invalid='ignore', divide='ignore'):  # corrupt coordinates
-        angles = self._of_block(coordinates[frames], [box[frames] for box in boxes])
+        atoms = unit * coordinates[frames].take(self._atoms, axis=1).transpose(2, 1, 0)
+        angles = self._of_block(np.ascontiguousarray(atoms), [box[frames] for box in boxes])
       found[frames][:, self.known] = angles.T
     return found
 
-  def _of_block(self, coordinates: np.ndarray, boxes: list[np.ndarray]) -> np.ndarray:
-    """[angles, F]; everything is [3, ..., F], so that loops run along frames."""
-    atoms = coordinates.take(self._atoms, axis=1).transpose(2, 1, 0).copy()
+  def _of_block(self, atoms: np.ndarray, boxes: list[np.ndarray]) -> np.ndarray:
+    """[angles, F] of atoms [3, A, F] Å; all is [3, ..., F], so that loops run along frames."""
     bonds = atoms.take(self._bonds[:, 1], axis=1) - atoms.take(self._bonds[:, 0], axis=1)
     squares = _dot(bonds, bonds)
     for box in boxes:
@@ -98,6 +102,13 @@ class SideChainTorsions:
     angles[angles == -np.float32(np.pi)] = np.pi  # Of half a turn, if the sine is -0.
     angles[~(flat.take(left, axis=0) & flat.take(right, axis=0))] = np.nan
     return angles
+
+
+def of_protein(found: protein_lib.Protein) -> SideChainTorsions | None:
+  """For the frames of the source that a protein was read from; None if it has no side chains."""
+  if found.arrays.chi is None or found.heavy_atom_index is None:
+    return None
+  return SideChainTorsions(found.heavy_atom_index, found.arrays.residue_type)
 
 
 def of_structure(

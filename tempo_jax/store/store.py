@@ -36,6 +36,9 @@ from tempo_jax.store import frame_arrays
 from tempo_jax.store.entry import Entry
 from tempo_jax.store.frames import Frames
 
+NO_SIDE_CHAINS = 'without side chains: --overwrite adds them'
+"""What preparation says of entries that an older version has written."""
+
 _READ_THREADS = 16
 _MOST_ATTEMPTS = 100
 

@@ -18,6 +18,7 @@ from tempo_jax.preparation import name_lists, trajectories
 from tempo_jax.preparation.atlas import archive as atlas_archive
 from tempo_jax.protein import protein
 from tempo_jax.store import store
+from tempo_jax.store.frames import Frames
 from tempo_jax.trajectory import backbone_atoms, reader, times
 from tempo_jax.trajectory import structure as structure_lib
 
@@ -152,7 +153,9 @@ def _download(
 
 def _prepare_chain(raw: _RawChain) -> workers.Result:
   settings = raw.settings
-  lines, wrong, skipped = [], [], []
+  lines, wrong = [], []
+  skipped: list[str] = []
+  without: list[str] = []
   frames: dict[str, int] = {}
   num_bytes = 0
   # Not looked into: what is called otherwise than is asked for, unless there is nothing else.
@@ -182,7 +185,7 @@ def _prepare_chain(raw: _RawChain) -> workers.Result:
       lines.append(f'{member}: empty, no frames in it: left out')
       continue
     try:
-      written, dt_ns = _add_replica(raw, chain, replica, member)
+      written, dt_ns, lacks_chi = _add_replica(raw, chain, replica, member)
     except InputError as error:
       wrong.append(str(error))
       continue
@@ -190,12 +193,14 @@ def _prepare_chain(raw: _RawChain) -> workers.Result:
       frames[f'R{replica} {written} frames {dt_ns:g} ns apart'] = written
       num_bytes += member.size
     else:
-      skipped.append(f'R{replica}')
+      (without if lacks_chi else skipped).append(f'R{replica}')
   if frames:
     uneven = '; of different lengths' if len(set(frames.values())) > 1 else ''
     lines.append(f'{raw.name}: {chain.found.num_residues} residues; {", ".join(frames)}{uneven}')
   if skipped:
     lines.append(f'{raw.name}: {", ".join(skipped)} there already, skipped')
+  if without:
+    lines.append(f'{raw.name}: {", ".join(without)} there already, {store.NO_SIDE_CHAINS}')
   return workers.Result(raw.name, tuple(lines), tuple(wrong), sum(frames.values()), num_bytes)
 
 
@@ -270,8 +275,13 @@ def _check_sequence(
 
 def _add_replica(
   raw: _RawChain, chain: _Chain, replica: int, member: atlas_archive.Member
-) -> tuple[int, float]:
-  """The number of frames written, 0 if they are there already, and their spacing, ns."""
+) -> tuple[int, float, bool]:
+  """Adds one trajectory.
+
+  Returns:
+    The number of frames written, 0 if they are there already; their spacing, ns; and whether they
+    are there already without side chains.
+  """
   settings = raw.settings
   num_atoms, step_ns = atlas_archive.peek(member)
   if num_atoms != chain.structure.n_atoms:
@@ -303,23 +313,22 @@ def _add_replica(
   )
   frames = 0
 
-  def positions() -> Generator[np.ndarray]:
+  def kept() -> Generator[Frames]:
     nonlocal frames
-    start = 0
     with member.unpacked() as file:
       frames_file = reader.TrajectoryFile(file, chain.structure.topology, f'{raw.name}.pdb')
       blocks, _ = frames_file.even_blocks(frames=settings.block_frames)
-      for block in trajectories.check_geometry(blocks, chain.found, chain.atom_index, file):
-        kept = block[-start % stride :: stride]
-        start += len(block)
-        frames += len(kept)
-        yield kept
-    if frames < 2:
-      raise InputError(
-        f'{member}: --stride_ns={settings.stride_ns:g} leaves one of its {start} frames: give a '
-        'shorter one'
-      )
+      for block in trajectories.check_geometry(blocks, chain.found, chain.atom_index, file, stride):
+        frames += len(block)
+        yield block
+      if frames < 2:
+        raise InputError(
+          f'{member}: --stride_ns={settings.stride_ns:g} leaves one of its '
+          f'{frames_file.num_frames()} frames: give a shorter one'
+        )
 
-  with contextlib.closing(positions()) as blocks:
-    store.StoreWriter(settings.store).add(entry, blocks, overwrite=settings.overwrite)
-  return frames, entry.dt_ns
+  writer = store.StoreWriter(settings.store)
+  with contextlib.closing(kept()) as blocks:
+    added = writer.add(entry, blocks, overwrite=settings.overwrite)
+  lacks_chi = not added and chain.found.arrays.chi is not None and writer.lacks_chi(entry.key)
+  return frames, entry.dt_ns, lacks_chi

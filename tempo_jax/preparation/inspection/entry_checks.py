@@ -17,7 +17,7 @@ from tempo_jax import progress, workers
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.inspection import frame_series
 from tempo_jax.preparation.inspection.findings import Finding, Subject
-from tempo_jax.protein import frame_faults
+from tempo_jax.protein import frame_faults, side_chain_atoms
 from tempo_jax.store import entry as entry_lib
 from tempo_jax.store import store as store_lib
 
@@ -63,6 +63,8 @@ class EntryReport(workers.Result):
     steps: [n] float32 Å, n <= 400: the greatest RMSD between successive frames in each of n equal
       stretches.
     fingerprints: {fingerprint: frame}, the 64 least of all frames, and so the same ones in copies.
+    known_chi: of all frames, how many torsions of side chains are known, and how many the residues
+      have; None where the store keeps none.
   """
 
   findings: tuple[Finding, ...] = ()
@@ -71,6 +73,7 @@ class EntryReport(workers.Result):
   torsions: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.float32))
   steps: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
   fingerprints: dict[int, int] = dataclasses.field(default_factory=dict)
+  known_chi: tuple[int, int] | None = None
 
 
 def check(work: EntryToCheck) -> EntryReport:
@@ -98,8 +101,10 @@ def check(work: EntryToCheck) -> EntryReport:
   whole = frames == work.entry.num_frames
   if work.verify and whole and not digest.hexdigest().startswith(work.entry.content_ids[0]):
     said.append(_changed(subject, 'coordinates'))
+  known_chi = None
   if work.entry.has_chi:
-    said += _side_chains(work, subject)
+    known_chi, wrong_chi = _side_chains(work, subject)
+    said += wrong_chi
   said += [
     *bonds.findings(),
     *steps.findings(read),
@@ -121,6 +126,7 @@ def check(work: EntryToCheck) -> EntryReport:
     torsions=torsions.sample,
     steps=_thinned(steps.values[1:]),
     fingerprints=dict(least),
+    known_chi=known_chi,
   )
 
 
@@ -133,21 +139,43 @@ def _changed(subject: Subject, what: str) -> Finding:
   )
 
 
-def _side_chains(work: EntryToCheck, subject: Subject) -> Iterator[Finding]:
-  """What is wrong with them."""
+def _side_chains(work: EntryToCheck, subject: Subject) -> tuple[tuple[int, int], list[Finding]]:
+  """How many torsions are known, and how many there are; and what is wrong with them."""
   entry = work.entry
   read = functools.partial(_open(work.store, work.run).read_chi, entry)
-  digest = hashlib.sha256()
+  possible = side_chain_atoms.chi_mask(entry.residue_type)
+  known, digest, misplaced = 0, hashlib.sha256(), False
   size = max(2, work.block_frames or _BLOCK_BYTES // (entry.length * 16))
   try:
     for start in range(0, entry.num_frames, size):
       chi = np.ascontiguousarray(read(slice(start, start + size)), np.float32)
       digest.update(chi.data)
+      here = ~np.isnan(chi)
+      known += int(here.sum())
+      misplaced |= bool((here & ~possible).any())
   except InputError as error:
-    yield subject.finding('error', 'missing', f'{error}')
-    return
+    return (known, 0), [subject.finding('error', 'missing', f'{error}')]
+  said = []
   if work.verify and not digest.hexdigest().startswith(entry.content_ids[1]):
-    yield _changed(subject, 'side chains')
+    said.append(_changed(subject, 'side chains'))
+  total = entry.num_frames * int(possible.sum())
+  if misplaced:
+    said.append(
+      subject.finding(
+        'error',
+        'side chains',
+        'torsions of residues that have none: prepare this entry with --overwrite',
+      )
+    )
+  if known < total:
+    said.append(
+      subject.finding(
+        'note',
+        'side chains',
+        f'{total - known} of {total} torsions of its side chains are not known: atoms are missing',
+      )
+    )
+  return (known, total), said
 
 
 @functools.lru_cache(maxsize=1)

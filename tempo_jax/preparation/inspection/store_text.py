@@ -1,6 +1,7 @@
 """The report on a store in words."""
 
 import collections
+import math
 import re
 from collections.abc import Collection, Sequence
 
@@ -56,8 +57,20 @@ def contents(report: store_checks.StoreReport) -> dict[str, str]:
     'time step': _counted([f'{entry.dt_ns:g} ns' for entry in entries]),
     'temperature': _counted([f'{entry.temperature_K:g} K' for entry in entries]),
     'split': ', '.join(f'{name}: {n} of {len(lengths)} proteins' for name, n in splits.items()),
+    'side chains': _side_chains(report),
     'on disk': size,
   }
+
+
+def _side_chains(report: store_checks.StoreReport) -> str:
+  """Of how many entries there are torsions, and how many of these are known."""
+  counts = [known.known_chi for known in report.reports if known.known_chi]
+  known, total = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+  said = f'of {len(counts)} of {len(report.entries)} entries'
+  if not total:
+    return said
+  # All but one of a million are not 100 %.
+  return f'{said}, {math.floor(1000 * known / total) / 10:g} % of their torsions known'
 
 
 def rows(report: store_checks.StoreReport) -> list[tuple[str, ...]]:

@@ -114,6 +114,7 @@ def prepare(raw: RawDomain) -> workers.Result:
     writer = store.StoreWriter(raw.store)
     prepared = already = frames = num_bytes = 0
     failed: list[tuple[str, InputError]] = []
+    without: list[str] = []
     for temperature, number, group in found:
       try:
         replica = mdcath_replica.Replica(
@@ -139,6 +140,8 @@ def prepare(raw: RawDomain) -> workers.Result:
         continue
       prepared += added
       already += not added
+      if not added and domain.protein.arrays.chi is not None and writer.lacks_chi(entry.key):
+        without.append(f'{temperature}/{number}')
       remarks = replica.notes()
       if added:
         frames += replica.num_frames
@@ -149,6 +152,8 @@ def prepare(raw: RawDomain) -> workers.Result:
         lines.append(f'{entry.key}: {"; ".join(remarks)}')
   what = f'{domain.protein.num_residues} residues, {prepared} replicas, {frames} frames'
   what += f', {already} replicas there already' if already else ''
+  if without:
+    lines.append(f'{raw.name}: {", ".join(without)} there already, {store.NO_SIDE_CHAINS}')
   lines = [f'{raw.name}: {what}', *lines]
   return workers.Result(raw.name, tuple(lines), _errors_of(failed), frames, num_bytes)
 

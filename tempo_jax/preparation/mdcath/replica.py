@@ -12,7 +12,8 @@ from tempo_jax.errors import InputError
 from tempo_jax.geometry import limits
 from tempo_jax.preparation import frame_checks
 from tempo_jax.preparation.mdcath import topology as mdcath_topology
-from tempo_jax.protein import protein, residue_selection
+from tempo_jax.protein import protein, residue_selection, side_chain_torsions
+from tempo_jax.store.frames import Frames
 
 if TYPE_CHECKING:
   import h5py
@@ -99,6 +100,7 @@ class Replica:
     frames = self._whole_chunks(block_frames or _BLOCK_BYTES // (12 * domain.num_atoms))
     self._buffer = np.empty((min(self._total, frames), *shape), np.float32)
     self._probe = min(len(self._buffer), self._whole_chunks(frames // 8))
+    self._torsions = side_chain_torsions.of_protein(domain.protein)
     self._native = mdtraj.Trajectory(domain.protein.arrays.positions.reshape(-1, 3), None)
     self._reimaged = np.zeros(self._total, bool)
     self._end = self._end_of_sound_frames()
@@ -115,8 +117,8 @@ class Replica:
     frames += f', repeated up to {self.num_frames}' if self.num_frames > self._used else ''
     return {f'{self._domain.file.name}:{self._key}': digest.hexdigest(), 'frames': frames}
 
-  def blocks(self) -> Iterator[np.ndarray]:
-    """Yields [F, L, 4, 3] float32 Å.
+  def blocks(self) -> Iterator[Frames]:
+    """Yields the backbones, superposed, and the torsions of the side chains.
 
     Raises:
       InputError: a frame that is not sound, cannot be made whole, and has sound frames after it.
@@ -129,7 +131,10 @@ class Replica:
         if not sound.all():
           raise self._problem(start + int(np.argmin(sound)))
         self._reimaged[start:stop] = reimaged
-        yield self._superpose(positions)
+        chi = None
+        if self._torsions is not None:
+          chi = self._torsions.measure(self._buffer[: stop - start], self._cells)
+        yield Frames(self._superpose(positions), chi)
 
   def notes(self) -> list[str]:
     """What was done to the frames, as far as `blocks` has come."""

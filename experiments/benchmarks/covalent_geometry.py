@@ -9,7 +9,7 @@ and judges their frames beside MD of the same protein, as a table in Markdown:
 
 inside: frames in which C-N, CA-CA, N-CA-C, CA-C-N, O-C-N and C-N-CA all lie in the 0.01 - 99.99 %
 range of our MD; sound: no bond, angle or omega beyond 5 sd of it, no clash; phi, psi: residues
-where MD hardly ever is (`validity.ramachandran_outliers`); sd: that of the model to that of MD.
+where MD hardly ever is (`metrics.ramachandran`); sd: that of the model to that of MD.
 """
 
 import pathlib
@@ -25,7 +25,7 @@ from experiments.benchmarks import held_out
 from tempo_jax.cli import command, compilation_cache_flag
 from tempo_jax.evaluation import markdown
 from tempo_jax.geometry import bonds
-from tempo_jax.metrics import covalent_geometry, torsions, validity
+from tempo_jax.metrics import covalent_geometry, ramachandran, torsions
 from tempo_jax.output import frame_table
 from tempo_jax.protein.protein import ProteinArrays
 from tempo_jax.trajectory import backbone_atoms, reader
@@ -97,7 +97,7 @@ def judge(
   numbers = frame_table.per_frame(positions, protein)
   column = dict(zip(frame_table.COLUMNS, numbers.T, strict=True))
   phi, psi, _ = torsions.backbone_torsions(positions, protein.bonds)
-  _, judged = validity.ramachandran_outliers(phi, psi, np.asarray(protein.residue_type))
+  _, judged = ramachandran.outliers(phi, psi, protein.residue_type, protein.bonds)
   return found | {
     'inside': 100.0 * float(inside.mean()),
     'sound': 100.0 * float(column['sound'].mean()),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tempo_jax.evaluation.ensemble import Ensemble
-from tempo_jax.metrics import kinetics, validity
+from tempo_jax.metrics import kinetics, ramachandran, validity
 
 
 def slow_dynamics(reference: Ensemble, prediction: Ensemble) -> kinetics.SlowDynamics | None:
@@ -67,10 +67,11 @@ def _shares(ensemble: Ensemble) -> dict[str, float | None]:
     mask, judged = judgement
     return 100.0 * float(mask[:, judged].mean()) if judged.any() else None
 
-  valid = validity.passes_bioemu_filter(ensemble.positions, ensemble.native.arrays.bonds)
+  bonded = ensemble.native.arrays.bonds
+  valid = validity.passes_bioemu_filter(ensemble.positions, bonded)
   return {
     'passes_bioemu_filter_percent': 100.0 * float(np.mean(valid)),
-    'ramachandran_outliers_percent': share(validity.ramachandran_outliers(phi, psi, types)),
+    'ramachandran_outliers_percent': share(ramachandran.outliers(phi, psi, types, bonded)),
     'positive_phi_percent': share(validity.positive_phi(phi, types)),
     'cis_peptides_percent': share(validity.cis_peptides(omega)),
   }

@@ -13,7 +13,7 @@ from tempo_jax.geometry import bonds, limits
 from tempo_jax.protein import protein as protein_lib
 
 _N, _CA, _C = range(3)
-_GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO', 'UNK'))
+_GLYCINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'UNK'))
 
 # Å. The limits beyond which BioEmu (Lewis et al., 2025) discards a frame: a chain with a longer
 # C-N or CA-CA has come apart. CA-CA is 3.8 in a trans peptide, 2.95 in a cis one, and heat moves
@@ -33,16 +33,6 @@ CONTACT_SEPARATION = 3
 MAX_CIS = np.deg2rad(60.0)
 # Å from the origin. Beyond, coordinates have diverged, and their squares overflow.
 _DIVERGED = 1e5
-
-# Degrees: least and greatest phi, least and greatest psi.
-_ALLOWED = (
-  (-180.0, -40.0, 50.0, 180.0),  # Beta and polyproline II,
-  (-180.0, -50.0, -180.0, -150.0),  # which reach around the edges of the plot:
-  (160.0, 180.0, 130.0, 180.0),
-  (160.0, 180.0, -180.0, -150.0),
-  (-170.0, -30.0, -80.0, 50.0),  # right-handed helix, and the bridge to beta
-  (30.0, 90.0, -20.0, 100.0),  # left-handed helix
-)
 
 
 def _to_next(
@@ -170,35 +160,6 @@ def passes_bioemu_filter(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds
 def _judged(angle: np.ndarray, residue_type: np.ndarray, *exempt: int) -> np.ndarray:
   """[L] bool: has the angle [F, L], and is none of the exempt types."""
   return ~np.isnan(angle[0]) & ~np.isin(residue_type, exempt)
-
-
-def ramachandran_outliers(
-  phi: np.ndarray, psi: np.ndarray, residue_type: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Residues whose phi and psi are where hardly any residue of a good crystal structure has them.
-
-  Six boxes, a coarse outline in steps of 10° of the regions that hold 99.95 % of the general
-  residues in Lovell et al., Proteins 50, 437 (2003): beta and polyproline II, right-handed helix
-  with the bridge to beta, left-handed helix. Small islands outside them, as of gamma and II'
-  turns, count as outliers. Good for comparing a prediction with MD, no substitute for MolProbity.
-
-  Args:
-    phi: [F, L] radians, from `torsions.backbone_torsions`.
-    psi: [F, L] radians, alike.
-    residue_type: [L] index into `protein.RESIDUE_TYPES`.
-
-  Returns:
-    [F, L] bool, and [L] bool, which residues are judged: those with phi and psi, but glycine,
-    proline and unknown ones, whose regions are others.
-  """
-  judged = _judged(phi + psi, residue_type, _GLYCINE, _PROLINE, _UNKNOWN)
-  x, y = np.rad2deg(phi[:, judged]), np.rad2deg(psi[:, judged])
-  allowed = np.zeros(x.shape, bool)
-  for phi_low, phi_high, psi_low, psi_high in _ALLOWED:
-    allowed |= (x >= phi_low) & (x <= phi_high) & (y >= psi_low) & (y <= psi_high)
-  outlier = np.zeros(phi.shape, bool)
-  outlier[:, judged] = ~allowed
-  return outlier, judged
 
 
 def positive_phi(phi: np.ndarray, residue_type: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tempo_jax.metrics import close_contacts, covalent_geometry, flexibility, torsions, validity
+from tempo_jax.metrics import (
+  close_contacts,
+  covalent_geometry,
+  flexibility,
+  ramachandran,
+  torsions,
+  validity,
+)
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
@@ -126,7 +133,7 @@ def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.n
     clashes = validity.num_clashes(frames, bonded)
     bonds, angles = covalent_geometry.outside(frames, bonded)
     phi, psi, _ = torsions.backbone_torsions(frames, bonded)
-    outliers, _ = validity.ramachandran_outliers(phi, psi, types)
+    outliers, _ = ramachandran.outliers(phi, psi, types, bonded)
     columns = (
       *validity.ca_ca_range(frames, bonded),
       validity.c_n_max(frames, bonded),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 
-from tempo_jax.metrics import torsions, validity
+from tempo_jax.metrics import ramachandran, torsions, validity
 from tempo_jax.protein import protein as protein_lib
 from tests import peptides
 from tests.metrics import ensembles
@@ -120,8 +120,8 @@ def test_md_is_valid(shared_data, name):
   assert np.all(validity.passes_bioemu_filter(positions, bonded))
   phi, psi, omega = torsions.backbone_torsions(positions, bonded)
   types = np.array([protein_lib.RESIDUE_TYPES.index(r.name) for r in traj.top.residues])
-  outlier, judged = validity.ramachandran_outliers(phi, psi, types)
-  assert outlier[:, judged].mean() < 0.01
+  outlier, judged = ramachandran.outliers(phi, psi, types, bonded)
+  assert outlier[:, judged].mean() < 0.003
   positive, judged = validity.positive_phi(phi, types)
   assert positive[:, judged].mean() < 0.1
   mirrored, _ = validity.positive_phi(torsions.backbone_torsions(-positions, bonded)[0], types)
@@ -176,32 +176,12 @@ def test_ca_atoms_apart_fail_bioemus_filter_though_the_bonds_hold():
   assert not validity.passes_bioemu_filter(positions, bonded)
 
 
-def angles_of(*degrees):
-  """phi and psi [1, n] in radians from pairs in degrees."""
-  return np.deg2rad(degrees).T[:, None]
-
-
-def test_ramachandran_regions():
-  alanine = np.zeros(5, int)
-  usual = angles_of((-60.0, -45.0), (-120.0, 130.0), (-75.0, 150.0), (57.0, 40.0), (175.0, 170.0))
-  outlier, judged = validity.ramachandran_outliers(*usual, alanine)
-  assert judged.all()
-  assert not outlier.any()
-  rare = angles_of((60.0, -60.0), (0.0, 0.0), (-60.0, -120.0), (120.0, 60.0), (-20.0, 120.0))
-  assert validity.ramachandran_outliers(*rare, alanine)[0].all()
-
-
-def test_glycine_proline_and_ends_are_not_judged():
-  names = ['ALA', 'GLY', 'PRO', 'UNK', 'SER']
-  types = np.array([protein_lib.RESIDUE_TYPES.index(name) for name in names])
-  phi, psi = angles_of(*[(60.0, -120.0)] * 5)
-  psi[:, 4] = np.nan
-  outlier, judged = validity.ramachandran_outliers(phi, psi, types)
-  np.testing.assert_array_equal(judged, [True, False, False, False, False])
-  np.testing.assert_array_equal(outlier, [judged])
-  positive, judged = validity.positive_phi(phi, types)
-  np.testing.assert_array_equal(judged, [True, False, True, False, True])
+def test_positive_phi_is_judged_but_of_glycine():
+  types = np.array([protein_lib.RESIDUE_TYPES.index(x) for x in ('ALA', 'GLY', 'PRO', 'UNK')])
+  positive, judged = validity.positive_phi(np.array([[0.1, 0.1, 1.0, 0.1]]), types)
+  np.testing.assert_array_equal(judged, [True, False, True, False])
   np.testing.assert_array_equal(positive, [judged])
+  assert not validity.positive_phi(np.full((1, 4), -0.1), types)[0].any()
 
 
 def test_cis_peptides():

@@ -10,7 +10,7 @@ import pytest
 
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import ideal
-from tempo_jax.metrics import covalent_geometry, validity
+from tempo_jax.metrics import covalent_geometry, ramachandran
 from tempo_jax.output import frame_table, trajectory_files
 from tempo_jax.trajectory import writers
 
@@ -97,7 +97,8 @@ def ramachandran_by_mdtraj(traj, protein):
     atoms, values = compute(traj)
     angles[:, atoms[:, atom] // 4] = values
   # mdtraj sees no bond between chains.
-  outliers, _ = validity.ramachandran_outliers(phi, psi, protein.arrays.residue_type)
+  arrays = protein.arrays
+  outliers, _ = ramachandran.outliers(phi, psi, arrays.residue_type, arrays.bonds)
   return np.count_nonzero(outliers, axis=1)
 
 

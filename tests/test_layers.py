@@ -12,7 +12,7 @@ ROOMS = (
   *('geometry', 'protein', 'trajectory', 'compilation'),
   *('encoder', 'dynamics', 'paper', 'transitions', 'samplers'),
   *('store', 'models', 'metrics', 'training', 'evaluation'),
-  *('output', 'report', 'workers', 'preparation', 'configs', 'benchmark', 'cli'),
+  *('output', 'report', 'workers', 'preparation', 'relaxation', 'configs', 'benchmark', 'cli'),
 )
 # The public names, and `python -m tempo_jax`.
 _ON_TOP = {'tempo_jax', 'tempo_jax.__main__'}

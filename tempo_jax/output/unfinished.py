@@ -1,4 +1,4 @@
-"""Trajectories that a stopped run had finished, for the same command to go on from.
+"""Trajectories, or other parts, that a stopped run had finished: the same command goes on.
 
 A run's output directory is made in a hidden folder beside it (`staging`):
 
@@ -16,9 +16,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from tempo_jax import files
@@ -44,22 +45,42 @@ class Work:
   replaced: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """What a run finishes one by one.
+
+  Attributes:
+    unit: what messages call them.
+    is_part: whether a file of this name is one.
+    files: matches the whole name of every file of a run.
+  """
+
+  unit: str
+  is_part: Callable[[str], bool]
+  files: re.Pattern[str]
+
+
+TRAJECTORIES = Parts('trajectories', trajectory_files.is_trajectory, trajectory_files.FILE_NAMES)
+
+
 @contextlib.contextmanager
 def output_directory(
   out: str | os.PathLike[str],
   made_for: Mapping[str, Any],
-  num_trajectories: int,
+  num_parts: int,
   overwrite: bool = False,
   folders: Collection[str] = (),
+  parts: Parts = TRAJECTORIES,
 ) -> Iterator[Work]:
   """As `staging.output_directory`; but finished trajectories stay when the block fails.
 
   Args:
     out: see there; so are `overwrite`, `folders` and what happens at the end.
     made_for: all that frames depend on, as JSON can hold it.
-    num_trajectories: that there will be.
+    num_parts: that there will be.
     overwrite: see there.
     folders: see there.
+    parts: what stays.
 
   Yields:
     Where to write.
@@ -69,14 +90,18 @@ def output_directory(
   """
 
   def keep(place: staging.Place) -> bool:
-    return _count(place.result) > 0
+    return count(place.result) > 0
+
+  def count(result: pathlib.Path) -> int:
+    """Of the parts in it, all of which are complete."""
+    return sum(parts.is_part(path.name) for path in result.rglob('*'))
 
   with staging.begun(out, overwrite, folders, keep) as place:
     record = place.folder / _MADE_FOR
     text = json.dumps(made_for, indent=2, sort_keys=True)
     replaced = 0
     if _read(record) != text:
-      replaced = _count(place.result)
+      replaced = count(place.result)
       place.clear()
       files.write_text(record, text)
     place.result.mkdir(exist_ok=True)
@@ -89,9 +114,9 @@ def output_directory(
     try:
       with files.errors_name(place.out, place.result), files.errors_name(place.out, partial):
         yield Work(place.result, partial, replaced)
-      place.finish(trajectory_files.FILE_NAMES)
+      place.finish(parts.files)
     except BaseException as error:
-      told = _told(error, _count(place.result), num_trajectories)
+      told = _told(error, count(place.result), num_parts, parts.unit)
       if told is error:
         raise
       raise told from error
@@ -106,19 +131,14 @@ def _read(record: pathlib.Path) -> str | None:
     return None
 
 
-def _count(result: pathlib.Path) -> int:
-  """Of the trajectories in it, all of which are complete."""
-  return sum(trajectory_files.is_trajectory(path.name) for path in result.rglob('*'))
-
-
 def _remove(folder: pathlib.Path) -> None:
   # Another process of the run may still write into it.
   shutil.rmtree(folder, ignore_errors=True)
 
 
-def _told(error: BaseException, kept: int, num_trajectories: int) -> BaseException:
+def _told(error: BaseException, kept: int, num_parts: int, unit: str) -> BaseException:
   """The error, or another that also says what is kept."""
-  text = f'{kept} of {num_trajectories} trajectories are kept: the same command goes on'
+  text = f'{kept} of {num_parts} {unit} are kept: the same command goes on'
   if isinstance(error, KeyboardInterrupt):
     return KeyboardInterrupt(f'stopped; {text if kept else "nothing was written"}')
   if kept and isinstance(error, InputError):

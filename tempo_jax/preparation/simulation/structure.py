@@ -12,7 +12,7 @@ import os
 import pathlib
 import random
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import openmm
@@ -84,15 +84,44 @@ def prepare(
     )
   fixer = _open(path)
   notes = [*found.warnings, *_keep_protein(fixer, found, path)]
-  _check_chains(fixer, path)
-  notes += _check_input(fixer, path)
+  check_chains(fixer.topology, in_nm(fixer.positions), str(path))
+  notes += check_stereochemistry(fixer.topology, in_nm(fixer.positions), str(path))
   notes += _add_heavy_atoms(fixer, seed)
-  modeller = app.Modeller(fixer.topology, fixer.positions)
+  complete, _ = add_hydrogens(
+    fixer.topology, in_nm(fixer.positions), fixer.platform, pH=pH, seed=seed
+  )
+  return dataclasses.replace(complete, notes=tuple(notes))
+
+
+def add_hydrogens(
+  topology: app.Topology,
+  positions: np.ndarray,
+  platform: openmm.Platform,
+  *,
+  pH: float,
+  seed: int,
+  variants: Sequence[str | None] | None = None,
+) -> tuple[Structure, list[str | None]]:
+  """Places all hydrogens of a protein without any.
+
+  Args:
+    topology: all heavy atoms, with bonds between sulphurs where they are bonded.
+    positions: [N, 3] nm.
+    platform: that places them.
+    pH: decides on protonation where `variants` does not.
+    seed: of where hydrogens begin, above zero.
+    variants: of each residue, as returned for another conformation, so that both have the same
+      atoms; None chooses them.
+
+  Returns:
+    The complete structure, without notes, and the variant of each residue.
+  """
+  modeller = app.Modeller(topology, to_quantity(positions))
   with seeded(seed):
-    variants = modeller.addHydrogens(pH=pH, platform=fixer.platform)
-  residues = zip(modeller.topology.residues(), variants, strict=True)
+    chosen = modeller.addHydrogens(pH=pH, variants=variants, platform=platform)
+  residues = zip(modeller.topology.residues(), chosen, strict=True)
   protonation = {stereochemistry.label(residue): name for residue, name in residues if name}
-  return Structure(modeller.topology, in_nm(modeller.positions), tuple(notes), protonation)
+  return Structure(modeller.topology, in_nm(modeller.positions), (), protonation), chosen
 
 
 def in_nm(positions: unit.Quantity) -> np.ndarray:
@@ -218,9 +247,19 @@ def _delete(fixer: pdbfixer.PDBFixer, unwanted: Iterable) -> None:
   fixer.topology, fixer.positions = modeller.topology, modeller.positions
 
 
-def _check_chains(fixer: pdbfixer.PDBFixer, path: pathlib.Path) -> None:
-  positions = 10.0 * in_nm(fixer.positions)
-  for chain in fixer.topology.chains():
+def check_chains(topology: app.Topology, positions: np.ndarray, source: str) -> None:
+  """Refuses a break within a chain.
+
+  Args:
+    topology: of the protein.
+    positions: [N, 3] nm.
+    source: what the message calls it.
+
+  Raises:
+    InputError: neighbours are not bonded.
+  """
+  positions = 10.0 * positions
+  for chain in topology.chains():
     residues = list(chain.residues())
     for before, after in itertools.pairwise(residues):
       ends = [atom.index for atom in before.atoms() if atom.name == 'C']
@@ -229,29 +268,41 @@ def _check_chains(fixer: pdbfixer.PDBFixer, path: pathlib.Path) -> None:
       length = np.linalg.norm(positions[ends[0]] - positions[ends[-1]])
       if len(ends) != 2 or not length < _MAX_PEPTIDE_BOND:
         raise InputError(
-          f'{path}: the chain is broken between {where} (C-N is {length:.2f} Å): model what is '
+          f'{source}: the chain is broken between {where} (C-N is {length:.2f} Å): model what is '
           'missing first, e.g. with MODELLER; put TER between molecules that share a chain id; '
           'or choose other --chains'
         )
 
 
-def _check_input(fixer: pdbfixer.PDBFixer, path: pathlib.Path) -> list[str]:
-  """Returns what is unusual."""
-  positions = in_nm(fixer.positions)
-  stereo = stereochemistry.Stereochemistry(fixer.topology)
+def check_stereochemistry(topology: app.Topology, positions: np.ndarray, source: str) -> list[str]:
+  """Refuses D-residues, and peptides that are neither cis nor trans.
+
+  Args:
+    topology: of the protein.
+    positions: [N, 3] nm.
+    source: what messages call it.
+
+  Returns:
+    What is unusual, one line each.
+
+  Raises:
+    InputError: there are such.
+  """
+  stereo = stereochemistry.Stereochemistry(topology)
   wrong = [
     f'{stereochemistry.label(residue)} at {center}'
     for residue, center in stereo.wrong_hands(positions)
   ]
   if wrong:
     raise InputError(
-      f'{path}: not the hand of an L-amino acid: {first_few(wrong)}: correct it (a mirror image? a '
-      'badly built side chain?), or delete the side chain to have it built anew'
+      f'{source}: not the hand of an L-amino acid: {first_few(wrong)}: correct it (a mirror image? '
+      'a badly built side chain?), or delete the side chain to have it built anew'
     )
   twisted = stereo.twisted(positions)
   if twisted:
     raise InputError(
-      f'{path}: omega is neither cis nor trans between {first_few(twisted)}: correct the structure'
+      f'{source}: omega is neither cis nor trans between {first_few(twisted)}: correct the '
+      'structure'
     )
   cis = stereo.cis_without_proline(positions)
   return [f'cis before other residues than proline, kept: {first_few(cis)}'] if cis else []

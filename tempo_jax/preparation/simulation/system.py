@@ -24,7 +24,7 @@ TIME_STEP_PS = 0.004
 _FRICTION_PER_PS = 1.0
 _HYDROGEN_MASS = 3.0  # amu
 _MINIMIZER_ITERATIONS = 500
-_MAX_ENERGY_PER_ATOM = 10.0  # kJ/mol; of a sound structure it is below zero
+MAX_ENERGY_PER_ATOM = 10.0  # kJ/mol; of a sound structure it is below zero
 
 _PADDING_NM = 1.0  # of water around the sphere that holds the protein
 _CUTOFF_NM = 1.0
@@ -271,7 +271,7 @@ def minimize(context: openmm.Context, structure: pathlib.Path) -> tuple[np.ndarr
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
   except openmm.OpenMMException:
     energy = math.nan
-  if not energy < _MAX_ENERGY_PER_ATOM * context.getSystem().getNumParticles():
+  if not energy < MAX_ENERGY_PER_ATOM * context.getSystem().getNumParticles():
     raise InputError(
       f'{structure}: its energy after minimisation is {energy:.3g} kJ/mol: atoms overlap: correct '
       'the structure'
@@ -290,11 +290,18 @@ def box_of(state: openmm.State) -> np.ndarray:
 
 
 def write_pdb(
-  path: pathlib.Path, topology: app.Topology, positions: np.ndarray, box: np.ndarray | None = None
+  path: pathlib.Path,
+  topology: app.Topology,
+  positions: np.ndarray,
+  box: np.ndarray | None = None,
+  header: str = '',
 ) -> None:
-  """Writes one conformation, [N, 3] nm, in a box [3, 3] nm; whole or not at all."""
+  """Writes one conformation, [N, 3] nm, in a box [3, 3] nm, behind lines of a header; whole or not
+  at all.
+  """
   topology.setPeriodicBoxVectors(None if box is None else box * unit.nanometer)
   with files.aside(path) as new, new.open('w') as file:
+    file.write(header)
     app.PDBFile.writeFile(topology, simulation_structure.to_quantity(positions), file, keepIds=True)
 
 

@@ -1,0 +1,1 @@
+"""Frames of a trajectory -> minimised structures with hydrogens, from which MD may start."""

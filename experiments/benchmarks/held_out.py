@@ -117,7 +117,7 @@ def read(target: Target, dt_ns: float) -> tuple[Protein, list[np.ndarray]]:
     InputError: a file cannot be used, or its frames are farther apart.
   """
   native = Native(target.topology, target.name)
-  replicas = (_at_spacing(native.read(file), dt_ns, target.mean_dt_ns) for file in target.reference)
+  replicas = (at_spacing(native.read(file), dt_ns, target.mean_dt_ns) for file in target.reference)
   return native.protein, [replica.positions for replica in replicas]
 
 
@@ -174,6 +174,7 @@ def compare(
   md: Sequence[np.ndarray],
   sampled: Sequence[np.ndarray],
   dt_ns: float,
+  only: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
   """The numbers of each column, means over pairs of a replica and one of MD, of one length.
 
@@ -186,6 +187,7 @@ def compare(
     md: replicas, [F, L, 4, 3] Å.
     sampled: replicas, at least as long as any of MD.
     dt_ns: between frames, ns.
+    only: names of columns. Default: all.
   """
   # Divergences of few frames are larger: of as many in every column.
   count = min(map(len, md)) // 2
@@ -198,19 +200,28 @@ def compare(
       found.append(calibration.measure([whole], [reference[:n]], bonded, start, dt_ns, count=count))
     return dataclasses.asdict(calibration.mean(found))
 
-  rows = {
-    columns.PREDICTION: mean((x, md[k % len(md)]) for k, x in enumerate(sampled)),
-    columns.NETWORK: mean((baselines.elastic_network_of(x, start), x) for x in md),
-    columns.FROZEN: mean((baselines.frozen(start, len(x)), x) for x in md),
-    columns.HALVES: mean((x[: len(x) // 2], x[len(x) // 2 :]) for x in md),
+  pairs: dict[str, Iterable[tuple[np.ndarray, np.ndarray]]] = {
+    columns.PREDICTION: ((x, md[k % len(md)]) for k, x in enumerate(sampled)),
+    columns.NETWORK: ((baselines.elastic_network_of(x, start), x) for x in md),
+    columns.FROZEN: ((baselines.frozen(start, len(x)), x) for x in md),
+    columns.HALVES: ((x[: len(x) // 2], x[len(x) // 2 :]) for x in md),
   }
   if len(md) > 1:
-    rows[columns.REPLICAS] = mean(itertools.permutations(md, 2))
-  return rows
+    pairs[columns.REPLICAS] = itertools.permutations(md, 2)
+  return {name: mean(found) for name, found in pairs.items() if not only or name in only}
 
 
-def _at_spacing(replica: Replica, dt_ns: float, mean_dt_ns: float | None) -> Replica:
-  """Every n-th frame; of frames that are unevenly apart, on average."""
+def at_spacing(replica: Replica, dt_ns: float, mean_dt_ns: float | None) -> Replica:
+  """Every n-th frame; of frames that are unevenly apart, on average.
+
+  Args:
+    replica: whose frames are nearer to one another than dt.
+    dt_ns: wanted between frames, ns.
+    mean_dt_ns: between its frames on average, ns, where it varies.
+
+  Raises:
+    InputError: dt is no multiple of its own, or it has no times.
+  """
   own = replica.dt_ns or mean_dt_ns
   if own is None:
     raise InputError(f'{replica.source}: its frames have no even times: write them into the file')

@@ -9,10 +9,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tempo_jax.evaluation.ensemble import Ensemble
-from tempo_jax.metrics import flexibility, kinetics, thermodynamics, validity
+from tempo_jax.metrics import (
+  flexibility,
+  kinetics,
+  secondary_structure,
+  superposition,
+  thermodynamics,
+  validity,
+)
 from tempo_jax.metrics.superposition import CA
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import side_chain_atoms
 
 MAX_CLIP_FRAMES = 300
+# Of clips with side chains: some 3 MB of a page; but so many frames at least.
+_MAX_CLIP_ATOMS, _MIN_CLIP_FRAMES = 600_000, 50
+_C, _O = 2, 3
 RAMACHANDRAN_BINS = 72
 """Along phi and psi, from -180 to 180°."""
 
@@ -22,21 +34,27 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-  """The CA trace of a trajectory, thinned for a viewer.
+  """A trajectory thinned for a viewer.
 
   Attributes:
     label: plain text, short.
     ca: [F, L, 3] float32 Å; all clips of a protein are superposed on the same structure.
+    carbonyl: [F, L, 3] float32, from C to O, of length 1: the planes of the peptides.
+    structure: [F, L] uint8, index into `secondary_structure.KINDS`.
     frame: [F], numbers of these frames, from 0.
     num_frames: of the whole trajectory.
     time_ns: [F] ascending, ns; None if there are no times.
+    heavy_atoms: [F, L, 14, 3] float32 Å, superposed alike; None where there are no side chains.
   """
 
   label: str
   ca: np.ndarray
+  carbonyl: np.ndarray
+  structure: np.ndarray
   frame: np.ndarray
   num_frames: int
   time_ns: np.ndarray | None = None
+  heavy_atoms: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,6 +124,7 @@ class ProteinSeries:
     prediction: what is compared with it.
     pc_extent: PC1 min, max, PC2 min, max in Å, of the free-energy surfaces.
     temperature_K: of the free energies.
+    residues: where clips have side chains; else None.
   """
 
   name: str
@@ -115,6 +134,7 @@ class ProteinSeries:
   prediction: EnsembleSeries
   pc_extent: tuple[float, float, float, float] | None = None
   temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
+  residues: protein_lib.ProteinArrays | None = None
 
 
 def of_protein(
@@ -169,14 +189,22 @@ def of_protein(
   )
 
 
-def of_conformations(label: str, ensemble: Ensemble) -> EnsembleSeries:
-  """What needs no reference: torsions, their autocorrelation, and the clip."""
+def of_conformations(
+  label: str, ensemble: Ensemble, heavy_atoms: np.ndarray | None = None
+) -> EnsembleSeries:
+  """What needs no reference: torsions, their autocorrelation, and the clip.
+
+  Args:
+    label: plain text, short.
+    ensemble: of backbones.
+    heavy_atoms: [F, L, 14, 3] Å of the first replica; None where there are no side chains.
+  """
   curve, _ = ensemble.torsion_autocorrelation
   return EnsembleSeries(
     label,
     ramachandran=_ramachandran(ensemble),
     autocorrelations=_over_lags(ensemble, 'phi and psi', curve),
-    clip=clip(label, ensemble),
+    clip=clip(label, ensemble, heavy_atoms),
   )
 
 
@@ -234,11 +262,33 @@ def _ramachandran(ensemble: Ensemble) -> np.ndarray:
   return np.histogram2d(angles[:, 0], angles[:, 1], bins=(edges, edges))[0]
 
 
-def clip(label: str, ensemble: Ensemble) -> Clip:
-  """The first replica of an ensemble, thinned to `MAX_CLIP_FRAMES`."""
-  replica = ensemble.replicas[0]
+def clip(label: str, ensemble: Ensemble, heavy_atoms: np.ndarray | None = None) -> Clip:
+  """The first replica of an ensemble, thinned to `MAX_CLIP_FRAMES`.
+
+  Args:
+    label: plain text, short.
+    ensemble: of backbones.
+    heavy_atoms: [F, L, 14, 3] Å of the first replica; None where there are no side chains.
+  """
+  replica, native = ensemble.replicas[0], ensemble.native
   count = min(replica.num_frames, MAX_CLIP_FRAMES)
+  if heavy_atoms is not None:
+    num_atoms = int(np.count_nonzero(side_chain_atoms.atom_mask(native.arrays.residue_type)))
+    count = min(count, max(_MIN_CLIP_FRAMES, _MAX_CLIP_ATOMS // num_atoms))
   frame = np.linspace(0, replica.num_frames - 1, count).round().astype(int)
-  time_ns = None if replica.time_ns is None else replica.time_ns[frame]
-  ca = ensemble.superposed[frame][:, :, CA].astype(np.float32)
-  return Clip(label, ca, frame, replica.num_frames, time_ns)
+  positions = ensemble.superposed[frame]
+  carbonyl = positions[:, :, _O] - positions[:, :, _C]
+  length = np.linalg.norm(carbonyl, axis=-1, keepdims=True)
+  if heavy_atoms is not None:
+    picked = heavy_atoms[frame]
+    heavy_atoms = superposition.superpose(picked, native.arrays.positions).astype(np.float32)
+  return Clip(
+    label,
+    positions[:, :, CA].astype(np.float32),
+    (carbonyl / np.maximum(length, 1e-6)).astype(np.float32),
+    secondary_structure.assign(replica.positions[frame], native),
+    frame,
+    replica.num_frames,
+    None if replica.time_ns is None else replica.time_ns[frame],
+    heavy_atoms,
+  )

@@ -14,6 +14,7 @@ from tempo_jax.evaluation.series import (
 )
 from tempo_jax.metrics import validity
 from tempo_jax.report import page, plots, viewer
+from tempo_jax.report import sticks as sticks_lib
 
 Metrics = Mapping[str, float | None]
 """Name with unit, such as 'root mean W2 (Å)' -> value, or None where it cannot be computed."""
@@ -62,13 +63,14 @@ def draw(curves: ProteinSeries, metrics: Metrics, notes: Sequence[str] = ()) -> 
     ('Validity', _validity(curves)),
   )
   clips = [c.clip for c in (curves.reference, curves.prediction) if c.clip is not None]
+  sticks = None if curves.residues is None else sticks_lib.Sticks.of(curves.residues)
   return ProteinSection(
     curves.name,
     len(curves.chain_index),
     dict(metrics),
     tuple(notes),
     ''.join(page.subsection(title, part) for title, part in parts if part),
-    viewer.viewer(clips, curves.chain_index, curves.bonded) if clips else '',
+    viewer.viewer(clips, curves.chain_index, curves.bonded, sticks) if clips else '',
   )
 
 

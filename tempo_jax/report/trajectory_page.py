@@ -9,7 +9,7 @@ from tempo_jax import extras
 from tempo_jax.evaluation import series
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.replica import Replica
-from tempo_jax.metrics import flexibility, superposition, validity
+from tempo_jax.metrics import close_contacts, flexibility, superposition, validity
 from tempo_jax.output import frame_table
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.report import page, plots, protein_section, viewer
@@ -90,6 +90,7 @@ def trajectory_page(
         'Pairs of backbone atoms of different residues nearer than '
         f'{validity.CLASH_DISTANCE:g} Å, per frame.',
       ),
+      *_close_contacts(trajectory, frames),
     ),
   ]
   said = [*protein.warnings, *(f'left out: {residue}' for residue in protein.left_out)]
@@ -127,14 +128,16 @@ def _conformations(trajectory: trajectory_lib.Trajectory) -> protein_section.Pro
       for k, positions in enumerate(trajectory.positions)
     ],
   )
-  arrays = trajectory.protein.arrays
+  arrays, heavy = trajectory.protein.arrays, trajectory.heavy_atoms
+  heavy = None if heavy is None else np.asarray(heavy[0, ::step])
   return protein_section.draw(
     series.ProteinSeries(
       name=trajectory.protein.name,
       chain_index=np.asarray(arrays.chain_index),
       bonded=np.asarray(arrays.bonded),
       reference=series.EnsembleSeries(''),
-      prediction=series.of_conformations('sampled', ensemble),
+      prediction=series.of_conformations('sampled', ensemble, heavy),
+      residues=None if heavy is None else arrays,
     ),
     metrics={},
   )
@@ -158,6 +161,9 @@ def _numbers(
     'frames with a clash': f'{frames.clash_percent:.1f} %',
     'sound frames': f'{frames.sound_percent:.1f} %',
   }
+  if trajectory.heavy_atoms is not None:
+    contacts = frames.column('close_contacts')
+    numbers['close contacts of side chains'] = f'{contacts.mean():.1f} per frame'
   if trajectory.num_frames > 1:
     # The work grows as the square of the frames.
     some = trajectory.positions[:, :: -(-trajectory.num_frames // _MAX_PAIRED_FRAMES)]
@@ -169,6 +175,23 @@ def _numbers(
       f'{pairwise:.2f} Å (CA, {ca.shape[1]} frames of each, all superposed on the start)'
     )
   return numbers
+
+
+def _close_contacts(
+  trajectory: trajectory_lib.Trajectory, frames: frame_table.FrameTable
+) -> list[str]:
+  """Over time, where there are side chains."""
+  if trajectory.heavy_atoms is None:
+    return []
+  picture = _over_time(
+    frames,
+    ['close_contacts'],
+    'close contacts',
+    'Close contacts of side chains, per frame: pairs of heavy atoms of different residues nearer '
+    f'than {close_contacts.CLOSE:g} Å, or {close_contacts.CLOSE_POLAR:g} Å where both are nitrogen '
+    'or oxygen. In MD there are some, too.',
+  )
+  return [picture]
 
 
 def _replicas(values: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,9 +1,6 @@
-// Trajectories of CA atoms as shaded tubes on a 2-D canvas; see viewer.py for the data.
+// Trajectories to rotate, zoom and play; what is drawn of them stands in cartoon.js.
 'use strict';
 (() => {
-  const UNIT = 0.01; // Å, of the int16 coordinates
-  const TUBE = 0.6; // Å, radius
-  const STRETCHED = 4.5; // Å; longer links of neighbours are drawn thin
   const TURN = Math.PI / 18; // of one arrow key
   const FRAMES_PER_SECOND = 15;
   const CALM_FRAMES_PER_SECOND = 3; // where the user asked for less motion
@@ -15,8 +12,10 @@
     [140, 86, 75], [215, 110, 185], [110, 110, 110], [170, 170, 40], [30, 180, 195],
   ];
 
-  const mix = (a, b, t) => [0, 1, 2].map((k) => a[k] + (b[k] - a[k]) * t);
-  const css = (c) => `rgb(${c[0] | 0},${c[1] | 0},${c[2] | 0})`;
+  // Coil, helix, strand.
+  const STRUCTURES = [[150, 150, 150], [200, 70, 85], [222, 165, 45]];
+
+  const {mix} = cartoon;
   const hex = (text) => [1, 3, 5].map((k) => parseInt(text.slice(k, k + 2), 16));
 
   function shade(t) {
@@ -25,9 +24,18 @@
     return mix(SHADES[k], SHADES[k + 1], place - k);
   }
 
-  function decode(text) {
+  function decode(text, Numbers) {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    return new Int16Array(bytes.buffer);
+    return new Numbers(bytes.buffer);
+  }
+
+  function decoded(clip) {
+    return {
+      ...clip,
+      xyz: decode(clip.xyz, Int16Array),
+      plane: decode(clip.plane, Int8Array),
+      side: clip.side ? decode(clip.side, Int8Array) : null,
+    };
   }
 
   function multiply(a, b) {
@@ -59,7 +67,8 @@
       this.playButton = root.querySelector('[data-do=play]');
       this.layout = root.querySelector('[data-choose=layout]');
       this.colour = root.querySelector('[data-choose=colour]');
-      this.boxes = [...root.querySelectorAll('input[type=checkbox]')];
+      this.boxes = [...root.querySelectorAll('[data-clip]')];
+      this.sticks = root.querySelector('[data-choose=sticks]');
       this.clips = null;
       this.pointer = null;
       this.waiting = false;
@@ -122,7 +131,7 @@
           this.draw();
         });
       }
-      for (const input of [this.colour, ...this.boxes]) {
+      for (const input of [this.colour, this.sticks, ...this.boxes]) {
         if (input) input.addEventListener('change', () => this.draw());
       }
     }
@@ -141,6 +150,7 @@
         ',': () => this.step(-1),
         '.': () => this.step(1),
         ' ': () => this.play(!this.playing),
+        s: () => this.toggleSticks(),
       };
       const action = actions[event.key];
       if (!action) return;
@@ -152,6 +162,12 @@
       const [cx, sx, cy, sy] = [Math.cos(x), Math.sin(x), Math.cos(y), Math.sin(y)];
       const about = multiply([1, 0, 0, 0, cy, -sy, 0, sy, cy], [cx, 0, sx, 0, 1, 0, -sx, 0, cx]);
       this.turn = multiply(about, this.turn);
+      this.draw();
+    }
+
+    toggleSticks() {
+      if (!this.sticks) return;
+      this.sticks.checked = !this.sticks.checked;
       this.draw();
     }
 
@@ -210,7 +226,7 @@
       const [width, height] = [canvas.clientWidth, canvas.clientHeight];
       if (!width || !height) return;
       if (!this.clips) {
-        this.clips = data.clips.map((clip) => ({...clip, xyz: decode(clip.xyz)}));
+        this.clips = data.clips.map(decoded);
       }
       const ratio = Math.min(window.devicePixelRatio || 1, 2);
       const size = [Math.round(width * ratio), Math.round(height * ratio)];
@@ -236,12 +252,13 @@
 
     paintPanel(context, clips, box) {
       const time = this.data.times[Number(this.slider.value)];
-      const segments = [];
+      const parts = [];
       const ends = [];
-      for (const clip of clips) this.addTube(clip, nearest(clip.times, time), box, segments, ends);
-      segments.sort((a, b) => a.depth - b.depth);
+      for (const clip of clips) this.addClip(clip, nearest(clip.times, time), box, parts, ends);
+      parts.sort((a, b) => a.depth - b.depth);
       const {radius} = this.data;
-      for (const s of segments) this.paintSegment(context, s, radius);
+      context.lineJoin = context.lineCap = 'round';
+      for (const part of parts) cartoon.paint(context, part, radius);
       context.textAlign = 'center';
       context.textBaseline = 'middle';
       context.font = 'bold 12px sans-serif';
@@ -265,132 +282,33 @@
       });
     }
 
-    paintSegment(context, {from, to, colour, depth, thin, joint}, radius) {
-      const white = [255, 255, 255];
-      const base = mix(colour, white, 0.62 * Math.max(0, Math.min(0.5 - depth / (2 * radius), 1)));
-      if (thin) {
-        context.strokeStyle = css(base);
-        context.lineWidth = Math.max(1, 0.4 * from.half);
-        context.beginPath();
-        context.moveTo(from.x, from.y);
-        context.lineTo(to.x, to.y);
-        context.stroke();
-        return;
-      }
-      const dark = css(mix(base, [0, 0, 0], 0.42));
-      const light = css(mix(base, white, 0.55));
-      if (joint) {
-        // Round ends and sharp bends.
-        const shine = [from.x - 0.3 * from.half, from.y - 0.4 * from.half];
-        const ball = context.createRadialGradient(...shine, 0, from.x, from.y, from.half);
-        ball.addColorStop(0, light);
-        ball.addColorStop(0.5, css(base));
-        ball.addColorStop(1, dark);
-        context.fillStyle = ball;
-        context.beginPath();
-        context.arc(from.x, from.y, from.half, 0, 2 * Math.PI);
-        context.fill();
-      }
-      const strip = (margin) => {
-        const [a, b] = [from.half + margin, to.half + margin];
-        context.beginPath();
-        context.moveTo(from.x + a * from.nx, from.y + a * from.ny);
-        context.lineTo(to.x + b * to.nx, to.y + b * to.ny);
-        context.lineTo(to.x - b * to.nx, to.y - b * to.ny);
-        context.lineTo(from.x - a * from.nx, from.y - a * from.ny);
-        context.closePath();
-      };
-      // A rim of background parts what crosses.
-      strip(1.5);
-      context.fillStyle = 'rgba(255,255,255,0.9)';
-      context.fill();
-      const [x, y] = [0.5 * (from.x + to.x), 0.5 * (from.y + to.y)];
-      const [nx, ny] = [0.5 * (from.nx + to.nx) * from.half, 0.5 * (from.ny + to.ny) * from.half];
-      const round = context.createLinearGradient(x + nx, y + ny, x - nx, y - ny);
-      // The light comes from above, on the left.
-      const lit = 0.5 + 0.22 * (0.6 * from.nx + 0.8 * from.ny);
-      round.addColorStop(0, dark);
-      round.addColorStop(lit - 0.22, css(base));
-      round.addColorStop(lit, light);
-      round.addColorStop(lit + 0.22, css(base));
-      round.addColorStop(1, dark);
-      strip(0);
-      context.fillStyle = context.strokeStyle = round;
-      context.lineWidth = 0.7;
-      context.fill();
-      context.stroke();
-    }
-
-    addTube(clip, frame, box, segments, ends) {
-      const {length, breaks, chains, radius} = this.data;
+    addClip(clip, frame, box, parts, ends) {
+      const {length, chains, radius} = this.data;
       const scale = (0.47 * Math.min(...box) * this.zoom) / radius;
       const eye = 5 * radius;
-      const m = this.turn;
-      const start = 3 * length * frame;
-      const points = [];
-      for (let i = 0; i < length; i++) {
-        const [x, y, z] = [0, 1, 2].map((k) => UNIT * clip.xyz[start + 3 * i + k]);
-        points.push([0, 3, 6].map((k) => m[k] * x + m[k + 1] * y + m[k + 2] * z));
-      }
       const project = ([x, y, z]) => {
         const near = scale * eye / Math.max(eye - z, 0.1 * eye);
-        return {x: box[0] / 2 + near * x, y: box[1] / 2 - near * y, z, half: TUBE * near};
+        return {x: box[0] / 2 + near * x, y: box[1] / 2 - near * y, z, scale: near};
       };
       const colourOf = (i) => {
         if (this.colour.value === 'clip') return hex(clip.colour);
+        if (this.colour.value === 'structure') {
+          return STRUCTURES[Number(clip.structure[length * frame + Math.floor(i)])];
+        }
         const k = chains.findLastIndex((first) => first <= Math.floor(i));
         if (this.colour.value === 'chain') return CHAINS[k % CHAINS.length];
         const next = k + 1 < chains.length ? chains[k + 1] : length;
         return shade((i - chains[k]) / Math.max(next - chains[k] - 1, 1));
       };
-      const fine = length > 400 ? 2 : length > 150 ? 4 : 6;
-      let first = 0;
-      for (const last of [...breaks, length - 1]) {
-        const run = [];
-        for (let i = first; i < last; i++) {
-          const b = points[i];
-          const c = points[i + 1];
-          const a = points[Math.max(i - 1, first)];
-          const d = points[Math.min(i + 2, last)];
-          const thin = Math.hypot(...b.map((x, k) => c[k] - x)) > STRETCHED;
-          const steps = thin ? 1 : fine;
-          for (let k = 0; k < steps; k++) {
-            const t = k / steps;
-            // Catmull-Rom: a smooth curve through every CA.
-            const place = b.map((x, n) => x + 0.5 * t * (c[n] - a[n]
-              + t * (2 * a[n] - 5 * x + 4 * c[n] - d[n] + t * (3 * (x - c[n]) + d[n] - a[n]))));
-            run.push({...project(place), thin, colour: colourOf(i + (k + 0.5) / steps)});
-          }
-        }
-        run.push({...project(points[last]), thin: false, colour: colourOf(last)});
-        // The side of the tube at every point, in the picture.
-        run.forEach((point, k) => {
-          const [before, after] = [run[Math.max(k - 1, 0)], run[Math.min(k + 1, run.length - 1)]];
-          const [dx, dy] = [after.x - before.x, after.y - before.y];
-          const size = Math.hypot(dx, dy) + 1e-9;
-          [point.nx, point.ny] = [-dy / size, dx / size];
-          const bend = (point.x - before.x) * (after.x - point.x)
-            + (point.y - before.y) * (after.y - point.y);
-          const sides = Math.hypot(point.x - before.x, point.y - before.y)
-            * Math.hypot(after.x - point.x, after.y - point.y);
-          point.joint = k === 0 || before.thin || bend < 0.8 * sides;
-        });
-        run.forEach((from, k) => {
-          // The last one is the round end; a residue without neighbours is nothing else.
-          const to = run[Math.min(k + 1, run.length - 1)];
-          segments.push({
-            from, to, thin: from.thin, colour: from.colour, depth: 0.5 * (from.z + to.z),
-            joint: from.joint || to === from,
-          });
-        });
-        first = last + 1;
-      }
+      const withSticks = Boolean(this.sticks && this.sticks.checked);
+      const points = cartoon.add(
+        this.data, clip, frame, {turn: this.turn, project, colourOf, withSticks}, parts);
       chains.forEach((begin, k) => {
         const end = (k + 1 < chains.length ? chains[k + 1] : length) - 1;
         for (const [letter, i, inner] of [['N', begin, begin + 1], ['C', end, end - 1]]) {
           if (end === begin) continue;
           const [p, q] = [project(points[i]), project(points[inner])];
-          const out = (8 + p.half) / (Math.hypot(p.x - q.x, p.y - q.y) + 1e-6);
+          const out = (8 + 0.6 * p.scale) / (Math.hypot(p.x - q.x, p.y - q.y) + 1e-6);
           ends.push([letter, p.x + (p.x - q.x) * out, p.y + (p.y - q.y) * out]);
         }
       });

@@ -1,7 +1,7 @@
 """Trajectories in 3-D, in a page that opens offline: HTML and our own small script.
 
-One canvas with the CA atoms as smoothed, shaded tubes. `head` goes once into the page's head,
-`viewer` wherever a trajectory is to be seen.
+One canvas with the backbone as a cartoon and, where they are known, the side chains as sticks.
+`head` goes once into the page's head, `viewer` wherever a trajectory is to be seen.
 """
 
 import base64
@@ -15,8 +15,11 @@ import numpy as np
 
 from tempo_jax.evaluation.series import Clip
 from tempo_jax.report import plots
+from tempo_jax.report import sticks as sticks_lib
 
-_UNIT = 0.01  # Å, of the embedded coordinates; also in viewer.js
+# Å, of the embedded coordinates; also in cartoon.js. Side chains reach 7.4 Å from their CA.
+_UNIT, _STICK_UNIT = 0.01, 0.06
+_BEYOND_CA = 2.0, 5.0  # Å, of backbones and of side chains, around the CA atoms.
 _COLOURS = (plots.REFERENCE, plots.PREDICTION, '#d9730d', '#2e8b57')
 MAX_CLIPS = len(_COLOURS)
 _CSS = """
@@ -37,7 +40,8 @@ _CSS = """
 
 def head() -> str:
   """Style and script, for the head of a page with viewers."""
-  script = importlib.resources.files(__package__).joinpath('viewer.js').read_text('utf-8')
+  folder = importlib.resources.files(__package__)
+  script = '\n'.join(folder.joinpath(f'{x}.js').read_text('utf-8') for x in ('cartoon', 'viewer'))
   return f'<style>{_CSS}</style><script>\n{script}</script>'
 
 
@@ -45,6 +49,7 @@ def viewer(
   clips: Sequence[Clip],
   chain_index: np.ndarray,
   bonded: np.ndarray,
+  sticks: sticks_lib.Sticks | None = None,
   *,
   height: int = 420,
 ) -> str:
@@ -56,7 +61,8 @@ def viewer(
   Args:
     clips: one to four; of longer lists the first four are shown.
     chain_index: [L], ascending.
-    bonded: [L] bool, residue i is bonded to i + 1; elsewhere the tube is interrupted.
+    bonded: [L] bool, residue i is bonded to i + 1; elsewhere the cartoon is interrupted.
+    sticks: which side chains there are; those of clips that have them are shown.
     height: of the canvas, CSS pixels.
 
   Returns:
@@ -72,23 +78,34 @@ def viewer(
     raise ValueError('positions are not finite')
   centre, axes = _view(ca[0])
   ca = [(x - centre) @ axes for x in ca]
+  has_sticks = sticks is not None and any(clip.heavy_atoms is not None for clip in clips)
   length = len(chain_index)
   distance = np.concatenate([np.linalg.norm(x, axis=-1).ravel() for x in ca])
-  data = {
+  data: dict[str, Any] = {
     'length': length,
     # Chains end where the next one starts, or where a bond is missing.
     'breaks': np.flatnonzero(~np.asarray(bonded[:-1], bool) | (np.diff(chain_index) != 0)).tolist(),
     'chains': [0, *(np.flatnonzero(np.diff(chain_index)) + 1).tolist()],
     # A few atoms that flew off shall not make the rest small.
-    'radius': round(float(np.percentile(distance, 98.0)) + 2.0, 2),
+    'radius': round(float(np.percentile(distance, 98.0)) + _BEYOND_CA[has_sticks], 2),
     # The slider runs over the frames of the one that goes on the longest.
     'times': max(times, key=lambda of_clip: (of_clip[-1], len(of_clip))),
     'unit': unit,
     'clips': [
-      {'label': clip.label, 'colour': colour, 'times': of_clip, 'xyz': _encoded(x)}
+      {'label': clip.label, 'colour': colour, 'times': of_clip, **_coordinates(clip, x, axes)}
       for clip, colour, of_clip, x in zip(clips, _COLOURS, times, ca, strict=False)
     ],
   }
+  if sticks is not None and has_sticks:
+    data['sticks'] = {
+      'residue': sticks.residue.tolist(),
+      'elements': sticks.elements,
+      'bonds': sticks.bonds.ravel().tolist(),
+    }
+    for clip, encoded in zip(clips, data['clips'], strict=True):
+      if clip.heavy_atoms is not None:
+        from_ca = sticks.from_ca(clip.heavy_atoms).astype(np.float64) @ axes
+        encoded['side'] = _encoded(from_ca / _STICK_UNIT, np.int8)
   return _figure(clips, data, height)
 
 
@@ -111,16 +128,25 @@ def _view(ca: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return centre, axes * np.array([1.0, 1.0, np.linalg.det(axes)])
 
 
-def _encoded(ca: np.ndarray) -> str:
-  """int16 of 0.01 Å; what is farther out than 327 Å is drawn there."""
-  limit = np.iinfo(np.int16).max
-  whole = np.clip(np.rint(ca / _UNIT), -limit, limit).astype('<i2')
+def _coordinates(clip: Clip, ca: np.ndarray, axes: np.ndarray) -> dict[str, str]:
+  """The backbone of a clip, whose CA are given in the view's axes."""
+  return {
+    'xyz': _encoded(ca / _UNIT, np.int16),
+    'plane': _encoded(127.0 * clip.carbonyl.astype(np.float64) @ axes, np.int8),
+    'structure': ''.join(map(str, clip.structure.ravel().tolist())),
+  }
+
+
+def _encoded(numbers: np.ndarray, kind: type[np.signedinteger]) -> str:
+  """Whole numbers, the nearest that there are: a CA farther out than 327 Å is drawn there."""
+  limit = np.iinfo(kind).max
+  whole = np.clip(np.rint(numbers), -limit, limit).astype(np.dtype(kind).newbyteorder('<'))
   return base64.b64encode(whole.tobytes()).decode()
 
 
 def _figure(clips: Sequence[Clip], data: dict[str, Any], height: int) -> str:
   several, chains = len(clips) > 1, len(data['chains']) > 1
-  colours = {'residue': 'N (blue) to C (red)'}
+  colours = {'residue': 'N (blue) to C (red)', 'structure': 'helix, strand'}
   if chains:
     colours['chain'] = 'chain'
   if several:
@@ -129,15 +155,22 @@ def _figure(clips: Sequence[Clip], data: dict[str, Any], height: int) -> str:
   if several:
     choices.insert(0, _select('layout', 'show', {'side': 'side by side', 'over': 'overlaid'}))
     choices += [
-      f'<label><input type="checkbox" checked> {html.escape(clip.label)}</label>' for clip in clips
+      f'<label><input type="checkbox" data-clip checked> {html.escape(clip.label)}</label>'
+      for clip in clips
     ]
+  if 'sticks' in data:
+    choices.append(
+      '<label><input type="checkbox" data-choose="sticks" checked> side chains</label>'
+    )
   names = ', '.join(clip.label for clip in clips)
   caption = (
-    'CA trace, frames superposed on the same structure'
+    'Cartoon of the backbone, helices and strands by DSSP in every frame'
+    + (', side chains as sticks (N blue, O red, S yellow)' if 'sticks' in data else '')
+    + '; frames superposed on the same structure'
     + (f', coordinates of {_counts(clips)}' if any(map(_is_thinned, clips)) else '')
     + '. Neighbours farther apart than 4.5 Å are joined by a thin line. Drag or arrow keys: '
     'rotate; wheel (after a click) or + and -: zoom; 0: back; space: play; comma and full stop: '
-    'frame by frame.'
+    'frame by frame' + ('; s: side chains.' if 'sticks' in data else '.')
   )
   # In a script element, nothing but this could end it.
   text = json.dumps(data, separators=(',', ':')).replace('<', '\\u003c')
@@ -145,7 +178,7 @@ def _figure(clips: Sequence[Clip], data: dict[str, Any], height: int) -> str:
     '<figure class="viewer" role="group" aria-label="Trajectory in 3-D">'
     f'<script type="application/json">{text}</script>'
     f'<canvas tabindex="0" role="img" style="height:{height}px" '
-    f'aria-label="{html.escape(f"{names}: moving CA trace. Arrow keys rotate, + and - zoom.")}">'
+    f'aria-label="{html.escape(f"{names}: moving cartoon. Arrow keys rotate, + and - zoom.")}">'
     '</canvas><div class="viewer-bar">'
     + _button('previous', '◀❘', 'previous frame')
     + _button('play', '▶', 'play')

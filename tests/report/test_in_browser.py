@@ -7,6 +7,7 @@ from tempo_jax.cli import evaluate
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.output import frame_table
 from tempo_jax.report import trajectory_page
+from tests import heavy_trajectories
 from tests.evaluation import cases
 from tests.report import browser
 
@@ -74,6 +75,31 @@ def test_sample_report(chromium, trajectory_of, tmp_path):
   text = trajectory_page.trajectory_page(trajectory, frame_table.FrameTable.of(trajectory), {})
   (tmp_path / 'report.html').write_text(text)
   check_page(chromium, tmp_path / 'report.html', ['Summary', 'The trajectory in 3-D', 'Validity'])
+
+
+def test_side_chains_can_be_switched(chromium, tmp_path):
+  trajectory = heavy_trajectories.simulated('hp35')
+  text = trajectory_page.trajectory_page(trajectory, frame_table.FrameTable.of(trajectory), {})
+  (tmp_path / 'report.html').write_text(text)
+  headings = ['Summary', 'The trajectory in 3-D', 'Validity']
+  check_page(chromium, tmp_path / 'report.html', headings)
+  box = '.viewer [data-choose=sticks]'
+  with_sticks = chromium.run(_CANVAS)
+  chromium.run(f"document.querySelector('{box}').click()")
+  chromium.run('new Promise((done) => setTimeout(done, 100))')
+  without = chromium.run(_CANVAS)
+  assert without[0] < 0.9 * with_sticks[0]
+  chromium.run("document.querySelector('.viewer canvas').focus()")
+  chromium.press('s')
+  assert chromium.run(_CANVAS) == with_sticks
+  for colours in ('structure', 'residue'):
+    chromium.run(
+      "(() => { const box = document.querySelector('.viewer [data-choose=colour]');"
+      f" box.value = '{colours}'; box.dispatchEvent(new Event('change')); }})()"
+    )
+    chromium.run('new Promise((done) => setTimeout(done, 100))')
+    assert (chromium.run(_CANVAS)[1] == with_sticks[1]) == (colours == 'residue')
+  assert not chromium.complaints()
 
 
 def test_keyboard_and_mouse(chromium, evaluation):

@@ -9,6 +9,7 @@ import pytest
 from tempo_jax.errors import InputError
 from tempo_jax.output import frame_table
 from tempo_jax.report import page, plots, trajectory_page
+from tests import heavy_trajectories
 
 
 class Outline(html.parser.HTMLParser):
@@ -87,6 +88,21 @@ def test_the_report_of_a_trajectory(trajectory_of):
   )
   assert abs(float(found) - np.mean(pairwise)) < 0.01
   assert len(text) < 200_000
+
+
+def test_the_report_of_all_heavy_atoms():
+  pytest.importorskip('matplotlib')
+  trajectory = heavy_trajectories.simulated('hp35')
+  frames = frame_table.FrameTable.of(trajectory)
+  text = trajectory_page.trajectory_page(trajectory, frames, {})
+  outline = check_self_contained(text)
+  assert outline.tags.count('svg') == 9
+  contacts = frames.column('close_contacts').mean()
+  assert contacts > 0.0
+  assert f'{contacts:.1f} per frame' in outline.texts
+  assert ('data-choose', 'sticks') in outline.attributes
+  again = trajectory_page.trajectory_page(trajectory, frames, {})
+  assert text == again
 
 
 def test_the_report_is_the_same_from_run_to_run(trajectory_of):

@@ -11,7 +11,7 @@ import numpy as np
 
 from tempo_jax.cli import execution
 from tempo_jax.errors import InputError, first_few
-from tempo_jax.metrics import covalent_geometry, validity
+from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.models import trained_range
 from tempo_jax.output import frame_table, provenance, trajectory_files
@@ -176,8 +176,14 @@ def complete(
     f'(CA-CA outside {validity.MIN_CA_CA:g} to {validity.MAX_CA_CA:g} Å or C-N above '
     f'{validity.MAX_C_N:g} Å), {frames.clash_percent:.1f} % a clash (atoms of different residues '
     f'nearer than {validity.CLASH_DISTANCE:g} Å); {frames.sound_percent:.1f} % are sound: every '
-    f'bond, angle and omega within {covalent_geometry.NUM_SD:g} standard deviations of MD, no clash'
+    f'bond, angle and omega within the range of MD, no clash{_of_side_chains(frames)}'
   )
+
+
+def _of_side_chains(frames: frame_table.FrameTable) -> str:
+  if np.isnan(frames.column('overlaps')).all():
+    return ''
+  return ', no overlap of heavy atoms, no wrong hand'
 
 
 def write_metadata(folder: pathlib.Path, metadata: Mapping[str, Any]) -> None:

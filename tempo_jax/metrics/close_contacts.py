@@ -19,18 +19,19 @@ from tempo_jax.protein import protein as protein_lib
 CLOSE, CLOSE_POLAR = 3.0, 2.4
 _ELEMENTS = 'CNOS'
 # Å, by elements, of atoms that at least four bonds part: one in a million residues of MD has a
-# pair nearer than this. Printed by `python -m experiments.benchmarks.heavy_atom_limits`.
+# pair nearer than this (extrapolated, rounded down, and below the nearest that was seen). Printed
+# by `python -m experiments.benchmarks.limits`.
 NEAREST = {
-  'CC': 2.85,
+  'CC': 2.8,
   'CN': 2.65,
   'CO': 2.55,
-  'CS': 2.85,
+  'CS': 2.95,
   'NN': 2.55,
-  'NO': 2.3,
+  'NO': 2.35,
   'NS': 2.75,
-  'OO': 2.3,
+  'OO': 2.35,
   'OS': 2.75,
-  'SS': 2.95,
+  'SS': 3.05,
 }
 _NEAR_BONDS = 3  # Atoms parted by so many bonds are held by them, or by rotation about one.
 _CB = 4
@@ -95,8 +96,33 @@ def overlaps(
   for a, b, distance in _near_pairs(heavy_atoms, atoms, max(NEAREST.values())):
     near = distance < nearest[elements[a], elements[b]]
     codes = _codes(atoms[a[near]], atoms[b[near]], protein)
-    found.append(np.count_nonzero(~np.isin(codes, bonded)))
+    found.append(np.count_nonzero(~_in(codes, bonded)))
   return np.array(found, np.int64)
+
+
+def distances(
+  heavy_atoms: np.ndarray, protein: protein_lib.ProteinArrays, farthest: float
+) -> dict[str, np.ndarray]:
+  """How near atoms come that at least four bonds part: what `NEAREST` is made from.
+
+  Args:
+    heavy_atoms: [F, L, 14, 3] Å.
+    protein: [L] residues, without padding.
+    farthest: Å, of the distances to return.
+
+  Returns:
+    Of each pair of elements in `NEAREST`, the distances of all frames.
+  """
+  atoms, elements = _atoms(protein, None)
+  bonded = covalent_bonds.pairs_within(protein, _NEAR_BONDS)
+  found: dict[str, list[np.ndarray]] = {pair: [] for pair in NEAREST}
+  for a, b, distance in _near_pairs(heavy_atoms, atoms, farthest):
+    apart = ~_in(_codes(atoms[a], atoms[b], protein), bonded)
+    first, second = np.sort([elements[a[apart]], elements[b[apart]]], axis=0)
+    for (one, other), values in zip(map(tuple, NEAREST), found.values(), strict=True):
+      alike = (first == _ELEMENTS.index(one)) & (second == _ELEMENTS.index(other))
+      values.append(distance[apart][alike])
+  return {pair: np.concatenate(values) for pair, values in found.items()}
 
 
 def _nearest() -> np.ndarray:
@@ -126,6 +152,12 @@ def _codes(a: np.ndarray, b: np.ndarray, protein: protein_lib.ProteinArrays) -> 
   """[P] int64 one number per pair of atoms, as `covalent_bonds.pairs_within`."""
   size = side_chain_table.NUM_ATOMS * len(protein.residue_type)
   return np.minimum(a, b) * size + np.maximum(a, b)
+
+
+def _in(codes: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+  """`np.isin` for a long array that is sorted, without sorting it again."""
+  at = np.searchsorted(ordered, codes)
+  return ordered[np.minimum(at, len(ordered) - 1)] == codes
 
 
 def _near_pairs(

@@ -15,35 +15,33 @@ from tempo_jax.protein import side_chain_atoms
 
 _N, _CA, _C, _O = range(4)
 
-# Mean and sd; Å and degrees. MD of the proteins in data_prep/simulated that are not held out,
-# ff14SB and OBC2 at 300-400 K, without constrained bonds of heavy atoms; printed by
-# `python -m experiments.benchmarks.covalent_geometry`. The means of Engh & Huber (International
-# Tables F, 2001) are within 1 sd.
-BONDS = {
-  'N-CA': (1.475, 0.031),
-  'CA-C': (1.543, 0.032),
-  'C-O': (1.235, 0.025),
-  'C-N': (1.341, 0.026),
-}
-ANGLES = {
-  'N-CA-C': (112.82, 3.44),
-  'CA-C-O': (119.99, 2.92),
-  'CA-C-N': (117.85, 2.95),
-  'O-C-N': (121.77, 2.82),
-  'C-N-CA': (124.53, 3.26),
-  'omega': (0.0, 9.74),
-}
+BONDS = ('N-CA', 'CA-C', 'C-O', 'C-N')
+ANGLES = ('N-CA-C', 'CA-C-O', 'CA-C-N', 'O-C-N', 'C-N-CA', 'omega')
 """omega: off the plane, of trans and cis peptides alike."""
-NUM_SD = 5.0
-"""Three of the 730,000 bonds and angles of our MD are beyond it."""
+# Å and degrees: one bond or angle in a million is beyond, in MD of the force field that allows most
+# (ff14SB in OBC2, CHARMM36m and others in water, 300 to 400 K), so that the share of sound frames
+# hardly depends on the length of the chain. The means of Engh & Huber (International Tables F,
+# 2001) are in the middle third. Printed by `python -m experiments.benchmarks.limits`.
+LIMITS = {
+  'N-CA': (1.28, 1.66),
+  'CA-C': (1.30, 1.73),
+  'C-O': (1.09, 1.38),
+  'C-N': (1.17, 1.52),
+  'N-CA-C': (89.0, 134.0),
+  'CA-C-O': (102.0, 138.0),
+  'CA-C-N': (102.0, 141.0),
+  'O-C-N': (105.0, 138.0),
+  'C-N-CA': (105.0, 146.0),
+  'omega': (0.0, 55.0),
+}
 
 
 # Of unit vectors along three bonds of an atom, the volume that they span; its sign is the hand. In
 # MD 0.72 +- 0.06, in a mirror image negative, in a plane 0; extrapolated, one atom in a million
-# is flatter than this. Printed by `python -m experiments.benchmarks.heavy_atom_limits`.
+# is flatter than this. Printed by `python -m experiments.benchmarks.limits`.
 LEAST_VOLUME = 0.3
 # Atoms with a hand, and the neighbours that span the volume, in the order of L amino acids.
-_HANDS = {
+HANDS = {
   'CA': ('N', 'C', 'CB'),
   'CB of ILE': ('CA', 'CG1', 'CG2'),
   'CB of THR': ('CA', 'OG1', 'CG2'),
@@ -85,7 +83,7 @@ def angles(
 def outside(
   positions: np.ndarray, bonded: np.ndarray | bonds.Bonds
 ) -> tuple[np.ndarray, np.ndarray]:
-  """How many bonds, and how many angles, are beyond 5 sd of MD's.
+  """How many bonds, and how many angles, are beyond MD's (`LIMITS`).
 
   Args:
     positions: [..., L, 4, 3] Å.
@@ -95,15 +93,15 @@ def outside(
     Two arrays [...] int64. What is not a number is outside.
   """
 
-  def count(found: Iterator[tuple[str, np.ndarray]], table: dict[str, tuple[float, float]]):
+  def count(found: Iterator[tuple[str, np.ndarray]]):
     total = np.zeros(positions.shape[:-3], np.int64)
     for name, values in found:
-      mean, sd = table[name]
-      total += np.count_nonzero(~(np.abs(values - mean) <= NUM_SD * sd), axis=-1)
+      least, greatest = LIMITS[name]
+      total += np.count_nonzero(~((values >= least) & (values <= greatest)), axis=-1)
     return total
 
   with np.errstate(invalid='ignore', over='ignore', divide='ignore'):  # diverged frames
-    return count(lengths(positions, bonded), BONDS), count(angles(positions, bonded), ANGLES)
+    return count(lengths(positions, bonded)), count(angles(positions, bonded))
 
 
 def volumes(heavy_atoms: np.ndarray, residue_type: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -114,7 +112,7 @@ def volumes(heavy_atoms: np.ndarray, residue_type: np.ndarray) -> Iterator[tuple
     residue_type: [L] index into `protein.RESIDUE_TYPES`.
   """
   atoms, kinds = heavy_atoms.astype(np.float64), np.asarray(residue_type)
-  for name, neighbours in _HANDS.items():
+  for name, neighbours in HANDS.items():
     centre, _, kind = name.partition(' of ')
     found = []
     for i, names in enumerate(side_chain_atoms.ATOM_NAMES):

@@ -12,10 +12,12 @@ from tempo_jax.metrics import (
   covalent_geometry,
   flexibility,
   ramachandran,
+  rotamers,
   torsions,
   validity,
 )
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import side_chain_atoms
 from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
@@ -31,13 +33,19 @@ COLUMNS = (
   'angles_outside',
   'ramachandran_outliers',
   'close_contacts',
+  'overlaps',
+  'wrong_hands',
+  'rotamer_outliers',
 )
-"""A frame is sound (1) if no bond and no angle is outside of MD's range, and no atoms clash; see
-`metrics.covalent_geometry` and `metrics.validity`. Close contacts, of side chains
-(`metrics.close_contacts`), are not a number (NaN) where there are none."""
-_COUNTS = frozenset(('clashes', *COLUMNS[-5:]))
+"""A frame is sound (1) if no bond and no angle is outside of MD's range and no atoms clash; with
+side chains, also if no atoms overlap and no hand is wrong. The last four columns are of side
+chains, and not a number (NaN) where there are none. Frames that are sound may have Ramachandran and
+rotamer outliers, as frames of MD have. See `metrics.covalent_geometry`, `validity`,
+`close_contacts` and `rotamers`."""
+_OF_SIDE_CHAINS = COLUMNS[-4:]
+_COUNTS = frozenset(('clashes', *COLUMNS[-7:]))
 _DECIMALS = 4
-_BLOCK_ATOMS = 1 << 14  # whose positions are worked on at once: 0.4 MiB as float64
+_BLOCK_ATOMS = 1 << 13  # whose positions are worked on at once: 0.2 MiB as float64
 _BLOCK_ROWS = 1 << 14
 
 
@@ -98,7 +106,7 @@ class FrameTable:
   def write_csv(self, path: str | os.PathLike[str]) -> None:
     """One row per frame; a column `replica`, from 1, where there are several.
 
-    A field is empty where nothing is bonded, and close contacts are where there are no side chains.
+    A field is empty where nothing is bonded, and the last four are where there are no side chains.
     """
     several, time_ns = len(self.numbers) > 1, self.time_ns
     with open(path, 'w', newline='') as file:
@@ -124,12 +132,11 @@ def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.n
   """
   start, bonded = np.asarray(protein.positions), protein.bonds
   types = np.asarray(protein.residue_type)
-  found = np.empty((len(positions), len(COLUMNS)))
+  found = np.full((len(positions), len(COLUMNS)), np.nan)
   step = max(1, _BLOCK_ATOMS // (positions.shape[-2] * len(start)))
   for first in range(0, len(positions), step):
     rows = slice(first, first + step)
-    atoms = positions[rows]
-    frames = atoms[..., :4, :]
+    frames = positions[rows][..., :4, :]
     clashes = validity.num_clashes(frames, bonded)
     bonds, angles = covalent_geometry.outside(frames, bonded)
     phi, psi, _ = torsions.backbone_torsions(frames, bonded)
@@ -144,17 +151,32 @@ def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.n
       bonds,
       angles,
       np.count_nonzero(outliers, axis=-1),
-      _close_contacts(atoms, protein),
     )
-    found[rows] = np.stack(columns, axis=-1)
+    found[rows, : -len(_OF_SIDE_CHAINS)] = np.stack(columns, axis=-1)
+  if atoms_lib.choice_of(positions) == atoms_lib.HEAVY:
+    _judge_side_chains(found, positions, protein, step)
   return found
 
 
-def _close_contacts(atoms: np.ndarray, protein: protein_lib.ProteinArrays) -> np.ndarray:
-  """[F] of [F, L, A, 3] Å: not a number where there are no side chains."""
-  if atoms_lib.choice_of(atoms) == atoms_lib.BACKBONE:
-    return np.full(len(atoms), np.nan)
-  return close_contacts.count(atoms, protein)
+def _judge_side_chains(
+  found: np.ndarray, positions: np.ndarray, protein: protein_lib.ProteinArrays, step: int
+) -> None:
+  """Fills the columns of side chains, and takes back that a frame is sound."""
+  types = np.asarray(protein.residue_type)
+  columns = dict(zip(COLUMNS, found.T, strict=True))
+  columns['close_contacts'][:] = close_contacts.count(positions, protein)
+  columns['overlaps'][:] = close_contacts.overlaps(positions, protein)
+  slots = np.arange(len(types) * positions.shape[-2]).reshape(len(types), -1)
+  for first in range(0, len(positions), step):
+    atoms = positions[first : first + step]
+    rows = slice(first, first + len(atoms))
+    columns['wrong_hands'][rows] = covalent_geometry.wrong_hands(atoms, types)
+    with np.errstate(invalid='ignore', over='ignore'):  # diverged frames
+      chi, known = side_chain_atoms.measured_chi(atoms.reshape(len(atoms), -1, 3), slots, types)
+    outliers = rotamers.outliers(np.where(known, chi, np.nan), types)
+    columns['rotamer_outliers'][rows] = outliers
+    columns['sound'][rows] *= np.isfinite(atoms).all(axis=(-3, -2, -1))
+  columns['sound'][(columns['overlaps'] > 0) | (columns['wrong_hands'] > 0)] = 0.0
 
 
 def _field(column: str, number: float) -> str:

@@ -68,8 +68,8 @@ def test_md_has_the_contacts_of_its_prolines_and_no_overlaps(md):
 @pytest.mark.parametrize(
   ('one', 'other', 'limit'),
   [
-    ((5, 'CZ3'), (15, 'CB'), 2.85),  # TRP
-    ((8, 'OD2'), (15, 'NE'), 2.3),  # ASP, ARG
+    ((5, 'CZ3'), (15, 'CB'), 2.8),  # TRP
+    ((8, 'OD2'), (15, 'NE'), 2.35),  # ASP, ARG
     ((4, 'OE1'), (17, 'CG'), 2.55),  # GLN, PRO
     ((2, 'CD1'), (2, 'O'), 2.55),  # of one residue
   ],

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import covalent_geometry as script
+from experiments.benchmarks import limits
+from tempo_jax.geometry import ideal
 from tempo_jax.metrics import covalent_geometry
 from tempo_jax.protein import protein as protein_lib
 from tests import builders, heavy_atoms, peptides
@@ -109,29 +111,26 @@ def test_limits_do_not_depend_on_how_long_a_chain_is(frames):
     np.testing.assert_array_equal(2 * a, b)
 
 
-def test_the_table_is_that_of_our_md():
+def test_our_md_is_within_the_limits():
+  """Of 730,000 bonds and angles none is outside, and the limits are not far from the outermost."""
   md = script.of_md()
-  table = covalent_geometry.BONDS | covalent_geometry.ANGLES
-  assert md.keys() == table.keys() | {'CA-CA'}
-  del md['CA-CA']
-  for name, values in md.items():
-    mean, sd = script.spread(name, values)
-    assert (round(mean, 3), round(sd, 3)) == pytest.approx(table[name], abs=0.006), name
-  beyond = [
-    np.mean(np.abs(values - table[name][0]) > covalent_geometry.NUM_SD * table[name][1])
-    for name, values in md.items()
-  ]
-  assert max(beyond) < 5e-5
+  assert md.keys() == covalent_geometry.LIMITS.keys() | {'CA-CA'}
+  for name, (least, greatest) in covalent_geometry.LIMITS.items():
+    values = md[name]
+    assert least <= values.min() <= values.max() <= greatest, name
+    # Others' MD has more room, with means that differ.
+    room = 2.0 * np.abs(values - values.mean()).max()
+    assert greatest - values.mean() < room, name
+    assert values.mean() - least < room, name
 
 
-def test_the_table_has_room_for_engh_and_hubers_geometry():
-  """Crystal structures: N-CA 1.459 Å, CA-C 1.525, C-O 1.231, C-N 1.329; angles 111, 120.1, ..."""
-  for name, value in {
-    **{'N-CA': 1.459, 'CA-C': 1.525, 'C-O': 1.231, 'C-N': 1.329},
-    **{'N-CA-C': 111.0, 'CA-C-O': 120.1, 'CA-C-N': 117.2, 'O-C-N': 122.7, 'C-N-CA': 121.7},
-  }.items():
-    mean, sd = (covalent_geometry.BONDS | covalent_geometry.ANGLES)[name]
-    assert abs(value - mean) < sd, name
+def test_crystals_are_in_the_middle_of_the_limits():
+  """The means of Engh & Huber, which are also the model's ideal peptide."""
+  for name, (mean, _) in limits.ENGH_HUBER.items():
+    least, greatest = covalent_geometry.LIMITS[name]
+    assert abs(mean - (least + greatest) / 2.0) < (greatest - least) / 6.0, name
+  assert limits.ENGH_HUBER['N-CA'][0] == ideal.N_CA
+  assert limits.ENGH_HUBER['N-CA-C'][0] == pytest.approx(np.rad2deg(ideal.N_CA_C))
 
 
 @pytest.fixture(scope='module')

@@ -52,22 +52,23 @@ def test_frames_csv_is_what_mdtraj_computes(trajectory_of, tmp_path):
   assert expected['clashes'].max() > 0
   assert expected['bonds_outside'].max() > 0
   assert expected['angles_outside'].max() > 0
-  assert list(rows[0]) == [*expected, 'close_contacts']
-  assert {row['close_contacts'] for row in rows} == {''}  # There are no side chains.
+  of_side_chains = ['close_contacts', 'overlaps', 'wrong_hands', 'rotamer_outliers']
+  assert list(rows[0]) == [*expected, *of_side_chains]
+  assert {row[name] for row in rows for name in of_side_chains} == {''}  # There are none.
   for name, values in expected.items():
     found = [float(row[name]) for row in rows]
     np.testing.assert_allclose(found, values, atol=3e-4, err_msg=name)
 
 
 def outside_by_mdtraj(traj, bonded):
-  """Counts of bonds, and of angles with omega, beyond 5 sd of MD."""
+  """Counts of bonds, and of angles with omega, beyond MD's range."""
   n, ca, c, o = (4 * np.arange(16) + atom for atom in range(4))
   here = np.array(bonded)
   next_n, next_ca = n[here + 1], ca[here + 1]
 
   def beyond(values, name):
-    mean, sd = (covalent_geometry.BONDS | covalent_geometry.ANGLES)[name]
-    return np.sum(np.abs(values - mean) > 5.0 * sd, axis=1)
+    least, greatest = covalent_geometry.LIMITS[name]
+    return np.sum((values < least) | (values > greatest), axis=1)
 
   lengths = {'N-CA': (n, ca), 'CA-C': (ca, c), 'C-O': (c, o), 'C-N': (c[here], next_n)}
   angles = {

@@ -16,7 +16,6 @@ from tempo_jax.models import model as model_lib
 from tempo_jax.models import trained_range
 from tempo_jax.output import frame_table, provenance, trajectory_files
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import side_chain_atoms
 from tempo_jax.trajectory import atoms as atoms_lib
 
 
@@ -44,8 +43,9 @@ def describe(
   print(f'{source}: {protein.num_residues} residues; chains: {lengths}')
   if bonds := _disulphides(protein):
     print(f'disulphides, kept closed: {first_few([" - ".join(pair) for pair in bonds])}')
-  if atoms == atoms_lib.HEAVY and (rebuilt := _rebuilt(protein)):
-    print(f'side chains built anew, which the input lacks, at least in part: {rebuilt} residues')
+  if atoms == atoms_lib.HEAVY and (lacking := protein.incomplete_side_chains):
+    known = protein.arrays.chi is not None
+    print(f'{lacking}; built anew' if known else 'no side chains in it: all are built anew')
   if protein.left_out:
     print(f'left out {len(protein.left_out)} residues:')
   for residue in protein.left_out:
@@ -78,15 +78,6 @@ def _disulphides(protein: protein_lib.Protein) -> list[list[str]]:
   if partner is None:
     return []
   return [[protein.label(i), protein.label(j)] for i, j in enumerate(partner.tolist()) if i < j]
-
-
-def _rebuilt(protein: protein_lib.Protein) -> int:
-  """Residues whose chi angles the input does not tell, all or some."""
-  arrays = protein.arrays
-  unknown = side_chain_atoms.chi_mask(arrays.residue_type)
-  if arrays.chi_known is not None:
-    unknown = unknown & ~np.asarray(arrays.chi_known)
-  return int(np.count_nonzero(unknown.any(axis=-1)))
 
 
 def check_finite(

@@ -54,7 +54,8 @@ def is_trajectory(name: str) -> bool:
 def idealised(protein: protein_lib.Protein) -> protein_lib.Protein:
   """The protein in the conformation that the model starts from.
 
-  CA stays; N and C take ideal bonds and angle about it, O is placed anew.
+  CA stays; N and C take ideal bonds and angle about it, O is placed anew. Side chains keep their
+  torsions.
   """
   positions = np.asarray(protein.arrays.positions)
   # As in the sampler: float32 is finest near the origin, and few lengths are compiled.
@@ -62,7 +63,9 @@ def idealised(protein: protein_lib.Protein) -> protein_lib.Protein:
   moved = dataclasses.replace(protein.arrays, positions=positions - centre)
   padded = padding.pad(moved, padding.bucket(protein.num_residues))
   ideal = np.asarray(_idealise(padded.positions, padded.bonds))
-  return protein.with_positions(ideal[: protein.num_residues] + centre)
+  positions = ideal[: protein.num_residues] + centre
+  arrays = dataclasses.replace(protein.arrays, positions=positions.astype(np.float32))
+  return dataclasses.replace(protein, arrays=arrays)
 
 
 _heavy_atoms = jax.jit(side_chains.heavy_atoms)

@@ -18,6 +18,9 @@ from tests.cli import commands
 HP35 = heavy_trajectories.SIMULATED / 'hp35' / 'hp35.pdb'
 
 
+RING = ('CG', 'CD1', 'CD2', 'CE1', 'CE2', 'CZ')
+
+
 @pytest.fixture
 def run(tmp_path, model_dir, monkeypatch):
   """run('--atoms=heavy', ...): samples 6 frames of hp35 into tmp_path/out without a network."""
@@ -75,7 +78,7 @@ def test_models_with_side_chains_write_all_heavy_atoms(run, monkeypatch, extensi
     found = [int(row['close_contacts']) for row in rows(out) if row['replica'] == str(k)]
     # XTC rounds to 0.01 Å.
     np.testing.assert_allclose(found, expected, atol=0 if extension == 'h5' else 4)
-    assert max(found) > 4
+    assert max(found) > 0
 
 
 def test_what_a_stopped_run_kept_is_not_mixed(run, monkeypatch, tmp_path, capsys):
@@ -108,17 +111,41 @@ def test_what_a_stopped_run_kept_is_not_mixed(run, monkeypatch, tmp_path, capsys
   assert '1 of 2 trajectories are there already' in capsys.readouterr().out
 
 
-def test_residues_without_their_side_chains_are_counted(run, monkeypatch, tmp_path, capsys):
-  """The helix has CB alone; ALA needs no more, the other seven residues do."""
+def test_side_chains_that_the_input_lacks_are_named(run, monkeypatch, tmp_path, capsys):
   commands.as_if_with_side_chains(monkeypatch)
-  path = tmp_path / 'helix.pdb'
-  path.write_text(peptides.peptide())
-  line = 'side chains built anew'
+  run(f'--out={tmp_path}/whole')
+  assert 'built anew' not in capsys.readouterr().out
+  path = tmp_path / 'cut.pdb'
+  lines = HP35.read_text().splitlines(keepends=True)
+  # The ring of a PHE, and the end of a LYS.
+  lines = [
+    line
+    for line in lines
+    if not (line[22:26] == '   6' and line[12:16].strip() in RING)
+    and not (line[22:26] == '   7' and line[12:16].strip() == 'NZ')
+  ]
+  path.write_text(''.join(lines))
   out = run(f'--structure={path}')
-  assert f'{line}, which the input lacks, at least in part: 7 residues' in capsys.readouterr().out
-  assert mdtraj.load(out / 'topology.pdb').n_atoms == 66
+  said = capsys.readouterr().out
+  assert 'side chains of 2 residues are incomplete: A:6 PHE (no CG, ' in said
+  assert 'A:7 LYS (no NZ); built anew' in said
+  # All are there, once.
+  whole, cut = (mdtraj.load(folder / 'topology.pdb') for folder in (tmp_path / 'whole', out))
+  assert cut.top == whole.top
   run(f'--structure={path}', f'--out={tmp_path}/b', '--atoms=backbone')
-  assert line not in capsys.readouterr().out
+  assert 'incomplete' not in capsys.readouterr().out
+
+
+def test_a_bare_backbone_gets_all_side_chains(run, monkeypatch, tmp_path, capsys):
+  commands.as_if_with_side_chains(monkeypatch)
+  path = tmp_path / 'bare.pdb'
+  path.write_text(peptides.peptide(atoms=peptides.ATOMS[:4]))
+  out = run(f'--structure={path}')
+  assert 'no side chains in it: all are built anew' in capsys.readouterr().out
+  start = mdtraj.load(out / 'topology.pdb')
+  assert start.n_atoms == 66
+  # The most frequent rotamer, which leaves the backbone alone.
+  np.testing.assert_allclose(np.rad2deg(mdtraj.compute_chi1(start)[1]), -60.0, atol=0.5)
 
 
 def test_evaluate_reads_the_backbone_of_all_heavy_atoms(run, monkeypatch, tmp_path):

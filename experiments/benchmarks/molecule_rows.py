@@ -83,6 +83,7 @@ def _alone(
   frames = calibration.evenly(np.concatenate(every.heavy_atoms), _MOST_FRAMES)
   found |= {
     'changes': rotamer_changes.changes_per_ns(cut.chi, residue_type, dt_ns),
+    'puckers': rotamer_changes.changes_per_ns(cut.chi, residue_type, dt_ns, puckers=True),
     'correlation': None
     if correlation is None
     else side_chains.correlation_time(correlation, dt_ns),
@@ -184,6 +185,7 @@ ROWS: dict[str, Row] = {
     for k in (1, 2)
   },
   'changes': _to_md('rotamer changes per ns', '.1f'),
+  'puckers': _to_md('changes of puckers of proline per ns', '.1f'),
   'correlation': _to_md('correlation time of chi1, ns', '.3f'),
   **{
     f'turned {lag_ns}': _to_md(f'chi1: 1 - <cos> after {1000 * lag_ns:g} ps', '.3f')

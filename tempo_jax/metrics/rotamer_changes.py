@@ -22,6 +22,7 @@ _CORE, _PUCKER_CORE = np.deg2rad(40.0), np.deg2rad(20.0)
 _THREE, _TWO, _PUCKERS = (
   tuple(np.deg2rad(degrees)) for degrees in ((60.0, 180.0, 300.0), (90.0, 270.0), (30.0, 330.0))
 )
+_PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
 _NO_CHI1 = ('GLY', 'ALA', 'UNK')
 _SP3_CHI2 = ('ARG', 'GLN', 'GLU', 'ILE', 'LEU', 'LYS', 'MET')
 _FLAT_CHI2 = ('HIS', 'TRP')
@@ -31,7 +32,7 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
   """By residue type: wells [21, 2, 3], NaN where there are fewer, and half width of cores [21]."""
   wells = np.full((len(protein_lib.RESIDUE_TYPES), 2, MAX_WELLS), np.nan)
   for i, name in enumerate(protein_lib.RESIDUE_TYPES):
-    if name == 'PRO':
+    if i == _PROLINE:
       wells[i, 0, :2] = _PUCKERS
     elif name not in _NO_CHI1:
       wells[i, 0] = _THREE
@@ -40,7 +41,7 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     elif name in _FLAT_CHI2:
       wells[i, 1, :2] = _TWO
   half_width = np.full(len(protein_lib.RESIDUE_TYPES), _CORE)
-  half_width[protein_lib.RESIDUE_TYPES.index('PRO')] = _PUCKER_CORE
+  half_width[_PROLINE] = _PUCKER_CORE
   return wells, half_width
 
 
@@ -84,13 +85,17 @@ def changes(state: np.ndarray) -> np.ndarray:
   return np.count_nonzero((before >= 0) & (before != after), axis=0)
 
 
-def changes_per_ns(replicas: Sequence[np.ndarray], residue_type: np.ndarray, dt_ns: float) -> float:
-  """Changes of chi1 and chi2 of the whole protein in a nanosecond.
+def changes_per_ns(
+  replicas: Sequence[np.ndarray], residue_type: np.ndarray, dt_ns: float, *, puckers: bool = False
+) -> float:
+  """Changes of chi1 and chi2 of the whole protein in a nanosecond, without those of proline.
 
   Args:
     replicas: [F, L, 4] radians each.
     residue_type: [L], index into `protein.RESIDUE_TYPES`.
     dt_ns: between frames, ns. The rate depends on it: what comes back within it is not seen.
+    puckers: count those of proline alone. In MD a ring changes its pucker every 25 to 50 ps: in
+      BPTI, most changes are those of its four prolines.
 
   Returns:
     1/ns, of all replicas together; NaN if none has two frames.
@@ -98,7 +103,8 @@ def changes_per_ns(replicas: Sequence[np.ndarray], residue_type: np.ndarray, dt_
   steps = sum(len(chi) - 1 for chi in replicas)
   if steps < 1:
     return float('nan')
-  total = sum(int(changes(states(chi, residue_type)).sum()) for chi in replicas)
+  counted = (np.asarray(residue_type) == _PROLINE) == puckers
+  total = sum(int(changes(states(chi, residue_type))[counted].sum()) for chi in replicas)
   return total / (steps * dt_ns)
 
 

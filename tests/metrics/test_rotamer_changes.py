@@ -80,6 +80,15 @@ def test_rate_of_several_replicas():
   assert np.isnan(rotamer_changes.changes_per_ns([chi[:1]], types('SER'), 0.5))
 
 
+def test_puckers_are_counted_apart():
+  chi = np.zeros((4, 2, 4))
+  chi[:, 0, 0] = np.deg2rad([30.0, -30.0, 30.0, -30.0])  # 3 in 3 steps
+  chi[:, 1, 0] = np.deg2rad([60.0, 60.0, 180.0, 180.0])  # 1
+  rt = types('PRO', 'VAL')
+  assert rotamer_changes.changes_per_ns([chi], rt, 0.1) == pytest.approx(1 / 0.3)
+  assert rotamer_changes.changes_per_ns([chi], rt, 0.1, puckers=True) == pytest.approx(3 / 0.3)
+
+
 def test_occupancy():
   chi = np.zeros((5, 2, 4))
   chi[:, 0, 0] = np.deg2rad([0.0, 60.0, 60.0, 180.0, -60.0])

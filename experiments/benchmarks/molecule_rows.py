@@ -8,19 +8,20 @@ import numpy as np
 
 from experiments.benchmarks import covalent_geometry, heavy_frames, held_out
 from tempo_jax.evaluation import columns, markdown
-from tempo_jax.metrics import calibration, close_contacts, rotamer_changes, side_chains
+from tempo_jax.metrics import calibration, rotamer_changes, side_chains
+from tempo_jax.output import frame_table
 from tempo_jax.protein.protein import Protein
 
 Both = dict[str, dict[str, float | None]]
 """The numbers of 'MD' and 'model'; None where one cannot be computed."""
 
 _MD, _MODEL = 'MD', 'model'
-_BACKBONE = ('inside', 'sound', 'phi, psi')
 _SPREADS = ('C-N', 'N-CA-C', 'CA-C-N', 'O-C-N', 'C-N-CA')
 _CARD = ('rmsf_r', 'rmsf_ratio', 'step_ratio', 'ca_jsd')
+_OF_FRAMES = ('close_contacts', 'overlaps', 'wrong_hands', 'rotamer_outliers')
 _LAGS_NS = (0.01, 0.1)
 _CONSTRAINED = 0.01  # Å: the spread of a bond below which MD held it.
-_MOST_FRAMES = 400  # whose contacts are counted, of all replicas together
+_MOST_FRAMES = 400  # whose heavy atoms are judged, of all replicas together
 
 
 def both(
@@ -88,8 +89,11 @@ def _alone(
     if correlation is None
     else side_chains.correlation_time(correlation, dt_ns),
     'jumps': 100.0 * float(np.mean([side_chains.share_jumps(x, residue_type) for x in cut.chi])),
-    'contacts': float(np.mean(close_contacts.count(frames, protein.arrays))),
   }
+  numbers = frame_table.per_frame(frames, protein.arrays).mean(axis=0)
+  column = dict(zip(frame_table.COLUMNS, numbers.tolist(), strict=True))
+  found |= {key: column[key] for key in _OF_FRAMES}
+  found['sound'] = 100.0 * column['sound']
   for lag_ns in _LAGS_NS:
     turned, _ = side_chains.decorrelation(cut.chi, residue_type, round(lag_ns / dt_ns))
     found[f'turned {lag_ns}'] = turned
@@ -159,7 +163,7 @@ ROWS: dict[str, Row] = {
     '0.95 x MD',
     lambda md, model: model >= 0.95 * md,
   ),
-  'sound': Row('sound, % of frames', '.1f'),
+  'sound': Row('sound, % of frames, with side chains where there are', '.1f'),
   **{
     name: Row(f'sd of {name}, to MD', '.3f', '0.7 - 1.3', _between(0.7, 1.3), 'ratio')
     for name in _SPREADS
@@ -192,9 +196,12 @@ ROWS: dict[str, Row] = {
     for lag_ns in _LAGS_NS
   },
   'jumps': _to_md('chi1 jumps > 60°, % of steps', '.2f'),
-  'contacts': Row(
+  'close_contacts': Row(
     'close contacts per frame', '.2f', '1.5 x MD', lambda md, model: model <= 1.5 * md, 'all'
   ),
+  'overlaps': Row('overlaps per frame', '.3f'),
+  'wrong_hands': Row('wrong hands per frame', '.3f'),
+  'rotamer_outliers': Row('rotamer outliers per frame', '.2f'),
 }
 """By key, in the order of the table."""
 

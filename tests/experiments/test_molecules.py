@@ -123,7 +123,8 @@ def test_md_is_as_itself(judged):
   for key in molecule_rows.ROWS.keys() - of_two:
     assert same['MD'][key] == same['model'][key] is not None, key
   assert same['model']['chi1 jsd'] == same['model']['chi2 jsd'] == 0.0
-  assert same['model']['inside'] == 100.0
+  assert same['model']['inside'] == same['model']['sound'] == 100.0
+  assert same['model']['overlaps'] == same['model']['wrong_hands'] == 0.0
   assert same['model']['rmsf_ratio'] == pytest.approx(1.0)
 
 
@@ -146,8 +147,8 @@ def test_no_side_chains_are_no_numbers(hp35):
   found = molecule_rows.both(bare, md, protein, WITHIN, 0.01)
   assert found['model']['changes'] is None
   assert found['model']['chi1 jsd'] is None
-  line = molecule_rows.table({'hp35': found}).splitlines()[-1]
-  md_contacts = found['MD']['contacts']
+  (line,) = (x for x in molecule_rows.table({'hp35': found}).splitlines() if 'contacts' in x)
+  md_contacts = found['MD']['close_contacts']
   assert line == f'| close contacts per frame | 1.5 x MD | {md_contacts:.2f} / - |'
 
 
@@ -165,7 +166,7 @@ def test_no_side_chains_are_no_numbers(hp35):
     ('changes', 100.0, 49.0, '100.0 / 49.0 (0.49) !'),
     ('changes', 0.0, 0.0, '0.0 / 0.0'),
     ('correlation', 0.1, 0.2, '0.100 / 0.200 (2.00)'),
-    ('contacts', 2.0, None, '2.00 / -'),
+    ('close_contacts', 2.0, None, '2.00 / -'),
     ('rmsf_r', 0.9, 0.1, '0.90 / 0.10'),
   ],
 )

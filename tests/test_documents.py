@@ -47,6 +47,9 @@ PARSED = {
   r'python -m experiments\.benchmarks\.parts ': 'minutes: tests/experiments/test_parts.py',
   r'python -m experiments\.benchmarks\.covalent_geometry ': 'minutes: '
   'tests/experiments/test_covalent_geometry.py',
+  r'python -m experiments\.benchmarks\.limits ': 'minutes: tests/experiments/test_limits.py',
+  r'python -m experiments\.benchmarks\.ramachandran_contours ': 'minutes: '
+  'tests/experiments/test_ramachandran_contours.py',
   r'python -m data_prep\.default_training_data': 'tests/data_prep/test_default_training_data.py',
   _PROGRAM + r'\S+ .*=(DIR|RUN|STORE)\b': 'the reader names the places',
   _PROGRAM + r'\w+( \w+)?$': 'a name in the text',

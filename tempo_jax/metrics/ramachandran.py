@@ -3,8 +3,8 @@
 The regions are contours of our own, which `experiments/benchmarks/ramachandran_contours.py` makes:
 half of the weight is MD's, half that of 94 crystal structures of the PDB; no protein that is held
 out is among them. They hold 99.95 % of the smoothed density, the level that Lovell et al., Proteins
-50, 437 (2003), take. MolProbity's contours come from a hundred times more
-residues and are narrower: these are good for comparing a prediction with MD, no substitute for it.
+50, 437 (2003), take. MolProbity's contours come from a hundred times more residues and are
+narrower: these are good for comparing a prediction with MD, no substitute for it.
 
 Blind to: the other torsions, the residue type within a class (valine and isoleucine have less
 room), cis peptides before proline, D amino acids (all but a few of which are outliers), and whether

@@ -6,7 +6,7 @@ from tempo_jax.geometry import side_chain_table
 from tempo_jax.protein import protein as protein_lib
 
 # Degrees from -60, 60 and 180: half-way between them, atoms are eclipsed. In MD 1 % of these chi
-# are farther than that, of chi drawn at random 33 %; a few of a hundred residues have one.
+# are farther than that, of chi drawn at random 33 %.
 FARTHEST_FROM_STAGGERED = 40.0
 # Degrees, the chi1 of a proline's ring: one in ten thousand of MD is beyond.
 LARGEST_CHI_OF_PROLINE = 50.0
@@ -25,7 +25,7 @@ _PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
 def outliers(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:
   """Residues of each frame with a chi that is eclipsed, or prolines whose ring is torn.
 
-  Less than MolProbity's rotamer outliers, which judge all chi of a residue together. In MD 1 to 3 %
+  Less than MolProbity's rotamer outliers, which judge all chi of a residue together. In MD 1.6 %
   of the residues are such, so that a sound frame may have some.
 
   Args:

@@ -13,6 +13,7 @@ from openmm import unit
 
 from tempo_jax.preparation.simulation import system as simulation_system
 from tempo_jax.preparation.simulation.structure import Structure
+from tempo_jax.relaxation import rings, unthread
 
 _BONDED, _NONBONDED, _OVERLAP, _RESTRAINT = range(4)
 _REAL = {_BONDED, _NONBONDED}
@@ -43,6 +44,7 @@ _TETHERED = _Stage(2_000.0, 10.0, 1000)
 _SHARE_OF_CONTACT = 0.75
 _OVERLAP_STRENGTH = 50_000.0  # kJ/mol/nm²
 _LEAST_OVERLAP = 5.0  # kJ/mol: below, there is nothing to relieve; 0.1 Å in one pair are 5
+_ATTEMPTS = 3  # at pulling a bond out of a ring: another bond may slip in
 _MAX_HEAT = 3.0  # times the temperature: beyond, the simulation has blown up
 
 
@@ -64,9 +66,9 @@ class Minimum:
 class Minimiser:
   """ff14SB and OBC2 of one protein.
 
-  Overlaps go first, in a potential in which atoms may pass through each other and hardly anything
-  but side chains moves; then the energy is minimised with the backbone held, at last with it
-  tethered.
+  Bonds through rings are pulled out. Overlaps go next, in a potential in which atoms may pass
+  through each other and hardly anything but side chains moves; then the energy is minimised with
+  the backbone held, at last with it tethered.
   """
 
   def __init__(
@@ -105,6 +107,7 @@ class Minimiser:
       self._simulated, temperature_K, seed, platform=platform, num_threads=num_threads
     )
     self._integrator = self._context.getIntegrator()
+    self._rings = rings.Rings(structure.topology)
 
   @property
   def about(self) -> dict[str, Any]:
@@ -118,7 +121,7 @@ class Minimiser:
       self._context.setPositions(positions)
       self._hold(positions)
       before = self._energy(_REAL)
-      if not self._energy({_OVERLAP}) < _LEAST_OVERLAP:
+      if self._unthread(positions) or not self._energy({_OVERLAP}) < _LEAST_OVERLAP:
         self._descend({_BONDED, _OVERLAP, _RESTRAINT}, _APART)
       self._descend({*_REAL, _RESTRAINT}, _HELD)
       self._descend({*_REAL, _RESTRAINT}, _TETHERED)
@@ -154,6 +157,22 @@ class Minimiser:
     for row, atom in enumerate(self._held):
       self._restraint.setParticleParameters(row, atom, positions[atom])
     self._restraint.updateParametersInContext(self._context)
+
+  def _unthread(self, positions: np.ndarray) -> bool:
+    """Whether bonds were pulled out of rings."""
+    for attempt in range(_ATTEMPTS):
+      pierced = self._rings.pierced(positions)
+      if not pierced:
+        return attempt > 0
+      positions = unthread.pull_out(
+        self._simulated.system,
+        {_BONDED, _RESTRAINT},
+        {'stiffness': _APART.stiffness},
+        positions,
+        pierced,
+      )
+      self._context.setPositions(positions)
+    return True
 
   def _descend(self, groups: set[int], stage: _Stage) -> None:
     self._context.setParameter('stiffness', stage.stiffness)

@@ -57,6 +57,7 @@ def test_representatives(source):
 def test_representatives_are_real_frames_of_a_few(source, monkeypatch):
   traj = helices([SHAPES[k] for k in [*ORDER, *ORDER]])
   monkeypatch.setattr(frames_lib, 'MOST_CLUSTERED', 6)
+  monkeypatch.setattr(reader, '_BLOCK_BYTES', 12 * 24 * 3)  # three frames
   found = frames_lib.representatives(source(traj), 2)
   assert all(picked.number % 4 == 0 for picked in found)  # 20 -> 10 -> 5 frames
   kinds = [ORDER[k % 10] for k in range(0, 20, 4)]

@@ -14,10 +14,12 @@ with warnings.catch_warnings():
 
 import openmm
 from openmm import app, unit
+from scipy.spatial import transform
 
 from tempo_jax.cli import relax as cli_relax
 from tempo_jax.errors import InputError
 from tempo_jax.relaxation import minimiser, relax, table
+from tests import peptides
 from tests.cli import commands
 from tests.relaxation import short
 
@@ -156,6 +158,57 @@ def test_going_on(tmp_path, monkeypatch):
     relax.relax(*files, tmp_path / 'out', frames=[1], **QUICK)
   relax.relax(*files, tmp_path / 'out', frames=[2], overwrite=True, **QUICK)
   assert [path.name for path in sorted((tmp_path / 'out').glob('frame*'))] == ['frame_0002.pdb']
+
+
+def test_all_frames_have_the_same_atoms(tmp_path, monkeypatch):
+  """An acceptor beside NE2 of histidine would give it the hydrogen in one frame only."""
+  xyz = peptides.helix(3)
+  side = {'CG': 1.5, 'ND1': 2.2, 'CD2': 2.6, 'CE1': 3.4, 'NE2': 3.6}
+  lines, places = [], []
+  for i, name in enumerate(('ALA', 'HIS', 'ALA')):
+    atoms = dict(zip(peptides.ATOMS, xyz[i], strict=True))
+    if name == 'HIS':
+      axis = (xyz[i, 4] - xyz[i, 1]) / 1.53
+      aside = np.cross(axis, xyz[i, 0] - xyz[i, 1])
+      aside /= np.linalg.norm(aside)
+      for atom, along in side.items():
+        sign = {'CG': 0.0, 'ND1': 1.1, 'CE1': 0.7}.get(atom, -0.8)
+        atoms[atom] = xyz[i, 4] + along * axis + sign * aside
+    for atom, place in atoms.items():
+      lines.append((atom, name, 'A', i + 1))
+      places.append(place)
+  nitrogen = places[[line[0] for line in lines].index('NE2')]
+  other = peptides.helix(2)
+  other = other - other[0, 3]  # O of its first residue is at the origin, all others behind it.
+  behind = (other.reshape(-1, 3).mean(axis=0)) / np.linalg.norm(other.mean(axis=(0, 1)))
+  out = (nitrogen - xyz[1, 4]) / np.linalg.norm(nitrogen - xyz[1, 4]) - 0.3 * aside
+  turn, _ = transform.Rotation.align_vectors([out], [behind])
+  other = turn.apply(other.reshape(-1, 3)) + nitrogen
+  for i in range(2):
+    lines += [(atom, 'ALA', 'B', i + 1) for atom in peptides.ATOMS]
+  first, second = (np.concatenate([places, other + shift * out]) for shift in (30.0, 2.8))
+  for name, frame in (('first', first), ('second', second)):
+    text = ''.join(peptides.line(*line, place) for line, place in zip(lines, frame, strict=True))
+    (tmp_path / f'{name}.pdb').write_text(text + 'END\n')
+  traj = mdtraj.load([str(tmp_path / f'{name}.pdb') for name in ('first', 'second')])
+  traj.save_xtc(str(tmp_path / 'x.xtc'))
+  monkeypatch.setattr(
+    minimiser.Minimiser, 'minimise', lambda self, x: minimiser.Minimum(x, 0.0, -1.0)
+  )
+
+  def tautomer(topology, hydrogen):
+    relax.relax(topology, tmp_path / 'x.xtc', tmp_path / 'out', frames=[0, 1], overwrite=True,
+                **QUICK)  # fmt: skip
+    for path in (tmp_path / 'out').glob('*.pdb'):
+      traj = mdtraj.load(str(path))
+      ends = np.array([[a.index, b.index] for a, b in traj.topology.bonds if b.name == hydrogen])
+      assert len(ends) == 1
+      assert mdtraj.compute_distances(traj, ends)[0, 0] == pytest.approx(0.101, abs=0.002)
+    facts = json.loads((tmp_path / 'out/metadata.json').read_text())
+    return facts['protonation']['A:2 HIS']
+
+  assert tautomer(tmp_path / 'first.pdb', 'HD1') == 'HID'
+  assert tautomer(tmp_path / 'second.pdb', 'HE2') == 'HIE'
 
 
 def test_what_the_minimiser_does_wrong_is_found(tmp_path, monkeypatch):

@@ -11,10 +11,12 @@ with warnings.catch_warnings():
   pytest.importorskip('openmm', reason="needs the extra 'simulate'")
   pytest.importorskip('pdbfixer', reason="needs the extra 'simulate'")
 
+import openmm
+
 from tempo_jax.geometry import side_chains
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
-from tempo_jax.relaxation import relax, unthread
+from tempo_jax.relaxation import relax, rings, unthread
 from tests import peptides
 
 _RINGS = {'PHE': 'CG CD1 CE1 CZ CE2 CD2', 'PRO': 'N CA CB CG CD', 'TRP': 'CG CD1 NE1 CE2 CD2'}
@@ -64,6 +66,24 @@ def threaded(path, kind, bond):
     lines.append('TER\n')
   path.write_text(''.join(lines) + 'END\n')
   return path
+
+
+def test_a_bond_goes_aside_and_not_along(np_rng):
+  """At right angles to the axis, until it is clear of the ring; the ring is fixed here."""
+  angle = 2.0 * np.pi * np.arange(6) / 6
+  ring = 0.14 * np.stack([np.cos(angle), np.sin(angle), np.zeros(6)], axis=-1)
+  ends = np.array([[0.03, 0.0, -0.03], [0.03, 0.0, 0.12]])
+  turn, shift = transform.Rotation.random(rng=np_rng), np_rng.normal(size=3)
+  positions = turn.apply(np.concatenate([ring, ends])) + shift
+  system = openmm.System()
+  for mass in (*[0.0] * 6, 12.0, 12.0):
+    system.addParticle(mass)
+  piercing = rings.Piercing(tuple(range(6)), (6, 7), '')
+  moved = turn.inv().apply(unthread.pull_out(system, set(), {}, positions, [piercing]) - shift)
+  np.testing.assert_allclose(moved[:6], ring, atol=1e-4)
+  assert moved[6:, 0].min() > 0.31  # Nothing else holds it back.
+  np.testing.assert_allclose(moved[6:, 1:], ends[:, 1:], atol=1e-4)
+  assert system.getNumForces() == 0
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ class SideChainTorsions:
     after = normals.take(right, axis=1)
     sine = np.sqrt(squares.take(self._axis, axis=0)) * _dot(bonds.take(self._first, axis=1), after)
     cosine = _dot(normals.take(left, axis=1), after)
-    angles = np.arctan2(sine, cosine)
+    angles = np.arctan2(sine, cosine).astype(np.float32)
     angles[angles == -np.float32(np.pi)] = np.pi  # Of half a turn, if the sine is -0.
     angles[~(flat.take(left, axis=0) & flat.take(right, axis=0))] = np.nan
     return angles

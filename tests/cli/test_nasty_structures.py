@@ -65,7 +65,8 @@ def sample_padded(tmp_path_factory):
   sampler = model.sampler(NUM_FRAMES)
 
   def run(protein):
-    arrays = padding.pad(protein.arrays, padding.bucket(protein.num_residues, (32, 256)))
+    arrays = protein.arrays.with_chi(None)
+    arrays = padding.pad(arrays, padding.bucket(protein.num_residues, (32, 256)))
     (positions,) = np.asarray(sampler(model.params, arrays, jax.random.key(0), 320.0))
     return positions[:, : protein.num_residues]
 

@@ -4,7 +4,7 @@ What is not known is NaN: where an atom is absent, or so far from its neighbour 
 wrong with one of them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _SHORTEST, _LONGEST = 0.8, 2.5
 # molecules are within 50 degrees of a right one.
 _IN_LINE = 0.04
 # Numbers that are worked on at once: a few arrays of them stay in the cache of a core.
-_BLOCK = 2**15
+_BLOCK = 2**16
 
 
 class SideChainTorsions:
@@ -39,14 +39,19 @@ class SideChainTorsions:
     slots = side_chain_table.CHI_SLOTS[np.asarray(residue_type)]
     rows = np.take_along_axis(np.asarray(atom_index)[:, None], np.maximum(slots, 0), axis=-1)
     self.known = ((slots >= 0) & (rows >= 0)).all(axis=-1)
-    quartets = rows[self.known]
-    # Angles of a side chain share bonds, and planes of two bonds: each is computed once.
-    self._atoms, quartets = _unique(quartets)
-    pairs = np.stack([quartets[:, :-1], quartets[:, 1:]], axis=-1)  # [angle, bond, atom]
-    self._bonds, bonds = _unique(pairs, 1)
-    planes = np.stack([bonds[:, :-1], bonds[:, 1:]], axis=-1)
-    self._planes, self._sides = _unique(planes, 1)
-    self._first, self._axis = bonds[:, 0], bonds[:, 1]
+    # Each angle goes one atom further along one path: N, CA, CB, ... Residues are worked on
+    # together up to the last angle that is known.
+    paths = np.concatenate([rows[:, 0], rows[:, 1:, 3]], axis=1)
+    last = np.where(self.known, np.arange(1, 5), 0).max(axis=1)
+    self._groups: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for count in range(1, 5):
+      (residues,) = np.nonzero(last == count)
+      if len(residues):
+        known = self.known[residues, :count].T
+        angles = (4 * residues + np.arange(count)[:, None])[known]
+        atoms = np.maximum(paths[residues, : count + 3], 0).T
+        numbers = 3 * atoms + np.arange(3)[:, None, None]
+        self._groups.append((numbers, known, angles))
 
   def measure(
     self, coordinates: np.ndarray, cells: Iterable[np.ndarray] = (), unit: float = 1.0
@@ -62,46 +67,48 @@ class SideChainTorsions:
     Returns:
       [F, L, 4] float32 radians in (-pi, pi], NaN where there is none or it is not known.
     """
-    found = np.full((len(coordinates), *self.known.shape), np.nan, np.float32)
-    if not self.known.any() or not len(coordinates):
-      return found
-    boxes = [np.broadcast_to(cell, (len(coordinates), 3, 3)) for cell in cells]
+    num_frames, length = len(coordinates), len(self.known)
+    boxes = [np.broadcast_to(cell, (num_frames, 3, 3)) for cell in cells]
     boxes = [box for box in boxes if (np.abs(np.linalg.det(box)) > 1.0).all()]
-    size = max(1, _BLOCK // len(self._atoms))
-    for frames in _slices(len(coordinates), size):
-      with np.errstate(over='ignore', invalid='ignore', divide='ignore'):  # corrupt coordinates
-        atoms = unit * coordinates[frames].take(self._atoms, axis=1).transpose(2, 1, 0)
-        angles = self._of_block(np.ascontiguousarray(atoms), [box[frames] for box in boxes])
-      found[frames][:, self.known] = angles.T
-    return found
+    found = np.empty((num_frames, 4 * length), np.float32)
+    size = max(1, _BLOCK // max(1, sum(numbers.size for numbers, _, _ in self._groups)))
+    # Single numbers are taken faster than atoms.
+    flat = coordinates.reshape(num_frames, 3 * coordinates.shape[1])
+    for start in range(0, num_frames, size):
+      frames = slice(start, min(start + size, num_frames))
+      block = flat[frames]
+      here = np.full((4 * length, len(block)), np.nan, np.float32)
+      for numbers, known, angles in self._groups:
+        atoms = np.ascontiguousarray(block.take(numbers, axis=1).transpose(1, 2, 3, 0))
+        with np.errstate(over='ignore', invalid='ignore'):  # corrupt coordinates
+          atoms *= unit
+          here[angles] = _angles(atoms, [box[frames] for box in boxes])[known]
+      found[frames] = here.T
+    return found.reshape(num_frames, length, 4)
 
-  def _of_block(self, atoms: np.ndarray, boxes: list[np.ndarray]) -> np.ndarray:
-    """[angles, F] of atoms [3, A, F] Å; all is [3, ..., F], so that loops run along frames."""
-    bonds = atoms.take(self._bonds[:, 1], axis=1) - atoms.take(self._bonds[:, 0], axis=1)
+
+def _angles(atoms: np.ndarray, boxes: list[np.ndarray]) -> np.ndarray:
+  """Of paths [3, 3 + n, R, F] Å the n torsions [n, R, F]; loops run along residues and frames."""
+  bonds = np.diff(atoms, axis=1)
+  squares = _dot(bonds, bonds)
+  for box in boxes:
+    far = ~(squares < _LONGEST**2)
+    if not far.any():
+      break
+    bond, residue, frame = np.nonzero(far)
+    moved = _nearest_image(bonds[:, bond, residue, frame].T, box[frame])
+    better = _dot(moved.T, moved.T) < _LONGEST**2
+    bonds[:, bond[better], residue[better], frame[better]] = moved[better].T
     squares = _dot(bonds, bonds)
-    for box in boxes:
-      far = ~(squares < _LONGEST**2)
-      if not far.any():
-        break
-      bond, frame = np.nonzero(far)
-      moved = _nearest_image(bonds[:, bond, frame].T, box[frame])
-      better = _dot(moved.T, moved.T) < _LONGEST**2
-      bonds[:, bond[better], frame[better]] = moved[better].T
-      squares = _dot(bonds, bonds)
-    first, second = self._planes.T
-    normals = _cross(bonds.take(first, axis=1), bonds.take(second, axis=1))
-    sizes = _dot(normals, normals)
-    sound = (squares > _SHORTEST**2) & (squares < _LONGEST**2)
-    flat = sizes > _IN_LINE * squares.take(first, axis=0) * squares.take(second, axis=0)
-    flat &= sound.take(first, axis=0) & sound.take(second, axis=0)
-    left, right = self._sides.T
-    after = normals.take(right, axis=1)
-    sine = np.sqrt(squares.take(self._axis, axis=0)) * _dot(bonds.take(self._first, axis=1), after)
-    cosine = _dot(normals.take(left, axis=1), after)
-    angles = np.arctan2(sine, cosine).astype(np.float32)
-    angles[angles == -np.float32(np.pi)] = np.pi  # Of half a turn, if the sine is -0.
-    angles[~(flat.take(left, axis=0) & flat.take(right, axis=0))] = np.nan
-    return angles
+  normals = _cross(bonds[:, :-1], bonds[:, 1:])
+  sound = (squares > _SHORTEST**2) & (squares < _LONGEST**2)
+  sound = sound[:-1] & sound[1:]
+  sound &= _dot(normals, normals) > _IN_LINE * squares[:-1] * squares[1:]
+  sine = np.sqrt(squares[1:-1]) * _dot(bonds[:, :-2], normals[:, 1:])
+  angles = np.arctan2(sine, _dot(normals[:, :-1], normals[:, 1:])).astype(np.float32)
+  angles[angles == -np.float32(np.pi)] = np.pi  # Of half a turn, if the sine is -0.
+  angles[~(sound[:-1] & sound[1:])] = np.nan
+  return angles
 
 
 def of_protein(found: protein_lib.Protein) -> SideChainTorsions | None:
@@ -141,27 +148,18 @@ def missing_atoms(atom_index: np.ndarray, residue_type: np.ndarray) -> tuple[tup
   )
 
 
-def _unique(values: np.ndarray, num_last: int = 0) -> tuple[np.ndarray, np.ndarray]:
-  """What occurs (items of the last `num_last` axes), and where each stands therein."""
-  shape = values.shape[: values.ndim - num_last]
-  found, inverse = np.unique(
-    values.reshape(-1, *values.shape[len(shape) :]), return_inverse=True, axis=0
-  )
-  return found, inverse.reshape(shape)
-
-
-def _slices(end: int, size: int) -> Iterator[slice]:
-  for start in range(0, end, size):
-    yield slice(start, min(start + size, end))
-
-
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   """np.cross takes three times as long."""
-  return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+  found = np.empty_like(a)
+  for k in range(3):
+    i, j = (k + 1) % 3, (k + 2) % 3
+    np.multiply(a[i], b[j], out=found[k])
+    found[k] -= a[j] * b[i]
+  return found
 
 
 def _nearest_image(steps: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -167,6 +167,8 @@ def test_an_atom_that_is_not_where_it_should_be(load, place, known):
   protein = load(text)
   # Without CD nothing turns further out either, unless CE happens to be near.
   assert protein.arrays.chi_known[1].astype(int).tolist() == known
+  placeless = isinstance(place(cg, cd)[0], str)
+  assert protein.missing_atoms[1] == (('CD',) if placeless else ())
 
 
 def test_atoms_in_a_line_have_no_torsion(load):

@@ -154,12 +154,12 @@ def test_what_is_no_torsion_is_refused(tmp_path, np_rng):
 
 
 def test_a_lost_chunk_is_no_unknown_torsion(tmp_path, np_rng):
-  store = write(tmp_path, (synthetic.entry(length=LONG), frames_of(np_rng, 3 * CHUNK, LONG)))
+  store = write(tmp_path, (synthetic.entry(length=LONG), frames_of(np_rng, 4 * CHUNK, LONG)))
   (entry,) = store.entries
-  (tmp_path / entry.chi_path / 'c/2/0/0').unlink()
-  store.read_chi(entry, slice(0, 2 * CHUNK))
-  with pytest.raises(InputError, match=rf'frame {2 * CHUNK} of {KEY} is missing'):
-    store.read_chi(entry, slice(CHUNK, 2 * CHUNK + 1))
+  (tmp_path / entry.chi_path / 'c/1/0/0').unlink()
+  store.read_chi(entry, slice(0, 3 * CHUNK))
+  with pytest.raises(InputError, match=rf'frame {3 * CHUNK} of {KEY} is missing'):
+    store.read_chi(entry, slice(CHUNK, 3 * CHUNK + 1))
   store.read(entry)
   (tmp_path / entry.chi_path / 'zarr.json').unlink()
   with pytest.raises(InputError, match=f'the chi of {KEY} cannot be read: prepare it again'):

@@ -7,7 +7,7 @@ measures, for two purposes:
 - `overlaps`: atoms nearer than MD brings them in a million residues: the frame is not sound.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -35,6 +35,8 @@ NEAREST = {
 }
 _NEAR_BONDS = 3  # Atoms parted by so many bonds are held by them, or by rotation about one.
 _CB = 4
+_Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], int]
+"""Two atoms of each pair, and how far they are apart -> how many count."""
 
 
 def count(
@@ -58,18 +60,7 @@ def count(
   Returns:
     [F] int64; each pair counts once. 0 where positions are not finite.
   """
-  atoms, elements = _atoms(protein, known)
-  polar = np.isin(elements, (_ELEMENTS.index('N'), _ELEMENTS.index('O')))
-  residue, beyond_cb = atoms // side_chain_table.NUM_ATOMS, atoms % side_chain_table.NUM_ATOMS > _CB
-  one, other = covalent_bonds.sulphur_bridges(protein).T
-  bridges = _codes(one, other, protein)
-  found = []
-  for a, b, distance in _near_pairs(heavy_atoms, atoms, CLOSE):
-    close = (distance < CLOSE_POLAR) | ~(polar[a] & polar[b])
-    close &= (residue[a] != residue[b]) & (beyond_cb[a] | beyond_cb[b])
-    a, b = atoms[a[close]], atoms[b[close]]
-    found.append(np.count_nonzero(~np.isin(_codes(a, b, protein), bridges)))
-  return np.array(found, np.int64)
+  return _counts(heavy_atoms, protein, known, [_close])[0]
 
 
 def overlaps(
@@ -89,15 +80,15 @@ def overlaps(
   Returns:
     [F] int64; each pair counts once. 0 where positions are not finite.
   """
-  atoms, elements = _atoms(protein, known)
-  nearest = _nearest()
-  bonded = covalent_bonds.pairs_within(protein, _NEAR_BONDS)
-  found = []
-  for a, b, distance in _near_pairs(heavy_atoms, atoms, max(NEAREST.values())):
-    near = distance < nearest[elements[a], elements[b]]
-    codes = _codes(atoms[a[near]], atoms[b[near]], protein)
-    found.append(np.count_nonzero(~_in(codes, bonded)))
-  return np.array(found, np.int64)
+  return _counts(heavy_atoms, protein, known, [_overlapping])[0]
+
+
+def count_and_overlaps(
+  heavy_atoms: np.ndarray, protein: protein_lib.ProteinArrays
+) -> tuple[np.ndarray, np.ndarray]:
+  """`count` and `overlaps`, for which near atoms are searched once."""
+  contacts, overlapping = _counts(heavy_atoms, protein, None, [_close, _overlapping])
+  return contacts, overlapping
 
 
 def distances(
@@ -123,6 +114,51 @@ def distances(
       alike = (first == _ELEMENTS.index(one)) & (second == _ELEMENTS.index(other))
       values.append(distance[apart][alike])
   return {pair: np.concatenate(values) for pair, values in found.items()}
+
+
+def _counts(
+  heavy_atoms: np.ndarray,
+  protein: protein_lib.ProteinArrays,
+  known: np.ndarray | None,
+  makers: Sequence[Callable[..., _Judge]],
+) -> list[np.ndarray]:
+  """Of each judge that is made, [F] int64: how many pairs of atoms it counts."""
+  atoms, elements = _atoms(protein, known)
+  judges = [make(protein, atoms, elements) for make in makers]
+  found = np.zeros((len(judges), len(heavy_atoms)), np.int64)
+  farthest = max(CLOSE, *NEAREST.values())
+  for frame, pairs in enumerate(_near_pairs(heavy_atoms, atoms, farthest)):
+    found[:, frame] = [judge(*pairs) for judge in judges]
+  return list(found)
+
+
+def _close(protein: protein_lib.ProteinArrays, atoms: np.ndarray, elements: np.ndarray) -> _Judge:
+  polar = np.isin(elements, (_ELEMENTS.index('N'), _ELEMENTS.index('O')))
+  residue, beyond_cb = atoms // side_chain_table.NUM_ATOMS, atoms % side_chain_table.NUM_ATOMS > _CB
+  one, other = covalent_bonds.sulphur_bridges(protein).T
+  bridges = _codes(one, other, protein)
+
+  def judge(a, b, distance):
+    close = (distance < CLOSE_POLAR) | ((distance < CLOSE) & ~(polar[a] & polar[b]))
+    close &= (residue[a] != residue[b]) & (beyond_cb[a] | beyond_cb[b])
+    a, b = atoms[a[close]], atoms[b[close]]
+    return np.count_nonzero(~np.isin(_codes(a, b, protein), bridges))
+
+  return judge
+
+
+def _overlapping(
+  protein: protein_lib.ProteinArrays, atoms: np.ndarray, elements: np.ndarray
+) -> _Judge:
+  nearest = _nearest()
+  bonded = covalent_bonds.pairs_within(protein, _NEAR_BONDS)
+
+  def judge(a, b, distance):
+    near = distance < nearest[elements[a], elements[b]]
+    codes = _codes(atoms[a[near]], atoms[b[near]], protein)
+    return np.count_nonzero(~_in(codes, bonded))
+
+  return judge
 
 
 def _nearest() -> np.ndarray:

@@ -61,9 +61,15 @@ def lengths(
 
 
 def angles(
-  positions: np.ndarray, bonded: np.ndarray | bonds.Bonds
+  positions: np.ndarray, bonded: np.ndarray | bonds.Bonds, omega: np.ndarray | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
-  """Yields each of `ANGLES` and its values [..., n] in degrees."""
+  """Yields each of `ANGLES` and its values [..., n] in degrees.
+
+  Args:
+    positions: [..., L, 4, 3] Å.
+    bonded: as above.
+    omega: [..., L] radians of these positions, from `torsions`, if they are there already.
+  """
   n, ca, c, o = (positions[..., atom, :].astype(np.float64) for atom in range(4))
   here, there = bonds.pairs(bonded)
   next_n, next_ca = n[..., there, :], ca[..., there, :]
@@ -73,21 +79,22 @@ def angles(
   yield 'CA-C-N', _angle(own_ca, own_c, next_n)
   yield 'O-C-N', _angle(own_o, own_c, next_n)
   yield 'C-N-CA', _angle(own_c, next_n, next_ca)
-  length = positions.shape[-3]
-  frames = positions.reshape(-1, length, 4, 3)
-  _, _, omega = torsions.backbone_torsions(frames, bonded)
-  omega = np.abs(np.rad2deg(omega[:, here])).reshape(*positions.shape[:-3], len(here))
-  yield 'omega', np.minimum(omega, 180.0 - omega)
+  if omega is None:
+    frames = positions.reshape(-1, *positions.shape[-3:])
+    omega = torsions.backbone_torsions(frames, bonded)[2].reshape(positions.shape[:-2])
+  off = np.abs(np.rad2deg(omega[..., here]))
+  yield 'omega', np.minimum(off, 180.0 - off)
 
 
 def outside(
-  positions: np.ndarray, bonded: np.ndarray | bonds.Bonds
+  positions: np.ndarray, bonded: np.ndarray | bonds.Bonds, omega: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
   """How many bonds, and how many angles, are beyond MD's (`LIMITS`).
 
   Args:
     positions: [..., L, 4, 3] Å.
     bonded: as above.
+    omega: [..., L] radians, see `angles`.
 
   Returns:
     Two arrays [...] int64. What is not a number is outside.
@@ -101,7 +108,7 @@ def outside(
     return total
 
   with np.errstate(invalid='ignore', over='ignore', divide='ignore'):  # diverged frames
-    return count(lengths(positions, bonded)), count(angles(positions, bonded))
+    return count(lengths(positions, bonded)), count(angles(positions, bonded, omega))
 
 
 def volumes(heavy_atoms: np.ndarray, residue_type: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -133,13 +133,13 @@ def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.n
   start, bonded = np.asarray(protein.positions), protein.bonds
   types = np.asarray(protein.residue_type)
   found = np.full((len(positions), len(COLUMNS)), np.nan)
-  step = max(1, _BLOCK_ATOMS // (positions.shape[-2] * len(start)))
+  step = max(1, _BLOCK_ATOMS // (4 * len(start)))
   for first in range(0, len(positions), step):
     rows = slice(first, first + step)
     frames = positions[rows][..., :4, :]
     clashes = validity.num_clashes(frames, bonded)
-    bonds, angles = covalent_geometry.outside(frames, bonded)
-    phi, psi, _ = torsions.backbone_torsions(frames, bonded)
+    phi, psi, omega = torsions.backbone_torsions(frames, bonded)
+    bonds, angles = covalent_geometry.outside(frames, bonded, omega)
     outliers, _ = ramachandran.outliers(phi, psi, types, bonded)
     columns = (
       *validity.ca_ca_range(frames, bonded),
@@ -154,19 +154,21 @@ def per_frame(positions: np.ndarray, protein: protein_lib.ProteinArrays) -> np.n
     )
     found[rows, : -len(_OF_SIDE_CHAINS)] = np.stack(columns, axis=-1)
   if atoms_lib.choice_of(positions) == atoms_lib.HEAVY:
-    _judge_side_chains(found, positions, protein, step)
+    _judge_side_chains(found, positions, protein)
   return found
 
 
 def _judge_side_chains(
-  found: np.ndarray, positions: np.ndarray, protein: protein_lib.ProteinArrays, step: int
+  found: np.ndarray, positions: np.ndarray, protein: protein_lib.ProteinArrays
 ) -> None:
   """Fills the columns of side chains, and takes back that a frame is sound."""
   types = np.asarray(protein.residue_type)
   columns = dict(zip(COLUMNS, found.T, strict=True))
-  columns['close_contacts'][:] = close_contacts.count(positions, protein)
-  columns['overlaps'][:] = close_contacts.overlaps(positions, protein)
+  contacts, overlapping = close_contacts.count_and_overlaps(positions, protein)
+  columns['close_contacts'][:], columns['overlaps'][:] = contacts, overlapping
   slots = np.arange(len(types) * positions.shape[-2]).reshape(len(types), -1)
+  # They take fewer numbers per atom than the backbone: more frames at once.
+  step = max(1, 8 * _BLOCK_ATOMS // slots.size)
   for first in range(0, len(positions), step):
     atoms = positions[first : first + step]
     rows = slice(first, first + len(atoms))

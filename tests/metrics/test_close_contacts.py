@@ -12,6 +12,7 @@ from tempo_jax.metrics import close_contacts
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
 from tempo_jax.trajectory import backbone_atoms
+from tests import heavy_trajectories
 
 SIMULATED = pathlib.Path(__file__).parents[2] / 'data_prep/simulated'
 BACKBONE = {'N', 'CA', 'C', 'O', 'CB'}
@@ -132,3 +133,17 @@ def test_frames_that_diverged_have_no_pairs(md):
   assert close_contacts.count(broken, protein)[0] == 0
   assert close_contacts.count(broken, protein)[1] > 0
   assert close_contacts.overlaps(broken, protein).tolist() == [0, 0]
+
+
+def test_both_at_once_are_the_same():
+  trajectory = heavy_trajectories.simulated('hp35')
+  arrays = trajectory.protein.arrays
+  # Some frames are squeezed, and one is not a number.
+  frames = trajectory.heavy_atoms[0] * np.linspace(1.0, 0.8, 5, dtype=np.float32)[:, *[None] * 3]
+  frames[3, 2, 1, 0] = np.nan
+  contacts, overlapping = close_contacts.count_and_overlaps(frames, arrays)
+  np.testing.assert_array_equal(contacts, close_contacts.count(frames, arrays))
+  np.testing.assert_array_equal(overlapping, close_contacts.overlaps(frames, arrays))
+  assert contacts[3] == overlapping[3] == 0
+  assert contacts[4] > contacts[0] > 0
+  assert overlapping[4] > 0

@@ -23,6 +23,9 @@ from tempo_jax.preparation.simulation.structure import Structure
 from tempo_jax.relaxation import frames as frames_lib
 from tempo_jax.relaxation import hydrogens, minimiser, molecule, rings, table
 
+_WHOLE = (
+  'make molecules whole (e.g. gmx trjconv -pbc whole), or model what is missing, e.g. with MODELLER'
+)
 # Å. A CA that moves further is no longer where the frame had it.
 _MAX_CA_MOVE = 1.0
 
@@ -55,7 +58,7 @@ class FrameRelaxer:
     positions = self._molecule.positions(
       source.structure.atoms.coordinates, source.protein.arrays.positions
     )
-    simulation_structure.check_chains(self._molecule.topology, positions, name)
+    simulation_structure.check_chains(self._molecule.topology, positions, name, _WHOLE)
     # Every frame is to have the same atoms: which nitrogen of histidine has the hydrogen is
     # decided once, in the conformation of the topology.
     self._variants: list[str | None] | None = None
@@ -98,9 +101,8 @@ class FrameRelaxer:
       if not (np.isfinite(frame.atoms).all() and np.isfinite(frame.backbone).all()):
         raise InputError(f'{self._path}, frame {frame.number}: coordinates that are not numbers')
       positions = self._molecule.positions(frame.atoms, frame.backbone)
-      simulation_structure.check_chains(
-        self._molecule.topology, positions, f'{self._path}, frame {frame.number}'
-      )
+      where = f'{self._path}, frame {frame.number}'
+      simulation_structure.check_chains(self._molecule.topology, positions, where, _WHOLE)
       start, _ = self._complete(positions)
       row, end = self._minimise(row, start.positions)
       if not row.problem and self._settings.md_ps:

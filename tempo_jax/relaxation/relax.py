@@ -78,6 +78,7 @@ def relax(
   picked = (
     frames_lib.by_number(source, frames) if frames else frames_lib.representatives(source, clusters)
   )
+  _describe(source, str(topology), len(picked))
   made_for = {
     'settings': dataclasses.asdict(settings),
     'files': [_identity(pathlib.Path(path)) for path in (topology, trajectory)],
@@ -120,6 +121,16 @@ def relax(
       },
     )
   return found
+
+
+def _describe(source: frames_lib.Source, topology: str, num_frames: int) -> None:
+  protein = source.protein
+  print(f'{topology}: {protein.num_residues} residues; {num_frames} frames to relax')
+  for residue in protein.left_out:
+    if residue.reason != 'a cap':
+      print(f'left out: {residue}')
+  for warning in protein.warnings:
+    print(f'warning: {warning}')
 
 
 def _check(settings: Settings) -> None:

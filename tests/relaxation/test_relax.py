@@ -123,7 +123,8 @@ def test_frames_that_overlap_and_frames_that_cannot_be_used(tmp_path, capsys):
   )
   assert cli_relax.main(values) == 1
   said = capsys.readouterr()
-  assert said.out.startswith('2 of 4 frames are relaxed: -')
+  assert said.out.splitlines()[0] == f'{files[0]}: 5 residues; 4 frames to relax'
+  assert '\n2 of 4 frames are relaxed: -' in said.out
   lines = [line for line in said.err.splitlines() if line.startswith('error: ')]
   assert lines[0].startswith('error: frame 1: ')
   assert 'TYR has the hand of a D-residue at CA' in lines[0]

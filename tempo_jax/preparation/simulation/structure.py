@@ -28,6 +28,10 @@ from tempo_jax.protein import structure_file
 # What may end a chain, in OpenMM's names: ff14SB has parameters for these.
 _CAPS = frozenset(('ACE', 'NME', 'NH2'))
 _MAX_PEPTIDE_BOND = 2.0  # Å
+_MISSING = (
+  'model what is missing first, e.g. with MODELLER; put TER between molecules that share a chain '
+  'id; or choose other --chains'
+)
 
 # Two readers may choose different alternate locations, but no two CA are as near as this, Å.
 _SAME_CA = 1.4
@@ -85,7 +89,7 @@ def prepare(
   fixer = _open(path)
   notes = [*found.warnings, *_keep_protein(fixer, found, path)]
   check_chains(fixer.topology, in_nm(fixer.positions), str(path))
-  notes += check_stereochemistry(fixer.topology, in_nm(fixer.positions), str(path))
+  notes += _check_stereochemistry(fixer.topology, in_nm(fixer.positions), str(path))
   notes += _add_heavy_atoms(fixer, seed)
   complete, _ = add_hydrogens(
     fixer.topology, in_nm(fixer.positions), fixer.platform, pH=pH, seed=seed
@@ -247,13 +251,16 @@ def _delete(fixer: pdbfixer.PDBFixer, unwanted: Iterable) -> None:
   fixer.topology, fixer.positions = modeller.topology, modeller.positions
 
 
-def check_chains(topology: app.Topology, positions: np.ndarray, source: str) -> None:
+def check_chains(
+  topology: app.Topology, positions: np.ndarray, source: str, remedy: str = _MISSING
+) -> None:
   """Refuses a break within a chain.
 
   Args:
     topology: of the protein.
     positions: [N, 3] nm.
     source: what the message calls it.
+    remedy: what to do, for the message.
 
   Raises:
     InputError: neighbours are not bonded.
@@ -268,26 +275,12 @@ def check_chains(topology: app.Topology, positions: np.ndarray, source: str) -> 
       length = np.linalg.norm(positions[ends[0]] - positions[ends[-1]])
       if len(ends) != 2 or not length < _MAX_PEPTIDE_BOND:
         raise InputError(
-          f'{source}: the chain is broken between {where} (C-N is {length:.2f} Å): model what is '
-          'missing first, e.g. with MODELLER; put TER between molecules that share a chain id; '
-          'or choose other --chains'
+          f'{source}: the chain is broken between {where} (C-N is {length:.2f} Å): {remedy}'
         )
 
 
-def check_stereochemistry(topology: app.Topology, positions: np.ndarray, source: str) -> list[str]:
-  """Refuses D-residues, and peptides that are neither cis nor trans.
-
-  Args:
-    topology: of the protein.
-    positions: [N, 3] nm.
-    source: what messages call it.
-
-  Returns:
-    What is unusual, one line each.
-
-  Raises:
-    InputError: there are such.
-  """
+def _check_stereochemistry(topology: app.Topology, positions: np.ndarray, source: str) -> list[str]:
+  """Returns what is unusual; refuses D-residues, and peptides that are neither cis nor trans."""
   stereo = stereochemistry.Stereochemistry(topology)
   wrong = [
     f'{stereochemistry.label(residue)} at {center}'

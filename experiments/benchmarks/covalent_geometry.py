@@ -1,4 +1,4 @@
-"""Mean and spread of bonds and angles in MD: the table of `tempo_jax.metrics.covalent_geometry`.
+"""Mean, spread and range of bonds and angles in MD, and those of a model beside them.
 
     python -m experiments.benchmarks.covalent_geometry
 
@@ -8,7 +8,7 @@ and judges their frames beside MD of the same protein, as a table in Markdown:
     python -m experiments.benchmarks.covalent_geometry --model=default --data=DATA
 
 inside: frames in which C-N, CA-CA, N-CA-C, CA-C-N, O-C-N and C-N-CA all lie in the 0.01 - 99.99 %
-range of our MD; sound: no bond, angle or omega beyond 5 sd of it, no clash; phi, psi: residues
+range of our MD; sound: no bond, angle or omega beyond its limit, no clash; phi, psi: residues
 where MD hardly ever is (`metrics.ramachandran`); sd: that of the model to that of MD.
 """
 

@@ -15,9 +15,10 @@ from openmm import app, unit
 
 from tempo_jax.errors import InputError
 from tempo_jax.preparation.simulation import structure as simulation_structure
-from tempo_jax.relaxation import hydrogens, molecule
+from tempo_jax.relaxation import frames, hydrogens, molecule
 from tempo_jax.trajectory import backbone_atoms, reader
-from tests import peptides
+from tempo_jax.trajectory import trajectory as trajectory_lib
+from tests import heavy_atoms, peptides
 from tests.relaxation import short
 
 CPU = openmm.Platform.getPlatformByName('CPU')
@@ -137,6 +138,35 @@ def test_disulphides(shared_data):
   assert [(a.residue.id, b.residue.id) for a, b in pairs] == [('5', '55'), ('14', '38'),
                                                               ('30', '51')]  # fmt: skip
   assert all(np.linalg.norm(positions[a.index] - positions[b.index]) < 0.22 for a, b in pairs)
+
+
+def test_what_sampling_writes_can_be_read(tmp_path):
+  """All heavy atoms, without OXT; the backbone alone is refused."""
+  traj = mdtraj.load(str(short.FOLDER / 'cln025_R1.xtc'), top=str(short.FOLDER / 'cln025.pdb'))[:4]
+  backbone = trajectory_lib.Trajectory.from_mdtraj(traj, 'cln025')
+  atoms, _, _ = heavy_atoms.from_mdtraj(traj)
+  every = dataclasses.replace(backbone, heavy_atoms=atoms[None])
+  topology, file = tmp_path / 'topology.pdb', tmp_path / 'trajectory.xtc'
+  for trajectory in (every, backbone):
+    trajectory.save(file, overwrite=True)
+    first = None if trajectory.heavy_atoms is None else atoms[0]
+    trajectory_lib.save_structure(topology, backbone.protein, first)
+    source = frames.Source.of(topology, file)
+    how = source.structure, source.protein, source.atom_index, str(topology)
+    if trajectory is backbone:
+      with pytest.raises(InputError, match=r'topology.pdb: 9 of 10 residues lack atoms'):
+        molecule.of(*how)
+      continue
+    found = molecule.of(*how)
+    (frame,) = source.read([3])
+    places = dict(zip(atoms_of(found), found.positions(frame.atoms, frame.backbone), strict=True))
+    theirs = {
+      (str(a.residue.index), a.residue.name, a.name): traj.xyz[3, a.index]
+      for a in traj.topology.atoms
+    }
+    assert places.keys() == theirs.keys()
+    off = {name: np.abs(places[name] - theirs[name]).max() for name in places}
+    assert max(error for name, error in off.items() if name[2] != 'OXT') < 1.1e-3  # XTC
 
 
 def test_chains_in_the_image_that_is_wanted():

@@ -68,8 +68,8 @@ class SideChainTorsions:
       [F, L, 4] float32 radians in (-pi, pi], NaN where there is none or it is not known.
     """
     num_frames, length = len(coordinates), len(self.known)
-    boxes = [np.broadcast_to(cell, (num_frames, 3, 3)) for cell in cells]
-    boxes = [box for box in boxes if (np.abs(np.linalg.det(box)) > 1.0).all()]
+    usable = [cell for cell in cells if (np.abs(np.linalg.det(cell)) > 1.0).all()]
+    boxes = [np.broadcast_to(cell, (num_frames, 3, 3)) for cell in usable]
     found = np.empty((num_frames, 4 * length), np.float32)
     size = max(1, _BLOCK // max(1, sum(numbers.size for numbers, _, _ in self._groups)))
     # Single numbers are taken faster than atoms.

@@ -31,7 +31,11 @@ class TorsionReader:
     """
     if self._torsions is None:
       return None
-    cells = []
-    if traj.unitcell_vectors is not None:
-      cells.append(10.0 * traj.unitcell_vectors[frames].astype(np.float64))
-    return self._torsions.measure(traj.xyz[frames], cells, unit=10.0)
+    xyz = traj.xyz[frames]
+    chi = self._torsions.measure(xyz, unit=10.0)
+    cut = np.isnan(chi[:, self._torsions.known]).any(axis=1)
+    # mdtraj computes box vectors anew each time.
+    if cut.any() and (vectors := traj.unitcell_vectors) is not None:
+      cells = 10.0 * vectors[frames][cut].astype(np.float64)
+      chi[cut] = self._torsions.measure(xyz[cut], [cells], unit=10.0)
+    return chi

@@ -216,3 +216,13 @@ def test_real_trajectories(tmp_path, shared_data):
     assert_turns(found, by_mdtraj(whole)[:, residues])
     mask = side_chain_atoms.chi_mask(entry.residue_type)
     np.testing.assert_array_equal(~np.isnan(found), [mask] * len(found))
+
+
+def test_side_chains_that_a_box_cuts_in_some_frames(tmp_path, folder, moving):
+  """The backbone stays whole."""
+  cut = moving[:]
+  outer = [a.index for a in cut.top.atoms if a.name not in ('N', 'CA', 'C', 'O', 'CB', 'CG', 'SG')]
+  cut.xyz[3:7, outer] -= [BOX_NM, 0.0, 2.0 * BOX_NM]
+  cut.save(str(folder / '1abc_A_R1.xtc'))
+  store = prepare(folder, tmp_path / 's')
+  assert_turns(store.read_chi(store.entries[0]), by_mdtraj(moving), 0.02)

@@ -8,7 +8,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempo_jax.cli import evaluate, sample
+from tempo_jax.cli import evaluate, execution, sample, upsample
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import close_contacts
 from tempo_jax.protein import structure_file
@@ -146,6 +146,30 @@ def test_a_bare_backbone_gets_all_side_chains(run, monkeypatch, tmp_path, capsys
   assert start.n_atoms == 66
   # The most frequent rotamer, which leaves the backbone alone.
   np.testing.assert_allclose(np.rad2deg(mdtraj.compute_chi1(start)[1]), -60.0, atol=0.5)
+
+
+def test_upsample_writes_all_heavy_atoms(model_dir, monkeypatch, tmp_path):
+  """Two frames of MD as the coarse ones; in place of the network, the MD between them."""
+  commands.as_if_with_side_chains(monkeypatch)
+  md = heavy_trajectories.simulated('hp35', 40)
+  between = np.pad(md.heavy_atoms[0], [(0, 0), (0, 5), (0, 0), (0, 0)])
+  seconds = execution.Seconds(0.1, 0.1)
+  monkeypatch.setattr(execution, 'compute', lambda *args: (between, seconds))
+  coarse = mdtraj.load(str(HP35.with_name('hp35_R1.xtc')), top=str(HP35))[:40:20]
+  coarse.save_dcd(str(tmp_path / 'coarse.dcd'))
+  files = (f'--topology={HP35}', f'--coarse_trajectory={tmp_path}/coarse.dcd', '--dt_ns=0.2')
+  args = (*files, f'--model={model_dir}', f'--out={tmp_path}/out')
+  out = upsample.upsample(commands.parse(upsample, *args))
+  assert json.loads((out / 'metadata.json').read_text())['atoms'] == 'heavy'
+  found = mdtraj.load(out / 'trajectory.xtc', top=out / 'topology.pdb')
+  np.testing.assert_allclose(
+    heavy_trajectories.slots_of(found), md.heavy_atoms[0], atol=0.0052, rtol=1e-6
+  )
+  start = heavy_trajectories.slots_of(mdtraj.load(out / 'topology.pdb'))[0]
+  # The first coarse frame with ideal bonds: its side chains are in the same rotamers.
+  apart = np.linalg.norm(start - heavy_trajectories.slots_of(coarse)[0], axis=-1)
+  assert np.median(apart) < 0.3
+  assert apart.max() < 2.0
 
 
 def test_evaluate_reads_the_backbone_of_all_heavy_atoms(run, monkeypatch, tmp_path):

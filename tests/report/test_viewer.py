@@ -1,8 +1,10 @@
 """What the 3-D view is given, and what its script makes of it: against numpy and the MD itself."""
 
 import base64
+import configparser
 import dataclasses
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -144,6 +146,17 @@ def test_pages_stay_small(nug2, frames, count):
   text, data = shown(trajectory)
   assert len(data['times']) == 76
   assert len(text) < 4_000_000
+
+
+def test_wheels_hold_the_scripts():
+  package = pathlib.Path(viewer.__file__).parents[1]
+  config = configparser.ConfigParser()
+  config.read(package.parent / 'setup.cfg')
+  patterns = config['options.package_data']['tempo_jax'].split(',')
+  packed = {path for pattern in patterns for path in package.glob(pattern.strip())}
+  scripts = set(package.rglob('*.js'))
+  assert {path.name for path in scripts} == {'cartoon.js', 'viewer.js'}
+  assert scripts <= packed
 
 
 # --- the script, in a browser ---

@@ -43,7 +43,7 @@ chains, and not a number (NaN) where there are none. Frames that are sound may h
 rotamer outliers, as frames of MD have. See `metrics.covalent_geometry`, `validity`,
 `close_contacts` and `rotamers`."""
 _OF_SIDE_CHAINS = COLUMNS[-4:]
-_COUNTS = frozenset(('clashes', *COLUMNS[-7:]))
+_COUNTS = frozenset(('clashes', *COLUMNS[COLUMNS.index('sound') :]))
 _DECIMALS = 4
 _BLOCK_ATOMS = 1 << 13  # whose positions are worked on at once: 0.2 MiB as float64
 _BLOCK_ROWS = 1 << 14

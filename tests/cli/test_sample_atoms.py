@@ -79,6 +79,10 @@ def test_models_with_side_chains_write_all_heavy_atoms(run, monkeypatch, extensi
     # XTC rounds to 0.01 Å.
     np.testing.assert_allclose(found, expected, atol=0 if extension == 'h5' else 4)
     assert max(found) > 0
+  for row in rows(out):
+    assert row['sound'] in ('0', '1')
+    # Counts are whole numbers.
+    assert all(row[name].isdigit() for name in list(row)[list(row).index('sound') :])
 
 
 def test_what_a_stopped_run_kept_is_not_mixed(run, monkeypatch, tmp_path, capsys):

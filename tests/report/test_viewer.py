@@ -148,6 +148,18 @@ def test_pages_stay_small(nug2, frames, count):
   assert len(text) < 4_000_000
 
 
+def test_glycines_have_no_sticks(nug2):
+  types = np.full(56, protein_lib.RESIDUE_TYPES.index('GLY'), np.int32)
+  arrays = dataclasses.replace(nug2.protein.arrays, residue_type=types)
+  protein = dataclasses.replace(nug2.protein, arrays=arrays)
+  sticks = sticks_lib.Sticks.of(arrays)
+  assert sticks.bonds.shape == (0, 2)
+  assert sticks.from_ca(nug2.heavy_atoms[0]).shape == (5, 0, 3)
+  _, data = shown(dataclasses.replace(nug2, protein=protein))
+  assert data['sticks'] == {'residue': [], 'elements': '', 'bonds': []}
+  assert data['clips'][0]['side'] == ''
+
+
 def test_wheels_hold_the_scripts():
   package = pathlib.Path(viewer.__file__).parents[1]
   config = configparser.ConfigParser()

@@ -92,11 +92,14 @@ def relieved(
   disulphides: jax.Array | None = None,
   num_residues: int = _NUM_RESIDUES,
 ) -> jax.Array:
-  """Turns side chains so that no heavy atoms overlap.
+  """Turns side chains so that no heavy atoms overlap, as far as that goes.
+
+  For many frames `jax.lax.map` with a `batch_size` of 25 or so takes a tenth of the memory of
+  `vmap`, and is a little faster on CPUs.
 
   Args:
     backbone: [L, 4, 3] Å, N, CA, C, O.
-    chi: [L, 4] radians.
+    chi: [L, 4] radians; angles that a residue does not have are not read.
     residue_type: [L], index into `protein.RESIDUE_TYPES`.
     mask: [L] bool, False for padding.
     disulphides: [L] int32, the partner of a residue or -1; None where there are none. Their

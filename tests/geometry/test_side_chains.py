@@ -194,7 +194,7 @@ def test_residues_do_not_see_each_other(built):
 
 
 def test_atoms_of_crystal_structures_are_rebuilt(shared_data):
-  """Ideal angles and lengths: 0.1 to 0.2 Å, more at the end of the long ones (of 200: the same)."""
+  """Ideal angles and lengths: 0.1 to 0.2 Å, more at the end of the long ones."""
   names = ('Kortemme-Lab_1UCS_A', 'Kortemme-Lab_2PPN_A', 'Haddox_1aho_clean_0001')
   files = [shared_data / 'structures' / f'{name}.pdb.gz' for name in names]
   side, near = [], []

@@ -32,7 +32,9 @@ def level_config(dt_ns: float) -> config_dict.ConfigDict:
   noise is no part of the process: it only shows the network windows that lie beside the data, as
   its own will.
   `translation_std` Å and `rotation_std` rad are the spread of one step over the training data
-  per component; `train` measures them, and they scale the network's output and the loss.
+  per component; `train` measures them, and they scale the network's output and the loss. So too
+  `chi_std` rad and `chi_hop`, the spread of chi within a rotamer and the probability that it is
+  anywhere else one step later.
   """
   return config_dict.create(
     dt_ns=float(dt_ns),
@@ -44,6 +46,8 @@ def level_config(dt_ns: float) -> config_dict.ConfigDict:
     noise_torsion=1.0,
     translation_std=1.0,
     rotation_std=0.5,
+    chi_std=0.3,
+    chi_hop=0.1,
   )
 
 
@@ -65,6 +69,8 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     passes=4,
     # Projects every new frame onto closed chains of MD-like geometry, without overlapping atoms.
     closure=True,
+    # Whether side chains are drawn, too: their torsions chi. Not by 'mse'.
+    side_chains=True,
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
     anchors='both',
@@ -97,6 +103,8 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
       # What each IPA block reads: 'hidden' updates it from block to block (AlphaFold 2);
       # 'sequence' always reads the sequence embedding (paper, Algorithm 1).
       ipa_reads='hidden',
+      # Whether it sees which cysteines a disulphide joins.
+      disulphides=True,
       # Spatial neighbours per residue in the local-surroundings features; 0 switches them off.
       num_neighbours=16,
     ),
@@ -118,10 +126,12 @@ def paper_model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.
   config.update_rule = 'global'
   config.objective = 'mse'
   config.closure = False
+  config.side_chains = False
   config.anchors = 'start'
   config.reference = False
   config.encoder.ipa_reads = 'sequence'
   config.encoder.num_neighbours = 0
+  config.encoder.disulphides = False
   for level in config.level.values():
     level.update({'noise_min': 0.01, 'noise_max': 0.05, 'noise_sample': 0.05})
   return config
@@ -137,6 +147,23 @@ def model_config_of(dynamics: str, dt_ns: Mapping[str, float]) -> config_dict.Co
 def freeze(config: Any) -> config_dict.FrozenConfigDict:
   """Hashable copy, to be closed over by jitted functions and linen modules."""
   return config_dict.FrozenConfigDict(config)
+
+
+def has_side_chains(config: Any) -> bool:
+  """Whether a model draws side chains: its configuration says so, and its objective can."""
+  return config.side_chains and config.objective != 'mse'
+
+
+def complete_paper_config(config: Any) -> None:
+  """Adds to a stored configuration what the paper's network has never had, and says so now."""
+  if config.get('update_rule') != 'global':
+    return
+  paper = paper_model_config(dict.fromkeys(config.levels, 1.0))
+  config.side_chains = config.get('side_chains', paper.side_chains)
+  config.encoder.disulphides = config.encoder.get('disulphides', paper.encoder.disulphides)
+  for name in config.levels:
+    for key in ('chi_std', 'chi_hop'):
+      config.level[name][key] = config.level[name].get(key, paper.level[name][key])
 
 
 def missing_settings(config: Any) -> list[str]:

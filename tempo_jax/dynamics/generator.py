@@ -1,13 +1,16 @@
 """A generative transition: noise becomes a sample of the next T frames.
 
 One step is described by the numbers y, per next frame and residue the translation and rotation
-vector of T_newest^-1 T_next in units of one step's spread (`update.motions`), and the turn of a
-free psi. Noise z_0 is carried to y along the straight line z_tau = (1 - tau) z_0 + tau y (flow
-matching: Lipman et al. 2023; on frames: FrameFlow, FoldFlow). The spatiotemporal encoder runs
-once; a light head, which sees the partly noised frames, then says where the line ends, K times.
-All of it is expressed in the residues' own frames: equivariant by construction.
+vector of T_newest^-1 T_next in units of one step's spread (`update.motions`), N-CA-C, the turn of
+a free psi, and those of chi. Noise z_0 is carried to y along the straight line
+z_tau = (1 - tau) z_0 + tau y (flow matching: Lipman et al. 2023; on frames: FrameFlow, FoldFlow),
+on the circle where y is an angle. The spatiotemporal encoder runs once; a light head, which sees
+the partly noised frames, then says where the line ends, K times. All of it is expressed in the
+residues' own frames: equivariant by construction. Side chains may be drawn with the backbone, or
+alone on one that is given.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,21 +19,31 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import update
 from tempo_jax.encoder import invariant_point_attention, spatiotemporal_encoder
-from tempo_jax.geometry import backbone, rigid, torsion
+from tempo_jax.geometry import backbone, rigid
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.protein import protein as protein_lib
 
-NUM_NUMBERS = 7
+# Motion and N-CA-C, of unit spread.
+NUM_MOTIONS = update.NUM_MOTIONS
+# And psi: what the backbone is.
+NUM_BACKBONE = NUM_MOTIONS + 1
 # Å: relative positions of neighbours in the chain become numbers of order one.
 _LENGTH_UNIT = 4.0
 _OCTAVES = 4
 # Å, over a trans peptide bond: C-N, CA-N, C-CA, CA-CA. Those of `geometry.ideal`, rounded: what the
 # head reads as zero strain, so trained parameters depend on these very numbers.
 _BOND_DISTANCES = (1.33, 2.43, 2.43, 3.80)
+
+
+def num_numbers(config: Any) -> int:
+  """Numbers per residue and frame of a model's step; `config` is the model's configuration."""
+  return NUM_BACKBONE + config_lib.has_side_chains(config) * rotamers.NUM_CHI
 
 
 def _chain_neighbours(frames: rigid.Rigid, bonds: bonds_lib.Bonds) -> jax.Array:
@@ -47,14 +60,16 @@ def _chain_neighbours(frames: rigid.Rigid, bonds: bonds_lib.Bonds) -> jax.Array:
   return jnp.concatenate(both, axis=-1)
 
 
-def _bond_strain(frames: rigid.Rigid, bonds: bonds_lib.Bonds, unit: jax.Array) -> jax.Array:
+def _bond_strain(
+  states: state_lib.State, bonds: bonds_lib.Bonds, unit: jax.Array
+) -> jax.Array:
   """How far the peptide bonds are from closed, as vectors in the residues' own frames.
 
   Near the end of a line the noise is small against every feature but this one: what tells it from
   the protein is that bonds, whose geometry is known, are strained.
 
   Args:
-    frames: [T, L].
+    states: [T, L].
     bonds: of the L residues.
     unit: [] Å, the strain to be expected.
 
@@ -62,8 +77,8 @@ def _bond_strain(frames: rigid.Rigid, bonds: bonds_lib.Bonds, unit: jax.Array) -
     [T, L, 24]: of four distances over the next bond and over the previous one, the vector by
     which the other end is too far, on a scale that is logarithmic for large strains.
   """
-  # Of residues with the ideal N-CA-C: the network does not draw the angle.
-  n, ca, c = backbone.n_ca_c_from_frames(frames)
+  frames = states.frames
+  n, ca, c = backbone.n_ca_c_from_frames(frames, states.n_ca_c)
   here = jnp.stack([c, ca, c, ca], axis=2)  # [T, L, 4, 3]
   there = bonds.after(jnp.stack([n, n, ca, ca], axis=2), 1)
   vector = there - here
@@ -104,25 +119,50 @@ class HeadBlock(nn.Module):
     return spatiotemporal_encoder.Transition(self.dtype, name='transition')(hidden), None
 
 
+def _side_chain_features(
+  numbers: jax.Array,
+  newest: state_lib.State,
+  states: state_lib.State,
+  anchor: state_lib.Anchor | None,
+  protein: protein_lib.ProteinArrays,
+) -> list[jax.Array]:
+  """How side chains have turned, [T, L, 8], from which known ones, and how far the anchor's are."""
+  assert newest.side_chains is not None and states.side_chains is not None
+  turns = numbers[..., NUM_BACKBONE:]
+  known = newest.side_chains.known[None].astype(turns.dtype)
+  found = [jnp.sin(turns), jnp.cos(turns), jnp.broadcast_to(known, turns.shape)]
+  if anchor is not None:
+    aim = jax.tree.map(lambda x: x[None], anchor.state.side_chains)
+    ahead = rotamers.turns(states.side_chains, aim, protein.residue_type)
+    ahead = jnp.concatenate([jnp.sin(ahead), jnp.cos(ahead)], axis=-1)
+    seen = aim.known & anchor.place.known
+    found.append(jnp.where(jnp.concatenate([seen, seen], axis=-1), ahead, 0.0))
+  return found
+
+
 class Head(nn.Module):
   """Reads the window's features and partly noised next frames.
 
   Attributes:
     config: the `head` section of the model's configuration.
+    num_numbers: per residue and frame of a step.
     dtype: of the products that do not read geometry themselves; see `SpatiotemporalEncoder`.
   """
 
   config: Any
+  num_numbers: int
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(
     self,
     hidden: jax.Array,
+    newest: state_lib.State,
     states: state_lib.State,
     numbers: jax.Array,
     anchor: state_lib.Anchor | None,
     tau: jax.Array,
+    side_chain_tau: jax.Array,
     translation_std: jax.Array,
     protein: protein_lib.ProteinArrays,
   ) -> jax.Array:
@@ -130,33 +170,42 @@ class Head(nn.Module):
 
     Args:
       hidden: [L, D] from the encoder.
+      newest: [L] state that they come from.
       states: [T, L] partly noised next states.
-      numbers: [T, L, 7] the same as numbers z.
+      numbers: [T, L, N] the same as numbers z.
       anchor: where the segment ends, superposed on the newest state; or None.
-      tau: [] in [0, 1), how much of the noise is gone.
+      tau: [] in [0, 1), how much of the backbone's noise is gone; 1 for one that is given.
+      side_chain_tau: [] in [0, 1), the same of the side chains.
       translation_std: [] Å, of the level.
       protein: [L] residues.
 
     Returns:
-      [T, L, 7].
+      [T, L, N].
     """
     config = self.config
     num_frames, length = numbers.shape[:2]
     # psi is an angle: it is seen among the torsions, not as a number.
-    motions = numbers[..., :6]
+    motions = numbers[..., :NUM_MOTIONS]
     turned = jnp.moveaxis(motions, 0, 1).reshape(length, -1)
     features = [
       motions,
       jnp.broadcast_to(turned[None], (num_frames, *turned.shape)),
-      torsion.to_sin_cos(states.torsions),
+      update.conformation(states, protein),
       _chain_neighbours(states.frames, protein.bonds),
-      _bond_strain(states.frames, protein.bonds, 0.05 + (1.0 - tau) * translation_std),
+      _bond_strain(states, protein.bonds, 0.05 + (1.0 - tau) * translation_std),
     ]
     if anchor is not None:
       ahead = update.motion_numbers(states.frames.inverse() @ anchor.state.frames[None])
       features.append(jnp.where(anchor.place.known, ahead, 0.0))
-    phase = np.pi * np.float32(2.0) ** np.arange(-1, _OCTAVES - 1, dtype=np.float32) * tau
-    time = nn.Dense(config.channels, name='tau')(jnp.concatenate([jnp.sin(phase), jnp.cos(phase)]))
+    times = [tau]
+    if states.side_chains is not None:
+      features += _side_chain_features(numbers, newest, states, anchor, protein)
+      times.append(side_chain_tau)
+    octaves = np.pi * np.float32(2.0) ** np.arange(-1, _OCTAVES - 1, dtype=np.float32)
+    phases = jnp.concatenate([octaves * time for time in times])
+    time = nn.Dense(config.channels, name='tau')(
+      jnp.concatenate([jnp.sin(phases), jnp.cos(phases)])
+    )
     normed = nn.LayerNorm(name='context_norm')(hidden)
     context = nn.Dense(config.channels, dtype=self.dtype, name='context')(normed)
     order = self.param('order', nn.initializers.normal(0.1), (num_frames, config.channels))
@@ -168,7 +217,7 @@ class Head(nn.Module):
     x, _ = blocks(config, self.dtype, name='blocks')(x, frames, protein)
     x = nn.LayerNorm(name='out_norm')(x)
     # Zero at the start of training: the best guess of Gaussian numbers that knows nothing.
-    return nn.Dense(NUM_NUMBERS, kernel_init=nn.initializers.zeros, name='out')(x)
+    return nn.Dense(self.num_numbers, kernel_init=nn.initializers.zeros, name='out')(x)
 
 
 class Generator(nn.Module):
@@ -184,7 +233,7 @@ class Generator(nn.Module):
     """Names the parts, which two methods share."""
     dtype = jnp.dtype(self.config.precision)
     self.encoder = spatiotemporal_encoder.SpatiotemporalEncoder(self.config.encoder, dtype)
-    self.head = Head(self.config.head, dtype)
+    self.head = Head(self.config.head, num_numbers(self.config), dtype)
 
   def encode(
     self,
@@ -207,7 +256,11 @@ class Generator(nn.Module):
       [L, D] features.
     """
     inputs = update.encoder_inputs(noised, protein)
-    return self.encoder(*inputs, sigma, dt_ns, temperature_K)[-1]
+    side_chains = noised.states.side_chains
+    seen = None
+    if side_chains is not None:
+      seen = rotamers.features(side_chains, protein.residue_type)
+    return self.encoder(*inputs, sigma, dt_ns, temperature_K, seen)[-1]
 
   def end(
     self,
@@ -215,6 +268,7 @@ class Generator(nn.Module):
     noised: state_lib.Window,
     numbers: jax.Array,
     tau: jax.Array,
+    side_chain_tau: jax.Array,
     level: level_lib.Level,
     protein: protein_lib.ProteinArrays,
   ) -> jax.Array:
@@ -223,19 +277,39 @@ class Generator(nn.Module):
     Args:
       hidden: [L, D] from `encode`.
       noised: the window that was encoded.
-      numbers: [T, L, 7] z_tau.
-      tau: [] in [0, 1).
+      numbers: [T, L, N] z_tau.
+      tau: [] in [0, 1), of the backbone; 1 for one that is given.
+      side_chain_tau: [] in [0, 1), of the side chains: the same for both, or the backbone is given.
       level: the level's scalars.
       protein: [L] residues.
 
     Returns:
-      [T, L, 7].
+      [T, L, N].
     """
-    states = update.apply_motions(noised.states[-1], numbers, level, protein.bonds)
-    out = self.head(hidden, states, numbers, noised.anchor, tau, level.translation_std, protein)
+    newest = noised.states[-1]
+    states = update.apply_motions(newest, numbers, level, protein)
+    out = self.head(
+      hidden,
+      newest,
+      states,
+      numbers,
+      noised.anchor,
+      tau,
+      side_chain_tau,
+      level.translation_std,
+      protein,
+    )
     keep, scale = preconditioning(tau)
-    motions = keep * numbers[..., :6] + scale * out[..., :6]
-    return jnp.concatenate([motions, numbers[..., 6:] + (1.0 - tau) * out[..., 6:]], axis=-1)
+    ends = [
+      keep * numbers[..., :NUM_MOTIONS] + scale * out[..., :NUM_MOTIONS],
+      numbers[..., NUM_MOTIONS:NUM_BACKBONE] + (1.0 - tau) * out[..., NUM_MOTIONS:NUM_BACKBONE],
+    ]
+    if newest.side_chains is not None:
+      unit = (1.0 - side_chain_tau) * side_chain_unit(newest.side_chains, level)
+      there = rotamers.free(protein.residue_type)
+      turn = jnp.where(there, unit * out[..., NUM_BACKBONE:], 0.0)
+      ends.append(numbers[..., NUM_BACKBONE:] + turn)
+    return jnp.concatenate(ends, axis=-1)
 
   def __call__(
     self,
@@ -248,7 +322,7 @@ class Generator(nn.Module):
   ) -> jax.Array:
     """Both parts once, for the shapes of the parameters."""
     hidden = self.encode(noised, protein, sigma, level.dt_ns, temperature_K)
-    return self.end(hidden, noised, numbers, sigma, level, protein)
+    return self.end(hidden, noised, numbers, sigma, sigma, level, protein)
 
 
 def preconditioning(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -262,15 +336,39 @@ def preconditioning(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
   return tau / square, (1.0 - tau) * jax.lax.rsqrt(square)
 
 
-def draw_noise(rng: jax.Array, num_frames: int, length: int) -> jax.Array:
-  """z_0 [T, L, 7]: normal motions and a uniform angle, residue by residue.
+def side_chain_unit(side_chains: rotamers.SideChains, level: level_lib.Level) -> jax.Array:
+  """[L, 4] radians: how far turns are from noise that knows nothing, a root mean square."""
+  return jnp.sqrt(2.0 * rotamers.turn_variance(side_chains.known, level))
+
+
+def draw_noise(
+  rng: jax.Array,
+  num_frames: int,
+  newest: state_lib.State,
+  level: level_lib.Level,
+  protein: protein_lib.ProteinArrays,
+) -> jax.Array:
+  """z_0 [T, L, N]: normal motions, a uniform psi, turns of chi, residue by residue.
 
   So drawn, padding does not change it.
+
+  Args:
+    rng: a key.
+    num_frames: T.
+    newest: [L] state that the step starts from.
+    level: the level's scalars.
+    protein: [L] residues.
   """
-  motion_rng, angle_rng = jax.random.split(rng)
-  motions = jax.random.normal(motion_rng, (length, num_frames, 6))
+  length = protein.residue_type.shape[0]
+  motion_rng, angle_rng, side_chain_rng = jax.random.split(rng, 3)
+  motions = jax.random.normal(motion_rng, (length, num_frames, NUM_MOTIONS))
   angle = jax.random.uniform(angle_rng, (length, num_frames, 1), minval=-np.pi, maxval=np.pi)
   numbers = jnp.moveaxis(jnp.concatenate([motions, angle], axis=-1), 0, 1)
+  if newest.side_chains is not None:
+    turns = rotamers.draw_noise(
+      side_chain_rng, num_frames, newest.side_chains, protein.residue_type, level
+    )
+    numbers = jnp.concatenate([numbers, turns], axis=-1)
   # As in `state.perturb`.
   return jax.lax.optimization_barrier(numbers)
 
@@ -311,6 +409,7 @@ def draw(
   temperature_K: jax.Array,
   noise: jax.Array,
   passes: int,
+  backbone_of: state_lib.State | None = None,
 ) -> state_lib.State:
   """A sample of the next T states, [T, L], from noise in K passes (`follow`).
 
@@ -324,16 +423,28 @@ def draw(
     level: the level's scalars.
     sigma: [] noise that is already in the window.
     temperature_K: [] K.
-    noise: [T, L, 7] from `draw_noise`.
+    noise: [T, L, N] from `draw_noise`.
     passes: K.
+    backbone_of: [T, L] states whose backbones are given: only their side chains are drawn.
   """
   variables = {'params': params}
   hidden = network.apply(
     variables, noised, protein, sigma, level.dt_ns, temperature_K, method='encode'
   )
 
-  def end(numbers: jax.Array, tau: jax.Array) -> Any:
-    return network.apply(variables, hidden, noised, numbers, tau, level, protein, method='end')
+  def end(numbers: jax.Array, tau: jax.Array, backbone_tau: jax.Array | None = None) -> Any:
+    taus = tau if backbone_tau is None else backbone_tau, tau
+    return network.apply(variables, hidden, noised, numbers, *taus, level, protein, method='end')
 
-  numbers = follow(end, noise, passes)
-  return update.apply_motions(noised.states[-1], numbers, level, protein.bonds)
+  newest = noised.states[-1]
+  if backbone_of is None:
+    return update.apply_motions(newest, follow(end, noise, passes), level, protein)
+  given = update.motions(newest, backbone_of, level, protein)[..., :NUM_BACKBONE]
+
+  def end_of_turns(turns: jax.Array, tau: jax.Array) -> jax.Array:
+    numbers = jnp.concatenate([given, turns], axis=-1)
+    return end(numbers, tau, jnp.ones_like(tau))[..., NUM_BACKBONE:]
+
+  turns = follow(end_of_turns, noise[..., NUM_BACKBONE:], passes)
+  drawn = update.apply_motions(newest, jnp.concatenate([given, turns], axis=-1), level, protein)
+  return dataclasses.replace(backbone_of, side_chains=drawn.side_chains)

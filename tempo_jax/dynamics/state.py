@@ -1,10 +1,10 @@
-"""The state of a protein: per residue a frame, the angle N-CA-C and three torsions.
+"""The state of a protein: per residue a frame, the angle N-CA-C, three torsions, its side chain.
 
 Torsions are never a second truth. N, CA and C come from the frames and the angle, O from psi, and
 psi from the frames wherever the next residue's N fixes it; phi and omega always follow from the
 atoms. The only torsion that is free is psi where no peptide bond follows. Without the angle, which
 in MD varies by 3.4 degrees, C would be off by 0.1 Å, and every peptide bond with it. The paper's 13
-numbers have none.
+numbers have none. Side chains are their torsions chi (`rotamers`), of models that have them.
 """
 
 import dataclasses
@@ -13,10 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import rotamers
 from tempo_jax.geometry import alignment, backbone, ideal, quaternion, rigid, torsion
 from tempo_jax.geometry import bonds as bonds_lib
+from tempo_jax.protein import protein as protein_lib
 
 NUM_FEATURES = 13
 
@@ -30,11 +33,13 @@ class State:
     frames: [..., L] residue frames, Å.
     torsions: [..., L, 3] phi, psi, omega in radians.
     n_ca_c: [..., L] radians, the angle at CA.
+    side_chains: [..., L]; None for a model without them.
   """
 
   frames: rigid.Rigid
   torsions: jax.Array
   n_ca_c: jax.Array
+  side_chains: rotamers.SideChains | None = None
 
   @property
   def psi(self) -> jax.Array:
@@ -55,6 +60,7 @@ def from_frames(
   psi: jax.Array,
   bonded: jax.Array | bonds_lib.Bonds,
   n_ca_c: jax.Array | float = ideal.N_CA_C,
+  side_chains: rotamers.SideChains | None = None,
 ) -> State:
   """State of the conformation that the frames describe.
 
@@ -63,11 +69,12 @@ def from_frames(
     psi: [..., L] radians; used where no peptide bond follows.
     bonded: [L] bool, or `Bonds`.
     n_ca_c: [..., L] radians, the angle at CA.
+    side_chains: [..., L]; None for a model without them.
   """
   n_ca_c = jnp.broadcast_to(jnp.asarray(n_ca_c, psi.dtype), frames.shape)
   angles, mask = torsion.chain_torsions(*backbone.n_ca_c_from_frames(frames, n_ca_c), bonded)
   free = jnp.stack([jnp.zeros_like(psi), psi, jnp.zeros_like(psi)], axis=-1)
-  return State(frames, jnp.where(mask, angles, free), n_ca_c)
+  return State(frames, jnp.where(mask, angles, free), n_ca_c, side_chains)
 
 
 def from_positions(positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> State:
@@ -77,18 +84,28 @@ def from_positions(positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) ->
   return from_frames(frames, torsions[..., 1], bonded, angles)
 
 
-def of_model(config: Any, positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> State:
+def of_model(
+  config: Any,
+  positions: jax.Array,
+  protein: protein_lib.ProteinArrays,
+  side_chains: rotamers.SideChains | None = None,
+) -> State:
   """The state [..., L] as a model knows it: the paper's 13 numbers do not hold N-CA-C.
 
   Args:
     config: the model's configuration.
     positions: [..., L, 4, 3] Å.
-    bonded: [L] bool, or `Bonds`.
+    protein: [L] residues; its positions and chi are not read.
+    side_chains: [..., L]; None: not known. A model without side chains leaves them out.
   """
-  state = from_positions(positions, bonded)
-  if config.update_rule != 'global':
+  state = from_positions(positions, protein.bonds)
+  if config.update_rule == 'global':
+    state = from_frames(state.frames, state.psi, protein.bonds)
+  if not config_lib.has_side_chains(config):
     return state
-  return from_frames(state.frames, state.psi, bonded)
+  if side_chains is None:
+    side_chains = rotamers.unknown(jnp.broadcast_to(protein.residue_type, state.psi.shape))
+  return dataclasses.replace(state, side_chains=side_chains)
 
 
 def to_positions(state: State) -> jax.Array:
@@ -179,7 +196,7 @@ def perturb(
   states: State,
   sigma: jax.Array,
   level: level_lib.Level,
-  bonded: jax.Array | bonds_lib.Bonds,
+  protein: protein_lib.ProteinArrays,
   rng: jax.Array,
 ) -> State:
   """The noise of the SDE: X + sigma * eps, in physical units per part.
@@ -193,11 +210,13 @@ def perturb(
     sigma: [] noise scale.
     level: the level's scalars, with `noise_translation` (Å), `noise_rotation` (rad) and
       `noise_torsion` (rad) per unit of sigma.
-    bonded: [L] bool, or `Bonds`.
+    protein: [L] residues; its positions are not read.
     rng: a key.
   """
   num_frames, length = states.psi.shape
-  eps = jax.random.normal(rng, (length, num_frames, 7), states.psi.dtype)
+  side_chains = states.side_chains
+  number = 7 if side_chains is None else 7 + rotamers.NUM_CHI
+  eps = jax.random.normal(rng, (length, num_frames, number), states.psi.dtype)
   # Drawn once: XLA would compute normal numbers anew, and compile them, in each of their uses.
   eps = jax.lax.optimization_barrier(eps)
   eps = sigma * jnp.moveaxis(eps, 0, 1)
@@ -205,4 +224,7 @@ def perturb(
     level.noise_translation * eps[..., :3], level.noise_rotation * eps[..., 3:6]
   )
   psi = states.psi + level.noise_torsion * eps[..., 6]
-  return from_frames(states.frames @ kick, psi, bonded, states.n_ca_c)
+  if side_chains is not None:
+    turn = level.noise_torsion * eps[..., 7:]
+    side_chains = rotamers.jittered(side_chains, turn, protein.residue_type)
+  return from_frames(states.frames @ kick, psi, protein.bonds, states.n_ca_c, side_chains)

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import chain_closure, generator, steric
+from tempo_jax.dynamics import chain_closure, generator, rotamers, steric
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
@@ -33,7 +34,7 @@ def noised_window(
   rng: jax.Array,
 ) -> state_lib.Window:
   """The window after the noise of a step (`state.perturb`), its anchor superposed."""
-  states = state_lib.perturb(window.states, sigma, level, protein.bonds, rng)
+  states = state_lib.perturb(window.states, sigma, level, protein, rng)
   anchor = window.anchor
   if anchor is not None:
     anchor = anchor.superposed_on(states[-1], protein.mask)
@@ -47,10 +48,8 @@ def closed(
   if not config.closure:
     return states
   cis = chain_closure.cis_peptides(protein.positions, protein.bonds)
-  frames, n_ca_c = steric.separated_chains(
-    states, protein.bonds, cis, protein.mask, protein.disulphides
-  )
-  return state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c)
+  frames, n_ca_c = steric.separated_chains(states, protein, cis)
+  return state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c, states.side_chains)
 
 
 def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinArrays]:
@@ -64,8 +63,14 @@ def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinA
     mask=jnp.ones(length, bool),
     positions=jnp.zeros((length, 4, 3)),
   )
+  side_chains = None
+  if config_lib.has_side_chains(config):
+    side_chains = rotamers.unknown(protein.residue_type)
   state = state_lib.from_frames(
-    rigid.Rigid.identity((length,)), jnp.zeros(length), jnp.zeros(length, bool)
+    rigid.Rigid.identity((length,)),
+    jnp.zeros(length),
+    jnp.zeros(length, bool),
+    side_chains=side_chains,
   )
   anchor = None
   if config.anchors == 'both':
@@ -84,7 +89,7 @@ def initialiser(network: Any, *inputs: Any) -> Callable[[jax.Array], Any]:
 def _initialiser(config: Any) -> Callable[[jax.Array], Any]:
   window, protein = smallest_inputs(config)
   level, scalar = level_lib.Level.of(config, config.levels[0]), jnp.ones(())
-  noise = jnp.zeros((config.window, *protein.mask.shape, generator.NUM_NUMBERS))
+  noise = jnp.zeros((config.window, *protein.mask.shape, generator.num_numbers(config)))
   network = generator.Generator(config)
   return initialiser(network, window, noise, level, protein, scalar, scalar)
 
@@ -103,7 +108,7 @@ def make_step(config: Any, level: level_lib.Level) -> Step:
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
     window_rng, noise_rng = jax.random.split(rng)
     noised = noised_window(window, sigma, level, protein, window_rng)
-    noise = generator.draw_noise(noise_rng, config.window, protein.mask.shape[0])
+    noise = generator.draw_noise(noise_rng, config.window, noised.states[-1], level, protein)
     states = generator.draw(
       network, params, noised, protein, level, sigma, temperature_K, noise, config.passes
     )

@@ -6,15 +6,23 @@ composed on the right. A global motion of the input therefore moves the output a
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import rotamers
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import rigid, torsion
 from tempo_jax.protein import protein as protein_lib
 
 # Of `SpatiotemporalEncoder`: features [T, L, F], frames [T, L], known [T], protein.
 EncoderInputs = tuple[jax.Array, rigid.Rigid, jax.Array, protein_lib.ProteinArrays]
+
+
+# Radians: mean and sd of N-CA-C in MD (`metrics.covalent_geometry`).
+_N_CA_C_MEAN, _N_CA_C_SD = np.deg2rad(112.8), np.deg2rad(3.4)
+# Of the numbers of a step: motion, N-CA-C, both of unit spread; psi; chi.
+NUM_MOTIONS = 7
+_PSI = 7
 
 
 def motion_numbers(motion: rigid.Rigid) -> jax.Array:
@@ -26,8 +34,24 @@ def motion_numbers(motion: rigid.Rigid) -> jax.Array:
 _FAR = 1e3
 
 
-def _anchor_features(window: state_lib.Window) -> jax.Array:
-  """[L, 21]: the motion to the anchor, its torsions, and how far in time it is."""
+def n_ca_c_number(states: state_lib.State) -> jax.Array:
+  """[..., L, 1]: N-CA-C in units of its spread in MD, about its mean there."""
+  return ((states.n_ca_c - np.float32(_N_CA_C_MEAN)) / np.float32(_N_CA_C_SD))[..., None]
+
+
+def conformation(states: state_lib.State, protein: protein_lib.ProteinArrays) -> jax.Array:
+  """What is free within residues, [..., L, 7], with side chains [..., L, 19].
+
+  Sines and cosines of the backbone's torsions, N-CA-C, and `rotamers.features`.
+  """
+  numbers = [torsion.to_sin_cos(states.torsions), n_ca_c_number(states)]
+  if states.side_chains is not None:
+    numbers.append(rotamers.features(states.side_chains, protein.residue_type))
+  return jnp.concatenate(numbers, axis=-1)
+
+
+def _anchor_features(window: state_lib.Window, protein: protein_lib.ProteinArrays) -> jax.Array:
+  """[L, F]: the motion to the anchor, its conformation, and how far in time it is."""
   anchor, newest = window.anchor, window.states[-1]
   assert anchor is not None
   motion = newest.frames.inverse() @ anchor.state.frames
@@ -38,7 +62,7 @@ def _anchor_features(window: state_lib.Window) -> jax.Array:
   numbers = jnp.concatenate(
     [
       motion_numbers(motion),
-      torsion.to_sin_cos(anchor.state.torsions),
+      conformation(anchor.state, protein),
       jnp.broadcast_to(time, (*motion.shape, 3)),
     ],
     axis=-1,
@@ -46,19 +70,19 @@ def _anchor_features(window: state_lib.Window) -> jax.Array:
   return jnp.where(anchor.place.known, numbers, 0.0)
 
 
-def features(window: state_lib.Window) -> jax.Array:
+def features(window: state_lib.Window, protein: protein_lib.ProteinArrays) -> jax.Array:
   """The invariant numbers per residue and frame that the network reads.
 
   Returns:
     [T, L, F], zero for unknown frames: the motion from the newest frame to each frame in the
-    residue's own frame (rotation matrix, translation in Å), sines and cosines of the torsions, and
-    the same of the anchor where the model has anchors.
+    residue's own frame (rotation matrix, translation in Å), `conformation`, and the same of the
+    anchor where the model has anchors.
   """
   states = window.states
   motion = states.frames[-1][None].inverse() @ states.frames
-  numbers = jnp.concatenate([motion_numbers(motion), torsion.to_sin_cos(states.torsions)], axis=-1)
+  numbers = jnp.concatenate([motion_numbers(motion), conformation(states, protein)], axis=-1)
   if window.anchor is not None:
-    ahead = _anchor_features(window)[None]
+    ahead = _anchor_features(window, protein)[None]
     ahead = jnp.broadcast_to(ahead, (*motion.shape, ahead.shape[-1]))
     numbers = jnp.concatenate([numbers, ahead], axis=-1)
   return jnp.where(window.known[:, None, None], numbers, 0.0)
@@ -74,23 +98,24 @@ def centred(frames: rigid.Rigid, mask: jax.Array) -> rigid.Rigid:
 def encoder_inputs(window: state_lib.Window, protein: protein_lib.ProteinArrays) -> EncoderInputs:
   """What the spatiotemporal encoder reads of a window."""
   frames = centred(window.states.frames, protein.mask)
-  return features(window), frames, window.known, protein
+  return features(window, protein), frames, window.known, protein
 
 
 def apply_motions(
   newest: state_lib.State,
   numbers: jax.Array,
   level: level_lib.Level,
-  bonded: jax.Array | bonds_lib.Bonds,
+  protein: protein_lib.ProteinArrays,
 ) -> state_lib.State:
-  """The states that the numbers y describe: T exp(y), psi turned where it is free.
+  """The states that the numbers y describe: T exp(y), N-CA-C, psi and chi turned.
 
   Args:
     newest: [L] the state that they start from.
-    numbers: [T, L, 7] translation and rotation vector in units of one step's spread, and the
-      turn of psi, rad.
+    numbers: [T, L, 8] translation and rotation vector in units of one step's spread, N-CA-C in
+      units of its own, the turn of psi where it is free, rad; with side chains [T, L, 12], and the
+      turns of chi (`rotamers.turned`).
     level: the level's scalars, with `translation_std` (Å) and `rotation_std` (rad).
-    bonded: [L] bool, or `Bonds`.
+    protein: [L] residues; its positions are not read.
 
   Returns:
     [T, L] states.
@@ -100,14 +125,30 @@ def apply_motions(
   )
   # Products of many float32 rotations drift from orthogonality over a long rollout.
   frames = (newest.frames[None] @ motion).orthonormalised()
-  psi = newest.psi[None] + numbers[..., 6]
-  return state_lib.from_frames(frames, psi, bonded, newest.n_ca_c[None])
+  n_ca_c = jnp.float32(_N_CA_C_MEAN) + jnp.float32(_N_CA_C_SD) * numbers[..., 6]
+  psi = newest.psi[None] + numbers[..., _PSI]
+  side_chains = newest.side_chains
+  if side_chains is not None:
+    before = jax.tree.map(lambda x: x[None], side_chains)
+    side_chains = rotamers.turned(before, numbers[..., _PSI + 1 :], protein.residue_type)
+  return state_lib.from_frames(frames, psi, protein.bonds, n_ca_c, side_chains)
 
 
-def motions(newest: state_lib.State, states: state_lib.State, level: level_lib.Level) -> jax.Array:
-  """The numbers [T, L, 7] that lead from the newest state [L] to states [T, L]."""
+def motions(
+  newest: state_lib.State,
+  states: state_lib.State,
+  level: level_lib.Level,
+  protein: protein_lib.ProteinArrays,
+) -> jax.Array:
+  """The numbers [T, L, 8 or 12] that lead from the newest state [L] to states [T, L]."""
   translation, rotation = (newest.frames[None].inverse() @ states.frames).log()
-  turn = states.psi - newest.psi[None]
-  return jnp.concatenate(
-    [translation / level.translation_std, rotation / level.rotation_std, turn[..., None]], axis=-1
-  )
+  numbers = [
+    translation / level.translation_std,
+    rotation / level.rotation_std,
+    n_ca_c_number(states),
+    (states.psi - newest.psi[None])[..., None],
+  ]
+  if newest.side_chains is not None and states.side_chains is not None:
+    before = jax.tree.map(lambda x: x[None], newest.side_chains)
+    numbers.append(rotamers.turns(before, states.side_chains, protein.residue_type))
+  return jnp.concatenate(numbers, axis=-1)

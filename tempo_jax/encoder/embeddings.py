@@ -59,9 +59,15 @@ class RelativePositionBias(nn.Module):
 
 
 class ResidueEmbedding(nn.Module):
-  """Residue type, and which side of the residue is free (an end of a chain or a break)."""
+  """Residue type, and which side of the residue is free (an end of a chain or a break).
+
+  Attributes:
+    channels: D.
+    disulphides: whether a cysteine in a disulphide is another one; by nothing before training.
+  """
 
   channels: int
+  disulphides: bool = False
 
   @nn.compact
   def __call__(self, protein: protein_lib.ProteinArrays) -> jax.Array:
@@ -69,7 +75,13 @@ class ResidueEmbedding(nn.Module):
     bonds = protein.bonds
     ends = jnp.stack([bonds.to_previous, bonds.to_next], axis=-1).astype(jnp.float32)
     types = nn.Embed(len(protein_lib.RESIDUE_TYPES), self.channels, name='type')
-    return types(protein.residue_type) + nn.Dense(self.channels, name='ends')(ends)
+    embedded = types(protein.residue_type) + nn.Dense(self.channels, name='ends')(ends)
+    if self.disulphides:
+      difference = self.param('disulphide', nn.initializers.zeros, (self.channels,))
+      if protein.disulphides is not None:
+        joined = jnp.asarray(protein.disulphides)[:, None] >= 0
+        embedded = embedded + jnp.where(joined, difference[None], 0.0)
+    return embedded
 
 
 def _fourier(x: jax.Array, octaves: int) -> jax.Array:

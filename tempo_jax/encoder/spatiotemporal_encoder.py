@@ -163,6 +163,7 @@ class SpatiotemporalEncoder(nn.Module):
     sigma: jax.Array,
     dt_ns: jax.Array,
     temperature_K: jax.Array,
+    side_chains: jax.Array | None = None,
   ) -> jax.Array:
     """Encodes a window.
 
@@ -174,6 +175,7 @@ class SpatiotemporalEncoder(nn.Module):
       sigma: [] noise scale.
       dt_ns: [] time step, ns.
       temperature_K: [] temperature, K.
+      side_chains: [T, L, S] what neighbours see of a residue's side chain; or None.
 
     Returns:
       [T, L, D]; row t has seen frames 0 ... t.
@@ -182,7 +184,8 @@ class SpatiotemporalEncoder(nn.Module):
     condition = embeddings.ConditionEmbedding(config.channels, name='condition')(
       sigma, dt_ns, temperature_K
     )
-    sequence = embeddings.ResidueEmbedding(config.channels, name='sequence')(protein)
+    embed = embeddings.ResidueEmbedding(config.channels, config.disulphides, name='sequence')
+    sequence = embed(protein)
     # [L, D] + [D]; "s" and Embed(sigma_noise) of Algorithm 1.
     context = sequence + condition[None, :]
 
@@ -194,7 +197,7 @@ class SpatiotemporalEncoder(nn.Module):
       local = surroundings.Surroundings(
         config.channels, config.num_neighbours, dtype, name='surroundings'
       )
-      hidden = hidden + local(frames, protein)
+      hidden = hidden + local(frames, protein, side_chains)
 
     ipa_blocks = repeated(IPABlock, config.num_ipa_blocks, 3)
     hidden, _ = ipa_blocks(config, dtype, name='ipa_blocks')(hidden, context, frames, mask)

@@ -65,11 +65,24 @@ def radial_basis(distance: jax.Array) -> jax.Array:
   return jnp.exp(-((offset / (centres[1] - centres[0])) ** 2)) / 1.12
 
 
+def _with_partner(
+  indices: jax.Array, weights: jax.Array, partner: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Neighbours [L, k + 1]: that at the other end of a disulphide comes last, with weight 1."""
+  joined = partner >= 0
+  # It counts once.
+  weights = jnp.where(joined[:, None] & (indices == partner[:, None]), 0.0, weights)
+  indices = jnp.concatenate([indices, jnp.maximum(partner, 0)[:, None]], axis=1)
+  return indices, jnp.concatenate([weights, joined[:, None].astype(weights.dtype)], axis=1)
+
+
 def _neighbour_geometry(
-  frames: rigid.Rigid, mask: jax.Array, count: int
+  frames: rigid.Rigid, protein: protein_lib.ProteinArrays, count: int
 ) -> tuple[jax.Array, jax.Array, rigid.Rigid]:
   """Indices [L, k], weights [L, k] and frames of the neighbours in the residue's own frame."""
-  indices, weights = weighted_neighbours(frames.translation, mask, count)
+  indices, weights = weighted_neighbours(frames.translation, protein.mask, count)
+  if protein.disulphides is not None:
+    indices, weights = _with_partner(indices, weights, jnp.asarray(protein.disulphides))
   return indices, weights, frames[:, None].inverse() @ frames[indices]
 
 
@@ -78,7 +91,8 @@ class Surroundings(nn.Module):
 
   A message sees the neighbour's direction in the residue's own frame as real spherical
   harmonics (e3nn, component-normalised, l <= 2) times a radial basis, its relative
-  orientation, type, and offset along the chain.
+  orientation, type, side chain and offset along the chain. The residue to which a disulphide joins
+  one is always among its neighbours.
 
   Attributes:
     channels: D of the output.
@@ -91,13 +105,18 @@ class Surroundings(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, frames: rigid.Rigid, protein: protein_lib.ProteinArrays) -> jax.Array:
-    """Frames [T, L], Å -> [T, L, D]."""
+  def __call__(
+    self,
+    frames: rigid.Rigid,
+    protein: protein_lib.ProteinArrays,
+    side_chains: jax.Array | None = None,
+  ) -> jax.Array:
+    """Frames [T, L], Å, and what is seen of side chains [T, L, S] -> [T, L, D]."""
     # Imported here: e3nn takes most of a second, and not every user of the package needs it.
     import e3nn_jax as e3nn
 
     indices, weights, relative = jax.vmap(
-      lambda f: _neighbour_geometry(f, protein.mask, self.num_neighbours)
+      lambda f: _neighbour_geometry(f, protein, self.num_neighbours)
     )(frames)  # [T, L, k]
     apart = jnp.sum(relative.translation**2, axis=-1) > _SHORTEST**2
     vector = jnp.where(((weights > 0) & apart)[..., None], relative.translation, 1.0)
@@ -112,17 +131,16 @@ class Surroundings(nn.Module):
     offset = jax.vmap(lambda i: jnp.take_along_axis(offset, i, axis=1))(indices)
     types = nn.Embed(len(protein_lib.RESIDUE_TYPES), 16, name='type')(protein.residue_type)
     lead = radial.shape[:-1]
-    features = jnp.concatenate(
-      [
-        radial,
-        (radial[..., :, None] * harmonics[..., None, :]).reshape(*lead, -1),
-        relative.rotation.reshape(*lead, 9),
-        types[indices],
-        jax.nn.one_hot(offset, 2 * _MAX_OFFSET + 2, dtype=radial.dtype),
-      ],
-      axis=-1,
-    )
+    features = [
+      radial,
+      (radial[..., :, None] * harmonics[..., None, :]).reshape(*lead, -1),
+      relative.rotation.reshape(*lead, 9),
+      types[indices],
+      jax.nn.one_hot(offset, 2 * _MAX_OFFSET + 2, dtype=radial.dtype),
+    ]
+    if side_chains is not None:
+      features.append(jax.vmap(lambda seen, i: seen[i])(side_chains, indices))
     read = nn.Dense(_HIDDEN_CHANNELS, precision=jax.lax.Precision.HIGHEST, name='hidden_1')
-    hidden = nn.Dense(_HIDDEN_CHANNELS, dtype=self.dtype, name='hidden_2')(nn.silu(read(features)))
+    hidden = nn.Dense(_HIDDEN_CHANNELS, dtype=self.dtype, name='hidden_2')(nn.silu(read(jnp.concatenate(features, axis=-1))))
     total = jnp.sum(nn.silu(hidden) * weights[..., None], axis=-2)
     return nn.Dense(self.channels, dtype=self.dtype, name='out')(total)

@@ -37,6 +37,7 @@ def read(folder: str | os.PathLike[str]) -> config_dict.ConfigDict:
     # Every configuration held this switch; True only those of experiments.
     shared = values['model'].pop('shared_levels', False)
     config = config_lib.from_dict(values)
+    config_lib.complete_paper_config(config.model)
     missing = config_lib.missing_settings(config.model)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     what = ' '.join(f'{type(error).__name__}: {error}'.split())

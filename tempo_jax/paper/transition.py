@@ -62,7 +62,7 @@ def make_predictor(
     )
     newest = noised.states[-1]
     if config.update_rule == 'local':
-      states = update.apply_local(newest, output, level, protein.bonds)
+      states = update.apply_local(newest, output, level, protein)
       states = transition.closed(config, states, protein)
       vector = state_lib.to_vector(states)
     else:

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import update
-from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.protein import protein as protein_lib
 
 # Translation (3), rotation vector (3), and the turn of psi on the circle (2).
@@ -46,22 +45,26 @@ def apply_local(
   newest: state_lib.State,
   output: jax.Array,
   level: level_lib.Level,
-  bonded: jax.Array | bonds_lib.Bonds,
+  protein: protein_lib.ProteinArrays,
 ) -> state_lib.State:
   """T_next = T exp(y), y the output in units of one step's spread in the training data.
+
+  N-CA-C stays as it was.
 
   Args:
     newest: [L] the state that the update starts from.
     output: [T, L, 8] network output.
     level: the level's scalars, with `translation_std` (Å) and `rotation_std` (rad).
-    bonded: [L] bool, or `Bonds`.
+    protein: [L] residues; its positions are not read.
 
   Returns:
     [T, L] next states.
   """
   turn = jnp.arctan2(output[..., 6], _away_from_zero(1.0 + output[..., 7]))
-  numbers = jnp.concatenate([output[..., :6], turn[..., None]], axis=-1)
-  return update.apply_motions(newest, numbers, level, bonded)
+  n_ca_c = update.n_ca_c_number(newest)[None]
+  carried = jnp.broadcast_to(n_ca_c, (*turn.shape, 1))
+  numbers = jnp.concatenate([output[..., :6], carried, turn[..., None]], axis=-1)
+  return update.apply_motions(newest, numbers, level, protein)
 
 
 def _away_from_zero(x: jax.Array) -> jax.Array:

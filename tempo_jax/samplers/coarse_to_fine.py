@@ -24,6 +24,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
@@ -81,7 +82,7 @@ def begin(config: Any, protein: protein_lib.ProteinArrays) -> RolloutState:
   # float32 is finest near the origin.
   centre = centre_of(protein.positions, protein.mask)
   positions = protein.positions - centre[None, None, :]
-  start = state_lib.of_model(config, positions, protein.bonds)
+  start = state_lib.of_model(config, positions, protein, rotamers.of_protein(protein))
   window = state_lib.start_window(start, config.window)
   zero = jnp.zeros((), jnp.int32)
   return RolloutState(zero, start, window, start, rigid.Rigid.identity((1,)))

@@ -86,7 +86,7 @@ def make_upsampler(
     coarse_positions = jnp.asarray(coarse_positions)
     centre = coarse_to_fine.centre_of(coarse_positions[0], protein.mask)
     coarse_positions = coarse_positions - centre[None, None, None, :]
-    given = state_lib.of_model(config, coarse_positions, protein.bonds)
+    given = state_lib.of_model(config, coarse_positions, protein)
     anchored = config.anchors == 'both'
     num_segments = coarse_positions.shape[0] - (1 if anchored else 0)
     if num_segments < 1:

@@ -34,8 +34,7 @@ def _seen_from(states: state_lib.State, viewers: jax.Array) -> jax.Array:
     [V, 4 L, 3 T] Å.
   """
   num_frames, length = states.psi.shape
-  # With the ideal N-CA-C, which the network does not draw: its scatter in MD would be missed.
-  atoms = backbone.atoms_in_frames(states.frames, states.psi)
+  atoms = backbone.atoms_in_frames(states.frames, states.psi, states.n_ca_c)
   atoms = atoms.reshape(num_frames, 1, 4 * length, 3)
   seen = states.frames[:, viewers, None].apply_inverse(atoms)  # [T, V, 4 L, 3]
   return jnp.moveaxis(seen, 0, 2).reshape(viewers.shape[0], 4 * length, 3 * num_frames)

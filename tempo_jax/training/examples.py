@@ -10,6 +10,7 @@ import numpy as np
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
 from tempo_jax.protein import protein as protein_lib
@@ -89,6 +90,7 @@ def make_example(
   positions: jax.Array,
   anchor: anchor_lib.Place,
   protein: protein_lib.ProteinArrays,
+  side_chains: rotamers.SideChains | None = None,
 ) -> Example:
   """States of the frames that a batch holds for one protein.
 
@@ -97,9 +99,10 @@ def make_example(
     positions: [F, L, 4, 3] Å; of a model with anchors, the last frame is the anchor.
     anchor: [], what the anchor is, seen from the first frame.
     protein: [L] residues.
+    side_chains: [F, L] of the same frames; None: not known.
   """
   positions = without_tumbling(positions, protein.mask)
-  states = state_lib.of_model(config, positions, protein.bonds)
+  states = state_lib.of_model(config, positions, protein, side_chains)
   aim = None
   if config.anchors == 'both':
     aim = state_lib.Anchor(states[-1], anchor.after(config.window - 1))
@@ -107,6 +110,8 @@ def make_example(
   return Example(jax.tree.map(lambda x: x.reshape(-1, config.window, *x.shape[1:]), states), aim)
 
 
+# Share of examples in which the network sees no side chains: those of a bare backbone.
+_BARE = 0.15
 # Share of examples whose window has the noise that windows have in sampling.
 _AS_SAMPLED = 0.25
 
@@ -130,7 +135,7 @@ def first_window(config: Any, example: Example, rng: jax.Array) -> state_lib.Win
     rng: a key.
   """
   length = config.model.window
-  start_rng, anchor_rng = jax.random.split(rng)
+  start_rng, anchor_rng, bare_rng = jax.random.split(rng, 3)
   from_start = jax.random.bernoulli(start_rng, config.train.start_probability)
   known = ~from_start | (jnp.arange(length) == length - 1)
   states = jax.tree.map(lambda x: x[0], example.windows)
@@ -141,4 +146,12 @@ def first_window(config: Any, example: Example, rng: jax.Array) -> state_lib.Win
     # The first frame of a trajectory is its own reference.
     state = jax.tree.map(lambda x, y: jnp.where(begins, x[-1], y), states, anchor.state)
     anchor = state_lib.Anchor(state, anchor.place.unless(free))
-  return state_lib.Window(states, known, anchor)
+  window = state_lib.Window(states, known, anchor)
+  if states.side_chains is None:
+    return window
+  is_bare = jax.random.bernoulli(bare_rng, _BARE)
+  return jax.tree.map(
+    lambda x: x if not isinstance(x, rotamers.SideChains) else x.unless(is_bare),
+    window,
+    is_leaf=lambda x: isinstance(x, rotamers.SideChains),
+  )

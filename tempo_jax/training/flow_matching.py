@@ -3,21 +3,49 @@
 The window is encoded once; the light head is trained at several points of several lines.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tempo_jax.dynamics import generator, transition, update
+from tempo_jax import config as config_lib
+from tempo_jax.dynamics import generator, rotamers, transition, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import alignment
+from tempo_jax.geometry import alignment, backbone
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import examples
 
 # Nearer to the data than this nothing is left to learn, and the weight of an error diverges.
 _LAST_TAU = 0.99
+# Share of the lines on which the backbone is given and side chains alone are drawn.
+_GIVEN = 0.25
+
+
+# Of the error of where the next residue stands beside that of the motions: bonds and torsions need
+# neighbours to agree better than either is known alone.
+import os
+_CHAIN_WEIGHT = float(os.environ.get('CHAINW', '0.5'))
+# Of the error of side chains beside that of the backbone.
+_SIDE_CHAIN_WEIGHT = 0.5
+
+
+def counts(protein: protein_lib.ProteinArrays) -> dict[str, jax.Array]:
+  """What the sums of an example are divided by: residues, and torsions that are known."""
+  found = {'error': jnp.sum(protein.mask).astype(jnp.float32)}
+  if protein.chi_known is not None:
+    known = jnp.asarray(protein.chi_known) & protein.mask[:, None]
+    found['side_chain_error'] = jnp.sum(known).astype(jnp.float32)
+  return found
+
+
+def weights(config: Any) -> dict[str, float]:
+  """Of each mean in the loss."""
+  if not config_lib.has_side_chains(config.model):
+    return {'error': 1.0}
+  return {'error': 1.0, 'side_chain_error': _SIDE_CHAIN_WEIGHT}
 
 
 def superposed_on(
@@ -32,39 +60,94 @@ def superposed_on(
   return states.with_frames(motion[:, None] @ states.frames)
 
 
+def _next_residue(
+  newest: state_lib.State,
+  numbers: jax.Array,
+  level: level_lib.Level,
+  protein: protein_lib.ProteinArrays,
+) -> jax.Array:
+  """[T, L, 9]: N, CA and C of the next residue as seen from each; 0 where there is none."""
+  states = update.apply_motions(newest, numbers, level, protein)
+  atoms = jnp.stack(backbone.n_ca_c_from_frames(states.frames, states.n_ca_c), axis=-2)
+  there = protein.bonds.to_next[None, :, None, None]
+  seen = states.frames[..., None].apply_inverse(protein.bonds.after(atoms, 1))
+  seen = jnp.where(there, seen, 0.0)
+  return seen.reshape(*states.frames.shape, 9) / level.translation_std
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LineError:
+  """Squared errors of where lines end, means over the lines.
+
+  Attributes:
+    motion: [T, L] of motions and N-CA-C, of variance 1 before anything is learnt.
+    chain: [T, L] of where the next residue of the chain stands, seen from each, in the same units
+      but of order 1.
+    psi: [T, L] rad^2, where it is free.
+    side_chain: [T, L, 4] of chi, about 1 before anything is learnt; None without side chains.
+  """
+
+  motion: jax.Array
+  chain: jax.Array
+  psi: jax.Array
+  side_chain: jax.Array | None
+
+
 def line_error(
-  end: Callable[[jax.Array, jax.Array], jax.Array],
+  end: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
   true: jax.Array,
+  draw_noise: Callable[[jax.Array], jax.Array],
+  next_residue: Callable[[jax.Array], jax.Array],
+  side_chain_unit: jax.Array | None,
   num_draws: int,
   rng: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> LineError:
   """Squared error of `end` at points of several lines from noise to the true numbers.
 
+  With side chains, the backbone is given at some of the points: what places side chains on it.
+
   Args:
-    end: of z_tau and tau, the mean of y given z_tau (`generator.follow` samples from it).
-    true: [T, L, 7] y.
+    end: of z_tau, tau of the backbone and of the side chains, the mean of y given z_tau
+      (`generator.follow` samples from it).
+    true: [T, L, N] y.
+    draw_noise: key -> z_0 [T, L, N].
+    next_residue: y -> [T, L, P], where the next residue stands, in units of one step's spread.
+    side_chain_unit: [L, 4] rad, `generator.side_chain_unit`; None without side chains.
     num_draws: lines.
     rng: a key.
-
-  Returns:
-    Errors [T, L] of the motions, mean over the six and the lines, of variance 1 before anything
-    is learnt; and of psi, rad^2, where it is free.
   """
-  tau_rng, noise_rng = jax.random.split(rng)
+  tau_rng, given_rng, noise_rng = jax.random.split(rng, 3)
   # One tau in each part of the unit interval.
   tau = (jnp.arange(num_draws) + jax.random.uniform(tau_rng)) / num_draws
+  share = 0.0 if side_chain_unit is None else _GIVEN
+  given = jax.random.bernoulli(given_rng, share, (num_draws,))
 
-  def one_line(tau, rng):
-    noise = generator.draw_noise(rng, *true.shape[:2])
+  def one_line(tau, given, rng):
+    noise = draw_noise(rng)
     way = true - noise
-    # The angle goes the short way round.
-    turn = jnp.arctan2(jnp.sin(way[..., 6:]), jnp.cos(way[..., 6:]))
-    way = jnp.concatenate([way[..., :6], turn], axis=-1)
-    miss = end(noise + tau * way, tau) - (noise + way)
+    # Angles go the short way round.
+    first = generator.NUM_MOTIONS
+    way = jnp.concatenate([way[..., :first], rotamers.wrapped(way[..., first:])], axis=-1)
+    backbone_tau = jnp.where(given, 1.0, tau)
+    is_backbone = jnp.arange(true.shape[-1]) < generator.NUM_BACKBONE
+    along = jnp.where(is_backbone, backbone_tau, tau)
+    ends, true_ends = end(noise + along * way, backbone_tau, tau), noise + way
+    miss = ends - true_ends
     _, scale = generator.preconditioning(tau)
-    return jnp.mean((miss[..., :6] / scale) ** 2, axis=-1), (miss[..., 6] / (1.0 - tau)) ** 2
+    # Nothing is to be learnt of what is given; the others count for it.
+    weight = jnp.where(given, 0.0, 1.0 / (1.0 - share))
+    motion, psi = miss[..., :first] / scale, miss[..., first] / (1.0 - tau)
+    # Early on a line, the mean of where the next residue stands is not where it stands on average.
+    chain = tau * (next_residue(ends) - next_residue(true_ends)) / scale
+    side_chain = None
+    if side_chain_unit is not None:
+      side_chain = (miss[..., generator.NUM_BACKBONE :] / ((1.0 - tau) * side_chain_unit)) ** 2
+    motion, chain = (weight * jnp.mean(x**2, axis=-1) for x in (motion, chain))
+    return LineError(motion, chain, weight * psi**2, side_chain)
 
-  errors = jax.vmap(one_line)(_LAST_TAU * tau, jax.random.split(noise_rng, num_draws))
+  keys = jax.random.split(noise_rng, num_draws)
+  errors = jax.vmap(one_line)(_LAST_TAU * tau, given, keys)
   return jax.tree.map(lambda x: jnp.mean(x, axis=0), errors)
 
 
@@ -94,7 +177,8 @@ def example_loss(
 
   Returns:
     'error': summed over residues, averaged over frames and draws; 1 for a network that knows
-    nothing but the spread of one step.
+    nothing but the spread of one step. With side chains, 'side_chain_error': the same of chi,
+    summed over torsions.
   """
   del forcing
   network: Any = generator.Generator(config.model)
@@ -102,17 +186,38 @@ def example_loss(
   sigma = examples.draw_sigma(level, sigma_rng)
   noised = transition.noised_window(window, sigma, level, protein, noise_rng)
   newest = noised.states[-1]
-  true = update.motions(newest, superposed_on(newest, following[0], protein.mask), level)
+  true = update.motions(
+    newest, superposed_on(newest, following[0], protein.mask), level, protein
+  )
 
   variables = {'params': params}
   hidden = network.apply(
     variables, noised, protein, sigma, level.dt_ns, temperature_K, method='encode'
   )
 
-  def end(numbers: jax.Array, tau: jax.Array) -> Any:
-    return network.apply(variables, hidden, noised, numbers, tau, level, protein, method='end')
+  def end(numbers: jax.Array, tau: jax.Array, side_chain_tau: jax.Array) -> Any:
+    taus = tau, side_chain_tau
+    return network.apply(variables, hidden, noised, numbers, *taus, level, protein, method='end')
 
-  motion, angle = line_error(end, true, config.train.draws, line_rng)
+  def draw_noise(rng: jax.Array) -> jax.Array:
+    return generator.draw_noise(rng, config.model.window, newest, level, protein)
+
+  unit = None
+  if newest.side_chains is not None:
+    unit = generator.side_chain_unit(newest.side_chains, level)
+
+  def next_residue(numbers: jax.Array) -> jax.Array:
+    return _next_residue(newest, numbers, level, protein)
+
+  found = line_error(end, true, draw_noise, next_residue, unit, config.train.draws, line_rng)
   free = (protein.mask & ~protein.bonds.to_next)[None, :]
-  error = jnp.mean(motion + jnp.where(free, angle, 0.0), axis=0)
-  return {'error': jnp.sum(jnp.where(protein.mask, error, 0.0))}
+  motion = found.motion + _CHAIN_WEIGHT * found.chain
+  error = jnp.mean(motion + jnp.where(free, found.psi, 0.0), axis=0)
+  sums = {'error': jnp.sum(jnp.where(protein.mask, error, 0.0))}
+  side_chains = following.side_chains
+  if found.side_chain is not None and side_chains is not None:
+    known = side_chains.known[0] & protein.mask[None, :, None]
+    error = jnp.where(known, found.side_chain, 0.0)
+    # As many residues as frames have side chains: the mean over torsions, where there are any.
+    sums['side_chain_error'] = jnp.sum(error) / config.model.window
+  return sums

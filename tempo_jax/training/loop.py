@@ -90,6 +90,7 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
   """Training and validation batches of one level."""
   data = config.data
   dt_ns = config.model.level[name].dt_ns
+  with_chi = config_lib.has_side_chains(config.model)
 
   def loader(split, block):
     source = windows.WindowSource(
@@ -106,12 +107,19 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
     )
     for key, reason in source.left_out:
       _LOG.warning('%s level, %s: %s left out, %s', name, split, key, reason)
+    if with_chi and not any(window.entry.has_chi for window in source.windows):
+      raise InputError(
+        f'{store.path}: no trajectory of split {split!r} has side chains: prepare it again from '
+        'files with all heavy atoms, with --overwrite, or train a model without side chains: '
+        '--config.model.side_chains=False'
+      )
     return batching.Loader(
       source,
       data.batch_size,
       buckets=data.buckets,
       shard_index=jax.process_index(),
       num_shards=jax.process_count(),
+      with_chi=with_chi,
     )
 
   train = loader('train', data.train_block)
@@ -272,11 +280,17 @@ def _train(
         continue
       # Whole batches, not this process's slices: every process must find the same numbers.
       data = config.data
-      whole = batching.Loader(level.train.source, data.batch_size, buckets=data.buckets)
+      whole = batching.Loader(
+        level.train.source,
+        data.batch_size,
+        buckets=data.buckets,
+        with_chi=config_lib.has_side_chains(config.model),
+      )
       batches = (whole.batch(step)[0] for step in range(_SPREAD_BATCHES))
       spread = step_spread.measure(config, batches)
       run_config.set_measured(config, name, spread)
-      _LOG.info('%s level: one step spreads residues by %.3f Å and %.3f rad', name, *spread)
+      what = ', '.join(f'{key} {value:.3f}' for key, value in spread.items())
+      _LOG.info('%s level: spread of one step: %s', name, what)
   if jax.process_count() > 1:
     # What one writes the others would take for that of an earlier run.
     multihost_utils.sync_global_devices('configuration read')

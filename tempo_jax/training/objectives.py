@@ -49,7 +49,12 @@ _OBJECTIVES = {
     check=mean_squared_error.check,
   ),
   # Looks one window ahead and unrolls nothing.
-  'flow_matching': Objective(flow_matching.example_loss, num_windows=lambda config: 1),
+  'flow_matching': Objective(
+    flow_matching.example_loss,
+    num_windows=lambda config: 1,
+    counts=flow_matching.counts,
+    weights=flow_matching.weights,
+  ),
   'energy_score': Objective(energy_score.example_loss, check=energy_score.check),
 }
 _OURS = frozenset(_OBJECTIVES)

@@ -54,14 +54,14 @@ def roll_out(
   Returns:
     [R, num_frames, L, 4, 3] Å, without the starts.
   """
-  states = state_lib.of_model(config, starts, protein.bonds)
+  states = state_lib.of_model(config, starts, protein)
   count, kind = starts.shape[0], anchor_lib.Kind.NONE
   if config.reference and level_name == config.levels[0]:
     kind = anchor_lib.Kind.REFERENCE
   place, anchors = anchor_lib.Place(kind), range(count)
   if ends is not None:
     place, anchors = anchor_lib.Place(anchor_lib.Kind.END, num_frames), range(count, 2 * count)
-    last = state_lib.of_model(config, ends, protein.bonds)
+    last = state_lib.of_model(config, ends, protein)
     states = jax.tree.map(lambda *x: jnp.concatenate(x), states, last)
   planner = schedule.Planner([], len(states.psi), config.window)
   passes = -(-num_frames // config.window)

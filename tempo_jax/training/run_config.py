@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tempo_jax import config as config_lib
@@ -19,7 +19,7 @@ _MAY_CHANGE = (
   *('train.rollout_every', 'train.early_stopping_patience'),
 )
 # Measured by the first stretch and taken over by the next.
-_MEASURED = ('translation_std', 'rotation_std')
+_MEASURED = ('translation_std', 'rotation_std', 'chi_std', 'chi_hop')
 
 _AT_LEAST_ONE = {
   'data': ('batch_size',),
@@ -148,16 +148,16 @@ def adopt(config: Any, earlier: Any, workdir: str) -> None:
     )
 
 
-def set_measured(config: Any, level: str, spread: tuple[float, float]) -> None:
-  """Stores the spread of one step of a level.
+def set_measured(config: Any, level: str, spread: Mapping[str, float]) -> None:
+  """Stores the spread of one step of a level, from `step_spread.measure`.
 
   Raises:
     InputError: nothing moves in the data.
   """
-  if not all(math.isfinite(value) and value > 1e-4 for value in spread):
+  translation, rotation = spread['translation_std'], spread['rotation_std']
+  if not all(math.isfinite(value) and value > 1e-4 for value in (translation, rotation)):
     raise InputError(
-      f'{level} level: one step spreads residues by {spread[0]:g} Å and {spread[1]:g} rad: the '
+      f'{level} level: one step spreads residues by {translation:g} Å and {rotation:g} rad: the '
       'trajectories of the store seem to be frozen; look at them'
     )
-  for key, value in zip(_MEASURED, spread, strict=True):
-    config.model.level[level][key] = value
+  config.model.level[level].update(spread)

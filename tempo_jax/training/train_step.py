@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import rotamers
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.store import batching
 from tempo_jax.training import examples, objectives, train_state
@@ -73,12 +75,16 @@ def batch_loss(
     The share, and its terms.
   """
 
-  def one_example(positions, anchor, protein, temperature_K, rng):
-    example = examples.make_example(config.model, positions, anchor, protein)
+  side_chains = None
+  if config_lib.has_side_chains(config.model):
+    side_chains = rotamers.SideChains(batch.chi, batch.chi_known)
+
+  def one_example(positions, side_chains, anchor, protein, temperature_K, rng):
+    example = examples.make_example(config.model, positions, anchor, protein, side_chains)
     return example_loss(config, level, params, example, protein, temperature_K, forcing, rng)
 
   sums = jax.vmap(one_example)(
-    batch.positions, batch.anchor, batch.protein, batch.temperature_K, rngs
+    batch.positions, side_chains, batch.anchor, batch.protein, batch.temperature_K, rngs
   )
   terms = {name: jnp.sum(value) / totals[name] for name, value in sums.items()}
   weights = objectives.of(config).weights(config)
@@ -93,7 +99,9 @@ def _all_sum(tree: Any, axis_name: str | None) -> Any:
 def _totals(config: Any, batch: batching.Batch, axis_name: str | None) -> dict[str, jax.Array]:
   """Counts of the whole batch."""
   counts = jax.vmap(objectives.of(config).counts)(batch.protein)
-  return _all_sum(jax.tree.map(jnp.sum, counts), axis_name)
+  totals = _all_sum(jax.tree.map(jnp.sum, counts), axis_name)
+  # Of side chains there may be none.
+  return jax.tree.map(lambda x: jnp.maximum(x, 1.0), totals)
 
 
 def _rngs(batch: batching.Batch, rng: jax.Array, axis_name: str | None) -> jax.Array:

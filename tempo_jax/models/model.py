@@ -18,7 +18,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.models import directory as model_directory
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.samplers import coarse_to_fine, settings, stream, upsample
+from tempo_jax.samplers import coarse_to_fine, settings, side_chains, stream, upsample
 from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
@@ -275,6 +275,40 @@ class Model:
     coarse_positions = padded_positions(coarse_positions)
     positions = upsampler(self.params, padded(protein), coarse_positions, rng, temperature_K)
     return self.trajectory(protein, positions[None], start_ns + self.dt_ns)
+
+  def side_chains(
+    self,
+    protein: protein_lib.Protein,
+    positions: np.ndarray,
+    spacing_ns: float | None = None,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+  ) -> np.ndarray:
+    """Places side chains on the backbones of a trajectory, those of a frame going on in the next.
+
+    Args:
+      protein: the residues of the frames. Where its own side chains are known, its conformation is
+        taken to come before the first frame.
+      positions: [F, L, 4, 3] Å.
+      spacing_ns: between frames, ns; None: not known.
+      rng: a key; default `jax.random.key(0)`.
+      temperature_K: temperature, K.
+
+    Returns:
+      [F, L, 4] chi 1-4, rad; 0 where a residue has no such torsion. `geometry.side_chains` makes
+      atoms of them.
+
+    Raises:
+      InputError: the model has no side chains.
+    """
+    size = side_chains.BLOCK_FRAMES
+    blocks = (padded_positions(positions[k : k + size]) for k in range(0, len(positions), size))
+    check_temperature(temperature_K)
+    rng = jax.random.key(0) if rng is None else rng
+    placed = side_chains.place(
+      self.config, self.params, padded(protein), blocks, spacing_ns, rng, temperature_K
+    )
+    return np.concatenate(list(placed))[:, : protein.num_residues]
 
   def sampler(
     self,

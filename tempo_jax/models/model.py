@@ -45,7 +45,7 @@ class Model:
   @property
   def has_side_chains(self) -> bool:
     """Whether it draws side chains, too."""
-    return bool(self.config.get('side_chains', False))
+    return config_lib.has_side_chains(self.config)
 
   def atoms(self, asked_for: str | None = None) -> str:
     """The atoms that it gives: 'heavy' or 'backbone'.
@@ -118,6 +118,7 @@ class Model:
       InputError: a number is out of range.
       FloatingPointError: the model ran off to infinity.
     """
+    atoms = self.atoms(atoms)
     sampler = self.sampler(num_frames, num_replicas, segment_batch_size, replica_batch_size, atoms)
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
@@ -238,6 +239,7 @@ class Model:
     temperature_K: float = 320.0,
     segment_batch_size: int | None = None,
     atoms: str | None = None,
+    coarse_chi: np.ndarray | None = None,
   ) -> trajectory_lib.Trajectory:
     """Fills in the frames after each of some coarse frames, or between them.
 
@@ -253,6 +255,7 @@ class Model:
       temperature_K: temperature, K.
       segment_batch_size: segments computed together; default: what suits the device.
       atoms: see `sample`.
+      coarse_chi: [S, L, 4] rad, side chains of the coarse frames; None: they are placed first.
 
     Returns:
       Trajectory with positions (1, S * frames per segment, residues, 4, 3) in Å; of a model with
@@ -269,11 +272,19 @@ class Model:
         f'coarse_positions has shape {coarse_positions.shape}, the protein '
         f'{protein.num_residues} residues: give (frames, residues, 4, 3) of the same residues'
       )
-    upsampler = self.upsampler(spacing_ns, segment_batch_size, atoms)
+    upsampler = self.upsampler(spacing_ns, segment_batch_size, self.atoms(atoms))
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
+    if self.has_side_chains:
+      if coarse_chi is None:
+        key = jax.random.fold_in(rng, _SIDE_CHAINS)
+        coarse_chi = self.side_chains(protein, coarse_positions, spacing_ns, key, temperature_K)
+      missing = padding.sampling_length(protein.num_residues) - protein.num_residues
+      coarse_chi = np.pad(coarse_chi, ((0, 0), (0, missing), (0, 0)))
     coarse_positions = padded_positions(coarse_positions)
-    positions = upsampler(self.params, padded(protein), coarse_positions, rng, temperature_K)
+    positions = upsampler(
+      self.params, padded(protein), coarse_positions, rng, temperature_K, coarse_chi
+    )
     return self.trajectory(protein, positions[None], start_ns + self.dt_ns)
 
   def side_chains(
@@ -316,7 +327,7 @@ class Model:
     num_replicas: int = 1,
     segment_batch_size: int | None = None,
     replica_batch_size: int | None = None,
-    atoms: str | None = None,
+    atoms: str = atoms_lib.BACKBONE,
   ) -> Callable[..., jax.Array]:
     """The jitted function beneath `sample`, e.g. to compile it ahead of time.
 
@@ -326,16 +337,16 @@ class Model:
       InputError: a number is out of range.
     """
     batch_sizes = settings.BatchSizes(segment_batch_size, replica_batch_size)
-    return _ensemble_sampler(self.config, num_frames, num_replicas, batch_sizes, self.atoms(atoms))
+    return _ensemble_sampler(self.config, num_frames, num_replicas, batch_sizes, atoms)
 
   def upsampler(
     self,
     spacing_ns: float,
     segment_batch_size: int | None = None,
-    atoms: str | None = None,
+    atoms: str = atoms_lib.BACKBONE,
   ) -> Callable[..., jax.Array]:
     """The jitted function beneath `upsample`: see `upsample.make_upsampler`."""
-    return _upsampler(self.config, float(spacing_ns), segment_batch_size, self.atoms(atoms))
+    return _upsampler(self.config, float(spacing_ns), segment_batch_size, atoms)
 
   def trajectory(
     self,
@@ -374,6 +385,10 @@ class Model:
       InputError: it cannot be written: not empty, permission, space, ...
     """
     model_directory.save(directory, self.config, self.params)
+
+
+# A number that no pass draws by.
+_SIDE_CHAINS = 1 << 30
 
 
 def check_temperature(temperature_K: float) -> None:

@@ -24,12 +24,13 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import rotamers
+from tempo_jax.dynamics import molecule, rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import devices, schedule, segments, settings
 from tempo_jax.samplers import rollout as rollout_lib
+from tempo_jax.trajectory import atoms as atoms_lib
 
 
 def frame_counts(config: Any, num_frames: int) -> tuple[int, ...]:
@@ -182,8 +183,8 @@ def sample_block(
       this is the only one.
 
   Returns:
-    [num_frames, L, 4, 3] N, CA, C, O positions in Å in the coordinate frame of the start
-    conformation, and the state to go on from.
+    [num_frames, L, A, 3] positions in Å in the coordinate frame of the start conformation, A = 4
+    (N, CA, C, O) or 14 as `run.atoms` says, and the state to go on from.
   """
   config, at = run.config, rollout_state
   block = plan(config, num_frames, run.batch_sizes.segments, run.protein.mask.shape[0])
@@ -198,7 +199,8 @@ def sample_block(
   if block.starts:
     states, carried = segments.join(states, rows[np.array(block.starts)], carried, run.protein)
   centre = centre_of(run.protein.positions, run.protein.mask)
-  positions = state_lib.to_positions(states[:num_frames]) + centre[None, None, None, :]
+  positions = molecule.positions(states[:num_frames], run.protein, run.atoms)
+  positions = positions + centre[None, None, None, :]
   window = state_lib.Window(rows[np.array(block.window)], jnp.ones_like(at.window.known))
   return positions, RolloutState(at.block + 1, at.start, window, rows[block.newest], carried)
 
@@ -207,7 +209,7 @@ def make_sampler(
   config: Any,
   num_frames: int,
   segment_batch_size: int | None = None,
-  atoms: str | None = None,
+  atoms: str = atoms_lib.BACKBONE,
 ) -> Callable[..., jax.Array]:
   """The jitted sampling function of a model.
 
@@ -215,11 +217,11 @@ def make_sampler(
     config: the model's configuration, frozen or not.
     num_frames: frames wanted; need not be a multiple of a segment.
     segment_batch_size: segments computed together; None: what suits the device.
-    atoms: 'heavy' or 'backbone'; None: all that the model has.
+    atoms: 'backbone', or 'heavy' of a model with side chains.
 
   Returns:
     sampler(params, protein_arrays, rng, temperature_K=320.0) -> [num_frames, L, 4, 3] N, CA, C, O
-    positions in Å at dt, 2 dt, ... of the finest level, in the coordinate frame of the start
+    positions (or [..., 14, 3]) in Å at dt, 2 dt, ... of the finest level, in the coordinate frame of the start
     conformation. Pure: may be vmapped over proteins (of equal padded length) and keys, and mapped
     over devices.
 
@@ -236,7 +238,7 @@ def make_sampler(
     protein = jax.tree.map(jnp.asarray, protein)
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
     params = rollout_lib.stacked(params, config.levels)
-    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes)
+    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes, atoms)
     return sample_block(run, begin(config, protein), num_frames)[0]
 
   return jax.jit(sampler)
@@ -252,7 +254,7 @@ def make_ensemble_sampler(
   num_frames: int,
   num_replicas: int,
   batch_sizes: settings.BatchSizes = settings.DEFAULT,
-  atoms: str | None = None,
+  atoms: str = atoms_lib.BACKBONE,
 ) -> Callable[..., jax.Array]:
   """The jitted function that samples several independent trajectories of one protein.
 
@@ -278,7 +280,7 @@ def make_ensemble_sampler(
 
   def one_replica(shared, rng):
     params, protein, temperature_K = shared
-    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes)
+    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes, atoms)
     return sample_block(run, begin(config, protein), num_frames)[0]
 
   def sampler(params, protein, rng, temperature_K=320.0):

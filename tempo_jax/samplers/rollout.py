@@ -13,6 +13,7 @@ from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import schedule, settings
+from tempo_jax.trajectory import atoms as atoms_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Run:
     temperature_K: [] temperature, K.
     rng: a key; every level, segment and pass draws from it by its number.
     batch_sizes: how much is computed at once.
+    atoms: 'heavy' or 'backbone', of what comes out.
   """
 
   config: Any
@@ -34,6 +36,7 @@ class Run:
   temperature_K: jax.Array  # noqa: N815  (K is kelvin)
   rng: jax.Array
   batch_sizes: settings.BatchSizes = settings.DEFAULT
+  atoms: str = atoms_lib.BACKBONE
 
 
 def stacked(params: Mapping[str, Any], level_names: Sequence[str]) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
 from tempo_jax.trajectory import atoms as atoms_lib
 
@@ -24,7 +25,7 @@ def atoms_of(config: Any, asked_for: str | None) -> str:
   Raises:
     InputError: no such choice, or the model draws no side chains.
   """
-  has_side_chains = bool(config.get('side_chains', False))
+  has_side_chains = config_lib.has_side_chains(config)
   if asked_for is None:
     return atoms_lib.HEAVY if has_side_chains else atoms_lib.BACKBONE
   if asked_for not in atoms_lib.CHOICES:

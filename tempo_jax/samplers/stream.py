@@ -122,7 +122,7 @@ def make_block_sampler(
     params, temperature_K = shared
     protein, rng, state = job
     rng = jax.random.wrap_key_data(rng, impl=rng_impl)
-    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes)
+    run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes, atoms)
     return coarse_to_fine.sample_block(run, state, num_frames)
 
   def sampler(params, proteins, rngs, temperature_K, states):

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import molecule, rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import alignment, rigid
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.samplers import coarse_to_fine, schedule, segments, settings
 from tempo_jax.samplers import rollout as rollout_lib
+from tempo_jax.trajectory import atoms as atoms_lib
 
 
 def level_of_spacing(config: Any, spacing_ns: float) -> int:
@@ -53,7 +55,7 @@ def make_upsampler(
   config: Any,
   spacing_ns: float,
   segment_batch_size: int | None = None,
-  atoms: str | None = None,
+  atoms: str = atoms_lib.BACKBONE,
 ) -> Callable[..., jax.Array]:
   """The jitted up-sampling function of a model.
 
@@ -61,11 +63,11 @@ def make_upsampler(
     config: the model's configuration, frozen or not.
     spacing_ns: time between the coarse frames, ns; the time step of a level but the finest.
     segment_batch_size: segments computed together; None: what suits the device.
-    atoms: 'heavy' or 'backbone'; None: all that the model has.
+    atoms: 'backbone', or 'heavy' of a model with side chains.
 
   Returns:
-    upsampler(params, protein_arrays, coarse_positions [S, L, 4, 3] Å, rng,
-    temperature_K=320.0) -> [S * frames per segment, L, 4, 3] Å: after each coarse frame, the
+    upsampler(params, protein_arrays, coarse_positions [S, L, 4, 3] Å, rng, temperature_K=320.0,
+    coarse_chi=None [S, L, 4] rad) -> [S * frames per segment, L, 4, 3] Å: after each coarse frame, the
     frames at dt, 2 dt, ... up to the time of the next. A model with anchors fills in what lies
     between the coarse frames, [(S - 1) * frames per segment, L, 4, 3] Å, and the last frame of
     each segment is the coarse frame, superposed by CA on the one before: two frames are a start
@@ -81,12 +83,19 @@ def make_upsampler(
   above = level_of_spacing(config, spacing_ns)
   ratios = config_lib.frames_per_segment(config)[above:]
 
-  def upsampler(params, protein, coarse_positions, rng, temperature_K=320.0):
+  def upsampler(
+    params, protein, coarse_positions, rng, temperature_K=320.0, coarse_chi=None
+  ):
     protein = jax.tree.map(jnp.asarray, protein)
     coarse_positions = jnp.asarray(coarse_positions)
     centre = coarse_to_fine.centre_of(coarse_positions[0], protein.mask)
     coarse_positions = coarse_positions - centre[None, None, None, :]
-    given = state_lib.of_model(config, coarse_positions, protein)
+    side_chains = None
+    if coarse_chi is not None:
+      there = rotamers.free(protein.residue_type)
+      chi = jnp.where(there, coarse_chi, 0.0)
+      side_chains = rotamers.SideChains(chi, jnp.broadcast_to(there, chi.shape))
+    given = state_lib.of_model(config, coarse_positions, protein, side_chains)
     anchored = config.anchors == 'both'
     num_segments = coarse_positions.shape[0] - (1 if anchored else 0)
     if num_segments < 1:
@@ -121,6 +130,6 @@ def make_upsampler(
     if anchored:
       carried = rigid.Rigid.identity((1,))
       states, _ = segments.join(states, rows[np.array(starts)], carried, protein)
-    return state_lib.to_positions(states) + centre[None, None, None, :]
+    return molecule.positions(states, protein, atoms) + centre[None, None, None, :]
 
   return jax.jit(upsampler)

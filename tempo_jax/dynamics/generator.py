@@ -60,9 +60,7 @@ def _chain_neighbours(frames: rigid.Rigid, bonds: bonds_lib.Bonds) -> jax.Array:
   return jnp.concatenate(both, axis=-1)
 
 
-def _bond_strain(
-  states: state_lib.State, bonds: bonds_lib.Bonds, unit: jax.Array
-) -> jax.Array:
+def _bond_strain(states: state_lib.State, bonds: bonds_lib.Bonds, unit: jax.Array) -> jax.Array:
   """How far the peptide bonds are from closed, as vectors in the residues' own frames.
 
   Near the end of a line the noise is small against every feature but this one: what tells it from

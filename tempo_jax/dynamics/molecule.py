@@ -9,9 +9,7 @@ from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import atoms as atoms_lib
 
 
-def positions(
-  states: state_lib.State, protein: protein_lib.ProteinArrays, atoms: str
-) -> jax.Array:
+def positions(states: state_lib.State, protein: protein_lib.ProteinArrays, atoms: str) -> jax.Array:
   """The atoms of states, all frames at once.
 
   Args:

@@ -141,6 +141,8 @@ class Surroundings(nn.Module):
     if side_chains is not None:
       features.append(jax.vmap(lambda seen, i: seen[i])(side_chains, indices))
     read = nn.Dense(_HIDDEN_CHANNELS, precision=jax.lax.Precision.HIGHEST, name='hidden_1')
-    hidden = nn.Dense(_HIDDEN_CHANNELS, dtype=self.dtype, name='hidden_2')(nn.silu(read(jnp.concatenate(features, axis=-1))))
+    hidden = nn.Dense(_HIDDEN_CHANNELS, dtype=self.dtype, name='hidden_2')(
+      nn.silu(read(jnp.concatenate(features, axis=-1)))
+    )
     total = jnp.sum(nn.silu(hidden) * weights[..., None], axis=-2)
     return nn.Dense(self.channels, dtype=self.dtype, name='out')(total)

@@ -41,9 +41,7 @@ def level_for(config: Any, spacing_ns: float | None) -> str:
   return min(steps, key=lambda name: abs(math.log(steps[name] / spacing_ns)))
 
 
-def begin(
-  config: Any, level_name: str, protein: protein_lib.ProteinArrays
-) -> state_lib.Window:
+def begin(config: Any, level_name: str, protein: protein_lib.ProteinArrays) -> state_lib.Window:
   """The window that the first frames follow: the protein's conformation, its chi where known.
 
   Args:

@@ -83,9 +83,7 @@ def make_upsampler(
   above = level_of_spacing(config, spacing_ns)
   ratios = config_lib.frames_per_segment(config)[above:]
 
-  def upsampler(
-    params, protein, coarse_positions, rng, temperature_K=320.0, coarse_chi=None
-  ):
+  def upsampler(params, protein, coarse_positions, rng, temperature_K=320.0, coarse_chi=None):
     protein = jax.tree.map(jnp.asarray, protein)
     coarse_positions = jnp.asarray(coarse_positions)
     centre = coarse_to_fine.centre_of(coarse_positions[0], protein.mask)

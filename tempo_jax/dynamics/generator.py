@@ -21,9 +21,8 @@ from flax import linen as nn
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import rotamers
+from tempo_jax.dynamics import rotamers, update
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.dynamics import update
 from tempo_jax.encoder import invariant_point_attention, spatiotemporal_encoder
 from tempo_jax.geometry import backbone, rigid
 from tempo_jax.geometry import bonds as bonds_lib
@@ -125,7 +124,8 @@ def _side_chain_features(
   protein: protein_lib.ProteinArrays,
 ) -> list[jax.Array]:
   """How side chains have turned, [T, L, 8], from which known ones, and how far the anchor's are."""
-  assert newest.side_chains is not None and states.side_chains is not None
+  assert newest.side_chains is not None
+  assert states.side_chains is not None
   turns = numbers[..., NUM_BACKBONE:]
   known = newest.side_chains.known[None].astype(turns.dtype)
   found = [jnp.sin(turns), jnp.cos(turns), jnp.broadcast_to(known, turns.shape)]

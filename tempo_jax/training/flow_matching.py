@@ -23,8 +23,9 @@ _LAST_TAU = 0.99
 # Share of the lines on which the backbone is given and side chains alone are drawn.
 _GIVEN = 0.25
 # Of the error of where the next residue stands beside that of the motions: bonds and torsions need
-# neighbours to agree better than either is known alone. Raw frames of the fine level after 600 steps, without and with: sd of C-N 0.27 and
-# 0.22 Å, phi and psi outside 13 and 7 %; with a weight of 2, 0.21 Å and 9 %.
+# neighbours to agree better than either is known alone. Frames of the fine level before closure,
+# 600 steps, without and with: sd of C-N 0.27 and 0.22 Å, phi and psi outside 13 and 7 %; with a
+# weight of 2, 0.21 Å and 9 %.
 _CHAIN_WEIGHT = 0.5
 # Of the error of side chains beside that of the backbone.
 _SIDE_CHAIN_WEIGHT = 0.5

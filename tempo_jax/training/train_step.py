@@ -74,7 +74,6 @@ def batch_loss(
   Returns:
     The share, and its terms.
   """
-
   side_chains = None
   if config_lib.has_side_chains(config.model):
     side_chains = rotamers.SideChains(batch.chi, batch.chi_known)

@@ -10,7 +10,17 @@ from tempo_jax.cli import command
 from tempo_jax.version import __version__
 
 COMMANDS = (
-  *('sample', 'upsample', 'relax', 'evaluate', 'train', 'export', 'benchmark', 'cache'),
+  *(
+    'sample',
+    'upsample',
+    'side-chains',
+    'relax',
+    'evaluate',
+    'train',
+    'export',
+    'benchmark',
+    'cache',
+  ),
   *('prepare trajectories', 'prepare mdcath', 'prepare atlas'),
   *('prepare simulate', 'prepare split', 'prepare inspect'),
 )
@@ -40,7 +50,7 @@ def run() -> None:
 
 
 def _module(name: str) -> str:
-  return name.replace(' ', '_')
+  return name.replace(' ', '_').replace('-', '_')
 
 
 def _help(names: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ import mdtraj
 import numpy as np
 from absl import flags
 
-from tempo_jax.cli import compilation_cache_flag, execution, run_record, sampling_flags
+from tempo_jax.cli import command, compilation_cache_flag, execution, run_record, sampling_flags
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
@@ -55,6 +55,12 @@ def define_flags(values: flags.FlagValues) -> None:
     'One trajectory file, of any format that mdtraj reads; molecules must be whole. Required.',
     flag_values=values,
   )
+  define_time_flags(values)
+  sampling_flags.define_flags(values)
+
+
+def define_time_flags(values: flags.FlagValues) -> None:
+  """Defines the flags that say how far apart the frames of a file are."""
   flags.DEFINE_float(
     'dt_ns',
     None,
@@ -65,7 +71,12 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'stride', 1, 'Take every N-th frame of the file only.', lower_bound=1, flag_values=values
   )
-  sampling_flags.define_flags(values)
+
+
+def check_time_flags(values: flags.FlagValues) -> None:
+  """Raises `InputError` for times that cannot be."""
+  if values.dt_ns is not None and not 0.0 < values.dt_ns < np.inf:
+    raise InputError(f'--dt_ns={values.dt_ns}: give a number above zero')
 
 
 def upsample(values: flags.FlagValues) -> pathlib.Path:
@@ -79,12 +90,10 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
   """
   started = time.monotonic()
   sampling_flags.check_flags(values)
-  for flag in ('topology', 'coarse_trajectory'):
-    if not values[flag].value:
-      raise InputError(f'--{flag} is missing: --help says what it takes')
-  if values.dt_ns is not None and not 0.0 < values.dt_ns < np.inf:
-    raise InputError(f'--dt_ns={values.dt_ns}: give a number above zero')
-  coarse = read_coarse(values.topology, values.coarse_trajectory, values.dt_ns, values.stride)
+  check_time_flags(values)
+  coarse = read_coarse(
+    values.topology, values.coarse_trajectory, values.dt_ns, values.stride, 'coarse_trajectory'
+  )
   protein = coarse.protein
   model = sampling_flags.load_model(values)
   atoms = model.atoms(values.atoms)
@@ -99,13 +108,22 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
       f'{coarse.num_frames} coarse frames {coarse.dt_ns:g} ns apart -> {num_frames} frames '
       f'{model.dt_ns:g} ns apart, at {values.temperature_K:g} K'
     )
+    given, rng = np.asarray(coarse.positions[0]), jax.random.key(values.seed)
+    chi = ()
+    if model.has_side_chains:
+      known = None if coarse.chi is None else coarse.chi[0]
+      completed = model.complete_side_chains(
+        protein, given, known, coarse.dt_ns, rng, values.temperature_K
+      )
+      chi = (model_lib.padded_chi(completed),)
     positions, seconds = execution.compute(
       upsampler,
       model.params,
       model_lib.padded(protein),
-      model_lib.padded_positions(coarse.positions[0]),
-      jax.random.key(values.seed),
+      model_lib.padded_positions(given),
+      rng,
       values.temperature_K,
+      *chi,
     )
     positions = positions[:, : protein.num_residues]
     run_record.check_finite(model, positions, 0, num_frames)
@@ -124,23 +142,28 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
 
 
 def read_coarse(
-  topology: str, file: str, dt_ns: float | None = None, stride: int = 1
+  topology: str,
+  file: str,
+  dt_ns: float | None = None,
+  stride: int = 1,
+  flag: str = 'coarse_trajectory',
 ) -> trajectory_lib.Trajectory:
-  """Reads and checks the coarse frames.
+  """Reads and checks the frames of a trajectory.
 
   Args:
     topology: file with the atoms.
     file: the trajectory.
     dt_ns: time between two frames of the file, ns; None: as it says.
     stride: take every so many frames.
+    flag: that names the file.
 
   Raises:
     InputError: a file cannot be read, or the two do not belong together; the frames are not
       evenly spaced, or have no times; molecules are not whole.
   """
-  for flag, path in (('topology', topology), ('coarse_trajectory', file)):
+  for name, path in (('topology', topology), (flag, file)):
     if not pathlib.Path(path).is_file():
-      raise InputError(f'{path}: no such file: correct --{flag}')
+      raise InputError(f'{path}: no such file: correct --{name}')
   structure = reader.load_structure(topology, file)
   coarse_file = reader.TrajectoryFile(file, structure.topology, topology)
   if dt_ns is not None and (said := coarse_file.contradiction(dt_ns)):
@@ -179,5 +202,6 @@ def _check_whole(
 
 def main(values: flags.FlagValues) -> None:
   """From the flags to `upsample`."""
+  command.require(values, 'topology', 'coarse_trajectory')
   compilation_cache_flag.use(values)
   upsample(values)

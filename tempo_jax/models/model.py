@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.models import directory as model_directory
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import side_chain_atoms
 from tempo_jax.samplers import coarse_to_fine, settings, side_chains, stream, upsample
 from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
@@ -255,7 +256,8 @@ class Model:
       temperature_K: temperature, K.
       segment_batch_size: segments computed together; default: what suits the device.
       atoms: see `sample`.
-      coarse_chi: [S, L, 4] rad, side chains of the coarse frames; None: they are placed first.
+      coarse_chi: [S, L, 4] rad, side chains of the coarse frames; NaN or None: they are placed
+        first.
 
     Returns:
       Trajectory with positions (1, S * frames per segment, residues, 4, 3) in Å; of a model with
@@ -276,11 +278,10 @@ class Model:
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
     if self.has_side_chains:
-      if coarse_chi is None:
-        key = jax.random.fold_in(rng, _SIDE_CHAINS)
-        coarse_chi = self.side_chains(protein, coarse_positions, spacing_ns, key, temperature_K)
-      missing = padding.sampling_length(protein.num_residues) - protein.num_residues
-      coarse_chi = np.pad(coarse_chi, ((0, 0), (0, missing), (0, 0)))
+      coarse_chi = self.complete_side_chains(
+        protein, coarse_positions, coarse_chi, spacing_ns, rng, temperature_K
+      )
+      coarse_chi = padded_chi(coarse_chi)
     coarse_positions = padded_positions(coarse_positions)
     positions = upsampler(
       self.params, padded(protein), coarse_positions, rng, temperature_K, coarse_chi
@@ -312,14 +313,53 @@ class Model:
     Raises:
       InputError: the model has no side chains.
     """
+    blocks = self.stream_side_chains(protein, positions, spacing_ns, rng, temperature_K)
+    return np.concatenate(list(blocks))
+
+  def complete_side_chains(
+    self,
+    protein: protein_lib.Protein,
+    positions: np.ndarray,
+    chi: np.ndarray | None,
+    spacing_ns: float | None,
+    rng: jax.Array,
+    temperature_K: float,
+  ) -> np.ndarray:
+    """[F, L, 4] rad: chi where it is known, else as `side_chains` places it.
+
+    Args:
+      protein: see `side_chains`; so are the others.
+      positions: [F, L, 4, 3] Å.
+      chi: [F, L, 4] rad, NaN where a residue has no such torsion or it is not known; None: nothing
+        is known.
+      spacing_ns: between frames, ns.
+      rng: a key.
+      temperature_K: temperature, K.
+    """
+    there = side_chain_atoms.chi_mask(np.asarray(protein.arrays.residue_type))
+    if chi is not None and np.isfinite(chi[:, there]).all():
+      return np.where(there, chi, 0.0).astype(np.float32)
+    key = jax.random.fold_in(rng, _SIDE_CHAINS)
+    placed = self.side_chains(protein, positions, spacing_ns, key, temperature_K)
+    return placed if chi is None else np.where(np.isfinite(chi), chi, placed).astype(np.float32)
+
+  def stream_side_chains(
+    self,
+    protein: protein_lib.Protein,
+    positions: np.ndarray,
+    spacing_ns: float | None = None,
+    rng: jax.Array | None = None,
+    temperature_K: float = 320.0,
+  ) -> Iterator[np.ndarray]:
+    """The same block by block: [F, L, 4] rad of some frames, then of the next ones."""
     size = side_chains.BLOCK_FRAMES
     blocks = (padded_positions(positions[k : k + size]) for k in range(0, len(positions), size))
     check_temperature(temperature_K)
     rng = jax.random.key(0) if rng is None else rng
-    placed = side_chains.place(
+    for chi in side_chains.place(
       self.config, self.params, padded(protein), blocks, spacing_ns, rng, temperature_K
-    )
-    return np.concatenate(list(placed))[:, : protein.num_residues]
+    ):
+      yield chi[:, : protein.num_residues]
 
   def sampler(
     self,
@@ -407,6 +447,12 @@ def padded_positions(positions: jax.Array | np.ndarray) -> np.ndarray:
   """Positions [..., L, 4, 3] Å, padded as `padded` does."""
   length = padding.sampling_length(positions.shape[-3])
   return padding.pad_positions(np.asarray(positions), length)
+
+
+def padded_chi(chi: np.ndarray) -> np.ndarray:
+  """Torsions [..., L, 4], padded as `padded` does."""
+  extra = padding.sampling_length(chi.shape[-2]) - chi.shape[-2]
+  return np.pad(chi, [(0, 0)] * (chi.ndim - 2) + [(0, extra), (0, 0)])
 
 
 # Compiled once per process and setting; `Model` itself holds arrays and cannot be hashed.

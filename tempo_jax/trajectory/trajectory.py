@@ -13,7 +13,14 @@ from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import atoms as atoms_lib
-from tempo_jax.trajectory import backbone_atoms, imaging, times, trajectory_file, writers
+from tempo_jax.trajectory import (
+  backbone_atoms,
+  imaging,
+  side_chains,
+  times,
+  trajectory_file,
+  writers,
+)
 from tempo_jax.trajectory import structure as structure_lib
 
 
@@ -29,6 +36,8 @@ class Trajectory:
       conformation itself not being a frame.
     heavy_atoms: [R, F, L, 14, 3] Å, all heavy atoms, in the slots of `side_chain_atoms`, of which
       the first four are the positions; None where there are no side chains. See `of_atoms`.
+    chi: [R, F, L, 4] rad, torsions of side chains in frames that were read, NaN where a residue has
+      no such torsion or lacks atoms; None where none were read.
   """
 
   positions: jax.Array | np.ndarray
@@ -36,6 +45,7 @@ class Trajectory:
   dt_ns: float
   start_ns: float | None = None
   heavy_atoms: jax.Array | np.ndarray | None = None
+  chi: np.ndarray | None = None
 
   def __post_init__(self):
     expected = (self.protein.num_residues, 4, 3)
@@ -116,7 +126,8 @@ class Trajectory:
       start_ns, dt_ns = _even_times(np.asarray(traj.time, np.float64) / 1000.0, name)
     positions = backbone_atoms.positions(traj, protein, atom_index)
     positions = imaging.ChainImages(protein).follow(positions, traj)
-    return cls(positions[None], protein, dt_ns, start_ns)
+    chi = side_chains.TorsionReader(protein).read(traj)
+    return cls(positions[None], protein, dt_ns, start_ns, chi=None if chi is None else chi[None])
 
   def to_mdtraj(self, replica: int = 0) -> mdtraj.Trajectory:
     """One replica, in nm and ps, without a unit cell: all heavy atoms, where they are there."""

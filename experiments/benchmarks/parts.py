@@ -29,7 +29,7 @@ from tempo_jax.benchmark import flops, workloads
 from tempo_jax.cli import command
 from tempo_jax.compilation import ahead_of_time
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import generator, transition
+from tempo_jax.dynamics import generator, head, rotamers, transition
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.encoder import attention, embeddings, spatiotemporal_encoder, surroundings
@@ -56,8 +56,9 @@ def parts(config: Any, length: int) -> dict[str, Part]:
   count = schedule.batch_size(segments, length, passes, alone)
 
   params = workloads.random_params(config)
-  encoder, head, dtype = params['encoder'], params['head'], jnp.dtype(config.precision)
-  state = state_lib.from_positions(protein.positions, protein.bonds)
+  encoder, of_head_params, dtype = params['encoder'], params['head'], jnp.dtype(config.precision)
+  side_chains = rotamers.of_protein(protein)
+  state = state_lib.of_model(config, protein.positions, protein, side_chains)
   anchor = None
   if config.anchors == 'both':
     anchor = state_lib.Anchor(state, anchor_lib.at_end(ratio))
@@ -71,7 +72,7 @@ def parts(config: Any, length: int) -> dict[str, Part]:
   hidden = numbers(count, window, length, config.encoder.channels)
   context = numbers(length, config.encoder.channels)
   of_head = numbers(count, window, length, config.head.channels)
-  noise = numbers(count, window, length, generator.NUM_NUMBERS)
+  noise = numbers(count, window, length, generator.num_numbers(config))
   frames = windows.states.frames
   sigma, temperature_K = jnp.float32(0.0), jnp.float32(320.0)
   bias: Any = embeddings.RelativePositionBias(config.encoder.num_heads).apply(
@@ -86,10 +87,13 @@ def parts(config: Any, length: int) -> dict[str, Part]:
     spatiotemporal_encoder.AttentionBlock, config.encoder.num_attention_blocks, 1
   )(config.encoder.num_heads, dtype)
   gru = spatiotemporal_encoder.GRULayer(dtype)
-  blocks = spatiotemporal_encoder.repeated(generator.HeadBlock, config.head.num_blocks, 2)(
+  blocks = spatiotemporal_encoder.repeated(head.HeadBlock, config.head.num_blocks, 2)(
     config.head, dtype
   )
   network = generator.Generator(config)
+  seen = None
+  if window_of_one.states.side_chains is not None:
+    seen = rotamers.features(window_of_one.states.side_chains, protein.residue_type)
   known = jnp.ones(window, bool)
 
   def gru_layers(params: Any, x: jax.Array) -> jax.Array:
@@ -105,7 +109,7 @@ def parts(config: Any, length: int) -> dict[str, Part]:
 
   def one_pass(params: Any, hidden: jax.Array, window: state_lib.Window, noise: jax.Array) -> Any:
     return network.apply(
-      {'params': params}, hidden, window, noise, sigma, level, protein, method='end'
+      {'params': params}, hidden, window, noise, sigma, sigma, level, protein, method='end'
     )
 
   def step(params: Any, window: state_lib.Window, key: jax.Array) -> Any:
@@ -116,7 +120,7 @@ def parts(config: Any, length: int) -> dict[str, Part]:
     return lambda params, *x: module.apply({'params': params}, *x, *rest)
 
   return {
-    'surroundings': (apply(near, protein), (encoder['surroundings'], frames)),
+    'surroundings': (apply(near, protein, seen), (encoder['surroundings'], frames)),
     'IPA blocks': (
       lambda params, x, f: ipa.apply({'params': params}, x, context, f, protein.mask),
       (encoder['ipa_blocks'], hidden, frames),
@@ -124,7 +128,7 @@ def parts(config: Any, length: int) -> dict[str, Part]:
     'attention blocks': (apply(attend, bias), (encoder['attention_blocks'], hidden)),
     'GRU': (gru_layers, (encoder, hidden)),
     'encoder, all of it': (encode, (params, windows)),
-    'blocks of the head': (apply(blocks, protein), (head['blocks'], of_head, frames)),
+    'blocks of the head': (apply(blocks, protein), (of_head_params['blocks'], of_head, frames)),
     'head, all of one pass': (one_pass, (params, hidden[:, -1], windows, noise)),
     'overlaps and closure': (
       lambda _, states: transition.closed(config, states, protein),

@@ -10,17 +10,8 @@ from tempo_jax.cli import command
 from tempo_jax.version import __version__
 
 COMMANDS = (
-  *(
-    'sample',
-    'upsample',
-    'side-chains',
-    'relax',
-    'evaluate',
-    'train',
-    'export',
-    'benchmark',
-    'cache',
-  ),
+  *('sample', 'upsample', 'side-chains', 'relax'),
+  *('evaluate', 'train', 'export', 'benchmark', 'cache'),
   *('prepare trajectories', 'prepare mdcath', 'prepare atlas'),
   *('prepare simulate', 'prepare split', 'prepare inspect'),
 )

@@ -109,7 +109,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
       f'{model.dt_ns:g} ns apart, at {values.temperature_K:g} K'
     )
     given, rng = np.asarray(coarse.positions[0]), jax.random.key(values.seed)
-    chi = ()
+    chi: tuple[np.ndarray, ...] = ()
     if model.has_side_chains:
       known = None if coarse.chi is None else coarse.chi[0]
       completed = model.complete_side_chains(

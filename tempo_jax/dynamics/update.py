@@ -20,9 +20,9 @@ EncoderInputs = tuple[jax.Array, rigid.Rigid, jax.Array, protein_lib.ProteinArra
 
 # Radians: mean and sd of N-CA-C in MD (`metrics.covalent_geometry`).
 _N_CA_C_MEAN, _N_CA_C_SD = np.deg2rad(112.8), np.deg2rad(3.4)
-# Of the numbers of a step: motion, N-CA-C, both of unit spread; psi; chi.
+# Of the numbers of a step: motion and N-CA-C, of unit spread; and psi: the backbone. Then chi.
 NUM_MOTIONS = 7
-_PSI = 7
+NUM_BACKBONE = NUM_MOTIONS + 1
 
 
 def motion_numbers(motion: rigid.Rigid) -> jax.Array:
@@ -126,11 +126,11 @@ def apply_motions(
   # Products of many float32 rotations drift from orthogonality over a long rollout.
   frames = (newest.frames[None] @ motion).orthonormalised()
   n_ca_c = jnp.float32(_N_CA_C_MEAN) + jnp.float32(_N_CA_C_SD) * numbers[..., 6]
-  psi = newest.psi[None] + numbers[..., _PSI]
+  psi = newest.psi[None] + numbers[..., NUM_MOTIONS]
   side_chains = newest.side_chains
   if side_chains is not None:
     before = jax.tree.map(lambda x: x[None], side_chains)
-    side_chains = rotamers.turned(before, numbers[..., _PSI + 1 :], protein.residue_type)
+    side_chains = rotamers.turned(before, numbers[..., NUM_BACKBONE:], protein.residue_type)
   return state_lib.from_frames(frames, psi, protein.bonds, n_ca_c, side_chains)
 
 

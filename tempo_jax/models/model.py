@@ -16,9 +16,8 @@ from tempo_jax import config as config_lib
 from tempo_jax import transitions
 from tempo_jax.errors import InputError
 from tempo_jax.models import directory as model_directory
-from tempo_jax.protein import padding
+from tempo_jax.protein import padding, side_chain_atoms
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import side_chain_atoms
 from tempo_jax.samplers import coarse_to_fine, settings, side_chains, stream, upsample
 from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib

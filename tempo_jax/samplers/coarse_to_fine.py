@@ -221,9 +221,9 @@ def make_sampler(
 
   Returns:
     sampler(params, protein_arrays, rng, temperature_K=320.0) -> [num_frames, L, 4, 3] N, CA, C, O
-    positions (heavy atoms: [num_frames, L, 14, 3]) in Å at dt, 2 dt, ... of the finest level, in
-    the coordinate frame of the start conformation. Pure: may be vmapped over proteins (of equal padded length) and keys, and mapped
-    over devices.
+    positions, or all heavy atoms [num_frames, L, 14, 3], in Å at dt, 2 dt, ... of the finest level,
+    in the coordinate frame of the start conformation. Pure: may be vmapped over proteins (of equal
+    padded length) and keys, and mapped over devices.
 
   Raises:
     InputError: the configuration cannot work, or a number is below 1.

@@ -120,6 +120,7 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
         config.passes,
         backbone_of=following,
       )
+      assert drawn.side_chains is not None
       return window.followed_by(drawn), drawn.side_chains.chi
 
     rngs = jax.random.split(rng, states.psi.shape[0])

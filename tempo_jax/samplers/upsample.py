@@ -67,11 +67,11 @@ def make_upsampler(
 
   Returns:
     upsampler(params, protein_arrays, coarse_positions [S, L, 4, 3] Å, rng, temperature_K=320.0,
-    coarse_chi=None [S, L, 4] rad) -> [S * frames per segment, L, 4, 3] Å: after each coarse frame, the
-    frames at dt, 2 dt, ... up to the time of the next. A model with anchors fills in what lies
-    between the coarse frames, [(S - 1) * frames per segment, L, 4, 3] Å, and the last frame of
-    each segment is the coarse frame, superposed by CA on the one before: two frames are a start
-    and an end.
+    coarse_chi=None [S, L, 4] rad) -> [S * frames per segment, L, 4, 3] Å, or all heavy atoms: after
+    each coarse frame, the frames at dt, 2 dt, ... up to the time of the next. A model with anchors
+    fills in what lies between the coarse frames, [(S - 1) * frames per segment, L, 4, 3] Å, and the
+    last frame of each segment is the coarse frame, superposed by CA on the one before: two frames
+    are a start and an end.
 
   Raises:
     InputError: no level of the model has that time step, or the batch size is below 1.

@@ -19,7 +19,7 @@ _WITHIN = 1.0 / 3.0
 _LEAST_STD, _LEAST_HOP, _MOST_HOP = 0.05, 0.005, 0.9
 
 
-def _targets(num_frames: int, first_target: int) -> jax.Array:
+def _targets(num_frames: int, first_target: jax.Array) -> jax.Array:
   """[F] bool: frames after the newest known one, up to as many as one pass predicts."""
   index = jnp.arange(num_frames)
   return (index >= first_target) & (index < 2 * first_target)

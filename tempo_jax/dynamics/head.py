@@ -1,0 +1,195 @@
+"""The light head: reads the window's features and partly noised next frames, K times per step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from tempo_jax.dynamics import rotamers, update
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.encoder import invariant_point_attention, spatiotemporal_encoder
+from tempo_jax.geometry import backbone, rigid
+from tempo_jax.geometry import bonds as bonds_lib
+from tempo_jax.protein import protein as protein_lib
+
+# Å: relative positions of neighbours in the chain become numbers of order one.
+_LENGTH_UNIT = 4.0
+_OCTAVES = 4
+# Å, over a trans peptide bond: C-N, CA-N, C-CA, CA-CA. Those of `geometry.ideal`, rounded: what the
+# head reads as zero strain, so trained parameters depend on these very numbers.
+_BOND_DISTANCES = (1.33, 2.43, 2.43, 3.80)
+
+
+def _chain_neighbours(frames: rigid.Rigid, bonds: bonds_lib.Bonds) -> jax.Array:
+  """[T, L] frames -> [T, L, 24]: the next and the previous residue, seen from each."""
+
+  def seen(other, there):
+    motion = frames.inverse() @ other
+    motion = rigid.Rigid(motion.rotation, motion.translation / _LENGTH_UNIT)
+    return jnp.where(there[None, :, None], update.motion_numbers(motion), 0.0)
+
+  following = jax.tree.map(lambda x: bonds.after(x, 1), frames)
+  preceding = jax.tree.map(lambda x: bonds.before(x, 1), frames)
+  both = [seen(following, bonds.to_next), seen(preceding, bonds.to_previous)]
+  return jnp.concatenate(both, axis=-1)
+
+
+def _bond_strain(states: state_lib.State, bonds: bonds_lib.Bonds, unit: jax.Array) -> jax.Array:
+  """How far the peptide bonds are from closed, as vectors in the residues' own frames.
+
+  Near the end of a line the noise is small against every feature but this one: what tells it from
+  the protein is that bonds, whose geometry is known, are strained.
+
+  Args:
+    states: [T, L].
+    bonds: of the L residues.
+    unit: [] Å, the strain to be expected.
+
+  Returns:
+    [T, L, 24]: of four distances over the next bond and over the previous one, the vector by
+    which the other end is too far, on a scale that is logarithmic for large strains.
+  """
+  frames = states.frames
+  n, ca, c = backbone.n_ca_c_from_frames(frames, states.n_ca_c)
+  here = jnp.stack([c, ca, c, ca], axis=2)  # [T, L, 4, 3]
+  there = bonds.after(jnp.stack([n, n, ca, ca], axis=2), 1)
+  vector = there - here
+  length = jnp.sqrt(jnp.sum(vector**2, axis=-1, keepdims=True) + 1e-6)
+  ideal = jnp.asarray(_BOND_DISTANCES, vector.dtype).reshape(1, 1, 4, 1)
+  strain = jnp.where(bonds.to_next[None, :, None, None], (1.0 - ideal / length) * vector, 0.0)
+  before = jnp.where(bonds.to_previous[None, :, None, None], bonds.before(strain, 1), 0.0)
+  both = jnp.stack([strain, before], axis=2)  # [T, L, 2, 4, 3]
+  rotation = frames.rotation[:, :, None, None]
+  local = jnp.sum(rotation * both[..., :, None], axis=-2)
+  return jnp.arcsinh(local.reshape(*frames.shape, 24) / unit)
+
+
+class HeadBlock(nn.Module):
+  """IPA, exchange along the chain and between the T frames, and a transition; all residual."""
+
+  config: Any
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self, hidden: jax.Array, frames: rigid.Rigid, protein: protein_lib.ProteinArrays
+  ) -> tuple[jax.Array, None]:
+    """Hidden [T, L, D], frames [T, L] -> ([T, L, D], None)."""
+    config = self.config
+    ipa = invariant_point_attention.from_config(config, self.dtype)
+    hidden = hidden + ipa(nn.LayerNorm(name='norm')(hidden), frames, protein.mask)
+    normed = nn.LayerNorm(name='exchange_norm')(hidden)
+    bonds = protein.bonds
+    others = [
+      jnp.where(bonds.to_next[None, :, None], bonds.after(normed, 1), 0.0),
+      jnp.where(bonds.to_previous[None, :, None], bonds.before(normed, 1), 0.0),
+      # Every order of frames and of T: the other frames one after the other.
+      *(jnp.roll(normed, shift, axis=0) for shift in range(1, hidden.shape[0])),
+    ]
+    exchange = nn.Dense(config.channels, dtype=self.dtype, name='exchange')
+    hidden = hidden + exchange(jnp.concatenate(others, axis=-1))
+    return spatiotemporal_encoder.Transition(self.dtype, name='transition')(hidden), None
+
+
+def _side_chain_features(
+  numbers: jax.Array,
+  newest: state_lib.State,
+  states: state_lib.State,
+  anchor: state_lib.Anchor | None,
+  protein: protein_lib.ProteinArrays,
+) -> list[jax.Array]:
+  """How side chains have turned, [T, L, 8], from which known ones, and how far the anchor's are."""
+  assert newest.side_chains is not None
+  assert states.side_chains is not None
+  turns = numbers[..., update.NUM_BACKBONE :]
+  known = newest.side_chains.known[None].astype(turns.dtype)
+  found = [jnp.sin(turns), jnp.cos(turns), jnp.broadcast_to(known, turns.shape)]
+  if anchor is not None:
+    aim = jax.tree.map(lambda x: x[None], anchor.state.side_chains)
+    ahead = rotamers.turns(states.side_chains, aim, protein.residue_type)
+    ahead = jnp.concatenate([jnp.sin(ahead), jnp.cos(ahead)], axis=-1)
+    seen = aim.known & anchor.place.known
+    found.append(jnp.where(jnp.concatenate([seen, seen], axis=-1), ahead, 0.0))
+  return found
+
+
+class Head(nn.Module):
+  """Reads the window's features and partly noised next frames.
+
+  Attributes:
+    config: the `head` section of the model's configuration.
+    num_numbers: per residue and frame of a step.
+    dtype: of the products that do not read geometry themselves; see `SpatiotemporalEncoder`.
+  """
+
+  config: Any
+  num_numbers: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    hidden: jax.Array,
+    newest: state_lib.State,
+    states: state_lib.State,
+    numbers: jax.Array,
+    anchor: state_lib.Anchor | None,
+    tau: jax.Array,
+    side_chain_tau: jax.Array,
+    translation_std: jax.Array,
+    protein: protein_lib.ProteinArrays,
+  ) -> jax.Array:
+    """Args are for one protein.
+
+    Args:
+      hidden: [L, D] from the encoder.
+      newest: [L] state that they come from.
+      states: [T, L] partly noised next states.
+      numbers: [T, L, N] the same as numbers z.
+      anchor: where the segment ends, superposed on the newest state; or None.
+      tau: [] in [0, 1), how much of the backbone's noise is gone; 1 for one that is given.
+      side_chain_tau: [] in [0, 1), the same of the side chains.
+      translation_std: [] Å, of the level.
+      protein: [L] residues.
+
+    Returns:
+      [T, L, N].
+    """
+    config = self.config
+    num_frames, length = numbers.shape[:2]
+    # psi is an angle: it is seen among the torsions, not as a number.
+    motions = numbers[..., : update.NUM_MOTIONS]
+    turned = jnp.moveaxis(motions, 0, 1).reshape(length, -1)
+    features = [
+      motions,
+      jnp.broadcast_to(turned[None], (num_frames, *turned.shape)),
+      update.conformation(states, protein),
+      _chain_neighbours(states.frames, protein.bonds),
+      _bond_strain(states, protein.bonds, 0.05 + (1.0 - tau) * translation_std),
+    ]
+    if anchor is not None:
+      ahead = update.motion_numbers(states.frames.inverse() @ anchor.state.frames[None])
+      features.append(jnp.where(anchor.place.known, ahead, 0.0))
+    times = [tau]
+    if states.side_chains is not None:
+      features += _side_chain_features(numbers, newest, states, anchor, protein)
+      times.append(side_chain_tau)
+    octaves = np.pi * np.float32(2.0) ** np.arange(-1, _OCTAVES - 1, dtype=np.float32)
+    phases = jnp.concatenate([octaves * time for time in times])
+    time = nn.Dense(config.channels, name='tau')(
+      jnp.concatenate([jnp.sin(phases), jnp.cos(phases)])
+    )
+    normed = nn.LayerNorm(name='context_norm')(hidden)
+    context = nn.Dense(config.channels, dtype=self.dtype, name='context')(normed)
+    order = self.param('order', nn.initializers.normal(0.1), (num_frames, config.channels))
+    read = nn.Dense(config.channels, precision=jax.lax.Precision.HIGHEST, name='noised')
+    x = read(jnp.concatenate(features, axis=-1))
+    x = x + context[None] + order[:, None] + time[None, None]
+    frames = update.centred(states.frames, protein.mask)
+    blocks = spatiotemporal_encoder.repeated(HeadBlock, config.num_blocks, 2)
+    x, _ = blocks(config, self.dtype, name='blocks')(x, frames, protein)
+    x = nn.LayerNorm(name='out_norm')(x)
+    # Zero at the start of training: the best guess of Gaussian numbers that knows nothing.
+    return nn.Dense(self.num_numbers, kernel_init=nn.initializers.zeros, name='out')(x)

@@ -34,6 +34,7 @@ PARSED = {
   _PROGRAM + r'atlas': 'downloads: tests/preparation/test_atlas.py',
   _PROGRAM + r'split': 'tests/preparation/test_split.py',
   _PROGRAM + r'simulate': 'needs OpenMM: tests/preparation/test_simulate.py',
+  _PROGRAM + r'relax ': 'needs OpenMM: tests/cli/test_relax.py',
   _PROGRAM + r'inspect .*=mdcath_': 'needs mdCATH: tests/preparation/test_inspect.py',
   r'.*--coordinator_address': 'several processes: tests/training/test_several_processes.py, '
   'tests/cli/test_sample_processes.py',
@@ -53,12 +54,12 @@ PARSED = {
   'tests/experiments/test_ramachandran_contours.py',
   r'python -m data_prep\.default_training_data': 'tests/data_prep/test_default_training_data.py',
   _PROGRAM + r'\S+ .*=(DIR|RUN|STORE)\b': 'the reader names the places',
-  _PROGRAM + r'\w+( \w+)?$': 'a name in the text',
+  _PROGRAM + r'[\w-]+( \w+)?$': 'a name in the text',
   r'(sbatch|scontrol|cd|\.|if|then|fi|exit)( |$)|status=': 'a cluster; bash checks the syntax',
 }
 # Commands that are run, one after the other, each with what makes it short.
 RUN = {
-  _PROGRAM + r'(sample|upsample)\b': [],
+  _PROGRAM + r'(sample|upsample|side-chains)\b': [],
   _PROGRAM + r'evaluate ': ['--num_workers=1', '--noreport'],
   r'python -m experiments\.benchmarks\.pictures': [
     *('--simulated=md', '--names=hp35', '--num_frames=2'),

@@ -34,7 +34,7 @@ PARSED = {
   _PROGRAM + r'atlas': 'downloads: tests/preparation/test_atlas.py',
   _PROGRAM + r'split': 'tests/preparation/test_split.py',
   _PROGRAM + r'simulate': 'needs OpenMM: tests/preparation/test_simulate.py',
-  _PROGRAM + r'relax ': 'needs OpenMM: tests/cli/test_relax.py',
+  _PROGRAM + r'relax ': 'needs OpenMM: tests/relaxation/test_relax.py',
   _PROGRAM + r'inspect .*=mdcath_': 'needs mdCATH: tests/preparation/test_inspect.py',
   r'.*--coordinator_address': 'several processes: tests/training/test_several_processes.py, '
   'tests/cli/test_sample_processes.py',

@@ -2,7 +2,7 @@
 
 import jax
 
-from tempo_jax.dynamics import rotamers
+from tempo_jax.dynamics import side_chain_relief
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import side_chains
 from tempo_jax.protein import protein as protein_lib
@@ -24,11 +24,24 @@ def positions(states: state_lib.State, protein: protein_lib.ProteinArrays, atoms
   if atoms == atoms_lib.BACKBONE:
     return backbone
   assert states.side_chains is not None, 'settings.atoms_of has checked it'
-  return heavy_atoms(backbone, states.side_chains, protein)
+  chi = relieved_chi(backbone, states.side_chains.chi, protein)
+  return side_chains.heavy_atoms(backbone, chi, protein.residue_type)
 
 
-def heavy_atoms(
-  backbone: jax.Array, side_chain: rotamers.SideChains, protein: protein_lib.ProteinArrays
+def relieved_chi(
+  backbone: jax.Array, chi: jax.Array, protein: protein_lib.ProteinArrays
 ) -> jax.Array:
-  """All heavy atoms [F, L, 14, 3] Å of backbones [F, L, 4, 3] Å and side chains [F, L]."""
-  return side_chains.heavy_atoms(backbone, side_chain.chi, protein.residue_type)
+  """Torsions [F, L, 4] rad, turned until side chains overlap no more: `side_chain_relief.relieved`.
+
+  Args:
+    backbone: [F, L, 4, 3] Å.
+    chi: [F, L, 4] rad.
+    protein: [L] residues.
+  """
+
+  def one(backbone, chi):
+    return side_chain_relief.relieved(
+      backbone, chi, protein.residue_type, protein.mask, protein.disulphides
+    )
+
+  return jax.vmap(one)(backbone, chi)

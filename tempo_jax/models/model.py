@@ -437,8 +437,13 @@ def check_temperature(temperature_K: float) -> None:
 
 
 def padded(protein: protein_lib.Protein) -> protein_lib.ProteinArrays:
-  """The protein's arrays, padded to the next of `padding.SAMPLING_LENGTHS`, without side chains."""
-  arrays = protein.arrays.with_chi(None)
+  """The protein's arrays, padded to the next of `padding.SAMPLING_LENGTHS`.
+
+  Where nothing is known of side chains, they say so: one program serves either.
+  """
+  arrays = protein.arrays
+  if arrays.chi is None:
+    arrays = arrays.with_chi(np.full((protein.num_residues, 4), np.nan))
   return padding.pad(arrays, padding.sampling_length(protein.num_residues))
 
 

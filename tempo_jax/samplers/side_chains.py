@@ -17,7 +17,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import generator, rotamers
+from tempo_jax.dynamics import generator, molecule, rotamers
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
@@ -125,7 +125,8 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
 
     rngs = jax.random.split(rng, states.psi.shape[0])
     window, chi = jax.lax.scan(step, window, (states, rngs))
-    return chi.reshape(-1, *chi.shape[2:]), window
+    chi = molecule.relieved_chi(positions, chi.reshape(-1, *chi.shape[2:]), protein)
+    return rotamers.wrapped(chi), window
 
   return jax.jit(placer)
 

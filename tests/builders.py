@@ -16,6 +16,7 @@ from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import backbone, ideal, rigid
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import side_chain_atoms
 from tests import peptides
 
 
@@ -113,6 +114,15 @@ def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
   )
 
 
+def with_side_chains(protein: protein_lib.ProteinArrays, seed: int = 0, known: float = 1.0):
+  """The same protein with torsions of its side chains, any angles; a share of them is known."""
+  rng = np.random.default_rng(seed)
+  there = side_chain_atoms.chi_mask(protein.residue_type)
+  there &= rng.random(there.shape) < known
+  chi = np.where(there, rng.uniform(-np.pi, np.pi, there.shape), 0.0).astype(np.float32)
+  return dataclasses.replace(protein, chi=chi, chi_known=there)
+
+
 def take(protein: protein_lib.ProteinArrays, order) -> protein_lib.ProteinArrays:
   """Residues in another order."""
   return jax.tree.map(lambda x: x[order], protein)
@@ -134,6 +144,7 @@ def small_config(dt_ns=None, update_rule='local', **encoder):
   config = config_lib.model_config(dt_ns or {'coarse': 0.4, 'fine': 0.1})
   config.update_rule = update_rule
   config.update({'objective': 'mse', 'closure': False, 'anchors': 'start', 'reference': False})
+  config.side_chains = False
   config.encoder.update(
     channels=16,
     num_ipa_blocks=1,
@@ -153,7 +164,7 @@ def small_config(dt_ns=None, update_rule='local', **encoder):
 
 
 def generative_config(dt_ns=None, **model):
-  """The same with a light head that draws the next frames. Frozen."""
+  """The same with a light head that draws the next frames; `side_chains=True`: all of them. Frozen."""
   config = config_lib.from_dict(config_lib.to_dict(small_config(dt_ns)))
   config.head.update(
     channels=16,

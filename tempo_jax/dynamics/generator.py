@@ -122,8 +122,8 @@ class Generator(nn.Module):
     ]
     if newest.side_chains is not None:
       unit = (1.0 - side_chain_tau) * side_chain_unit(newest.side_chains, level)
-      there = rotamers.free(protein.residue_type)
-      turn = jnp.where(there, unit * out[..., NUM_BACKBONE:], 0.0)
+      there = rotamers.free(protein.residue_type)[None]
+      turn = jnp.where(there, unit[None] * out[..., NUM_BACKBONE:], 0.0)
       ends.append(numbers[..., NUM_BACKBONE:] + turn)
     return jnp.concatenate(ends, axis=-1)
 

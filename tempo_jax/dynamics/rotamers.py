@@ -48,6 +48,11 @@ def free(residue_type: jax.Array) -> jax.Array:
   return jnp.asarray(_FREE)[residue_type]
 
 
+def _per_period(residue_type: jax.Array, angles: jax.Array) -> jax.Array:
+  """Phase per angle, of the shape of the angles [..., L, 4]."""
+  return jnp.broadcast_to(jnp.asarray(_PER_PERIOD)[residue_type], angles.shape)
+
+
 def unknown(residue_type: jax.Array) -> SideChains:
   """Side chains [L] of which nothing is known."""
   shape = (*jnp.shape(residue_type), NUM_CHI)
@@ -62,7 +67,7 @@ def of_protein(protein: protein_lib.ProteinArrays) -> SideChains:
 
 
 def _phases(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
-  return side_chains.chi * jnp.asarray(_PER_PERIOD)[residue_type]
+  return side_chains.chi * _per_period(residue_type, side_chains.chi)
 
 
 def wrapped(angle: jax.Array) -> jax.Array:
@@ -87,15 +92,14 @@ def turns(before: SideChains, after: SideChains, residue_type: jax.Array) -> jax
 
 def turned(before: SideChains, phases: jax.Array, residue_type: jax.Array) -> SideChains:
   """Side chains turned by phases [..., L, 4]; afterwards every torsion that is free is known."""
-  there = free(residue_type)
-  chi = before.chi + wrapped(phases) / jnp.asarray(_PER_PERIOD)[residue_type]
-  there = jnp.broadcast_to(there, chi.shape)
+  chi = before.chi + wrapped(phases) / _per_period(residue_type, phases)
+  there = jnp.broadcast_to(free(residue_type), chi.shape)
   return SideChains(jnp.where(there, wrapped(chi), 0.0), there)
 
 
 def jittered(side_chains: SideChains, phases: jax.Array, residue_type: jax.Array) -> SideChains:
   """Side chains turned by phases [..., L, 4] where they are known."""
-  chi = wrapped(side_chains.chi + phases / jnp.asarray(_PER_PERIOD)[residue_type])
+  chi = wrapped(side_chains.chi + phases / _per_period(residue_type, phases))
   return SideChains(jnp.where(side_chains.known, chi, 0.0), side_chains.known)
 
 

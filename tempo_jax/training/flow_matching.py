@@ -130,7 +130,7 @@ def line_error(
     way = jnp.concatenate([way[..., :first], rotamers.wrapped(way[..., first:])], axis=-1)
     backbone_tau = jnp.where(given, 1.0, tau)
     is_backbone = jnp.arange(true.shape[-1]) < generator.NUM_BACKBONE
-    along = jnp.where(is_backbone, backbone_tau, tau)
+    along = jnp.where(is_backbone, backbone_tau, tau)[None, None]
     ends, true_ends = end(noise + along * way, backbone_tau, tau), noise + way
     miss = ends - true_ends
     _, scale = generator.preconditioning(tau)
@@ -141,7 +141,8 @@ def line_error(
     chain = tau * (next_residue(ends) - next_residue(true_ends)) / scale
     side_chain = None
     if side_chain_unit is not None:
-      side_chain = (miss[..., generator.NUM_BACKBONE :] / ((1.0 - tau) * side_chain_unit)) ** 2
+      unit = (1.0 - tau) * side_chain_unit[None]
+      side_chain = (miss[..., generator.NUM_BACKBONE :] / unit) ** 2
     motion, chain = (weight * jnp.mean(x**2, axis=-1) for x in (motion, chain))
     return LineError(motion, chain, weight * psi**2, side_chain)
 

@@ -150,10 +150,14 @@ def relative_position(protein, i, j, most):
   return int(np.clip(protein.residue_index[j] - protein.residue_index[i], -most, most)) + most
 
 
-def surroundings(p, rotation, translation, protein, count):
+def surroundings(p, rotation, translation, protein, count, side_chains=None):
   """Of one conformation, [L, D], with the real spherical harmonics written out."""
   result = []
   for i, listed in enumerate(nearest(translation, protein.mask, count)):
+    partner = -1 if protein.disulphides is None else protein.disulphides[i]
+    if partner >= 0:
+      # However far away, and once.
+      listed = [*((j, weight) for j, weight in listed if j != partner), (partner, 1.0)]
     total = np.zeros(p['out']['kernel'].shape[0])
     for j, weight in listed:
       inverse = rotation[i].T
@@ -171,6 +175,8 @@ def surroundings(p, rotation, translation, protein, count):
         p['type']['embedding'][protein.residue_type[j]],
         np.eye(10)[relative_position(protein, i, j, 4)],
       ]
+      if side_chains is not None:
+        features.append(side_chains[j])
       hidden = silu(dense(p['hidden_1'], np.concatenate(features)))
       total += weight * silu(dense(p['hidden_2'], hidden))
     result.append(dense(p['out'], total))
@@ -180,7 +186,10 @@ def surroundings(p, rotation, translation, protein, count):
 def residue_embedding(p, protein):
   before = np.concatenate([[False], protein.bonded[:-1]])
   ends = np.stack([before, protein.bonded], axis=-1).astype(np.float64)
-  return p['type']['embedding'][protein.residue_type] + dense(p['ends'], ends)
+  embedded = p['type']['embedding'][protein.residue_type] + dense(p['ends'], ends)
+  if protein.disulphides is not None:
+    embedded[protein.disulphides >= 0] += p['disulphide']
+  return embedded
 
 
 def condition_embedding(p, sigma, dt_ns, temperature_K):
@@ -192,7 +201,9 @@ def condition_embedding(p, sigma, dt_ns, temperature_K):
   return dense(p['out'], silu(dense(p['hidden'], np.array(features))))
 
 
-def encoder(p, config, features, rotation, translation, known, protein, condition):
+def encoder(
+  p, config, features, rotation, translation, known, protein, condition, side_chains=None
+):
   """As `SpatiotemporalEncoder`, [T, L, D]; condition is (sigma, dt in ns, temperature in K)."""
   length, mask = len(protein.mask), protein.mask
   context = residue_embedding(p['sequence'], protein)
@@ -206,8 +217,9 @@ def encoder(p, config, features, rotation, translation, known, protein, conditio
   for t in range(len(features)):
     x = dense(p['state_out'], silu(dense(p['state_hidden'], features[t]))) + context
     if config.num_neighbours:
-      geometry = rotation[t], translation[t]
-      x = x + surroundings(p['surroundings'], *geometry, protein, config.num_neighbours)
+      seen = None if side_chains is None else side_chains[t]
+      around = rotation[t], translation[t], protein, config.num_neighbours, seen
+      x = x + surroundings(p['surroundings'], *around)
     for block in range(config.num_ipa_blocks):
       b = jax.tree.map(lambda leaf, block=block: leaf[block], p['ipa_blocks'])
       read = context if config.ipa_reads == 'sequence' else x

@@ -11,7 +11,7 @@ LENGTH = 6
 CONFIGS = {rule: builders.small_config(update_rule=rule) for rule in ('local', 'global')}
 LEVEL = CONFIGS['local'].level['fine']
 
-apply_local = builders.numpy_jit(lambda s, out, bonded: update.apply_local(s, out, LEVEL, bonded))
+apply_local = builders.numpy_jit(lambda s, out, p: update.apply_local(s, out, LEVEL, p))
 to_vector = builders.numpy_jit(state_lib.to_vector)
 
 
@@ -59,7 +59,7 @@ def test_unknown_frames_have_no_features(window, protein, rule):
 def test_local_update_is_composed_on_the_right_in_units_of_the_spread(np_rng, protein, window):
   newest = window.states[1]
   output = np_rng.normal(size=(2, LENGTH, 8)).astype(np.float32)
-  after = apply_local(newest, output, protein.bonded)
+  after = apply_local(newest, output, protein)
   rotation = np.asarray(newest.frames.rotation, np.float64)
   shift = np.einsum('lxy,tly->tlx', rotation, 0.2 * output[..., :3])
   np.testing.assert_allclose(after.frames.translation, newest.frames.translation + shift, atol=1e-5)
@@ -67,6 +67,8 @@ def test_local_update_is_composed_on_the_right_in_units_of_the_spread(np_rng, pr
   np.testing.assert_allclose(
     after.frames.rotation, rotation @ turn.reshape(2, LENGTH, 3, 3), atol=1e-5
   )
+  # The angle N-CA-C is carried along.
+  np.testing.assert_allclose(after.n_ca_c, np.stack([newest.n_ca_c] * 2), atol=1e-6)
   # psi turns where it is free: at the ends of the two chains.
   free = ~protein.bonded
   turn = np.angle(np.exp(1j * (after.psi - newest.psi)))
@@ -76,7 +78,7 @@ def test_local_update_is_composed_on_the_right_in_units_of_the_spread(np_rng, pr
 
 def test_zero_output_is_no_motion(protein, window):
   newest = window.states[1]
-  after = apply_local(newest, np.zeros((2, LENGTH, 8), np.float32), protein.bonded)
+  after = apply_local(newest, np.zeros((2, LENGTH, 8), np.float32), protein)
   for t in range(2):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after[t], newest)
   vector = to_vector(newest)
@@ -89,7 +91,7 @@ def test_gradient_where_the_turn_of_psi_has_no_direction(protein, window):
   output[..., 7] = -1.0  # (0, 0) on the circle
 
   def total(output):
-    return update.apply_local(window.states[1], output, LEVEL, protein.bonded).psi.sum()
+    return update.apply_local(window.states[1], output, LEVEL, protein).psi.sum()
 
   assert np.isfinite(builders.numpy_jit(jax.grad(total))(output)).all()
 
@@ -99,7 +101,7 @@ def test_rotations_stay_rotations(np_rng, protein, window):
   outputs = np_rng.normal(size=(300, 2, LENGTH, 8)).astype(np.float32)
 
   def body(state, output):
-    return update.apply_local(state, output, LEVEL, protein.bonded)[1], None
+    return update.apply_local(state, output, LEVEL, protein)[1], None
 
   state, _ = builders.numpy_jit(lambda s, o: jax.lax.scan(body, s, o))(window.states[1], outputs)
   rotation = state.frames.rotation

@@ -1,10 +1,12 @@
 """Overlapping residues, against a plain numpy loop over all pairs of atoms."""
 
+import dataclasses
 import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
+import mdtraj
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -12,77 +14,153 @@ from scipy.spatial.transform import Rotation
 from tempo_jax.dynamics import chain_closure, state, steric
 from tempo_jax.geometry import backbone, rigid
 from tempo_jax.metrics import validity
-from tests import builders
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import backbone_atoms
+from tests import builders, heavy_trajectories
 
 LENGTH = 12
+ALANINE, GLYCINE = (protein_lib.RESIDUE_TYPES.index(name) for name in ('ALA', 'GLY'))
+# Å: of residues far apart in the chain, N, CA, C, O and CB; and what of neighbours is judged.
+NEAREST = {
+  **{'NN': 3.3, 'NA': 3.35, 'NC': 2.8, 'NO': 2.5, 'NB': 3.2, 'AA': 3.6, 'AC': 3.6, 'AO': 2.8},
+  **{'AB': 3.3, 'CC': 3.7, 'CO': 2.95, 'CB': 3.3, 'OO': 2.65, 'OB': 2.8, 'BB': 3.2},
+}
+IN_CHAIN = {'OO': 2.65, 'OB': 2.6, 'BO': 3.2}
 
 
 def random_rotations(rng, count):
   return Rotation.random(count, rng=rng).as_matrix().astype(np.float32)
 
 
+def protein_of(bonded, mask=None, residue_type=ALANINE, **fields):
+  """Residues of which no more than this matters."""
+  length = len(bonded)
+  return protein_lib.ProteinArrays(
+    residue_type=np.broadcast_to(np.int32(residue_type), length),
+    residue_index=np.arange(length, dtype=np.int32),
+    chain_index=np.zeros(length, np.int32),
+    bonded=np.asarray(bonded),
+    mask=np.ones(length, bool) if mask is None else np.asarray(mask),
+    positions=np.full((length, 4, 3), np.nan, np.float32),
+    **fields,
+  )
+
+
 @pytest.fixture
 def crowded(np_rng):
-  """A chain of twelve residues in a box of 6 Å, and which bonds it has."""
+  """A chain of twelve residues in a box of 6 Å, some of them glycines, and a break in it."""
   frames = rigid.Rigid(
     random_rotations(np_rng, LENGTH),
     np_rng.uniform(0.0, 6.0, (LENGTH, 3)).astype(np.float32),
   )
-  bonded = np.arange(LENGTH) != 6
-  return state.from_frames(frames, np.zeros(LENGTH, np.float32), bonded), bonded
+  protein = protein_of(
+    np.arange(LENGTH) != 6, residue_type=np.where(np_rng.random(LENGTH) < 0.3, GLYCINE, ALANINE)
+  )
+  return state.from_frames(frames, np.zeros(LENGTH, np.float32), protein.bonded), protein
 
 
-def plain(positions, bonded, mask):
+def nearest(i, a, j, b, bonded):
+  """Å, below which atom a of residue i and b of j overlap, letters each; 0: not judged."""
+  if abs(i - j) == 1 and bonded[min(i, j)]:
+    return IN_CHAIN.get(a + b if i < j else b + a, 0.0)
+  return NEAREST.get(a + b) or NEAREST[b + a]
+
+
+def plain(positions, protein):
   """The same motions in float64."""
+  n, ca, c, _ = np.moveaxis(np.float64(positions), 1, 0)
+  # trRosetta's CB.
+  cb = ca + 0.56802827 * (ca - n) - 0.54067466 * (c - ca) - 0.58273431 * np.cross(ca - n, c - ca)
+  atoms = np.concatenate([np.float64(positions), cb[:, None]], axis=1)
   shift = np.zeros((len(positions), 3))
   for _ in range(steric._NUM_ITERATIONS):
-    atoms = positions.astype(np.float64) + shift[:, None]
+    moved = atoms + shift[:, None]
     motion, count = np.zeros_like(shift), np.zeros(len(shift))
-    for i, j in itertools.permutations(np.flatnonzero(mask), 2):
-      for a, b in itertools.product(range(4), repeat=2):
-        if abs(i - j) == 1 and bonded[min(i, j)] and not a == b == 3:
+    for i, j in itertools.permutations(np.flatnonzero(protein.mask), 2):
+      for (k, a), (m, b) in itertools.product(enumerate('NACOB'), repeat=2):
+        if (a == 'B' and protein.residue_type[i] == GLYCINE) or (
+          b == 'B' and protein.residue_type[j] == GLYCINE
+        ):
           continue
-        apart = atoms[i, a] - atoms[j, b]
+        apart = moved[i, k] - moved[j, m]
         distance = np.linalg.norm(apart)
-        if distance < steric._NEAREST:
-          motion[i] += 0.5 * (steric._NEAREST - distance) * apart / distance
+        overlap = nearest(i, a, j, b, protein.bonded) - distance
+        if overlap > 0:
+          motion[i] += 0.5 * overlap * apart / distance
           count[i] += 1
     shift += motion / np.maximum(count, 1)[:, None]
   return shift
 
 
 def test_pairs_move_apart(crowded):
-  crowd, bonded = crowded
-  positions, mask = np.asarray(state.to_positions(crowd)), np.arange(LENGTH) < 10
+  crowd, protein = crowded
+  protein = dataclasses.replace(protein, mask=np.arange(LENGTH) < 10)
+  assert len(set(protein.residue_type[:10])) == 2
+  positions = np.asarray(state.to_positions(crowd))
   separation = functools.partial(steric.separation, num_neighbours=LENGTH)
-  shift = builders.numpy_jit(separation)(positions, bonded, mask)
-  np.testing.assert_allclose(shift, plain(positions, bonded, mask), atol=1e-3)
+  shift = builders.numpy_jit(separation)(positions, protein)
+  np.testing.assert_allclose(shift, plain(positions, protein), atol=1e-3)
   assert np.abs(shift[:10]).max() > 0.5
   assert (shift[10:] == 0).all()
 
 
 def test_two_atoms_are_moved_by_half_of_their_overlap():
-  positions = np.array([[0.0, 5.0, 10.0, 15.0], [1.4, 20.0, 25.0, 30.0]], np.float32)
+  positions = np.array([[0.0, -5.0, -10.0, -15.0], [1.4, 20.0, 25.0, 30.0]], np.float32)
   positions = positions[..., None] * np.array([1.0, 0.0, 0.0], np.float32)
-  shift = steric.separation(positions, np.zeros(2, bool), np.ones(2, bool))
-  np.testing.assert_allclose(shift, [[-0.5, 0, 0], [0.5, 0, 0]], atol=1e-5)
+  shift = steric.separation(positions, protein_of(np.zeros(2, bool), residue_type=GLYCINE))
+  np.testing.assert_allclose(shift, [[-0.95, 0, 0], [0.95, 0, 0]], atol=1e-5)
 
 
 def test_nothing_happens_where_nothing_overlaps():
   positions = builders.helix(LENGTH).positions
-  shift = steric.separation(positions, np.ones(LENGTH, bool), np.ones(LENGTH, bool))
+  shift = steric.separation(positions, protein_of(np.arange(LENGTH) < LENGTH - 1))
   np.testing.assert_array_equal(shift, 0.0)
-  alone = steric.separation(positions[:1], np.ones(1, bool), np.ones(1, bool))
+  alone = steric.separation(positions[:1], protein_of(np.zeros(1, bool)))
   np.testing.assert_array_equal(alone, 0.0)
 
 
+def facing(distance):
+  """[2, 4, 3] Å: residues whose CB alone are near, so far from each other; the way from 0 to 1."""
+  one = np.asarray(builders.helix(1).positions)
+  n, ca, c = one[0, :3]
+  cb = ca + 0.56802827 * (ca - n) - 0.54067466 * (c - ca) - 0.58273431 * np.cross(ca - n, c - ca)
+  out = (cb - ca) / np.linalg.norm(cb - ca)
+  # Turned by half a turn about an axis that is at right angles to CA-CB.
+  axis = np.cross(out, n - ca)
+  turn = Rotation.from_rotvec(np.pi * axis / np.linalg.norm(axis)).as_matrix()
+  other = (one - cb) @ turn.T + cb + distance * out
+  return np.concatenate([one, other]).astype(np.float32), out
+
+
+def test_glycine_has_no_cb():
+  positions, out = facing(2.8)
+  alone = np.zeros(2, bool)
+  shift = np.asarray(steric.separation(positions, protein_of(alone)))
+  np.testing.assert_allclose(shift, np.outer([-0.2, 0.2], out), atol=1e-4)
+  for kinds in ([GLYCINE, ALANINE], [ALANINE, GLYCINE], [GLYCINE, GLYCINE]):
+    shift = steric.separation(positions, protein_of(alone, residue_type=kinds))
+    np.testing.assert_array_equal(shift, 0.0)
+
+
+def test_md_is_left_as_it_is():
+  """The distances come from MD: of 1,610 residues of HP35, at most a few are moved."""
+  folder = heavy_trajectories.SIMULATED / 'hp35'
+  traj = mdtraj.load(str(folder / 'hp35_R1.xtc'), top=str(folder / 'hp35.pdb'))
+  protein, atom_index = backbone_atoms.select(traj, 'hp35')
+  positions = backbone_atoms.positions(traj, protein, atom_index)
+  run = builders.numpy_jit(jax.vmap(lambda x: steric.separation(x, protein.arrays)))
+  moved = np.linalg.norm(run(positions), axis=-1)
+  assert np.mean(moved > 1e-6) < 0.005
+  assert moved.max() < 0.2
+
+
 def test_turns_with_the_protein(crowded, np_rng):
-  crowd, bonded = crowded
-  positions, mask = np.asarray(state.to_positions(crowd)), np.ones(LENGTH, bool)
+  crowd, protein = crowded
+  positions = np.asarray(state.to_positions(crowd))
   rotation = random_rotations(np_rng, 1)[0]
   separation = builders.numpy_jit(steric.separation)
-  turned = separation(positions @ rotation.T + 50.0, bonded, mask)
-  np.testing.assert_allclose(turned, separation(positions, bonded, mask) @ rotation.T, atol=1e-3)
+  turned = separation(positions @ rotation.T + 50.0, protein)
+  np.testing.assert_allclose(turned, separation(positions, protein) @ rotation.T, atol=1e-3)
 
 
 def test_jammed_helices_come_apart_and_stay_closed(np_rng):
@@ -95,14 +173,14 @@ def test_jammed_helices_come_apart_and_stay_closed(np_rng):
     protein.frames.rotation,
     protein.frames.translation + 0.3 * np_rng.normal(size=(20, 3)).astype(np.float32),
   )
-  cis, mask = np.zeros(20, bool), np.ones(20, bool)
+  cis, residues = np.zeros(20, bool), protein_of(bonded)
 
   def atoms(frames, angle):
     return np.asarray(state.to_positions(state.from_frames(frames, protein.psi, bonded, angle)))
 
   def once(frames):
     states = jax.tree.map(lambda x: x[None], protein.with_frames(frames))
-    return jax.tree.map(lambda x: x[0], steric.separated_chains(states, bonded, cis, mask))
+    return jax.tree.map(lambda x: x[0], steric.separated_chains(states, residues, cis))
 
   closed = chain_closure.close_chains(moved, protein.n_ca_c, bonded, cis)
   assert validity.num_clashes(atoms(*closed), bonded) > 0
@@ -114,13 +192,13 @@ def test_jammed_helices_come_apart_and_stay_closed(np_rng):
 
 
 def test_derivative_takes_the_motions_for_constants(crowded):
-  crowd, bonded = crowded
-  cis, mask = np.zeros(LENGTH, bool), np.ones(LENGTH, bool)
+  crowd, protein = crowded
+  cis = np.zeros(LENGTH, bool)
 
   def total(translation):
     frames = rigid.Rigid(crowd.frames.rotation, translation)
     states = jax.tree.map(lambda x: x[None], crowd.with_frames(frames))
-    return jnp.sum(steric.separated_chains(states, bonded, cis, mask)[0].translation)
+    return jnp.sum(steric.separated_chains(states, protein, cis)[0].translation)
 
   gradient = jax.jit(jax.grad(total))(crowd.frames.translation)
   np.testing.assert_allclose(gradient, 1.0, atol=1e-5)
@@ -131,9 +209,10 @@ def test_disulphides_are_held_together(np_rng):
   helix = np.asarray(builders.helix(10).positions)
   far = helix + np.array([12.0, 1.0, 0.0], np.float32)
   positions = np.concatenate([helix, far])
-  bonded, mask = np.arange(20) % 10 != 9, np.ones(20, bool)
+  bonded = np.arange(20) % 10 != 9
   partner = np.full(20, -1, np.int32)
   partner[[4, 14]] = 14, 4
+  joined = protein_of(bonded, disulphides=partner)
   protein = state.from_positions(jnp.asarray(positions), bonded)
   states = jax.tree.map(lambda x: x[None], protein)
 
@@ -142,11 +221,10 @@ def test_disulphides_are_held_together(np_rng):
     return np.linalg.norm(cb[4] - cb[14])
 
   assert distance(positions) > 8.0
-  for _ in range(4):
-    frames, n_ca_c = jax.jit(steric.separated_chains)(
-      states, bonded, np.zeros(20, bool), mask, partner
-    )
-    states = state.from_frames(frames, states.psi, bonded, n_ca_c)
+  for _ in range(6):
+    frames, n_ca_c = jax.jit(steric.separated_chains)(states, joined, np.zeros(20, bool))
+    # As every step does.
+    states = state.from_frames(frames.orthonormalised(), states.psi, bonded, n_ca_c)
   after = np.asarray(state.to_positions(states))[0]
   assert 3.2 < distance(after) < 4.6
   assert validity.num_clashes(after[None], bonded) == 0
@@ -154,15 +232,13 @@ def test_disulphides_are_held_together(np_rng):
   # Bonds of others, and of padding, do nothing.
   none = np.full(20, -1, np.int32)
   np.testing.assert_array_equal(
-    steric.separation(positions, bonded, mask, disulphides=none),
-    steric.separation(positions, bonded, mask),
+    steric.separation(positions, protein_of(bonded, disulphides=none)),
+    steric.separation(positions, protein_of(bonded)),
   )
   # Those within their range stay as they are.
-  near = np.concatenate([helix, helix + np.array([0.0, 0.0, 40.0], np.float32)])
-  cb = np.asarray(backbone.virtual_cb(near))
-  near[10:] += cb[4] - cb[14] + np.array([0.0, 0.0, 3.9], np.float32)
-  alone = np.zeros(20, bool)
-  alone[[4, 14]] = True
-  shift = np.asarray(steric.separation(near, bonded, alone, disulphides=partner))
-  plain = np.asarray(steric.separation(near, bonded, alone))
-  np.testing.assert_allclose(shift, plain, atol=1e-6)
+  near, _ = facing(3.9)
+  pair = protein_of(np.zeros(2, bool), disulphides=np.array([1, 0], np.int32))
+  np.testing.assert_array_equal(steric.separation(near, pair), 0.0)
+  far, out = facing(6.3)
+  shift = np.asarray(steric.separation(far, pair))
+  np.testing.assert_allclose(shift, np.outer([1.0, -1.0], out), atol=1e-4)

@@ -8,6 +8,10 @@ from tempo_jax.geometry import side_chains
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import atoms as atoms_lib
 
+# Frames: a fifth faster on two cores than all 400 of a protein of 64 residues, in a sixteenth of the
+# memory.
+_TOGETHER = 25
+
 
 def positions(states: state_lib.State, protein: protein_lib.ProteinArrays, atoms: str) -> jax.Array:
   """The atoms of states, all frames at once.
@@ -39,9 +43,10 @@ def relieved_chi(
     protein: [L] residues.
   """
 
-  def one(backbone, chi):
+  def one(frame):
+    backbone, chi = frame
     return side_chain_relief.relieved(
       backbone, chi, protein.residue_type, protein.mask, protein.disulphides
     )
 
-  return jax.vmap(one)(backbone, chi)
+  return jax.lax.map(one, (backbone, chi), batch_size=_TOGETHER)

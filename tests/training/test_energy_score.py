@@ -1,5 +1,7 @@
 """The energy score: its value on samples computed by hand, and what it teaches a toy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,9 +35,8 @@ def by_hand(samples, true, viewers, mask):
   """Float64, pair by pair."""
 
   def seen(states):  # [T, L] -> [V, 4 L, 3 T]
-    # N-CA-C is ideal: the sampler does not draw it.
     atoms_in_frames = builders.numpy_jit(backbone.atoms_in_frames)
-    atoms = np.asarray(atoms_in_frames(states.frames, states.psi), np.float64)
+    atoms = np.asarray(atoms_in_frames(states.frames, states.psi, states.n_ca_c), np.float64)
     rotation = np.asarray(states.frames.rotation, np.float64)
     origin = np.asarray(states.frames.translation, np.float64)
     out = []
@@ -98,17 +99,17 @@ def test_equal_samples_have_a_finite_gradient():
 
 # Two free residues: what the score sees of them is where they are to each other.
 
-SHAPE = (1, 2, 7)
+SHAPE = (1, 2, 8)
 BATCH, STEPS, SAMPLES = 128, 1_000, 20_000
-FREE = np.zeros(2, bool)
+FREE = dataclasses.replace(builders.helix(2), bonded=np.zeros(2, bool))
 UNITS = np.full((1, 8), 0.3)
 
 
 def relative(numbers):
-  """[1, 2, 7] numbers -> [1, 2] state, residue 1 starting 3 Å beside residue 0."""
+  """[1, 2, 8] numbers -> [1, 2] state, residue 1 starting 3 Å beside residue 0."""
   origins = jnp.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
   still = rigid.Rigid(jnp.broadcast_to(jnp.eye(3), (2, 3, 3)), origins)
-  newest = state_lib.from_frames(still, jnp.zeros(2), FREE)
+  newest = state_lib.from_frames(still, jnp.zeros(2), FREE.bonded)
   return update.apply_motions(newest, numbers, LEVEL, FREE)
 
 
@@ -163,7 +164,7 @@ def trained(draw_true):
     def one(rng):
       true_rng, *sample_rngs = jax.random.split(rng, 3)
       samples = [
-        relative(generator.follow(end, generator.draw_noise(r, 1, 2), 1)) for r in sample_rngs
+        relative(generator.follow(end, toy_network.draw_noise(r, SHAPE), 1)) for r in sample_rngs
       ]
       samples = jax.tree.map(lambda *x: jnp.stack(x), *samples)
       return score_of(samples, placed(draw_true(true_rng)))

@@ -1,17 +1,41 @@
 """Flow matching on transitions whose distribution is known."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import config_dict
 
-from tempo_jax.dynamics import generator
+from tempo_jax.dynamics import generator, rotamers, update
+from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import flow_matching
 from tests import builders
 from tests.training import toy_network
 
-SHAPE = (1, 1, 7)
+SHAPE = (1, 1, 8)
 BATCH, STEPS, PASSES, SAMPLES = 256, 1_200, 32, 20_000
+# Motions and N-CA-C; psi; chi.
+MOTIONS, PSI, CHI = slice(0, 7), 7, slice(8, 12)
+UNIT = np.full((1, 4), 0.8, np.float32)
+
+
+def line_error(end, true, num_draws, rng, unit=None, next_residue=lambda y: y[..., :3]):
+  """Of a network of one tau; noise as a model draws it, that of side chains uniform."""
+
+  def draw_noise(rng):
+    backbone = toy_network.draw_noise(rng, SHAPE)
+    if unit is None:
+      return backbone
+    rng = jax.random.fold_in(rng, 1)
+    turns = jax.random.uniform(rng, (1, 1, 4), minval=-np.pi, maxval=np.pi)
+    return jnp.concatenate([backbone, turns], axis=-1)
+
+  return flow_matching.line_error(end, true, draw_noise, next_residue, unit, num_draws, rng)
 
 
 def trained(draw_true):
@@ -20,8 +44,8 @@ def trained(draw_true):
   def loss(end, rng):
     def one(rng):
       true_rng, line_rng = jax.random.split(rng)
-      motion, angle = flow_matching.line_error(end, draw_true(true_rng), 2, line_rng)
-      return jnp.mean(motion + angle)
+      found = line_error(lambda z, tau, _: end(z, tau), draw_true(true_rng), 2, line_rng)
+      return jnp.mean(found.motion + found.psi)
 
     return jnp.mean(jax.vmap(one)(jax.random.split(rng, BATCH)))
 
@@ -29,60 +53,200 @@ def trained(draw_true):
   return toy_network.sample(params, SHAPE, PASSES, SAMPLES)
 
 
-def mean_errors(end, draw_true, num_draws=20_000):
-  """Of motions and angle, for a head that is known."""
+def mean_errors(end, draw_true, num_draws=20_000, **kwargs):
+  """A `LineError` of numbers, for a head that is known."""
 
   @builders.numpy_jit
   def errors(keys):
-    return jax.vmap(lambda key: flow_matching.line_error(end, draw_true(key), 2, key))(keys)
+    return jax.vmap(lambda key: line_error(end, draw_true(key), 2, key, **kwargs))(keys)
 
   found = errors(jax.random.split(jax.random.key(0), num_draws))
-  return [float(np.mean(x)) for x in found]
+  return jax.tree.map(lambda x: float(np.mean(x)), found)
 
 
-def test_a_point_has_no_error():
+def mean_over_tau(value):
+  """Of value(tau), tau even in 0 to 0.99."""
+  return np.mean(value(0.99 * (np.arange(100_000) + 0.5) / 100_000))
+
+
+def point(numbers, y):
+  """Where lines to y end: at the copy of an angle that is nearest to where it began."""
+  turns = jnp.round((numbers - y) / (2 * np.pi))
+  return jnp.where(jnp.arange(y.shape[-1]) < PSI, y, y + 2 * np.pi * turns)
+
+
+Y = np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0, 0.3, 3.0, 3.1, -2.0, 0.1, 0.0], np.float32)
+Y = Y.reshape(1, 1, 12)
+
+
+@pytest.mark.parametrize('unit', [None, UNIT], ids=['backbone', 'side chains'])
+def test_a_point_has_no_error(unit):
   """Where y is certain, the head that knows it is right at every point of every line."""
-  y = np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0, 0.3], np.float32).reshape(SHAPE)
+  y = Y if unit is not None else Y[..., :8]
 
-  def end(numbers, tau):
-    turns = jnp.round((numbers - y) / (2 * np.pi))
-    # The line of the angle ends at the copy of y that is nearest to where it began.
-    return jnp.concatenate([y[..., :6], y[..., 6:] + 2 * np.pi * turns[..., 6:]], axis=-1)
+  def end(numbers, tau, side_chain_tau):
+    return point(numbers, y)
 
-  motion, angle = mean_errors(end, lambda key: jnp.asarray(y))
-  assert motion < 1e-10
-  assert angle < 1e-7
-  # And one that is off by one is not.
-  assert mean_errors(lambda z, tau: end(z, tau) + 1.0, lambda key: jnp.asarray(y))[0] > 1.0
+  right = mean_errors(end, lambda key: jnp.asarray(y), unit=unit)
+  assert right.motion < 1e-10
+  assert right.chain < 1e-10
+  assert right.psi < 1e-7
+  assert (right.side_chain is None) == (unit is None)
+  assert unit is None or right.side_chain < 1e-7
+
+
+def test_errors_of_a_head_that_is_off_by_a_known_amount():
+  """By 0.1 of every number, with and without lines on which the backbone is given."""
+
+  def end(numbers, tau, side_chain_tau, y):
+    return point(numbers, y) + 0.1
+
+  square = mean_over_tau(lambda t: (t**2 + (1 - t) ** 2) / (1 - t) ** 2)
+  for unit in (None, UNIT):
+    y = Y if unit is not None else Y[..., :8]
+    # Where the next residue stands follows from twice the translation, say.
+    found = mean_errors(
+      functools.partial(end, y=y), lambda key, y=y: jnp.asarray(y), unit=unit,
+      next_residue=lambda y: 2.0 * y[..., :3],
+    )  # fmt: skip
+    assert found.motion == pytest.approx(0.01 * square, rel=0.05)
+    chain = mean_over_tau(lambda t: t**2 * (t**2 + (1 - t) ** 2) / (1 - t) ** 2)
+    assert found.chain == pytest.approx(0.04 * chain, rel=0.05)
+    of_angle = mean_over_tau(lambda t: 1 / (1 - t) ** 2)
+    assert found.psi == pytest.approx(0.01 * of_angle, rel=0.05)
+    if unit is not None:
+      assert found.side_chain == pytest.approx(0.01 * of_angle / 0.8**2, rel=0.05)
+
+
+def test_where_the_backbone_is_given_it_is_right_and_its_error_does_not_count():
+  """On a quarter of the lines, in place of their noise."""
+
+  def wrong_where_given(numbers, tau, side_chain_tau):
+    given = tau == 1.0
+    return point(numbers, Y) + jnp.where(given, 5.0, 0.0) * (jnp.arange(12) < 8)[None, None]
+
+  found = mean_errors(wrong_where_given, lambda key: jnp.asarray(Y), unit=UNIT)
+  assert found.motion < 1e-10
+  assert found.chain < 1e-10
+  assert found.psi < 1e-7
+
+  def telling(number):
+    """A head whose error of chi is that number."""
+
+    def end(numbers, tau, side_chain_tau):
+      off = 0.8 * (1.0 - side_chain_tau) * number(numbers, tau, side_chain_tau)
+      return point(numbers, Y) + jnp.where(jnp.arange(12) < 8, 0.0, off)[None, None]
+
+    return mean_errors(end, lambda key: jnp.asarray(Y), unit=UNIT).side_chain
+
+  def miss(numbers, tau, side_chain_tau):
+    """Of the backbone that is seen, where it is given."""
+    off = jnp.max(jnp.abs(numbers - point(numbers, Y))[..., :8])
+    return jnp.where(tau == 1.0, off, 0.0)
+
+  assert telling(miss) < 1e-7
+  assert telling(lambda z, tau, other: tau == 1.0) == pytest.approx(0.25, abs=0.01)
+  # Elsewhere both have come equally far; and side chains never arrive before the end.
+  assert telling(lambda z, tau, other: (tau != 1.0) & (tau != other)) < 1e-7
+  assert telling(lambda z, tau, other: other > 0.99) < 1e-7
 
 
 def test_unit_error_before_anything_is_learnt():
   """Of the factors alone, which are the best guess for y of unit variance."""
 
-  def end(numbers, tau):
+  def end(numbers, tau, _):
     return generator.preconditioning(tau)[0] * numbers
 
-  motion, _ = mean_errors(end, lambda key: jax.random.normal(key, SHAPE))
-  assert motion == pytest.approx(1.0, abs=0.03)
-  wider, _ = mean_errors(end, lambda key: 2.0 * jax.random.normal(key, SHAPE))
-  assert wider > 2.0
+  found = mean_errors(end, lambda key: jax.random.normal(key, SHAPE))
+  assert found.motion == pytest.approx(1.0, abs=0.03)
+  wider = mean_errors(end, lambda key: 2.0 * jax.random.normal(key, SHAPE))
+  assert wider.motion > 2.0
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_side_chains_have_about_unit_error_before_anything_is_learnt(known):
+  """A head that says nothing: what is known misses by two small turns, the rest by half of that."""
+  level = dataclasses.replace(
+    level_lib.Level.of(builders.generative_config(), 'fine'), chi_std=0.3, chi_hop=0.0
+  )
+  kind = np.array([protein_lib.RESIDUE_TYPES.index('LYS')])
+  before = rotamers.SideChains(np.zeros((1, 4), np.float32), np.full((1, 4), known))
+  unit = generator.side_chain_unit(before, level)
+
+  def turns(rng):
+    return rotamers.draw_noise(rng, 1, before, kind, level)
+
+  def one(rng):
+    noise_rng, true_rng = jax.random.split(rng)
+    zero = jnp.zeros((1, 1, 8))
+    return flow_matching.line_error(
+      lambda numbers, *_: numbers,
+      jnp.concatenate([zero, turns(true_rng)], axis=-1),
+      lambda rng: jnp.concatenate([zero, turns(rng)], axis=-1),
+      lambda y: y[..., :3],
+      unit,
+      2,
+      noise_rng,
+    ).side_chain
+
+  found = builders.numpy_jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 4_000))
+  assert np.mean(found) == pytest.approx(1.0 if known else 0.5, rel=0.04)
+
+
+def test_the_next_residue_is_seen_from_each():
+  """N, CA and C of the residue after the bond, in units of a step; nothing after a break."""
+  length = 6
+  level = level_lib.Level.of(builders.generative_config(), 'fine')
+  protein = builders.helix(length, chains=2)
+  rng = np.random.default_rng(0)
+  numbers = rng.normal(size=(2, length, 8)).astype(np.float32)
+
+  @builders.numpy_jit
+  def run(numbers):
+    newest = state_lib.from_positions(protein.positions, protein.bonded)
+    states = update.apply_motions(newest, numbers, level, protein)
+    seen = flow_matching._next_residue(newest, numbers, level, protein)
+    return seen, states.frames, state_lib.to_positions(states)
+
+  found, frames, positions = run(numbers)
+  assert found.shape == (2, length, 9)
+  for t in range(2):
+    for i in range(length):
+      expected = np.zeros((3, 3))
+      if i not in (2, 5):
+        apart = np.float64(positions[t, i + 1, :3] - frames.translation[t, i])
+        expected = apart @ np.float64(frames.rotation[t, i]) / 0.2
+      np.testing.assert_allclose(found[t, i].reshape(3, 3), expected, atol=1e-3)
+
+
+def test_means_are_taken_over_residues_and_known_torsions():
+  protein = builders.pad(builders.helix(6), 9)
+  assert {k: float(v) for k, v in flow_matching.counts(protein).items()} == {'error': 6.0}
+  protein = builders.pad(builders.with_side_chains(builders.helix(6), known=0.5), 9)
+  assert protein.chi_known[6:].any()
+  found = {k: float(v) for k, v in flow_matching.counts(protein).items()}
+  assert found == {'error': 6.0, 'side_chain_error': protein.chi_known[:6].sum()}
+  for side_chains in (False, True):
+    model = builders.generative_config(side_chains=side_chains)
+    names = flow_matching.weights(config_dict.ConfigDict({'model': model})).keys()
+    assert names == set(found if side_chains else ['error'])
 
 
 def mixing():
-  """A [6, 6] matrix that correlates everything, of about unit variance."""
+  """A [7, 7] matrix that correlates everything, of about unit variance."""
   rng = np.random.default_rng(0)
-  return (0.6 * np.eye(6) + 0.25 * rng.normal(size=(6, 6))).astype(np.float32)
+  return (0.6 * np.eye(7) + 0.25 * rng.normal(size=(7, 7))).astype(np.float32)
 
 
 @pytest.mark.slow  # Trains a network.
 def test_correlated_gaussian_gets_its_mean_and_covariance():
-  mean = np.linspace(-1.0, 1.0, 6, dtype=np.float32)
+  mean = np.linspace(-1.0, 1.0, 7, dtype=np.float32)
 
   def draw_true(rng):
-    motions = mean + mixing() @ jax.random.normal(rng, (6,))
-    return jnp.concatenate([motions.reshape(1, 1, 6), jnp.zeros((1, 1, 1))], axis=-1)
+    motions = mean + mixing() @ jax.random.normal(rng, (7,))
+    return jnp.concatenate([motions.reshape(1, 1, 7), jnp.zeros((1, 1, 1))], axis=-1)
 
-  found = trained(draw_true)[..., :6].reshape(-1, 6)
+  found = trained(draw_true)[..., MOTIONS].reshape(-1, 7)
   covariance = mixing() @ mixing().T
   scale = np.sqrt(np.diag(covariance))
   np.testing.assert_allclose(found.mean(0) / scale, mean / scale, atol=0.05)
@@ -98,15 +262,15 @@ def test_both_wells_and_an_angle_across_the_seam():
     well_rng, width_rng = jax.random.split(rng)
     right = jax.random.bernoulli(well_rng, 0.7)
     noise = 0.1 * jax.random.normal(width_rng, SHAPE)
-    motions = jnp.where(right, 1.0, -1.0) + noise[..., :6]
-    psi = jnp.where(right, np.pi, 0.5) + noise[..., 6:]
+    motions = jnp.where(right, 1.0, -1.0) + noise[..., MOTIONS]
+    psi = jnp.where(right, np.pi, 0.5) + noise[..., PSI:]
     return jnp.concatenate([motions, psi], axis=-1)
 
   found = trained(draw_true)
-  position = found[:, 0, :, :6].mean(axis=(1, 2))
+  position = found[:, 0, :, MOTIONS].mean(axis=(1, 2))
   right = position > 0
   assert right.mean() == pytest.approx(0.7, rel=0.05)
   assert np.mean(np.abs(np.abs(position) - 1.0) < 0.3) > 0.97
-  resultant = np.exp(1j * found[right, 0, 0, 6]).mean()
+  resultant = np.exp(1j * found[right, 0, 0, PSI]).mean()
   assert np.abs(resultant) > 0.95
   assert np.cos(np.angle(resultant) - np.pi) > 0.99

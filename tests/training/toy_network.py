@@ -7,19 +7,33 @@ import optax
 from flax import linen as nn
 
 from tempo_jax.dynamics import generator
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import rigid
+from tests import builders
 
 WIDTH = 64
+# Translation, rotation, N-CA-C; angles come after them.
+MOTIONS = 7
+
+
+def draw_noise(rng, shape):
+  """z_0 [T, L, 8] of a model without side chains."""
+  num_frames, length, _ = shape
+  zero = jnp.zeros(length)
+  newest = state_lib.from_frames(rigid.Rigid.identity((length,)), zero, jnp.zeros(length, bool))
+  return generator.draw_noise(rng, num_frames, newest, None, builders.helix(length))
 
 
 class Perceptron(nn.Module):
-  """Maps z_tau [T, L, 7] and tau [] to [T, L, 7]."""
+  """Maps z_tau [T, L, N] and tau [] to [T, L, N]."""
 
   @nn.compact
   def __call__(self, numbers, tau):
     phase = np.pi * tau * np.array([0.5, 1.0, 2.0], np.float32)
-    angle = numbers[..., 6]
+    angle = numbers[..., MOTIONS:]
+    motions = numbers[..., :MOTIONS]
     features = jnp.concatenate(
-      [numbers[..., :6].ravel(), jnp.sin(angle).ravel(), jnp.cos(angle).ravel(), jnp.cos(phase)]
+      [motions.ravel(), jnp.sin(angle).ravel(), jnp.cos(angle).ravel(), jnp.cos(phase)]
     )
     for _ in range(2):
       features = nn.silu(nn.Dense(WIDTH)(features))
@@ -32,8 +46,9 @@ def make_end(params):
   def end(numbers, tau):
     out = Perceptron().apply({'params': params}, numbers, tau)
     keep, scale = generator.preconditioning(tau)
-    motions = keep * numbers[..., :6] + scale * out[..., :6]
-    return jnp.concatenate([motions, numbers[..., 6:] + (1.0 - tau) * out[..., 6:]], axis=-1)
+    motions = keep * numbers[..., :MOTIONS] + scale * out[..., :MOTIONS]
+    angles = numbers[..., MOTIONS:] + (1.0 - tau) * out[..., MOTIONS:]
+    return jnp.concatenate([motions, angles], axis=-1)
 
   return end
 
@@ -63,8 +78,7 @@ def sample(params, shape, passes, num_samples, seed=2):
   @jax.jit
   def run(keys):
     def one(rng):
-      noise = generator.draw_noise(rng, *shape[:2])
-      return generator.follow(make_end(params), noise, passes)
+      return generator.follow(make_end(params), draw_noise(rng, shape), passes)
 
     return jax.vmap(one)(keys)
 

@@ -24,12 +24,12 @@ def make_step(config, level):
     del sigma, temperature_K
     newest = window.states[-1]
     length = protein.mask.shape[0]
-    numbers = params['size'] * jax.random.normal(rng, (config.window, length, 7))
+    numbers = params['size'] * jax.random.normal(rng, (config.window, length, 8))
     if window.anchor is not None:
       place = window.anchor.place
       ahead = place.known & ~place.is_reference
       numbers = numbers * jnp.where(ahead, 1.0 / jnp.maximum(place.frames, 1), 2.0)
-    states = update.apply_motions(newest, numbers, level, protein.bonded)
+    states = update.apply_motions(newest, numbers, level, protein)
     return window.followed_by(states)
 
   return step
@@ -37,7 +37,7 @@ def make_step(config, level):
 
 def example_loss(config, level, params, window, following, protein, *_):
   """Minus the logarithm of the likelihood, but for a constant."""
-  numbers = update.motions(window.states[-1], following[0], level) / params['size']
+  numbers = update.motions(window.states[-1], following[0], level, protein) / params['size']
   error = jnp.mean(0.5 * numbers**2, axis=(0, 2)) + jnp.log(params['size'])
   return {'error': jnp.sum(jnp.where(protein.mask, error, 0.0))}
 
@@ -50,6 +50,7 @@ def walking(config):
   """The configuration with a random walk in place of its network, frozen."""
   config = config_lib.from_dict(config_lib.to_dict(config))
   config.objective = NAME
+  config.side_chains = False
   return config_lib.freeze(config)
 
 

@@ -8,21 +8,28 @@ import numpy as np
 import pytest
 
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import generator
+from tempo_jax.dynamics import generator, rotamers
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tests import builders
 
 LENGTH = 10
 PRECISIONS = ('float32', 'bfloat16')
-CONFIGS = {p: builders.generative_config(anchors='both', precision=p) for p in PRECISIONS}
+CONFIGS = {
+  p: builders.generative_config(anchors='both', precision=p, side_chains=True) for p in PRECISIONS
+}
 # Parameters are the same float32 ones with either.
 PARAMS = builders.params(CONFIGS['bfloat16'])
 
 
 @pytest.fixture(scope='module')
 def protein():
-  return builders.helix(LENGTH, chains=2)
+  return builders.with_side_chains(builders.helix(LENGTH, chains=2), known=0.7)
+
+
+def start_of(positions, protein):
+  side_chains = rotamers.of_protein(protein)
+  return state_lib.of_model(CONFIGS['float32'], positions, protein, side_chains)
 
 
 def predict(precision, params, positions, protein, rng):
@@ -30,16 +37,16 @@ def predict(precision, params, positions, protein, rng):
   config = CONFIGS[precision]
   network = generator.Generator(config)
   level = level_lib.Level.of(config, 'fine')
-  state = state_lib.from_positions(positions, protein.bonded)
+  state = start_of(positions, protein)
   states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
   anchor = state_lib.Anchor(state, anchor_lib.at_end(4))
   window = state_lib.Window(states, jnp.ones(2, bool), anchor)
   scalars = jnp.float32(0.05), level.dt_ns, jnp.float32(320.0)
   variables = {'params': params}
   hidden = network.apply(variables, window, protein, *scalars, method='encode')
-  numbers = generator.draw_noise(rng, config.window, LENGTH)
-  tau = jnp.float32(0.6)
-  end = network.apply(variables, hidden, window, numbers, tau, level, protein, method='end')
+  numbers = generator.draw_noise(rng, config.window, state, level, protein)
+  taus = jnp.float32(0.6), jnp.float32(0.6)
+  end = network.apply(variables, hidden, window, numbers, *taus, level, protein, method='end')
   return hidden, end
 
 
@@ -94,7 +101,7 @@ def test_gradients_are_finite_float32(protein):
 
 def test_lowers_for_accelerators(protein):
   step = jax.jit(builders.make_step(CONFIGS['bfloat16'], 'fine'))
-  state = jax.eval_shape(state_lib.from_positions, protein.positions, protein.bonded)
+  state = jax.eval_shape(start_of, protein.positions, protein)
   anchor = state_lib.Anchor(state, jax.eval_shape(lambda: anchor_lib.at_end(4)))
   window = jax.eval_shape(
     functools.partial(state_lib.start_window, num_frames=2), state, anchor=anchor

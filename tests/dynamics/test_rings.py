@@ -184,7 +184,7 @@ def _following(params, protein, noise):
 def test_a_step_does_not_know_where_the_ring_begins(protein):
   params = builders.params(CONFIG)
   rng = np.random.default_rng(0)
-  noise = np.float32(rng.normal(size=(CONFIG.window, len(protein.mask), 7)))
+  noise = np.float32(rng.normal(size=(CONFIG.window, len(protein.mask), 8)))
   expected = _following(params, protein, noise)
   assert np.all(np.abs(c_n(expected) - 1.341) < 0.04)
   for shift in (2, 5):
@@ -201,10 +201,10 @@ def test_a_step_does_not_know_where_the_ring_begins(protein):
 
 
 def test_overlaps_across_the_bond_are_judged_as_along_the_chain(protein):
-  found = np.asarray(steric.separation(protein.positions, protein.bonds, protein.mask))
+  found = np.asarray(steric.separation(protein.positions, protein))
   for shift in (1, 4):
     other, order = turned(protein, shift)
-    again = np.asarray(steric.separation(other.positions, other.bonds, other.mask))
+    again = np.asarray(steric.separation(other.positions, other))
     np.testing.assert_allclose(again, found[order], atol=1e-5)
 
 

@@ -19,12 +19,13 @@ def test_equal_settings_share_a_compiled_program():
 
 
 def test_atoms_are_those_that_the_model_has():
-  config = {'side_chains': True}
-  assert settings.atoms_of({}, None) == settings.atoms_of({}, 'backbone') == 'backbone'
+  config = builders.generative_config(side_chains=True)
+  without = builders.generative_config()
+  assert settings.atoms_of(without, None) == settings.atoms_of(without, 'backbone') == 'backbone'
   assert settings.atoms_of(config, None) == settings.atoms_of(config, 'heavy') == 'heavy'
   assert settings.atoms_of(config, 'backbone') == 'backbone'
   with pytest.raises(InputError, match=r"^atoms = 'heavy', but this model draws the backbone "):
-    settings.atoms_of({}, 'heavy')
+    settings.atoms_of(without, 'heavy')
   with pytest.raises(InputError, match=r"^atoms = 'all': give 'heavy' or 'backbone'$"):
     settings.atoms_of(config, 'all')
 

@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from tempo_jax import config as config_lib
 from tempo_jax.configs import tiny
+from tempo_jax.protein import side_chain_atoms
 from tempo_jax.store import batching, store, windows
+from tempo_jax.store import frames as frames_lib
 from tempo_jax.training import examples as examples_lib
 from tempo_jax.training import objectives
 from tests import builders
@@ -19,18 +22,30 @@ def positions(length, num_frames, seed=0, chains=1):
   return ((start[None] + walk) @ rotation.T + 7.0).astype(np.float32)
 
 
-def write_store(path, lengths=(10,), num_frames=300, dt_ns=0.01):
+def chi(residue_type, num_frames, seed=0):
+  """[F, L, 4] rad: slow random walks of what is free, NaN elsewhere and for one in ten."""
+  rng = np.random.default_rng(seed)
+  shape = (num_frames, len(residue_type), 4)
+  walk = rng.uniform(-np.pi, np.pi, shape[1:]) + np.cumsum(0.1 * rng.normal(size=shape), axis=0)
+  known = side_chain_atoms.chi_mask(residue_type) & (rng.random(shape[1:]) < 0.9)
+  return np.where(known, np.angle(np.exp(1j * walk)), np.nan).astype(np.float32)
+
+
+def write_store(path, lengths=(10,), num_frames=300, dt_ns=0.01, side_chains=False):
   with store.StoreWriter(path) as writer:
     for length in lengths:
       entry = synthetic.entry(name=f'helix{length}', length=length, dt_ns=dt_ns)
-      writer.add(entry, positions(length, num_frames, seed=length))
+      turning = chi(entry.residue_type, num_frames, length) if side_chains else None
+      frames = frames_lib.Frames(positions(length, num_frames, seed=length), turning)
+      writer.add(entry, frames)
   return str(path)
 
 
-def experiment(path, variant='', **train):
+def experiment(path, variant='', side_chains=False, **train):
   """The configuration `tiny` on a store, shrunk further."""
   config = tiny.get_config(variant)
   config.data.store = str(path)
+  config.model.side_chains = side_chains
   config.train.update(train)
   return config
 
@@ -42,4 +57,5 @@ def batch(config, level, step=0, batch_size=8):
     num_frames=objectives.frames_per_window(config),
     anchors=examples_lib.anchor_places(config.model, level),
   )
-  return batching.Loader(source, batch_size, buckets=(16,)).batch(step)[0]
+  with_chi = config_lib.has_side_chains(config.model)
+  return batching.Loader(source, batch_size, buckets=(16,), with_chi=with_chi).batch(step)[0]

@@ -51,7 +51,7 @@ def config(window):
   config.model.encoder.update(channels=32, num_heads=2, num_neighbours=6)
   fine = config.model.level.fine
   fine.update(noise_min=0.0, noise_max=0.0)
-  fine.translation_std, fine.rotation_std = step_spread.measure(config, [window])
+  fine.update(step_spread.measure(config, [window]))
   return config_lib.freeze(config)
 
 

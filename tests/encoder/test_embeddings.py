@@ -59,6 +59,30 @@ def test_residue_embedding_sees_type_and_free_ends(protein):
   assert (np.abs(other - out).max(axis=-1) > 0.1).all()
 
 
+def test_a_cysteine_in_a_disulphide_is_another_one(protein):
+  """By nothing at first; and without disulphides it is the module that does not know of them."""
+  partner = np.full(10, -1, np.int32)
+  partner[[3, 8]] = 8, 3
+  joined = dataclasses.replace(protein, disulphides=partner)
+  module = embeddings.ResidueEmbedding(channels=6, disulphides=True)
+  blind = embeddings.ResidueEmbedding(channels=6)
+  fresh = jax.jit(module.init)(jax.random.key(0), protein)['params']
+  np.testing.assert_array_equal(fresh['disulphide'], 0.0)
+  run = builders.numpy_jit(lambda params, protein: module.apply({'params': params}, protein))
+  np.testing.assert_array_equal(run(fresh, joined), run(fresh, protein))
+
+  params = builders.fill(fresh, 0)
+  plain = run(params, protein)
+  difference = run(params, joined) - plain
+  np.testing.assert_allclose(difference[[3, 8]], [params['disulphide']] * 2, atol=1e-6)
+  assert np.abs(params['disulphide']).max() > 0.1
+  np.testing.assert_array_equal(difference[partner < 0], 0.0)
+  nothing = dataclasses.replace(protein, disulphides=np.full(10, -1, np.int32))
+  np.testing.assert_array_equal(run(params, nothing), plain)
+  del params['disulphide']
+  np.testing.assert_array_equal(builders.numpy_jit(blind.apply)({'params': params}, joined), plain)
+
+
 def test_condition_embedding_tells_conditions_apart():
   module = embeddings.ConditionEmbedding(channels=16)
   sigma = [0.0, 0.01, 0.05, 5.0]

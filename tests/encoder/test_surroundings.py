@@ -1,5 +1,7 @@
 """Local-surroundings features against brute force and e3nn."""
 
+import dataclasses
+
 import e3nn_jax as e3nn
 import jax
 import jax.numpy as jnp
@@ -114,6 +116,66 @@ def test_padding_is_not_read(protein, apply):
   padded = builders.pad(protein, LENGTH + 8)
   after = apply(padded.positions, padded)
   np.testing.assert_allclose(after[:LENGTH], before, atol=1e-5)
+
+
+def joined(protein, *pairs):
+  partner = np.full(len(protein.mask), -1, np.int32)
+  for i, j in pairs:
+    partner[i], partner[j] = j, i
+  return dataclasses.replace(protein, disulphides=partner)
+
+
+def test_a_disulphide_is_seen_at_any_distance(protein, apply):
+  """Beyond the cutoff, where nobody else is seen, and by the two residues alone."""
+  far = protein.positions.copy()
+  far[6:] += np.float32([0.0, 60.0, 0.0])
+  assert np.linalg.norm(far[0, 1] - far[6, 1]) > CUTOFF
+  bonded = joined(protein, (0, 6))
+  before, after = apply(far, protein), apply(far, bonded)
+  difference = np.abs(after - before).max(axis=-1)
+  assert (difference[[0, 6]] > 1e-3).all()
+  np.testing.assert_allclose(np.delete(after, [0, 6], 0), np.delete(before, [0, 6], 0), atol=1e-5)
+  nearer = far.copy()
+  nearer[6:] -= np.float32([0.0, 3.0, 0.0])
+  assert np.abs(apply(nearer, bonded) - after)[0].max() > 1e-6
+  np.testing.assert_allclose(apply(nearer, protein), before, atol=1e-4)
+  # None is what no program for disulphides says.
+  nobody = dataclasses.replace(protein, disulphides=np.full(LENGTH, -1, np.int32))
+  np.testing.assert_allclose(apply(far, nobody), before, atol=1e-6)
+
+
+def test_partners_near_and_far_are_counted_once(protein, apply):
+  """As the loop does, with one pair among the neighbours and one beyond them."""
+  bonded = joined(protein, (1, 3), (0, 11))
+  shapes = jax.eval_shape(MODULE.init, jax.random.key(0), frames_of(protein.positions), protein)
+  p, frames = reference.as_float64(
+    (builders.fill(shapes, 1)['params'], frames_of(protein.positions)[0])
+  )
+  lists = [{j for j, _ in x} for x in reference.nearest(frames.translation, protein.mask, COUNT)]
+  assert 3 in lists[1]
+  assert 11 not in lists[0]
+  expected = reference.surroundings(p, frames.rotation, frames.translation, bonded, COUNT)
+  np.testing.assert_allclose(apply(protein.positions, bonded), expected, atol=1e-4)
+
+
+def test_side_chains_of_neighbours_are_seen(protein):
+  """As the loop does; nobody's own counts."""
+  rng = np.random.default_rng(0)
+  seen = rng.normal(size=(1, LENGTH, 12)).astype(np.float32)
+  frames = frames_of(protein.positions)
+  shapes = jax.eval_shape(MODULE.init, jax.random.key(0), frames, protein, seen)
+  params = builders.fill(shapes, 1)
+  apply = builders.numpy_jit(lambda seen: MODULE.apply(params, frames, protein, seen)[0])
+  p, slow = reference.as_float64((params['params'], frames[0]))
+  expected = reference.surroundings(
+    p, slow.rotation, slow.translation, protein, COUNT, np.float64(seen[0])
+  )
+  np.testing.assert_allclose(apply(seen), expected, atol=1e-4)
+  other = seen.copy()
+  other[0, 5] += 1.0
+  changed = np.abs(apply(other) - apply(seen)).max(axis=-1) > 1e-6
+  assert changed.any()
+  assert not changed[5]
 
 
 def test_equals_a_loop_over_neighbours(protein, apply):

@@ -100,7 +100,7 @@ def test_a_damaged_level_is_named(model, tmp_path):
   assert found == trained_range.merge(model.config.trained_on, seen)
   levels = config_lib.to_dict(model.config)['level']
   change_config(tmp_path / 'fine', lambda c: c['model'].pop('level'))
-  with pytest.raises(InputError, match=r'/fine/config.json .*lacks model.level.coarse.dt_ns'):
+  with pytest.raises(InputError, match=r'/fine/config.json .*lacks model.level.coarse.chi_hop'):
     model_lib.load_model(tmp_path)
   change_config(tmp_path / 'fine', lambda c: c['model'].update(level=levels))
   truncate(tmp_path / 'fine' / 'params.npz')
@@ -160,10 +160,37 @@ def test_frames_of_another_protein_are_refused():
     model.sample_many([protein], num_replicas=-1)
 
 
-def test_a_model_of_an_older_version_is_refused(model, saved):
-  change_config(saved, lambda config: config['model'].pop('reference'))
-  with pytest.raises(InputError, match=r'of an older version of tempo_jax.*: train it again'):
+def forget_side_chains(config):
+  """What a model of 0.1 says of itself."""
+  del config['model']['side_chains'], config['model']['encoder']['disulphides']
+  for level in config['model']['level'].values():
+    del level['chi_std'], level['chi_hop']
+
+
+@pytest.mark.parametrize('forget', [lambda c: c['model'].pop('reference'), forget_side_chains])
+def test_a_model_of_an_older_version_is_refused(saved, forget):
+  change_config(saved, forget)
+  with pytest.raises(InputError, match=r'of an older version of tempo_jax.*: train it again') as e:
     model_lib.load_model(saved)
+  assert '\n' not in str(e.value)
+
+
+def test_the_papers_model_of_an_older_version_still_loads(tmp_path):
+  """It has never had side chains, nor seen disulphides."""
+  config = builders.small_config({'coarse': 0.2, 'fine': 0.01}, 'global', disulphides=False)
+  params = {name: builders.params(config) for name in config.levels}
+  assert 'disulphide' not in params['fine']['encoder']['sequence']
+  model_lib.Model('paper', config, params).save(tmp_path / 'paper')
+  change_config(tmp_path / 'paper', forget_side_chains)
+  change_config(tmp_path / 'paper', lambda config: config.pop('parameters'))
+  found = model_lib.load_model(tmp_path / 'paper')
+  assert not found.has_side_chains
+  assert not found.config.encoder.disulphides
+  jax.tree.map(np.testing.assert_array_equal, found.params, params)
+  # What else is missing is missing.
+  change_config(tmp_path / 'paper', lambda config: config['model'].pop('reference'))
+  with pytest.raises(InputError, match=r'lacks model.reference'):
+    model_lib.load_model(tmp_path / 'paper')
 
 
 @pytest.mark.slow  # Compiles two samplers.
@@ -188,6 +215,11 @@ def test_lengths_are_padded_so_that_programs_are_shared():
 
 
 def test_a_model_gives_the_atoms_that_it_has():
+  config = builders.generative_config({'coarse': 0.2, 'fine': 0.01}, side_chains=True)
+  model = model_lib.Model('with side chains', config, {})
+  assert model.has_side_chains
+  assert model.atoms() == 'heavy'
+  assert model.atoms('backbone') == 'backbone'
   config = builders.small_config({'coarse': 0.2, 'fine': 0.01})
   model = model_lib.Model('small', config, {})
   assert not model.has_side_chains

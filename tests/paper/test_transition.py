@@ -23,7 +23,7 @@ def make_run(config):
   predict = transition.make_predictor(config, level_lib.Level.of(config, 'fine'))
 
   def run(params, positions, protein, sigma, temperature, rng):
-    state = state_lib.of_model(config, positions, protein.bonded)
+    state = state_lib.of_model(config, positions, protein)
     window = state_lib.start_window(state, 2)
     prediction = predict(params, window, protein, sigma, temperature, rng)
     states = prediction.window.states
@@ -61,7 +61,7 @@ def test_prediction(protein, rule):
 def test_untrained_model_without_noise_stands_still(protein, rule):
   params = builders.zero_head(builders.params(CONFIGS[rule]))
   idealised = builders.numpy_jit(
-    lambda x: state_lib.to_positions(state_lib.of_model(CONFIGS[rule], x, protein.bonded))
+    lambda x: state_lib.to_positions(state_lib.of_model(CONFIGS[rule], x, protein))
   )(protein.positions)
   _, positions = call(rule, protein.positions, protein, params, sigma=np.float32(0.0))
   np.testing.assert_allclose(positions, [idealised, idealised], atol=1e-4)
@@ -118,7 +118,7 @@ def test_a_step_is_noise_then_drift(protein):
     step = transition.make_step(config, level_lib.Level.of(config, 'coarse'), Network())
     window = state_lib.start_window(state_lib.from_positions(positions, protein.bonded), 2)
     level = config.level['coarse']
-    noised = state_lib.perturb(window.states, SIGMA, level, protein.bonded, rng)
+    noised = state_lib.perturb(window.states, SIGMA, level, protein, rng)
     return step({}, window, protein, SIGMA, TEMPERATURE, rng).states, noised[-1]
 
   states, noised = run(protein.positions)

@@ -8,6 +8,7 @@ import pytest
 from tempo_jax import config as config_lib
 from tempo_jax.configs import tiny
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.training import examples, objectives
 from tests import builders
@@ -24,6 +25,7 @@ def end_at(frame):
 
 def experiment(**train):
   config = tiny.get_config()
+  config.model.side_chains = False
   config.train.update(train)
   return config_lib.freeze(config)
 
@@ -103,6 +105,36 @@ def test_the_end_of_a_segment_is_no_start_and_may_be_missing():
   assert (place.frames[place.known] == 6).all()
   for torsions in window.anchor.state.torsions:
     np.testing.assert_array_equal(torsions, example.anchor.state.torsions)
+
+
+def test_now_and_then_a_backbone_is_bare():
+  """Then nothing of side chains is known, the anchor's neither; else all that is."""
+  config = config_lib.from_dict(config_lib.to_dict(experiment(free_probability=0.0)))
+  config.model.side_chains = True
+  config = config_lib.freeze(config)
+  frames = positions(LENGTH, objectives.frames_per_window(config) + 1)
+  protein = builders.with_side_chains(builders.helix(LENGTH), known=0.7)
+  protein = dataclasses.replace(protein, positions=frames[0])
+  chi = np.stack([protein.chi + 0.1 * k for k in range(len(frames))]) * protein.chi_known
+  given = rotamers.SideChains(
+    chi.astype(np.float32), np.broadcast_to(protein.chi_known, chi.shape)
+  )
+  example = jax.jit(examples.make_example, static_argnums=0)(
+    config.model, frames, jax.tree.map(jnp.int32, end_at(7)), protein, given
+  )
+  found = example.windows.side_chains
+  np.testing.assert_array_equal(found.chi.reshape(-1, LENGTH, 4), given.chi[:-1])
+  np.testing.assert_array_equal(example.anchor.state.side_chains.chi, given.chi[-1])
+  window = first_windows(config, example, 256)
+  seen, aim = window.states.side_chains, window.anchor.state.side_chains
+  bare = ~np.asarray(seen.known).any(axis=(1, 2, 3))
+  assert 0.08 < bare.mean() < 0.23
+  np.testing.assert_array_equal(np.asarray(aim.known).any(axis=(1, 2)), ~bare)
+  np.testing.assert_array_equal(seen.chi[bare], 0.0)
+  np.testing.assert_array_equal(aim.chi[bare], 0.0)
+  shape = ((~bare).sum(), 2, LENGTH, 4)
+  np.testing.assert_array_equal(seen.chi[~bare], np.broadcast_to(found.chi[0], shape))
+  np.testing.assert_array_equal(seen.known[~bare], np.broadcast_to(protein.chi_known, shape))
 
 
 def test_the_reference_stays_as_far_away():

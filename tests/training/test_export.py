@@ -16,7 +16,8 @@ from tests.training import examples
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
   path = tmp_path_factory.mktemp('store') / 'store'
-  return config_lib.freeze(examples.experiment(examples.write_store(path), unroll=1))
+  store = examples.write_store(path, side_chains=True)
+  return config_lib.freeze(examples.experiment(store, side_chains=True, unroll=1))
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])

@@ -164,7 +164,7 @@ def small_config(dt_ns=None, update_rule='local', **encoder):
 
 
 def generative_config(dt_ns=None, **model):
-  """The same with a light head that draws the next frames; `side_chains=True`: all of them. Frozen."""
+  """The same with a light head that draws the next frames, the backbone's by default. Frozen."""
   config = config_lib.from_dict(config_lib.to_dict(small_config(dt_ns)))
   config.head.update(
     channels=16,

@@ -22,6 +22,8 @@ def _mismatch(config: Any, model: Any) -> list[str]:
   found = [key for key in same if ours[key] != theirs[key]]
   if headless != (transitions.passes(model) is None):
     found.append('objective')
+  if config_lib.has_side_chains(config) != config_lib.has_side_chains(model):
+    found.append('side_chains')
 
   def difference(key: str) -> str:
     path = f'config.model.{key}'

@@ -70,6 +70,9 @@ def test_settings_of_the_paper(name):
   assert config.train.unroll > 1
   assert config.train.teacher_forcing_end < 1.0
   assert config.train.clash_weight > 0.0
+  # Nothing but 13 numbers, and nothing but frames and the sequence is seen.
+  assert not config_lib.has_side_chains(model)
+  assert not model.encoder.disulphides
 
 
 @pytest.mark.parametrize(('name', 'dt_ns'), [('mdcath', (20.0, 1.0)), ('atlas', (4.0, 0.2))])
@@ -85,6 +88,8 @@ def test_our_dynamics(name):
   assert load(name, 'dynamics=ours') == ours
   assert ours.model.update_rule == 'local'
   assert ours.model.encoder.num_neighbours > 0
+  assert ours.model.encoder.disulphides
+  assert config_lib.has_side_chains(ours.model)
   assert ours.data.aligned_starts == ()
 
 
@@ -128,7 +133,9 @@ def test_trains_two_steps(name, variant, level, dt_ns, tmp_path):
   common.small_network(config, channels=16, blocks=1)
   config.model.encoder.update(num_heads=2, ipa_scalar_channels=4)
   config.model.encoder.num_neighbours = min(config.model.encoder.num_neighbours, 4)
-  config.data.store = examples.write_store(tmp_path / 'store', num_frames=200, dt_ns=dt_ns)
+  config.data.store = examples.write_store(
+    tmp_path / 'store', num_frames=200, dt_ns=dt_ns, side_chains=True
+  )
   config.data.batch_size = 8
   config.data.validation_split, config.train.select_by = 'none', 'last'
   config.data.buckets = (16,)

@@ -155,6 +155,15 @@ def test_the_objective_of_an_older_model_stays(tmp_path):
     initial_model.adopt(config, model)
 
 
+def test_side_chains_are_not_learnt_by_a_network_without_them(trained):
+  config, model = finetune.get_config(f'model={trained}'), model_lib.load_model(trained)
+  config.model.side_chains = True
+  with pytest.raises(
+    InputError, match=r'config.model.side_chains = True \(the model: False\): train with'
+  ):
+    initial_model.adopt(config, model)
+
+
 def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path):
   config = finetune.get_config(f'model={trained}')
   config.data.store, config.train.num_steps = store, 1

@@ -20,7 +20,7 @@ from tests import builders, heavy_atoms
 NUM_CHI = {
   **dict.fromkeys(['GLY', 'ALA', 'UNK'], 0),
   **dict.fromkeys(['CYS', 'PRO', 'SER', 'THR', 'VAL'], 1),
-  **dict.fromkeys('ASP PHE HIS ILE LEU ASN TRP TYR'.split(), 2),
+  **dict.fromkeys(['ASP', 'PHE', 'HIS', 'ILE', 'LEU', 'ASN', 'TRP', 'TYR'], 2),
   **dict.fromkeys(['GLU', 'MET', 'GLN'], 3),
   **dict.fromkeys(['LYS', 'ARG'], 4),
 }

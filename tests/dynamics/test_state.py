@@ -135,9 +135,9 @@ def test_the_papers_numbers_do_not_hold_n_ca_c(protein):
   of = {}
   for rule in ('global', 'local'):
     config = builders.small_config(update_rule=rule)
-    of[rule] = builders.numpy_jit(
-      lambda x, config=config: state_lib.of_model(config, x, protein)
-    )(protein.positions)
+    of[rule] = builders.numpy_jit(lambda x, config=config: state_lib.of_model(config, x, protein))(
+      protein.positions
+    )
   np.testing.assert_allclose(of['global'].n_ca_c, np.deg2rad(111.0), atol=1e-6)
   assert np.ptp(of['local'].n_ca_c) > np.deg2rad(2.0)
   again = from_vector(to_vector(of['global']), protein.bonded)

@@ -14,7 +14,8 @@ from tests import builders
 
 LENGTH = 6
 LEVEL = level_lib.Level.of(builders.small_config(), 'fine')
-TYPES = tuple(protein_lib.RESIDUE_TYPES.index(name) for name in 'GLY TYR LYS PRO ASP ALA'.split())
+NAMES = ('GLY', 'TYR', 'LYS', 'PRO', 'ASP', 'ALA')
+TYPES = [protein_lib.RESIDUE_TYPES.index(name) for name in NAMES]
 # Of these six, by hand.
 FREE = np.array([[0] * 4, [1, 1, 0, 0], [1] * 4, [1, 0, 0, 0], [1, 1, 0, 0], [0] * 4], bool)
 PER_ANGLE = np.ones((LENGTH, 4))
@@ -69,7 +70,9 @@ def test_features_are_relative_to_the_newest_frame(window, moved, protein):
   np.testing.assert_allclose(before[..., 12:15], np.sin(torsions), atol=1e-6)
   np.testing.assert_allclose(before[..., 15:18], np.cos(torsions), atol=1e-6)
   # N-CA-C in units of MD's spread, 3.4 degrees about 112.8.
-  angle = np.rad2deg(n_ca_c_by_hand(np.float64(builders.numpy_jit(state_lib.to_positions)(window.states))))
+  angle = np.rad2deg(
+    n_ca_c_by_hand(np.float64(builders.numpy_jit(state_lib.to_positions)(window.states)))
+  )
   np.testing.assert_allclose(before[..., 18], (angle - 112.8) / 3.4, atol=1e-3)
   assert before.shape[-1] == 19
   np.testing.assert_allclose(features(moved, protein), before, atol=2e-5)

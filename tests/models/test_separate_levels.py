@@ -11,7 +11,6 @@ import pytest
 import tempo_jax
 from tempo_jax import config as config_lib
 from tempo_jax.cli import export, sample
-from tempo_jax.configs import tiny
 from tempo_jax.errors import InputError
 from tempo_jax.models import config_file
 from tempo_jax.models import model as model_lib
@@ -115,7 +114,7 @@ def workdir(request, tmp_path):
   """What a run leaves that was stopped before its first checkpoint, or in the middle of it."""
   workdir = tmp_path / 'run'
   workdir.mkdir()
-  config_file.write(workdir, tiny.get_config())
+  config_file.write(workdir, examples.experiment(''))
   if request.param != 'no folder':
     (workdir / 'checkpoints').mkdir()
   if request.param == 'half a checkpoint':

@@ -116,9 +116,7 @@ def test_now_and_then_a_backbone_is_bare():
   protein = builders.with_side_chains(builders.helix(LENGTH), known=0.7)
   protein = dataclasses.replace(protein, positions=frames[0])
   chi = np.stack([protein.chi + 0.1 * k for k in range(len(frames))]) * protein.chi_known
-  given = rotamers.SideChains(
-    chi.astype(np.float32), np.broadcast_to(protein.chi_known, chi.shape)
-  )
+  given = rotamers.SideChains(chi.astype(np.float32), np.broadcast_to(protein.chi_known, chi.shape))
   example = jax.jit(examples.make_example, static_argnums=0)(
     config.model, frames, jax.tree.map(jnp.int32, end_at(7)), protein, given
   )

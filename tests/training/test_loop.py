@@ -250,6 +250,45 @@ def test_nan_stops_with_step_and_batch(store_path, tmp_path):
     train(experiment(store_path, 'scale=fine'), tmp_path, map_train_step=broken)
 
 
+def test_a_store_without_side_chains_is_refused(store_path, tmp_path):
+  """By a model that learns them; nothing is begun."""
+  with pytest.raises(InputError) as error:
+    train(experiment(store_path, side_chains=True), tmp_path / 'run')
+  message = str(error.value)
+  assert message.startswith(f"{store_path}: no trajectory of split 'train' has side chains: ")
+  assert '--config.model.side_chains=False' in message
+  assert '\n' not in message
+  assert not (tmp_path / 'run').exists() or not any((tmp_path / 'run').iterdir())
+
+
+def test_side_chains_are_measured_and_learnt(tmp_path):
+  """Their spread goes into the configuration, and their torsions into the batches."""
+  config = experiment(
+    examples.write_store(tmp_path / 'store', side_chains=True), 'scale=fine', side_chains=True
+  )
+  config.data.validation_block, config.train.select_by = None, 'last'
+  seen = []
+
+  def counting(*_):
+    def run(state, level, batch, rng):
+      seen.append(batch)
+      return counted(state)
+
+    return run
+
+  train(config, tmp_path / 'run', map_train_step=counting)
+  written = json.loads((tmp_path / 'run' / 'config.json').read_text())['model']['level']['fine']
+  # Steps of 0.1 rad, of one and of two frames; twice that of rings.
+  assert 0.1 < written['chi_std'] < 0.25
+  assert written['chi_hop'] < 0.02
+  batch = seen[0]
+  lead = batch.chi.shape[:-3]
+  assert lead == batch.positions.shape[:-4]
+  assert np.isfinite(batch.chi).all()
+  np.testing.assert_array_equal(np.asarray(batch.chi)[~np.asarray(batch.chi_known)], 0.0)
+  assert np.asarray(batch.chi_known).any()
+
+
 @pytest.mark.parametrize(
   ('change', 'message'),
   [

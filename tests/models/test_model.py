@@ -199,12 +199,14 @@ def test_lengths_are_padded_so_that_programs_are_shared():
   lengths = padding.SAMPLING_LENGTHS[padding.SAMPLING_LENGTHS.index(64) :]
   assert all(0 < b - (a + 1) <= b / 9 for a, b in itertools.pairwise(lengths))
   assert model_lib.padded_positions(np.zeros((1, 4100, 4, 3))).shape[1] == 4608
-  config = builders.generative_config({'only': 0.01}, closure=False)
+  config = builders.generative_config({'only': 0.01}, closure=False, side_chains=True)
   model = model_lib.Model('toy', config, {'only': builders.params(config)})
   protein = structure_file.load_protein(STRUCTURE)
   assert protein.num_residues == 20
   rng = jax.random.key(3)
-  padded = model.sample(protein, num_frames=2, rng=rng).positions
+  sampled = model.sample(protein, num_frames=2, rng=rng)
+  assert sampled.heavy_atoms.shape == (1, 2, 20, 14, 3)
+  padded = sampled.positions
   exact = model.sampler(2)(model.params, protein.arrays, rng, 320.0)
   assert padded.shape == exact.shape == (1, 2, 20, 4, 3)
   np.testing.assert_allclose(padded, exact, atol=1e-3)

@@ -4,6 +4,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax.errors import InputError
+from tempo_jax.geometry import side_chains
+from tempo_jax.protein import side_chain_atoms
 from tempo_jax.samplers import upsample
 from tests import builders
 from tests.samplers import fake_step
@@ -77,14 +79,28 @@ def test_lowers_for_accelerators(np_rng):
   assert exported.out_avals[0].shape == (12, 6, 4, 3)
 
 
-ANCHORED = builders.generative_config({'coarse': 20.0, 'middle': 4.0, 'fine': 1.0}, anchors='both')
+ANCHORED = builders.generative_config(
+  {'coarse': 20.0, 'middle': 4.0, 'fine': 1.0}, anchors='both', side_chains=True
+)
 
 
 @pytest.fixture(scope='module')
 def between():
+  """All heavy atoms; side chains of the coarse frames are known."""
   params = {name: builders.params(ANCHORED, i) for i, name in enumerate(ANCHORED.levels)}
-  upsampler = upsample.make_upsampler(ANCHORED, 20.0).__wrapped__
-  return builders.numpy_jit(lambda *args: upsampler(params, *args))
+  upsampler = upsample.make_upsampler(ANCHORED, 20.0, atoms='heavy').__wrapped__
+
+  @builders.numpy_jit
+  def run(protein, coarse, chi, rng):
+    return upsampler(params, protein, coarse, rng, np.float32(320.0), chi)
+
+  return run
+
+
+def rotamers_of(protein, seed):
+  """[L, 4]: any angles, and something where there is none, which is not read."""
+  rng = np.random.default_rng(seed)
+  return rng.uniform(-3.0, 3.0, (len(protein.mask), 4)).astype(np.float32)
 
 
 def test_a_start_and_an_end_become_a_path(between, np_rng):
@@ -92,12 +108,11 @@ def test_a_start_and_an_end_become_a_path(between, np_rng):
   protein = builders.helix(6)
   end = protein.positions + 0.3 * np_rng.normal(size=(6, 1, 3))
   rotation, shift = builders.random_motion(4, translation=30.0)
-  path = between(
-    protein,
-    np.stack([protein.positions, end @ rotation.T + shift]).astype(np.float32),
-    jax.random.key(0),
-  )
-  assert path.shape == (20, 6, 4, 3)
+  chi = np.stack([rotamers_of(protein, seed) for seed in range(2)])
+  frames = np.stack([protein.positions, end @ rotation.T + shift]).astype(np.float32)
+  heavy = between(protein, frames, chi, jax.random.key(0))
+  assert heavy.shape == (20, 6, 14, 3)
+  path = heavy[..., :4, :]
 
   def rmsd(a, b):
     aligned, _ = Rotation.align_vectors(a - a.mean(0), b - b.mean(0))
@@ -110,11 +125,20 @@ def test_a_start_and_an_end_become_a_path(between, np_rng):
   turn, _ = Rotation.align_vectors(before, last)
   assert turn.magnitude() < 1e-3
   # An untrained head wanders; but the end is seen by every frame on the way.
-  other = between(protein, np.stack([protein.positions] * 2), jax.random.key(0))
-  assert (np.abs(other - path).max(axis=(1, 2, 3)) > 1e-3).all()
+  other = between(protein, np.stack([protein.positions] * 2), chi, jax.random.key(0))
+  assert (np.abs(other[..., :4, :] - path).max(axis=(1, 2, 3)) > 1e-3).all()
+  # Side chains, too, end where they are given, and it is seen on the way.
+  there = side_chain_atoms.chi_mask(protein.residue_type)
+  measure = builders.numpy_jit(lambda x: side_chains.chi_angles(x, protein.residue_type))
+  found = measure(heavy)
+  ahead = np.angle(np.exp(1j * (found - chi[1])))[:, there]
+  np.testing.assert_allclose(ahead[-1], 0.0, atol=2e-3)
+  assert np.abs(ahead[:-1]).max() > 0.5
+  turned = between(protein, frames, np.stack([chi[0], chi[1] + 1.0]), jax.random.key(0))
+  assert (np.abs(measure(turned) - found)[:, there].max(axis=1) > 1e-5).all()
 
 
 def test_one_frame_has_nothing_after_it(between):
   protein = builders.helix(6)
   with pytest.raises(InputError, match='at least two coarse frames'):
-    between(protein, protein.positions[None], jax.random.key(0))
+    between(protein, protein.positions[None], rotamers_of(protein, 0)[None], jax.random.key(0))

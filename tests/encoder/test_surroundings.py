@@ -128,17 +128,17 @@ def joined(protein, *pairs):
 def test_a_disulphide_is_seen_at_any_distance(protein, apply):
   """Beyond the cutoff, where nobody else is seen, and by the two residues alone."""
   far = protein.positions.copy()
-  far[6:] += np.float32([0.0, 17.0, 0.0])
+  far[6:] += np.float32([0.0, 19.0, 0.0])
   apart = np.linalg.norm(far[:6, None, 1] - far[None, 6:, 1], axis=-1)
   assert apart.min() > CUTOFF
-  bonded = joined(protein, (0, 6))
+  bonded = joined(protein, (5, 9))
   before, after = apply(far, protein), apply(far, bonded)
   difference = np.abs(after - before).max(axis=-1)
-  assert (difference[[0, 6]] > 1e-3).all()
-  np.testing.assert_allclose(np.delete(after, [0, 6], 0), np.delete(before, [0, 6], 0), atol=1e-5)
+  assert (difference[[5, 9]] > 1e-3).all()
+  np.testing.assert_allclose(np.delete(after, [5, 9], 0), np.delete(before, [5, 9], 0), atol=1e-5)
   nearer = far.copy()
   nearer[6:] -= np.float32([0.0, 0.5, 0.0])
-  assert np.abs(apply(nearer, bonded) - after)[0].max() > 1e-4
+  assert np.abs(apply(nearer, bonded) - after)[5].max() > 1e-4
   np.testing.assert_allclose(apply(nearer, protein), before, atol=1e-4)
   # None is what no program for disulphides says.
   nobody = dataclasses.replace(protein, disulphides=np.full(LENGTH, -1, np.int32))

@@ -49,7 +49,10 @@ def closed(
     return states
   cis = chain_closure.cis_peptides(protein.positions, protein.bonds)
   frames, n_ca_c = steric.separated_chains(states, protein, cis)
-  return state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c, states.side_chains)
+  side_chains = states.side_chains
+  if side_chains is not None:
+    side_chains = rotamers.closed(side_chains, protein.residue_type)
+  return state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c, side_chains)
 
 
 def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinArrays]:

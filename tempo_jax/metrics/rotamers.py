@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from tempo_jax.geometry import side_chain_table
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import side_chain_atoms
 
 # Degrees from -60, 60 and 180: half-way between them, atoms are eclipsed. In MD 1 % of these chi
 # are farther than that, of chi drawn at random 33 %.
 FARTHEST_FROM_STAGGERED = 40.0
 # Degrees, the chi1 of a proline's ring: one in ten thousand of MD is beyond.
 LARGEST_CHI_OF_PROLINE = 50.0
+_PROLINE = 50.0
 # Chi angles about bonds between tetrahedral carbons, from the first. The others are about a bond to
 # a plane (the last one of ARG, ASN, ASP, GLN, GLU, of rings) or to sulphur (the last of MET): they
 # have no forbidden values.
@@ -36,8 +37,7 @@ def outliers(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:
     [...] int64.
   """
   residue_type = np.asarray(residue_type)
-  counted = np.array([_STAGGERED.get(name, 0) for name in protein_lib.RESIDUE_TYPES])[residue_type]
-  staggered = np.arange(side_chain_table.NUM_CHI) < counted[:, None]
+  staggered = side_chain_atoms.staggered_mask(residue_type)
   degrees = np.rad2deg(chi)
   # NaN compares as False.
   off = np.abs((degrees % 120.0) - 60.0) > FARTHEST_FROM_STAGGERED

@@ -23,6 +23,16 @@ _OTHER_NAMES = {
 }
 # Half a turn changes nothing: benzene rings and carboxylates.
 _HALF_TURN = {'PHE': 2, 'TYR': 2, 'ASP': 2, 'GLU': 3}
+# How many chi angles, from the first, are about bonds between tetrahedral carbons. The others are
+# about a bond to a plane (the last one of ARG, ASN, ASP, GLN, GLU, of rings) or to sulphur (the last
+# of MET): they have no forbidden values.
+_STAGGERED = {
+  **dict.fromkeys(('CYS', 'ASP', 'PHE', 'HIS', 'ASN', 'SER', 'THR', 'VAL', 'TRP', 'TYR'), 1),
+  **dict.fromkeys(('GLU', 'ILE', 'LEU', 'MET', 'GLN'), 2),
+  'ARG': 3,
+  'LYS': 4,
+}
+_NUM_STAGGERED = np.array([_STAGGERED.get(name, 0) for name in protein_lib.RESIDUE_TYPES])
 _MASKS = np.array(
   [np.arange(side_chain_table.NUM_ATOMS) < len(names) for names in side_chain_table.ATOM_NAMES]
 )
@@ -53,6 +63,19 @@ def chi_mask(residue_type: np.ndarray) -> np.ndarray:
     [L, 4] bool.
   """
   return _CHI_MASKS[np.asarray(residue_type)]
+
+
+def staggered_mask(residue_type: np.ndarray) -> np.ndarray:
+  """Which chi angles are staggered, near -60, 60 or 180 degrees, and seldom between.
+
+  Args:
+    residue_type: [L], index into `protein.RESIDUE_TYPES`.
+
+  Returns:
+    [L, 4] bool.
+  """
+  counted = _NUM_STAGGERED[np.asarray(residue_type)]
+  return np.arange(side_chain_table.NUM_CHI) < counted[..., None]
 
 
 def chi_period(residue_type: np.ndarray) -> np.ndarray:

@@ -121,7 +121,9 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
         backbone_of=following,
       )
       assert drawn.side_chains is not None
-      return window.followed_by(drawn), drawn.side_chains.chi
+      closed = rotamers.closed(drawn.side_chains, protein.residue_type)
+      drawn = dataclasses.replace(drawn, side_chains=closed)
+      return window.followed_by(drawn), closed.chi
 
     rngs = jax.random.split(rng, states.psi.shape[0])
     window, chi = jax.lax.scan(step, window, (states, rngs))

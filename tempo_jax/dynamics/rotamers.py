@@ -24,7 +24,7 @@ _ALL_TYPES = np.arange(len(protein_lib.RESIDUE_TYPES))
 _FREE = side_chain_atoms.chi_mask(_ALL_TYPES)
 _STAGGERED = side_chain_atoms.staggered_mask(_ALL_TYPES)
 _PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
-# Radians: what MD has of chi between tetrahedral carbons, off staggered: half within 9 degrees, 90 %
+# Radians. Of chi between tetrahedral carbons, MD has half within 9 degrees of staggered, 90 %
 # within 21, 98 % within 32. What is drawn farther than the knee is brought back by a part.
 _KNEE, _BEYOND = np.deg2rad(18.0).astype(np.float32), np.float32(0.4)
 # The chi1 of a proline's ring.

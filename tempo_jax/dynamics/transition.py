@@ -6,6 +6,7 @@ from what was learnt of p(X' | X~): the noise only says how far the window may b
 `tempo_jax.transitions` chooses between the two.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import chain_closure, generator, rotamers, steric
+from tempo_jax.dynamics import chain_closure, generator, molecule, rotamers, steric
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
@@ -52,7 +53,12 @@ def closed(
   side_chains = states.side_chains
   if side_chains is not None:
     side_chains = rotamers.closed(side_chains, protein.residue_type)
-  return state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c, side_chains)
+  closed = state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c, side_chains)
+  if side_chains is None:
+    return closed
+  chi = molecule.relieved_chi(state_lib.to_positions(closed), side_chains.chi, protein)
+  side_chains = rotamers.SideChains(rotamers.wrapped(chi), side_chains.known)
+  return dataclasses.replace(closed, side_chains=side_chains)
 
 
 def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinArrays]:

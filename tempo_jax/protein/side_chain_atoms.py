@@ -23,9 +23,9 @@ _OTHER_NAMES = {
 }
 # Half a turn changes nothing: benzene rings and carboxylates.
 _HALF_TURN = {'PHE': 2, 'TYR': 2, 'ASP': 2, 'GLU': 3}
-# How many chi angles, from the first, are about bonds between tetrahedral carbons. The others are
-# about a bond to a plane (the last one of ARG, ASN, ASP, GLN, GLU, of rings) or to sulphur (the last
-# of MET): they have no forbidden values.
+# How many chi angles, from the first, are about bonds between tetrahedral carbons. The others,
+# about a bond to a plane (the last one of ARG, ASN, ASP, GLN, GLU, of rings) or to sulphur (the
+# last of MET), have no forbidden values.
 _STAGGERED = {
   **dict.fromkeys(('CYS', 'ASP', 'PHE', 'HIS', 'ASN', 'SER', 'THR', 'VAL', 'TRP', 'TYR'), 1),
   **dict.fromkeys(('GLU', 'ILE', 'LEU', 'MET', 'GLN'), 2),

@@ -71,9 +71,9 @@ def train(config, workdir, **parts):
   return loop.train(config, str(workdir), dataclasses.replace(PARTS, **parts))
 
 
-def experiment(store_path, variant='', **train):
+def experiment(store_path, variant='', side_chains=False, **train):
   """Small programs: one window, no features of the surroundings; no rollouts."""
-  config = examples.experiment(store_path, variant, unroll=1, rematerialise=False)
+  config = examples.experiment(store_path, variant, side_chains, unroll=1, rematerialise=False)
   config.model.encoder.num_neighbours = 0
   config.train.update({'rollout_every': 0, 'rollout_replicas': 2, 'rollout_frames': 4} | train)
   return config

@@ -1,5 +1,6 @@
 """A step whose network multiplies matrices in bfloat16."""
 
+import dataclasses
 import functools
 
 import jax
@@ -24,7 +25,11 @@ PARAMS = builders.params(CONFIGS['bfloat16'])
 
 @pytest.fixture(scope='module')
 def protein():
-  return builders.with_side_chains(builders.helix(LENGTH, chains=2), known=0.7)
+  """With all that a model reads: side chains, known in part, and a disulphide."""
+  protein = builders.with_side_chains(builders.helix(LENGTH, chains=2), known=0.7)
+  partner = np.full(LENGTH, -1, np.int32)
+  partner[[2, 7]] = 7, 2
+  return dataclasses.replace(protein, disulphides=partner)
 
 
 def start_of(positions, protein):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
-from tempo_jax.dynamics import molecule
+from tempo_jax.dynamics import molecule, rotamers
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
 from tempo_jax.protein import protein as protein_lib
@@ -135,7 +135,9 @@ def still(config, std=1e-3, hop=0.0):
 
 
 def test_side_chains_of_the_start_are_carried_along(protein, positions, there, monkeypatch):
+  # Nothing but the network, and what it is not: relief of overlaps, and of eclipsed torsions.
   monkeypatch.setattr(molecule, 'relieved_chi', lambda backbone, chi, protein: chi)
+  monkeypatch.setattr(rotamers, 'closed', lambda side_chains, residue_type: side_chains)
   config, params = still(CONFIG)
   some = there & (np.random.default_rng(0).random(there.shape) < 0.6)
   given = dataclasses.replace(

@@ -6,9 +6,10 @@ import itertools
 import logging
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 _LOG = logging.getLogger('tempo_jax')
 OFF = 'off'
@@ -28,6 +29,24 @@ def default_directory() -> pathlib.Path:
   """Where the user's caches are: $XDG_CACHE_HOME or ~/.cache, and tempo_jax/compiled in it."""
   base = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   return pathlib.Path(base) / 'tempo_jax' / 'compiled'
+
+
+@contextlib.contextmanager
+def bypassed() -> Iterator[None]:
+  """Programs compiled here neither come from JAX's own cache nor go there.
+
+  What comes from there cannot be serialised again: jaxlib 0.10.2 writes such an executable without
+  some of its functions, and it fails when it is called.
+  """
+  enabled = 'jax_enable_compilation_cache'
+  before = getattr(jax.config, enabled)
+  jax.config.update(enabled, False)
+  compilation_cache.reset_cache()  # It asks once per process whether it is enabled.
+  try:
+    yield
+  finally:
+    jax.config.update(enabled, before)
+    compilation_cache.reset_cache()
 
 
 def use(directory: str | os.PathLike[str] | None = None) -> pathlib.Path | None:

@@ -64,7 +64,8 @@ def compiled(
   path = folder / f'{_digest(function.__name__, made_from, args, effort)}{cache.EXECUTABLE}'
   found = _read(path, args)
   if found is None:
-    found = ahead_of_time.compiled(function, *args, effort=effort)
+    with cache.bypassed():
+      found = ahead_of_time.compiled(function, *args, effort=effort)
     _write(path, found)
     cache.evict(folder)
   return found

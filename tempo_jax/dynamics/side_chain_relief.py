@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax.geometry import neighbours, side_chain_table, side_chains
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
 
 # Å: what is nearer is pushed apart; two of nitrogen and oxygen may come to a hydrogen bond. Close
@@ -141,6 +142,28 @@ def relieved(
   carry = still, still, (nothing.astype(jnp.int32), nothing)
   (turn, _, _), _ = jax.lax.scan(step, carry, jnp.arange(_NUM_LISTS * _NUM_STEPS))
   return chi + turn
+
+
+def nearest_atoms(
+  atoms: jax.Array, protein: protein_lib.ProteinArrays, num_residues: int = _NUM_RESIDUES
+) -> tuple[jax.Array, jax.Array]:
+  """Of each atom beyond CB, the ones of other residues that are nearest for what is allowed.
+
+  Args:
+    atoms: [L, 14, 3] Å.
+    protein: [L] residues; its positions are not read.
+    num_residues: that each side chain sees.
+
+  Returns:
+    [M, L, 9] int32, 14 x residue + slot; and [M, L, 9] Å, the allowed distance, 0 for none.
+  """
+  mask, length = jnp.asarray(protein.mask), atoms.shape[0]
+  tables = _Tables(*(jnp.asarray(table)[jnp.asarray(protein.residue_type)] for table in _TABLES))
+  tables = tables._replace(atoms=tables.atoms & mask[:, None])
+  partner = None if protein.disulphides is None else jnp.asarray(protein.disulphides)
+  index, allowed = _nearest_atoms(atoms, tables, mask, partner, min(num_residues, length - 1))
+  other = index // side_chain_table.NUM_ATOMS != jnp.arange(length)[None, :, None]
+  return index, jnp.where(other, allowed, 0.0)
 
 
 def _nearest_atoms(

@@ -49,16 +49,24 @@ def closed(
   if not config.closure:
     return states
   cis = chain_closure.cis_peptides(protein.positions, protein.bonds)
+  if states.side_chains is not None:
+    states = _relieved(states, rotamers.closed(states.side_chains, protein.residue_type), protein)
   frames, n_ca_c = steric.separated_chains(states, protein, cis)
-  side_chains = states.side_chains
-  if side_chains is not None:
-    side_chains = rotamers.closed(side_chains, protein.residue_type)
-  closed = state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c, side_chains)
-  if side_chains is None:
-    return closed
-  chi = molecule.relieved_chi(state_lib.to_positions(closed), side_chains.chi, protein)
-  side_chains = rotamers.SideChains(rotamers.wrapped(chi), side_chains.known)
-  return dataclasses.replace(closed, side_chains=side_chains)
+  states = state_lib.from_frames(frames, states.psi, protein.bonds, n_ca_c, states.side_chains)
+  if states.side_chains is not None:
+    states = _relieved(states, states.side_chains, protein)
+  return states
+
+
+def _relieved(
+  states: state_lib.State,
+  side_chains: rotamers.SideChains,
+  protein: protein_lib.ProteinArrays,
+) -> state_lib.State:
+  """The states [T, L] with these side chains, turned until they overlap no more."""
+  chi = molecule.relieved_chi(state_lib.to_positions(states), side_chains.chi, protein)
+  relieved = rotamers.SideChains(rotamers.wrapped(chi), side_chains.known)
+  return dataclasses.replace(states, side_chains=relieved)
 
 
 def smallest_inputs(config: Any) -> tuple[state_lib.Window, protein_lib.ProteinArrays]:

@@ -32,9 +32,9 @@ _PROGRAM = textwrap.dedent("""
 """)
 
 
-def run(folder, made_from='a', size=2, **environment):
+def run(folder, made_from='a', size=2, program=_PROGRAM, **environment):
   done = subprocess.run(
-    [sys.executable, '-c', _PROGRAM, str(folder), made_from, str(size)],
+    [sys.executable, '-c', program, str(folder), made_from, str(size)],
     capture_output=True,
     text=True,
     check=False,
@@ -55,6 +55,20 @@ def first_run(tmp_path_factory):
   assert run(folder) == '9.0 [1, 2] True'
   assert len(list(folder.glob('*.executable'))) == 1
   return folder
+
+
+def test_what_jax_keeps_is_not_serialised_again(tmp_path):
+  """An executable that comes from JAX's cache lacks functions once it is written and read."""
+  program = _PROGRAM.replace(
+    "tree = {'matrix'",
+    """if sys.argv[2] == 'jax':
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+    executables = type('', (), {'compiled': lambda f, _, *x: f.lower(*x).compile()})
+  tree = {'matrix'""".replace('\n  ', '\n'),
+  )
+  for made_from, found in (('jax', 'True'), ('a', 'True'), ('a', 'False')):
+    assert run(tmp_path, made_from, program=program) == f'9.0 [1, 2] {found}'
+  assert len(list(tmp_path.glob('*.executable'))) == 1
 
 
 @pytest.fixture

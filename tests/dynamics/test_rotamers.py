@@ -180,3 +180,52 @@ def test_noise_is_drawn_residue_by_residue_where_something_turns(np_rng):
   for kind, k in itertools.product(TYPES, range(4)):
     assert (short[:, kind, k] != 0.0).all() == FREE[kind, k]
     assert (short[:, kind, k] == 0.0).all() == (not FREE[kind, k])
+
+
+# By three-letter code, how many torsions, from the first, are about bonds of tetrahedral carbons.
+NUM_STAGGERED = {
+  **dict.fromkeys(['GLY', 'ALA', 'UNK', 'PRO'], 0),
+  **dict.fromkeys(['CYS', 'SER', 'THR', 'VAL', 'ASP', 'ASN', 'PHE', 'TYR', 'TRP', 'HIS'], 1),
+  **dict.fromkeys(['GLU', 'GLN', 'ILE', 'LEU', 'MET'], 2),
+  'ARG': 3,
+  'LYS': 4,
+}
+
+
+def test_eclipsed_torsions_are_brought_back(known):
+  """Every degree of every torsion: staggered ones stay, no more than 35 degrees off remain."""
+  run = builders.numpy_jit(rotamers.closed)
+  degrees = np.arange(-179.5, 180.0, 1.0)
+  chi = np.where(known.known, np.deg2rad(degrees)[:, None, None], 0.0).astype(np.float32)
+  there = np.broadcast_to(known.known, chi.shape)
+  after = run(rotamers.SideChains(chi, there), TYPES)
+  np.testing.assert_array_equal(after.known, there)
+  np.testing.assert_array_equal(after.chi[~there], 0.0)
+  wells = np.array([-60.0, 60.0, 180.0])
+  apart = (degrees[:, None] - wells + 180.0) % 360.0 - 180.0
+  off = apart[np.arange(len(degrees)), np.abs(apart).argmin(axis=1)]
+  expected = np.sign(off) * np.minimum(np.abs(off), 18.0 + 0.4 * np.maximum(np.abs(off) - 18.0, 0))
+  for kind, name in enumerate(protein_lib.RESIDUE_TYPES):
+    for k in range(NUM_CHI[name]):
+      moved = np.rad2deg(after.chi[:, kind, k]) - degrees
+      if name == 'PRO':
+        want = np.clip(degrees, -40.0, 40.0) - degrees
+      else:
+        want = expected - off if k < NUM_STAGGERED[name] else np.zeros(len(degrees))
+      np.testing.assert_allclose((moved - want + 180.0) % 360.0 - 180.0, 0.0, atol=1e-3)
+
+
+def test_closing_is_no_part_of_the_derivative(known):
+  def total(chi):
+    return jnp.sum(rotamers.closed(rotamers.SideChains(chi, known.known), TYPES).chi)
+
+  chi = jnp.asarray(np.where(known.known, 0.1, 0.0).astype(np.float32))
+  gradient = builders.numpy_jit(jax.grad(total))(chi)
+  np.testing.assert_allclose(gradient, known.known.astype(np.float32), atol=1e-5)
+
+
+def test_a_side_chain_of_which_nothing_is_known_stays_so():
+  bare = rotamers.unknown(TYPES)
+  after = builders.numpy_jit(rotamers.closed)(bare, TYPES)
+  np.testing.assert_array_equal(after.chi, 0.0)
+  assert not after.known.any()

@@ -12,7 +12,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax.dynamics import chain_closure, state, steric
-from tempo_jax.geometry import backbone, rigid
+from tempo_jax.geometry import backbone, rigid, side_chains
 from tempo_jax.metrics import validity
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import backbone_atoms
@@ -242,3 +242,72 @@ def test_disulphides_are_held_together(np_rng):
   far, out = facing(6.3)
   shift = np.asarray(steric.separation(far, pair))
   np.testing.assert_allclose(shift, np.outer([1.0, -1.0], out), atol=1e-4)
+
+
+PHENYLALANINE = protein_lib.RESIDUE_TYPES.index('PHE')
+
+
+def side_by_side(distance):
+  """[2, 14, 3] Å: two phenylalanines whose tips are so far apart; the way from 0 to 1."""
+  residue = np.asarray(builders.helix(1).positions)
+  chi = np.array([[-1.1, 1.5, 0.0, 0.0]], np.float32)
+  one = np.asarray(side_chains.heavy_atoms(residue, chi, np.array([PHENYLALANINE]))).astype(
+    np.float64
+  )
+  tip = one[0, 10]  # CZ
+  out = (tip - one[0, 1]) / np.linalg.norm(tip - one[0, 1])
+  axis = np.cross(out, one[0, 0] - one[0, 1])
+  turn = Rotation.from_rotvec(np.pi * axis / np.linalg.norm(axis)).as_matrix()
+  other = (one - tip) @ turn.T + tip + distance * out
+  return np.concatenate([one, other]).astype(np.float32), out
+
+
+def nearest_side_atoms(atoms):
+  """Å, between the 11 atoms of two phenylalanines, of the residues 0 and 1."""
+  return np.linalg.norm(atoms[0, :11, None] - atoms[1, None, :11], axis=-1).min()
+
+
+def test_residues_move_where_side_chains_overlap():
+  """Two carbons may come to 2.85 Å before their residues move; at 2.25 Å each is pushed by 0.3."""
+  protein = protein_of(np.zeros(2, bool), residue_type=PHENYLALANINE)
+  atoms, out = side_by_side(2.25)
+  assert nearest_side_atoms(atoms) == pytest.approx(2.25, abs=1e-4)
+  run = builders.numpy_jit(steric.separation)
+  shift = run(atoms, protein)
+  assert nearest_side_atoms(atoms + shift[:, None]) > 2.8
+  # Apart, along the line between the tips.
+  assert shift[0] @ out < -0.25
+  assert shift[1] @ out > 0.25
+  np.testing.assert_allclose(shift[0], -shift[1], atol=1e-3)
+  # Their backbones alone do not touch, and what is far enough stays.
+  np.testing.assert_array_equal(run(atoms[:, :4], protein), 0.0)
+  np.testing.assert_array_equal(run(side_by_side(2.9)[0], protein), 0.0)
+
+
+def test_side_chains_in_padding_push_nobody():
+  atoms, _ = side_by_side(2.25)
+  protein = protein_of(np.zeros(2, bool), np.array([True, False]), PHENYLALANINE)
+  np.testing.assert_array_equal(steric.separation(atoms, protein), 0.0)
+
+
+def test_side_chains_push_alike_wherever_the_protein_is(np_rng):
+  protein = protein_of(np.zeros(2, bool), residue_type=PHENYLALANINE)
+  atoms, _ = side_by_side(2.25)
+  rotation = random_rotations(np_rng, 1)[0]
+  run = builders.numpy_jit(steric.separation)
+  np.testing.assert_allclose(
+    run(atoms @ rotation.T + 30.0, protein), run(atoms, protein) @ rotation.T, atol=1e-3
+  )
+
+
+def test_side_chains_of_md_move_hardly_a_residue():
+  """Of 1,610 residues of HP35 3 %, whose side chains are nearer than 2.85 Å to something."""
+  folder = heavy_trajectories.SIMULATED / 'hp35'
+  traj = mdtraj.load(str(folder / 'hp35_R1.xtc'), top=str(folder / 'hp35.pdb'))
+  protein, _ = backbone_atoms.select(traj, 'hp35')
+  index = protein.heavy_atom_index
+  atoms = 10.0 * traj.xyz[:, np.maximum(index, 0)].astype(np.float32)
+  run = builders.numpy_jit(jax.vmap(lambda x: steric.separation(x, protein.arrays)))
+  moved = np.linalg.norm(run(atoms), axis=-1)
+  assert np.mean(moved > 1e-6) < 0.04
+  assert moved.max() < 0.3

@@ -36,6 +36,7 @@ _NUM_SIDE = side_chain_table.NUM_ATOMS - _SIDE
 # The bond that each chi turns, whatever the residue: CA-CB, CB-CG, ...
 _FIRST, _SECOND = np.array([1, 4, 5, 6]), np.array([4, 5, 6, 7])
 _TINY = 1e-6
+_PROLINE = side_chain_table.TYPES.index('PRO')
 
 
 class _Tables(NamedTuple):
@@ -149,6 +150,8 @@ def nearest_atoms(
 ) -> tuple[jax.Array, jax.Array]:
   """Of each atom beyond CB, the ones of other residues that are nearest for what is allowed.
 
+  No bonds hold them near: the carbonyl before a proline does not count for its ring.
+
   Args:
     atoms: [L, 14, 3] Å.
     protein: [L] residues; its positions are not read.
@@ -162,7 +165,11 @@ def nearest_atoms(
   tables = tables._replace(atoms=tables.atoms & mask[:, None])
   partner = None if protein.disulphides is None else jnp.asarray(protein.disulphides)
   index, allowed = _nearest_atoms(atoms, tables, mask, partner, min(num_residues, length - 1))
-  other = index // side_chain_table.NUM_ATOMS != jnp.arange(length)[None, :, None]
+  residue, own = index // side_chain_table.NUM_ATOMS, jnp.arange(length)
+  # The ring of a proline is bonded to the residue before it.
+  is_proline = jnp.asarray(protein.residue_type) == _PROLINE
+  before = jnp.where(is_proline & protein.bonds.to_previous, protein.bonds.preceding, own)
+  other = (residue != own[None, :, None]) & (residue != before[None, :, None])
   return index, jnp.where(other, allowed, 0.0)
 
 

@@ -45,7 +45,7 @@ PARSED = {
   r'python -m experiments\.ablation': 'tests/experiments/test_ablation.py',
   r'python -m experiments\.benchmarks\.finetuning ': 'minutes: tests/configs/test_finetune.py',
   r'python -m experiments\.benchmarks\.held_out ': 'minutes: tests/experiments/test_held_out.py',
-  r'python -m experiments\.benchmarks\.molecules ': 'minutes: tests/experiments/test_molecules.py',
+  r'python -m experiments\.benchmarks\.molecules': 'minutes: tests/experiments/test_molecules.py',
   r'python -m experiments\.benchmarks\.parts ': 'minutes: tests/experiments/test_parts.py',
   r'python -m experiments\.benchmarks\.covalent_geometry ': 'minutes: '
   'tests/experiments/test_covalent_geometry.py',

@@ -1,4 +1,4 @@
-"""Puts side chains on the backbones of a trajectory, e.g. of another generative model.
+"""Puts side chains on the backbones of a trajectory, e.g. of another model.
 
     tempo-jax side-chains --topology=FILE --trajectory=FILE --out=DIR
 

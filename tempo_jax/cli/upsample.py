@@ -89,6 +89,7 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
     InputError: something that the user gave is wrong; nothing was written then.
   """
   started = time.monotonic()
+  command.require(values, 'topology', 'coarse_trajectory')
   sampling_flags.check_flags(values)
   check_time_flags(values)
   coarse = read_coarse(
@@ -202,6 +203,5 @@ def _check_whole(
 
 def main(values: flags.FlagValues) -> None:
   """From the flags to `upsample`."""
-  command.require(values, 'topology', 'coarse_trajectory')
   compilation_cache_flag.use(values)
   upsample(values)

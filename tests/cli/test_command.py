@@ -123,7 +123,7 @@ def test_help_has_a_line_for_each_command():
 @pytest.mark.parametrize('name', main.COMMANDS)
 def test_help_of_a_command_is_short_and_complete(name, monkeypatch):
   monkeypatch.setenv('COLUMNS', '200')
-  module = importlib.import_module(f'tempo_jax.cli.{name.replace(" ", "_")}')
+  module = importlib.import_module(f'tempo_jax.cli.{name.replace(" ", "_").replace("-", "_")}')
   values = commands.parse(module)
   text = command.help_text(module, values, list(values), f'tempo-jax {name}')
   assert text.startswith(f'usage: tempo-jax {name} [')

@@ -4,7 +4,8 @@ Medians over 163 crystal structures of the PDB: `experiments/benchmarks/side_cha
 prints this table, with spreads. Programs refine such structures against Engh & Huber (Acta Cryst.
 A47, 392, 1991), so that the medians follow theirs. Torsions in planar groups are 0 or 180
 degrees exactly. So that a flip of the ring changes nothing, the angle at CD of PHE and TYR is that
-which closes it, 0.2 degrees from the median, and OH of TYR is on its axis. Lengths in Å, angles in degrees, as in the publication.
+which closes it, 0.2 degrees from the median, and OH of TYR is on its axis. Lengths in Å, angles in
+degrees, as in the publication.
 """
 
 from typing import NamedTuple

@@ -15,8 +15,6 @@ from tempo_jax.errors import InputError
 
 # What `objective` can be; `transitions.register` adds to it.
 OBJECTIVES = ['mse', 'flow_matching', 'energy_score']
-# Those that look at backbones alone.
-_OF_BACKBONES = ('mse', 'energy_score')
 # Number formats that the network can multiply matrices in.
 PRECISIONS = ('float32', 'bfloat16')
 
@@ -71,7 +69,8 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     passes=4,
     # Projects every new frame onto closed chains of MD-like geometry, without overlapping atoms.
     closure=True,
-    # Whether side chains are drawn, too: their torsions chi. Only 'flow_matching' learns them.
+    # Whether side chains are drawn, too: their torsions chi. Not by 'mse'; 'flow_matching' learns
+    # them, and 'energy_score', which looks at the backbone, leaves them as they are.
     side_chains=True,
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
@@ -153,7 +152,7 @@ def freeze(config: Any) -> config_dict.FrozenConfigDict:
 
 def has_side_chains(config: Any) -> bool:
   """Whether a model draws side chains: its configuration says so, and its objective can."""
-  return config.side_chains and config.objective not in _OF_BACKBONES
+  return config.side_chains and config.objective != 'mse'
 
 
 def complete_paper_config(config: Any) -> None:

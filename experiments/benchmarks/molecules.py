@@ -87,7 +87,7 @@ def sampled(
     rng=jax.random.key(values.seed),
     temperature_K=target.temperature_K,
   )
-  heavy = getattr(found, 'heavy_atoms', None)
+  heavy = found.heavy_atoms
   return heavy_frames.Series(
     list(np.asarray(found.positions)),
     np.asarray(protein.arrays.residue_type),
@@ -116,12 +116,15 @@ def placers(
 ) -> dict[str, side_chain_placement.Placer]:
   """Baselines, and the model where it places side chains."""
   found = side_chain_placement.placers(with_start)
-  place = getattr(model, 'side_chains', None)
-  if place is not None:
-    found['model'] = side_chain_placement.of_chi(
-      lambda protein, positions: np.asarray(place(protein, positions))
-    )
-  return found
+  if model is None or not model.has_side_chains:
+    return found
+
+  def place(protein: Protein, positions: np.ndarray) -> np.ndarray:
+    # Without a start, nothing is known of the side chains.
+    start = protein if with_start else protein.with_positions(positions[0])
+    return np.asarray(model.side_chains(start, positions))
+
+  return found | {'model': side_chain_placement.of_chi(place)}
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -1,4 +1,4 @@
-"""The flags that `sample` and `upsample` share, and the model that they ask for."""
+"""The flags of commands that draw with a model, and the model that they ask for."""
 
 from absl import flags
 
@@ -10,7 +10,28 @@ from tempo_jax.trajectory import atoms as atoms_lib
 
 
 def define_flags(values: flags.FlagValues) -> None:
-  """Defines them."""
+  """Defines those of `sample` and `upsample`."""
+  define_model_flags(values)
+  flags.DEFINE_enum(
+    'atoms',
+    None,
+    atoms_lib.CHOICES,
+    'Atoms of each frame: all heavy ones, or N, CA, C, O of the backbone. Default: heavy where the '
+    'model draws side chains.',
+    flag_values=values,
+  )
+  flags.DEFINE_integer(
+    'segment_batch_size',
+    None,
+    'Segments of one time scale to compute together. Lower it to save memory. Default: chosen for '
+    'the device.',
+    lower_bound=1,
+    flag_values=values,
+  )
+
+
+def define_model_flags(values: flags.FlagValues) -> None:
+  """Defines those of every such command."""
   flags.DEFINE_string(
     'model',
     'default',
@@ -40,14 +61,6 @@ def define_flags(values: flags.FlagValues) -> None:
     'could read.',
     flag_values=values,
   )
-  flags.DEFINE_enum(
-    'atoms',
-    None,
-    atoms_lib.CHOICES,
-    'Atoms of each frame: all heavy ones, or N, CA, C, O of the backbone. Default: heavy where the '
-    'model draws side chains.',
-    flag_values=values,
-  )
   flags.DEFINE_bool(
     'report',
     False,
@@ -56,14 +69,6 @@ def define_flags(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_bool(
     'overwrite', False, 'Replace the files of an earlier run in --out.', flag_values=values
-  )
-  flags.DEFINE_integer(
-    'segment_batch_size',
-    None,
-    'Segments of one time scale to compute together. Lower it to save memory. Default: chosen for '
-    'the device.',
-    lower_bound=1,
-    flag_values=values,
   )
   flags.DEFINE_integer(
     'passes',

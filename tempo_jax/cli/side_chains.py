@@ -54,7 +54,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flag_values=values,
   )
   upsample.define_time_flags(values)
-  sampling_flags.define_flags(values)
+  sampling_flags.define_model_flags(values)
 
 
 def place(values: flags.FlagValues) -> pathlib.Path:

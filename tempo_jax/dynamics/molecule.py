@@ -1,4 +1,4 @@
-"""Atoms of states: the backbone, or every heavy atom, with the overlaps of side chains relieved."""
+"""Atoms of states: the backbone, or every heavy atom; and side chains turned off one another."""
 
 import jax
 

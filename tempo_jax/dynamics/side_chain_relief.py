@@ -2,9 +2,9 @@
 
 The backbone stays. Each chi follows the torque of the overlaps of the atoms that it turns, by
 damped steps of a few degrees (Newton's with the diagonal of the Hessian, and momentum), at most 50
-degrees in all; a weak spring holds it to where it was drawn. Proline, whose ring has little room,
-stays, too. Atoms see each other by lists, which are made anew on the way: every list and every
-step has the same length for all frames.
+degrees in each call; a weak spring holds it to where it was drawn. Proline, whose ring has little
+room, stays, too. Atoms see each other by lists, which are made anew on the way: every list and
+every step has the same length for all frames.
 """
 
 import math
@@ -36,6 +36,8 @@ _NUM_SIDE = side_chain_table.NUM_ATOMS - _SIDE
 # The bond that each chi turns, whatever the residue: CA-CB, CB-CG, ...
 _FIRST, _SECOND = np.array([1, 4, 5, 6]), np.array([4, 5, 6, 7])
 _TINY = 1e-6
+# A place among them has five bits (`_codes`), one of which is the residue itself.
+_MOST_RESIDUES = 31
 _PROLINE = side_chain_table.TYPES.index('PRO')
 
 
@@ -106,7 +108,7 @@ def relieved(
     mask: [L] bool, False for padding.
     disulphides: [L] int32, the partner of a residue or -1; None where there are none. Their
       sulphurs are kept 2.05 Å apart.
-    num_residues: that each side chain sees; L - 1: all.
+    num_residues: that each side chain sees, at most 31.
 
   Returns:
     [L, 4] radians, not wrapped: near `chi`, and equal to it where nothing overlaps, in proline and
@@ -155,7 +157,7 @@ def nearest_atoms(
   Args:
     atoms: [L, 14, 3] Å.
     protein: [L] residues; its positions are not read.
-    num_residues: that each side chain sees.
+    num_residues: that each side chain sees, at most 31.
 
   Returns:
     [M, L, 9] int32, 14 x residue + slot; and [M, L, 9] Å, the allowed distance, 0 for none.
@@ -183,6 +185,8 @@ def _nearest_atoms(
   Returns:
     [M, L, 9] int32, 14 x residue + slot; and [M, L, 9] Å, the allowed distance, 0 for none.
   """
+  if count > _MOST_RESIDUES:
+    raise ValueError(f'{count} residues for each side chain: at most {_MOST_RESIDUES}')
   length = atoms.shape[0]
   own = jnp.arange(length, dtype=jnp.int32)
   sees = tables.atoms[:, _SIDE:]

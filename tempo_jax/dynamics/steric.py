@@ -1,4 +1,4 @@
-"""Residues whose atoms, up to CB, overlap are pushed apart, before their chains are closed.
+"""Residues whose atoms overlap are pushed apart, before their chains are closed.
 
 Those that a disulphide joins are held together on the same occasion.
 """
@@ -78,10 +78,11 @@ def separated_chains(
 def separation(
   positions: jax.Array, protein: protein_lib.ProteinArrays, num_neighbours: int = _NUM_NEIGHBOURS
 ) -> jax.Array:
-  """How to move residues so that no atoms overlap, N, CA, C, O and a virtual CB.
+  """How to move residues so that no atoms overlap: N, CA, C, O, a virtual CB, side chains.
 
-  Each overlapping pair moves apart by half of its overlap on either side; a residue with several
-  follows their mean. That is repeated, and what is left is for the next step of the trajectory.
+  Each overlapping pair moves apart by half of its overlap on either side, a side chain from what
+  it runs into; a residue with several follows their mean. That is repeated, and what is left is for
+  the next step of the trajectory.
 
   Args:
     positions: [L, 4, 3] Å, N, CA, C, O; or all heavy atoms, [L, 14, 3].

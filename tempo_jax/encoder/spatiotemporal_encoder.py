@@ -195,7 +195,7 @@ class SpatiotemporalEncoder(nn.Module):
     hidden = hidden + context[None, :, :]
     if config.num_neighbours:
       local = surroundings.Surroundings(
-        config.channels, config.num_neighbours, dtype, name='surroundings'
+        config.channels, config.num_neighbours, config.disulphides, dtype, name='surroundings'
       )
       hidden = hidden + local(frames, protein, side_chains)
 

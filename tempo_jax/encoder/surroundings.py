@@ -77,11 +77,11 @@ def _with_partner(
 
 
 def _neighbour_geometry(
-  frames: rigid.Rigid, protein: protein_lib.ProteinArrays, count: int
+  frames: rigid.Rigid, protein: protein_lib.ProteinArrays, count: int, disulphides: bool
 ) -> tuple[jax.Array, jax.Array, rigid.Rigid]:
   """Indices [L, k], weights [L, k] and frames of the neighbours in the residue's own frame."""
   indices, weights = weighted_neighbours(frames.translation, protein.mask, count)
-  if protein.disulphides is not None:
+  if disulphides and protein.disulphides is not None:
     indices, weights = _with_partner(indices, weights, jnp.asarray(protein.disulphides))
   return indices, weights, frames[:, None].inverse() @ frames[indices]
 
@@ -97,11 +97,13 @@ class Surroundings(nn.Module):
   Attributes:
     channels: D of the output.
     num_neighbours: k.
+    disulphides: whether the other half of a disulphide is always among them.
     dtype: of the products that do not read geometry themselves.
   """
 
   channels: int
   num_neighbours: int
+  disulphides: bool = True
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -116,7 +118,7 @@ class Surroundings(nn.Module):
     import e3nn_jax as e3nn
 
     indices, weights, relative = jax.vmap(
-      lambda f: _neighbour_geometry(f, protein, self.num_neighbours)
+      lambda f: _neighbour_geometry(f, protein, self.num_neighbours, self.disulphides)
     )(frames)  # [T, L, k]
     apart = jnp.sum(relative.translation**2, axis=-1) > _SHORTEST**2
     vector = jnp.where(((weights > 0) & apart)[..., None], relative.translation, 1.0)

@@ -5,22 +5,12 @@ import numpy as np
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
 
+_PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
 # Degrees from -60, 60 and 180: half-way between them, atoms are eclipsed. In MD 1 % of these chi
 # are farther than that, of chi drawn at random 33 %.
 FARTHEST_FROM_STAGGERED = 40.0
 # Degrees, the chi1 of a proline's ring: one in ten thousand of MD is beyond.
-LARGEST_CHI_OF_PROLINE = 50.0
-_PROLINE = 50.0
-# Chi angles about bonds between tetrahedral carbons, from the first. The others are about a bond to
-# a plane (the last one of ARG, ASN, ASP, GLN, GLU, of rings) or to sulphur (the last of MET): they
-# have no forbidden values.
-_STAGGERED = {
-  **dict.fromkeys(('CYS', 'ASP', 'PHE', 'HIS', 'ASN', 'SER', 'THR', 'VAL', 'TRP', 'TYR'), 1),
-  **dict.fromkeys(('GLU', 'ILE', 'LEU', 'MET', 'GLN'), 2),
-  'ARG': 3,
-  'LYS': 4,
-}
-_PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
+LARGEST_CHI_OF_PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
 
 
 def outliers(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:

@@ -268,11 +268,9 @@ class Model:
         of other residues.
       FloatingPointError: the model ran off to infinity.
     """
-    if coarse_positions.shape[-3:] != (protein.num_residues, 4, 3):
-      raise InputError(
-        f'coarse_positions has shape {coarse_positions.shape}, the protein '
-        f'{protein.num_residues} residues: give (frames, residues, 4, 3) of the same residues'
-      )
+    _check_frames('coarse_positions', coarse_positions, (protein.num_residues, 4, 3))
+    if coarse_chi is not None:
+      _check_frames('coarse_chi', coarse_chi, (protein.num_residues, 4), len(coarse_positions))
     upsampler = self.upsampler(spacing_ns, segment_batch_size, self.atoms(atoms))
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
@@ -281,6 +279,8 @@ class Model:
         protein, coarse_positions, coarse_chi, spacing_ns, rng, temperature_K
       )
       coarse_chi = padded_chi(coarse_chi)
+    else:
+      coarse_chi = None
     coarse_positions = padded_positions(coarse_positions)
     positions = upsampler(
       self.params, padded(protein), coarse_positions, rng, temperature_K, coarse_chi
@@ -340,7 +340,10 @@ class Model:
       return np.where(there, chi, 0.0).astype(np.float32)
     key = jax.random.fold_in(rng, _SIDE_CHAINS)
     placed = self.side_chains(protein, positions, spacing_ns, key, temperature_K)
-    return placed if chi is None else np.where(np.isfinite(chi), chi, placed).astype(np.float32)
+    if chi is None:
+      return placed
+    merged = np.where(np.isfinite(chi), chi, placed)
+    return np.where(there, merged, 0.0).astype(np.float32)
 
   def stream_side_chains(
     self,
@@ -351,7 +354,13 @@ class Model:
     temperature_K: float = 320.0,
   ) -> Iterator[np.ndarray]:
     """The same block by block: [F, L, 4] rad of some frames, then of the next ones."""
-    size = side_chains.BLOCK_FRAMES
+    _check_frames('positions', positions, (protein.num_residues, 4, 3))
+    if not len(positions) or not (spacing_ns is None or spacing_ns > 0.0):
+      raise InputError(
+        f'{len(positions)} frames, spacing_ns = {spacing_ns}: give at least one frame, and a time '
+        'above zero, or None'
+      )
+    size = side_chains.block_frames(self.config)
     blocks = (padded_positions(positions[k : k + size]) for k in range(0, len(positions), size))
     check_temperature(temperature_K)
     rng = jax.random.key(0) if rng is None else rng
@@ -428,6 +437,19 @@ class Model:
 
 # A number that no pass draws by.
 _SIDE_CHAINS = 1 << 30
+
+
+def _check_frames(
+  name: str, frames: np.ndarray, expected: tuple[int, ...], number: int | None = None
+) -> None:
+  """Raises `InputError` unless the frames [F, ...] are of `expected` shape, and as many."""
+  if frames.shape[1:] == expected and number in (None, len(frames)):
+    return
+  of = ', '.join(['frames' if number is None else str(number), *map(str, expected)])
+  raise InputError(
+    f'{name} has shape {frames.shape}, the protein {expected[0]} residues: give ({of}), of the '
+    'same residues'
+  )
 
 
 def check_temperature(temperature_K: float) -> None:

@@ -24,8 +24,12 @@ from tempo_jax.errors import InputError
 from tempo_jax.geometry import alignment
 from tempo_jax.protein import protein as protein_lib
 
-BLOCK_FRAMES = 64
-"""Frames that are placed at once, at most."""
+_BLOCK_FRAMES = 64
+
+
+def block_frames(config: Any) -> int:
+  """Frames that are placed at once: a multiple of the window."""
+  return max(_BLOCK_FRAMES // config.window, 1) * config.window
 
 
 def level_for(config: Any, spacing_ns: float | None) -> str:
@@ -83,7 +87,7 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
   config = config_lib.freeze(config)
   network = generator.Generator(config)
   level = level_lib.Level.of(config, level_name)
-  sigma = jnp.float32(config.level[level_name].noise_sample)
+  sigma = jnp.float32(0.0)
 
   def superposed(positions, onto, weights):
     """Each frame on the one before: tumbling says nothing of side chains."""
@@ -120,15 +124,20 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
         config.passes,
         backbone_of=following,
       )
-      assert drawn.side_chains is not None
-      closed = rotamers.closed(drawn.side_chains, protein.residue_type)
-      drawn = dataclasses.replace(drawn, side_chains=closed)
-      return window.followed_by(drawn), closed.chi
+      side_chains = drawn.side_chains
+      assert side_chains is not None
+      if config.closure:
+        side_chains = rotamers.closed(side_chains, protein.residue_type)
+        drawn = dataclasses.replace(drawn, side_chains=side_chains)
+      return window.followed_by(drawn), side_chains.chi
 
     rngs = jax.random.split(rng, states.psi.shape[0])
     window, chi = jax.lax.scan(step, window, (states, rngs))
-    chi = molecule.relieved_chi(positions, chi.reshape(-1, *chi.shape[2:]), protein)
-    return rotamers.wrapped(chi), window
+    chi = chi.reshape(-1, *chi.shape[2:])
+    if config.closure:
+      # All frames at once; the backbones, which are given, are what the next step goes by.
+      chi = rotamers.wrapped(molecule.relieved_chi(positions, chi, protein))
+    return chi, window
 
   return jax.jit(placer)
 
@@ -153,7 +162,8 @@ def place(
     params: parameters per level name.
     protein: [L] residues, padded; its conformation is the one before the first frame where its
       side chains are known, else only its residues are read.
-    blocks: [F, L, 4, 3] Å each, padded, F at most `BLOCK_FRAMES`.
+    blocks: [F, L, 4, 3] Å each, padded; F is `block_frames`, but for the last one, which may be
+      shorter.
     spacing_ns: between frames, ns; None: not known.
     rng: a key.
     temperature_K: K.
@@ -163,7 +173,7 @@ def place(
   """
   name = level_for(config, spacing_ns)
   placer = _placer(config, name)
-  size = -(-BLOCK_FRAMES // config.window) * config.window
+  size = block_frames(config)
   window = None
   for number, positions in enumerate(blocks):
     if window is None:

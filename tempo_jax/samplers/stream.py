@@ -113,7 +113,7 @@ def make_block_sampler(
 
   Returns:
     sampler(params, proteins [J, L], rngs [J], temperature_K, rollout_states [J]) ->
-    ([J, num_frames, L, 4, 3] Å, rollout_states [J]); J as `devices.padded` makes it, all `spread`,
+    ([J, num_frames, L, A, 3] Å, rollout_states [J]); J as `devices.padded` makes it, all `spread`,
     and the parameters `rollout.stacked`.
   """
   settings.atoms_of(config, atoms)

@@ -108,11 +108,15 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
     for key, reason in source.left_out:
       _LOG.warning('%s level, %s: %s left out, %s', name, split, key, reason)
     if with_chi and not any(window.entry.has_chi for window in source.windows):
-      raise InputError(
+      what = (
         f'{store.path}: no trajectory of split {split!r} has side chains: prepare it again from '
-        'files with all heavy atoms, with --overwrite, or train a model without side chains: '
-        '--config.model.side_chains=False'
+        'files with all heavy atoms, with --overwrite'
       )
+      if not config.train.init_from:
+        raise InputError(
+          f'{what}, or train a model without side chains: --config.model.side_chains=False'
+        )
+      _LOG.warning('%s; only the backbone is trained further', what)
     return batching.Loader(
       source,
       data.batch_size,

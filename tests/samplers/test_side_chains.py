@@ -26,7 +26,7 @@ def between(a, b):
 
 @pytest.fixture(autouse=True)
 def short_blocks(monkeypatch):
-  monkeypatch.setattr(side_chains, 'BLOCK_FRAMES', BLOCK)
+  monkeypatch.setattr(side_chains, '_BLOCK_FRAMES', BLOCK)
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +59,7 @@ def place(protein, positions, config=CONFIG, params=None, seed=0, spacing_ns=0.1
 @pytest.fixture(scope='module')
 def before(protein, positions):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(side_chains, 'BLOCK_FRAMES', BLOCK)
+    patch.setattr(side_chains, '_BLOCK_FRAMES', BLOCK)
     return place(protein, positions)
 
 

@@ -10,7 +10,7 @@ _PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
 # are farther than that, of chi drawn at random 33 %.
 FARTHEST_FROM_STAGGERED = 40.0
 # Degrees, the chi1 of a proline's ring: one in ten thousand of MD is beyond.
-LARGEST_CHI_OF_PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
+LARGEST_CHI_OF_PROLINE = 50.0
 
 
 def outliers(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:

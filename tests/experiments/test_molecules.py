@@ -312,11 +312,18 @@ def test_a_model_samples_and_places(monkeypatch, tmp_path, hp35, target):
     frames = md.heavy_atoms[0][None, :num_frames]
     return types.SimpleNamespace(positions=frames[..., :4, :], heavy_atoms=frames)
 
+  starts = []
+
+  def place(protein, positions):
+    starts.append(protein.arrays.chi is not None)
+    return np.full((*positions.shape[:2], 4), 1)
+
   model = types.SimpleNamespace(
     dt_ns=0.01,
     params={},
     sample=sample,
-    side_chains=lambda protein, x: np.full((*x.shape[:2], 4), 1),
+    has_side_chains=True,
+    side_chains=place,
   )
   found = molecules.sampled(
     model, protein, target, flags_for(tmp_path, num_frames=40, num_replicas=1)
@@ -329,7 +336,15 @@ def test_a_model_samples_and_places(monkeypatch, tmp_path, hp35, target):
   assert rows['model']['chi1'] == pytest.approx(
     np.mean(turned(chi1, 1.0) <= np.deg2rad(40.0)), abs=0.04
   )
+  # On bare backbones the model does not see what it is to find.
+  assert protein.arrays.chi is not None
+  assert starts == [False]
+  frames = md.heavy_atoms[0][:2]
+  molecules.placers(model, True)['model'](protein, frames[..., :4, :], frames[0])
+  assert starts == [False, True]
   assert 'carried' in molecules.placers(None, True)
+  without = types.SimpleNamespace(has_side_chains=False)
+  assert 'model' not in molecules.placers(without, True)
 
 
 @pytest.mark.parametrize(

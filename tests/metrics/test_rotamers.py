@@ -52,7 +52,7 @@ def test_residues_without_chi_and_unknown_ones_are_no_outliers():
 
 def test_every_staggered_chi_is_about_a_bond_of_tetrahedral_carbons():
   """Such an atom has 3 other neighbours: the ideal angles at it are below 117, not 120."""
-  for name, counted in rotamers._STAGGERED.items():
+  for name, counted in side_chain_atoms._STAGGERED.items():
     kind = protein_lib.RESIDUE_TYPES.index(name)
     assert side_chain_atoms.chi_mask(np.array([kind]))[0, :counted].all()
     turning = {row.chi: row for row in side_chain_table.PLACED[name] if row.chi}
@@ -63,5 +63,5 @@ def test_every_staggered_chi_is_about_a_bond_of_tetrahedral_carbons():
 def test_a_third_of_random_chi_are_outliers():
   _, chi = heavy_atoms.helix(2000, seed=1)
   found = rotamers.outliers(chi, heavy_atoms.ALL_TYPES)
-  expected = sum(1 - (2 / 3) ** number for number in rotamers._STAGGERED.values())
+  expected = sum(1 - (2 / 3) ** number for number in side_chain_atoms._STAGGERED.values())
   np.testing.assert_allclose(found.mean(), expected, atol=0.15)

@@ -47,8 +47,6 @@ PARSED = {
   r'python -m experiments\.benchmarks\.held_out ': 'minutes: tests/experiments/test_held_out.py',
   r'python -m experiments\.benchmarks\.molecules': 'minutes: tests/experiments/test_molecules.py',
   r'python -m experiments\.benchmarks\.parts ': 'minutes: tests/experiments/test_parts.py',
-  r'python -m experiments\.benchmarks\.covalent_geometry ': 'minutes: '
-  'tests/experiments/test_covalent_geometry.py',
   r'python -m experiments\.benchmarks\.limits ': 'minutes: tests/experiments/test_limits.py',
   r'python -m experiments\.benchmarks\.ramachandran_contours ': 'minutes: '
   'tests/experiments/test_ramachandran_contours.py',

@@ -14,11 +14,14 @@ import numpy as np
 
 from tempo_jax import transitions
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.output import trajectory_files
+from tempo_jax.store import frames as frames_lib
 from tempo_jax.store import store as store_lib
 from tempo_jax.training import loop
 from tests import peptides
 from tests.cli import commands
 from tests.store import synthetic
+from tests.training import examples
 
 SPACING_PS = 10.0
 
@@ -64,7 +67,9 @@ def write_files():
   # Frames 0.1 ns apart.
   positions = 10.0 * motion(rng, 10, 160).xyz.reshape(160, 10, 5, 3)[:, :, :4]
   with store_lib.StoreWriter('my_slower_store') as writer:
-    writer.add(synthetic.entry(length=10, dt_ns=0.1), positions)
+    entry = synthetic.entry(length=10, dt_ns=0.1)
+    chi = examples.chi(entry.residue_type, len(positions))
+    writer.add(entry, frames_lib.Frames(positions, chi))
 
 
 @functools.cache
@@ -79,7 +84,7 @@ def wander(config, level):
 
   def step(params, window, protein, sigma, temperature_K, rng):
     same = state_lib.start_window(window.states[-1], config.window).states
-    states = state_lib.perturb(same, 0.02, level, protein.bonded, rng)
+    states = state_lib.perturb(same, 0.02, level, protein, rng)
     return window.followed_by(states)
 
   return step
@@ -105,11 +110,14 @@ class Vibration(commands.Shaken):
 
   def __iter__(self):
     for job in self._jobs:
-      start = np.asarray(self._proteins[job.protein].arrays.positions)
+      start = trajectory_files.start_atoms(self._proteins[job.protein], self._atoms)
       rng = np.random.default_rng(job.replica)
       noise = rng.normal(scale=0.05, size=(self._num_frames, *start.shape))
       yield job, jnp.asarray(start + noise, jnp.float32), 0
 
 
-def vibrate(self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes, done=()):
-  return Vibration(proteins, num_frames, [job for job in sizes[-1] if job not in done], 0)
+def vibrate(
+  self, proteins, num_frames, num_replicas, rng, temperature_K, *sizes, done=(), atoms=None
+):
+  jobs = [job for job in sizes[-1] if job not in done]
+  return Vibration(proteins, num_frames, jobs, 0, self.atoms(atoms))

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import tensorstore as ts
@@ -79,7 +80,7 @@ class _Array:
     return content_id(self._digest)
 
 
-def content_id(digest: 'hashlib._Hash') -> str:
+def content_id(digest: Any) -> str:
   """What names an array by its content."""
   return digest.hexdigest()[:16]
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,8 +100,14 @@ def test_number_and_times_of_frames(monkeypatch, window, protein, frames_per_pas
 
 @pytest.mark.slow  # Compiles a gradient through four passes.
 def test_gradient_through_four_passes_of_256_residues_is_finite():
-  """With padding on one spot, one residue on top of another, and no noise to part them."""
-  protein = builders.pad(builders.helix(240), 256)
+  """With padding on one spot, one residue on top of another, and no noise to part them.
+
+  Two residues are joined by a disulphide, which has a parameter of its own.
+  """
+  partner = np.full(240, -1, np.int32)
+  partner[[20, 60]] = 60, 20
+  protein = dataclasses.replace(builders.helix(240), disulphides=partner)
+  protein = builders.pad(protein, 256)
   protein.positions[240:] = 0.0
   protein.positions[101] = protein.positions[100]
   config = without_noise()

@@ -81,7 +81,7 @@ def metrics(workdir):
 def store_path(tmp_path_factory):
   # Unequal lengths: the processes' shares of a batch count different numbers of residues.
   path = tmp_path_factory.mktemp('store') / 'store'
-  return examples.write_store(path, lengths=(9, 11, 14))
+  return examples.write_store(path, lengths=(9, 11, 14), side_chains=True)
 
 
 @pytest.fixture(scope='module')

@@ -126,7 +126,10 @@ def judge(frames: md_atoms.Frames) -> list[str]:
   phi, psi, _ = torsions.backbone_torsions(frames.backbone, arrays.bonds)
   outlier, judged = ramachandran.outliers(phi, psi, arrays.residue_type, arrays.bonds)
   kinds = ramachandran.classes(arrays.residue_type, arrays.bonds)
-  share = lambda mask: f'{100.0 * mask.mean():.2f}' if mask.size else '-'  # noqa: E731
+
+  def share(mask: np.ndarray) -> str:
+    return f'{100.0 * mask.mean():.2f}' if mask.size else '-'
+
   boxed = judged & np.isin(
     kinds, [ramachandran.CLASSES.index(x) for x in ('general', 'pre-proline')]
   )

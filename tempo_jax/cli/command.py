@@ -152,6 +152,17 @@ def _end_now(code: int) -> None:
   os._exit(code)
 
 
+def define_topology_flag(values: flags.FlagValues) -> None:
+  """Defines `--topology` of commands that read a trajectory."""
+  flags.DEFINE_string(
+    'topology',
+    None,
+    'Structure with the atoms of the trajectory in their order: PDB, GRO, HDF5, PRMTOP, ... '
+    'Required.',
+    flag_values=values,
+  )
+
+
 def require(values: flags.FlagValues, *names: str) -> None:
   """Refuses a command line without a flag that has no default.
 

@@ -29,13 +29,7 @@ from tempo_jax.relaxation import relax, table
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
   default = table.Settings()
-  flags.DEFINE_string(
-    'topology',
-    None,
-    'Structure with the atoms of the trajectory in their order: PDB, GRO, HDF5, PRMTOP, ... '
-    'Required.',
-    flag_values=values,
-  )
+  command.define_topology_flag(values)
   flags.DEFINE_string(
     'trajectory',
     None,

@@ -40,13 +40,7 @@ _heavy_atoms = jax.jit(side_chains.heavy_atoms)
 
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
-  flags.DEFINE_string(
-    'topology',
-    None,
-    'Structure with the atoms of the trajectory in their order: PDB, GRO, HDF5, PRMTOP, ... '
-    'Required.',
-    flag_values=values,
-  )
+  command.define_topology_flag(values)
   flags.DEFINE_string(
     'trajectory',
     None,

@@ -2,8 +2,8 @@
 
     tempo-jax side-chains --topology=FILE --trajectory=FILE --out=DIR
 
-Each frame goes on from the one before, so that rotamers last as long as they do in MD. The backbone
-stays as it is. Where the first frame has side chains of its own, they are where the motion begins.
+Each frame goes on from the one before. The backbone stays as it is. Where the first frame has side
+chains of its own, they are where the motion begins.
 
 Writes into --out what `tempo-jax sample` writes; topology.pdb is the first frame.
 """

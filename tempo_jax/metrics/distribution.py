@@ -175,6 +175,21 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
   return 0.5 * divergence.sum(axis=-1) / np.log(2.0)
 
 
+def js_distance(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+  """Jensen-Shannon distance of histograms: root of the divergence in natural units (scipy).
+
+  What ConfRover, STAR-MD, MDGen and JAMUN compute and call JSD: sqrt(ln 2 x `jensen_shannon`).
+
+  Args:
+    p: [..., bins] counts or shares, not all 0.
+    q: [..., bins].
+
+  Returns:
+    [...] 0 (equal) to 0.8326 (disjoint).
+  """
+  return np.sqrt(np.log(2.0) * np.maximum(jensen_shannon(p, q), 0.0))
+
+
 def _counts(bins: np.ndarray, num_bins: int) -> np.ndarray:
   """[n, num_bins]: how often each bin occurs in the rows of bins [n, F]."""
   rows = num_bins * np.arange(len(bins))[:, None]

@@ -43,3 +43,11 @@ def as_mdtraj(positions):
     for name in ('N', 'CA', 'C', 'O'):
       top.add_atom(name, mdtraj.element.get_by_symbol(name[0]), residue)
   return mdtraj.Trajectory(positions.reshape(len(positions), -1, 3) / 10.0, top)
+
+
+def ca_of_mdtraj(trajectory):
+  """[F, L, 4, 3] float32 Å; NaN but for CA, for what looks at nothing else."""
+  ca = trajectory.top.select('name CA')
+  positions = np.full((trajectory.n_frames, len(ca), 4, 3), np.nan, np.float32)
+  positions[:, :, 1] = 10.0 * trajectory.xyz[:, ca]
+  return positions

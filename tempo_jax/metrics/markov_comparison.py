@@ -26,6 +26,7 @@ KEYS = (
 )
 SEED = 137
 _PRIOR = 1e-3  # Added to populations before their divergence.
+_LAGS_PER_REPLICA = 100
 _LEAST_COMMON_STATES = 3  # Two have two passage times, which correlate perfectly.
 
 
@@ -67,6 +68,22 @@ class Reference:
   kinetics: Kinetics
   halves: dict[str, float | None]
   halves_notes: dict[str, str]
+
+
+def default_lag_ns(num_frames: int, grid: kinetics.TimeGrid) -> float:
+  """A hundredth of the longest replica of MD, and at least one step of the common times.
+
+  Longer lags leave too few changes of state: at a twentieth, halves of 50 ns of trp-cage have no
+  model.
+
+  Args:
+    num_frames: of the longest replica of MD.
+    grid: of times that both sides have.
+
+  Returns:
+    ns, a multiple of both times between frames.
+  """
+  return grid.dt_ns * max(1, num_frames // (_LAGS_PER_REPLICA * grid.reference_stride))
 
 
 def reference(

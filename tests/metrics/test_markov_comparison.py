@@ -209,6 +209,18 @@ class TestReasons:
         assert sorted(notes) == sorted(key for key in numbers if numbers[key] is None)
 
 
+@pytest.mark.parametrize(
+  ('num_frames', 'prediction_dt_ns', 'reference_dt_ns', 'expected'),
+  [(5_000, 0.01, 0.01, 0.5), (1_000, 1.0, 0.1, 1.0), (2_500, 0.1, 1.0, 25.0), (40, 0.5, 0.5, 0.5)],
+)
+def test_default_lag(num_frames, prediction_dt_ns, reference_dt_ns, expected):
+  grid, _ = kinetics.time_grid(prediction_dt_ns, reference_dt_ns)
+  lag_ns = markov_comparison.default_lag_ns(num_frames, grid)
+  assert lag_ns == pytest.approx(expected)
+  for dt_ns in (prediction_dt_ns, reference_dt_ns):
+    assert markov_models.lag_in_frames(lag_ns, dt_ns, 10**6)[1] is None
+
+
 class TestComparisons:
   def _model(self, matrix, populations, states, num_states=4):
     return markov_models.MarkovModel(np.array(states), matrix, populations, num_states, 1.0)

@@ -4,7 +4,7 @@ Jing et al. (2024), `analyze_ensembles.py` and `print_analysis.py`: a residue is
 if its side chain (heavy atoms but N, CA, C, O) offers more than 2 Å^2 to a probe of 2.8 Å. Glycine
 never does. Areas are mdtraj's, by Shrake and Rupley's method, of heavy atoms alone.
 
-Blind to: hydrogens, the backbone's own surface, and how far a residue is exposed. Costly, some 0.1 ms
+Blind to: hydrogens, the surface of the backbone, how far a residue is exposed. Costly, some 0.1 ms
 of each atom and frame: two minutes for 1,000 frames of 150 residues, as many as AlphaFlow draws.
 """
 

@@ -150,6 +150,18 @@ class TestVamp2:
     assert value == pytest.approx(abs(ours - theirs))
     assert slow_modes.vamp2_deviation(a, a, _GRID) == (0.0, None)
 
+  def test_lags_are_common_times(self, np_rng):
+    fine, coarse = [_processes(np_rng, 900)], [_processes(np_rng, 300)]
+    for ours, theirs, grid, lags in (
+      (fine, coarse, kinetics.TimeGrid(3.0, prediction_stride=3), (12, 4)),
+      (coarse, fine, kinetics.TimeGrid(3.0, reference_stride=3), (4, 12)),
+    ):
+      value, _ = slow_modes.vamp2_deviation(ours, theirs, grid, lag=4)
+      scores = [
+        slow_modes.vamp2([x[0][:, :2]], lag)[0] for x, lag in zip((ours, theirs), lags, strict=True)
+      ]
+      assert value == pytest.approx(abs(scores[0] - scores[1]))
+
   def test_of_one_direction_and_of_none(self, np_rng):
     line = _processes(np_rng, 300, 1) @ np.ones((1, 2))
     value, _ = slow_modes.vamp2([line], 5)

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from scipy import linalg
 
-from tempo_jax.metrics import flexibility, kinetics
+from tempo_jax.metrics import flexibility, kinetics, tica
 from tempo_jax.metrics.kinetics import Found, Replicas
 from tempo_jax.metrics.trajectory_deviations import MIN_PAIRS
 
@@ -29,15 +29,14 @@ _LEAST_VARIANCE = 1e-10  # Of the largest.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SlowModes:
-  """Time-lagged independent components.
+  """Time-lagged independent components, and what moves along them.
 
   Attributes:
     mean: [K] of the features.
     weights: [K, D]; the projection (x - mean) @ weights has unit variance, the slowest first.
     motions: [K, D], covariance of each feature with each mode: how far it moves as the mode moves
       by its standard deviation.
-    eigenvalues: [D], autocorrelations at the lag, in descending order. A negative one, which is
-      noise, never leads, as it can in an order of absolute values.
+    eigenvalues: [D], autocorrelations at the lag, in descending order, all above 0.
   """
 
   mean: np.ndarray
@@ -66,13 +65,10 @@ def _too_few(num_pairs: int, lag: int) -> str:
   return f'{num_pairs} pairs of valid frames {lag} frames apart, fewer than {MIN_PAIRS}'
 
 
-def tica(
+def fit(
   series: Replicas, lag: int, valid: Valid = None, max_features: int = MAX_FEATURES
 ) -> Found[SlowModes]:
-  """Reversible tICA (Perez-Hernandez et al., J. Chem. Phys. 139, 015102 (2013)).
-
-  C0 and Ct from both directions of time, C_t v = lambda C_0 v among the leading principal
-  components of the features.
+  """TICA of the leading principal components of the features: `tica` without its noise.
 
   Args:
     series: [F, ...] features per replica.
@@ -98,14 +94,14 @@ def tica(
   kept = variance > _LEAST_VARIANCE * max(scale, np.finfo(float).tiny)
   if not kept.any():
     return None, 'nothing moves'
-  width = np.sqrt(variance[kept])
-  whitening = axes[:, kept] / width
-  x, y = before @ whitening, after @ whitening
-  lagged = (x.T @ y + y.T @ x) / (2 * num_pairs)
-  values, vectors = np.linalg.eigh(lagged)
-  vectors = vectors[:, ::-1]
-  motions = (axes[:, kept] * width) @ vectors
-  return SlowModes(mean, whitening @ vectors, motions, values[::-1]), None
+  axes, width = axes[:, kept], np.sqrt(variance[kept])
+  fitted, reason = tica.of_pairs(before @ axes / width, after @ axes / width, lag)
+  if fitted is None:
+    return None, reason or ''
+  components = fitted.components
+  return SlowModes(
+    mean, axes / width @ components, axes * width @ components, fitted.eigenvalues
+  ), None
 
 
 def residue_contributions(modes: SlowModes, num_residues: int) -> np.ndarray:
@@ -153,7 +149,7 @@ def tica_correlation(
     ('prediction', prediction, grid.prediction_stride, valid),
     ('reference', reference, grid.reference_stride, None),
   ):
-    modes, reason = tica(series, lag * stride, counted)
+    modes, reason = fit(series, lag * stride, counted)
     if modes is None:
       return None, f'{name}: {reason}'
     both.append(residue_contributions(modes, num_residues)[:NUM_MODES])

@@ -78,6 +78,23 @@ def fit(features: Replicas, lag: int, *, by_magnitude: bool = False) -> Found[Ti
     return None, f'no replica is longer than the lag of {lag} frames'
   now = np.concatenate([x[:-lag] for x in long])
   later = np.concatenate([x[lag:] for x in long])
+  return of_pairs(now, later, lag, by_magnitude=by_magnitude)
+
+
+def of_pairs(
+  now: np.ndarray, later: np.ndarray, lag: int, *, by_magnitude: bool = False
+) -> Found[Tica]:
+  """`fit` of pairs of frames that are chosen otherwise.
+
+  Args:
+    now: [M, K] float64 features.
+    later: [M, K], a lag later.
+    lag: frames.
+    by_magnitude: as for `fit`.
+
+  Returns:
+    As `fit`.
+  """
   mean = 0.5 * (now.mean(axis=0) + later.mean(axis=0))
   now, later = now - mean, later - mean
   instantaneous = (now.T @ now + later.T @ later) / (2 * len(now))

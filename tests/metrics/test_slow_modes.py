@@ -27,11 +27,11 @@ def _residues(rng, frames, profiles, noise=0.05):
   return moved + noise * rng.normal(size=moved.shape)
 
 
-class TestTica:
+class TestFit:
   def test_is_that_of_deeptime(self, np_rng):
     mixing = np_rng.normal(size=(3, 6))
     series = [_processes(np_rng, n) @ mixing for n in (900, 700)]
-    found, reason = slow_modes.tica(series, 4)
+    found, reason = slow_modes.fit(series, 4)
     assert reason is None
     model = decomposition.TICA(lagtime=4, scaling=None).fit_from_timeseries(series).fetch_model()
     np.testing.assert_allclose(found.eigenvalues[:3], model.singular_values[:3], rtol=1e-6)
@@ -42,15 +42,15 @@ class TestTica:
 
   def test_finds_known_time_scales(self, np_rng):
     series = [_processes(np_rng, 60_000) @ np_rng.normal(size=(3, 5))]
-    found, _ = slow_modes.tica(series, 10)
+    found, _ = slow_modes.fit(series, 10)
     np.testing.assert_allclose(found.eigenvalues[:2], [0.99**10, 0.95**10], atol=0.03)
 
   def test_what_alternates_does_not_lead(self, np_rng):
     alternating = np.where(np.arange(2_000) % 2, 1.0, -1.0) + 0.1 * np_rng.normal(size=2_000)
     slow = _processes(np_rng, 2_000, 1)[:, 0]
-    found, _ = slow_modes.tica([np.stack([alternating, slow], axis=1)], 1)
+    found, _ = slow_modes.fit([np.stack([alternating, slow], axis=1)], 1)
+    assert found.eigenvalues.shape == (1,)
     assert found.eigenvalues[0] > 0.9
-    assert found.eigenvalues[1] < -0.9
     assert abs(found.weights[1, 0]) > abs(found.weights[0, 0])
 
   def test_pairs_do_not_cross_replicas_nor_invalid_frames(self, np_rng):
@@ -65,9 +65,10 @@ class TestTica:
     assert not (before == series[0][7]).all(axis=1).any()
 
   def test_sees_no_more_features_than_data_carry(self, np_rng):
-    found, _ = slow_modes.tica([np_rng.normal(size=(60, 20, 3))], 5)
-    assert found.weights.shape == (60, 5)  # 55 pairs.
-    assert found.eigenvalues.max() < 0.9
+    noise = [np_rng.normal(size=(60, 20, 3))]
+    found, _ = slow_modes.fit(noise, 5)
+    assert np.linalg.matrix_rank(found.weights) <= 5  # 55 pairs.
+    assert found.eigenvalues[0] < 0.9
 
 
 class TestTicaCorrelation:
@@ -87,7 +88,7 @@ class TestTicaCorrelation:
   def test_contributions_are_displacements(self, np_rng):
     frames = _residues(np_rng, 500, np.eye(3, 4))
     lag = 5
-    modes, _ = slow_modes.tica([frames], lag)
+    modes, _ = slow_modes.fit([frames], lag)
     found = slow_modes.residue_contributions(modes, 4)
     # The frames that pairs are made of, each as often as it is in one.
     both = np.concatenate([frames[:-lag], frames[lag:]]).reshape(-1, 12)
@@ -104,7 +105,7 @@ class TestTicaCorrelation:
     coarse = [_residues(np_rng, 300, np.eye(3, 5))]
     value, _ = slow_modes.tica_correlation(fine, coarse, grid, lag=3)
     ours, theirs = (
-      slow_modes.residue_contributions(slow_modes.tica(x, lag)[0], 5)[:2]
+      slow_modes.residue_contributions(slow_modes.fit(x, lag)[0], 5)[:2]
       for x, lag in ((fine, 6), (coarse, 3))
     )
     expected = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(ours, theirs, strict=True)])

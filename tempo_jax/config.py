@@ -32,9 +32,7 @@ def level_config(dt_ns: float) -> config_dict.ConfigDict:
   noise is no part of the process: it only shows the network windows that lie beside the data, as
   its own will.
   `translation_std` Å and `rotation_std` rad are the spread of one step over the training data
-  per component; `train` measures them, and they scale the network's output and the loss. So too
-  `chi_std` rad and `chi_hop`, the spread of chi within a rotamer and the probability that it is
-  anywhere else one step later.
+  per component; `train` measures them, and they scale the network's output and the loss.
   """
   return config_dict.create(
     dt_ns=float(dt_ns),
@@ -46,8 +44,6 @@ def level_config(dt_ns: float) -> config_dict.ConfigDict:
     noise_torsion=1.0,
     translation_std=1.0,
     rotation_std=0.5,
-    chi_std=0.3,
-    chi_hop=0.1,
   )
 
 
@@ -162,9 +158,6 @@ def complete_paper_config(config: Any) -> None:
   paper = paper_model_config(dict.fromkeys(config.levels, 1.0))
   config.side_chains = config.get('side_chains', paper.side_chains)
   config.encoder.disulphides = config.encoder.get('disulphides', paper.encoder.disulphides)
-  for name in config.levels:
-    for key in ('chi_std', 'chi_hop'):
-      config.level[name][key] = config.level[name].get(key, paper.level[name][key])
 
 
 def missing_settings(config: Any) -> list[str]:

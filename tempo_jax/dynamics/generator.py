@@ -2,12 +2,16 @@
 
 One step is described by the numbers y, per next frame and residue the translation and rotation
 vector of T_newest^-1 T_next in units of one step's spread (`update.motions`), N-CA-C, the turn of
-a free psi, and those of chi. Noise z_0 is carried to y along the straight line
-z_tau = (1 - tau) z_0 + tau y (flow matching: Lipman et al. 2023; on frames: FrameFlow, FoldFlow),
-on the circle where y is an angle. The spatiotemporal encoder runs once; a light head, which sees
-the partly noised frames, then says where the line ends, K times. All of it is expressed in the
-residues' own frames: equivariant by construction. Side chains may be drawn with the backbone, or
-alone on one that is given.
+a free psi, and the places of chi within the wells of rotamers. Noise z_0 is carried to y along the
+straight line z_tau = (1 - tau) z_0 + tau y (flow matching: Lipman et al. 2023; on frames:
+FrameFlow, FoldFlow), on the circle where y is an angle. The wells themselves are hidden at first,
+and drawn one after the other along the way (as of masked sequences: Sahoo et al. 2024, MDLM; Shi et
+al. 2024, MD4): the later ones, and the backbone, know the former.
+
+The spatiotemporal encoder runs once; a light head, which sees the partly noised frames, then says
+where the line ends and how likely each well is, K times. All of it is expressed in the residues'
+own frames: equivariant by construction. Side chains may be drawn with the backbone, or alone on one
+that is given.
 """
 
 import dataclasses
@@ -34,6 +38,48 @@ NUM_BACKBONE = update.NUM_BACKBONE
 def num_numbers(config: Any) -> int:
   """Numbers per residue and frame of a model's step; `config` is the model's configuration."""
   return NUM_BACKBONE + config_lib.has_side_chains(config) * rotamers.NUM_CHI
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Chances:
+  """What decides the wells of T frames.
+
+  Attributes:
+    order: [T, L, 4] in 0 to 1, when each is drawn (`rotamers.draw_order`).
+    gumbel: [T, L, 4, 3], added to logits: the largest is a draw.
+  """
+
+  order: jax.Array
+  gumbel: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Noise:
+  """All that is random in a step of T frames.
+
+  Attributes:
+    numbers: [T, L, N] z_0.
+    chances: of the wells; None without side chains.
+  """
+
+  numbers: jax.Array
+  chances: Chances | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """A step of T frames, whole or on its way.
+
+  Attributes:
+    numbers: [T, L, N].
+    wells: [T, L, 4] int32, `rotamers.HIDDEN` where not drawn yet; None without side chains.
+  """
+
+  numbers: jax.Array
+  wells: jax.Array | None = None
 
 
 class Generator(nn.Module):
@@ -75,62 +121,67 @@ class Generator(nn.Module):
     side_chains = noised.states.side_chains
     seen = None
     if side_chains is not None:
-      seen = rotamers.features(side_chains, protein.residue_type)
+      seen = rotamers.seen_by_neighbours(side_chains, protein.residue_type)
     return self.encoder(*inputs, sigma, dt_ns, temperature_K, seen)[-1]
 
   def end(
     self,
     hidden: jax.Array,
     noised: state_lib.Window,
-    numbers: jax.Array,
+    step: Step,
     tau: jax.Array,
     side_chain_tau: jax.Array,
     level: level_lib.Level,
     protein: protein_lib.ProteinArrays,
-  ) -> jax.Array:
-    """Where the line through z_tau ends: the mean of y given z_tau.
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """Where the line through z_tau ends: the mean of y given z_tau; and the wells.
 
     Args:
       hidden: [L, D] from `encode`.
       noised: the window that was encoded.
-      numbers: [T, L, N] z_tau.
+      step: [T, L] z_tau, and the wells that are drawn so far.
       tau: [] in [0, 1), of the backbone; 1 for one that is given.
       side_chain_tau: [] in [0, 1), of the side chains: the same for both, or the backbone is given.
       level: the level's scalars.
       protein: [L] residues.
 
     Returns:
-      [T, L, N].
+      [T, L, N], and logits [T, L, 4, 3] of the wells; None without side chains.
     """
-    newest = noised.states[-1]
-    states = update.apply_motions(newest, numbers, level, protein)
-    out = self.head(
+    newest, numbers = noised.states[-1], step.numbers
+    states = applied(newest, step, level, protein)
+    out, logits = self.head(
       hidden,
       newest,
       states,
       numbers,
+      step.wells,
       noised.anchor,
       tau,
       side_chain_tau,
       level.translation_std,
       protein,
     )
-    keep, scale = preconditioning(tau)
+
+    def mean(part: slice, tau: jax.Array) -> jax.Array:
+      keep, scale = preconditioning(tau)
+      return keep * numbers[..., part] + scale * out[..., part]
+
+    psi = slice(NUM_MOTIONS, NUM_BACKBONE)
     ends = [
-      keep * numbers[..., :NUM_MOTIONS] + scale * out[..., :NUM_MOTIONS],
-      numbers[..., NUM_MOTIONS:NUM_BACKBONE] + (1.0 - tau) * out[..., NUM_MOTIONS:NUM_BACKBONE],
+      mean(slice(NUM_MOTIONS), tau),
+      numbers[..., psi] + (1.0 - tau) * out[..., psi],
     ]
-    if newest.side_chains is not None:
-      unit = (1.0 - side_chain_tau) * side_chain_unit(newest.side_chains, level)
-      there = rotamers.free(protein.residue_type)[None]
-      turn = jnp.where(there, unit[None] * out[..., NUM_BACKBONE:], 0.0)
-      ends.append(numbers[..., NUM_BACKBONE:] + turn)
-    return jnp.concatenate(ends, axis=-1)
+    if step.wells is None:
+      return jnp.concatenate(ends, axis=-1), None
+    there = rotamers.free(protein.residue_type)[None]
+    ends.append(jnp.where(there, mean(slice(NUM_BACKBONE, None), side_chain_tau), 0.0))
+    return jnp.concatenate(ends, axis=-1), logits
 
   def __call__(
     self,
     noised: state_lib.Window,
-    numbers: jax.Array,
+    step: Step,
     level: level_lib.Level,
     protein: protein_lib.ProteinArrays,
     sigma: jax.Array,
@@ -138,7 +189,36 @@ class Generator(nn.Module):
   ) -> jax.Array:
     """Both parts once, for the shapes of the parameters."""
     hidden = self.encode(noised, protein, sigma, level.dt_ns, temperature_K)
-    return self.end(hidden, noised, numbers, sigma, sigma, level, protein)
+    return self.end(hidden, noised, step, sigma, sigma, level, protein)[0]
+
+
+def applied(
+  newest: state_lib.State,
+  step: Step,
+  level: level_lib.Level,
+  protein: protein_lib.ProteinArrays,
+) -> state_lib.State:
+  """The states [T, L] that a step leads to; side chains known where their wells are drawn."""
+  states = update.apply_motions(newest, step.numbers[..., :NUM_BACKBONE], level, protein)
+  if step.wells is None or newest.side_chains is None:
+    return states
+  before = jax.tree.map(lambda x: x[None], newest.side_chains)
+  places = step.numbers[..., NUM_BACKBONE:]
+  side_chains = rotamers.placed(step.wells, places, before, protein.residue_type)
+  return dataclasses.replace(states, side_chains=side_chains)
+
+
+def step_between(
+  newest: state_lib.State, states: state_lib.State, level: level_lib.Level, residue_type: jax.Array
+) -> Step:
+  """The step that leads from the newest state [L] to states [T, L]."""
+  numbers = update.motions(newest, states, level)
+  if newest.side_chains is None or states.side_chains is None:
+    return Step(numbers)
+  places = rotamers.places(states.side_chains, residue_type)
+  return Step(
+    jnp.concatenate([numbers, places], axis=-1), rotamers.wells(states.side_chains, residue_type)
+  )
 
 
 def preconditioning(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -152,27 +232,20 @@ def preconditioning(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
   return tau / square, (1.0 - tau) * jax.lax.rsqrt(square)
 
 
-def side_chain_unit(side_chains: rotamers.SideChains, level: level_lib.Level) -> jax.Array:
-  """[L, 4] radians: how far turns are from noise that knows nothing, a root mean square."""
-  return jnp.sqrt(2.0 * rotamers.turn_variance(side_chains.known, level))
-
-
 def draw_noise(
   rng: jax.Array,
   num_frames: int,
   newest: state_lib.State,
-  level: level_lib.Level,
   protein: protein_lib.ProteinArrays,
-) -> jax.Array:
-  """z_0 [T, L, N]: normal motions, a uniform psi, turns of chi, residue by residue.
+) -> Noise:
+  """Normal motions and places, a uniform psi; the order and the chance of wells.
 
-  So drawn, padding does not change it.
+  Drawn residue by residue, so that padding does not change it.
 
   Args:
     rng: a key.
     num_frames: T.
     newest: [L] state that the step starts from.
-    level: the level's scalars.
     protein: [L] residues.
   """
   length = protein.residue_type.shape[0]
@@ -180,39 +253,54 @@ def draw_noise(
   motions = jax.random.normal(motion_rng, (length, num_frames, NUM_MOTIONS))
   angle = jax.random.uniform(angle_rng, (length, num_frames, 1), minval=-np.pi, maxval=np.pi)
   numbers = jnp.moveaxis(jnp.concatenate([motions, angle], axis=-1), 0, 1)
+  noise = Noise(numbers)
   if newest.side_chains is not None:
-    turns = rotamers.draw_noise(
-      side_chain_rng, num_frames, newest.side_chains, protein.residue_type, level
-    )
-    numbers = jnp.concatenate([numbers, turns], axis=-1)
+    place_rng, order_rng, well_rng = jax.random.split(side_chain_rng, 3)
+    shape = (length, num_frames, rotamers.NUM_CHI)
+    places = jnp.moveaxis(jax.random.normal(place_rng, shape), 0, 1)
+    places = jnp.where(rotamers.free(protein.residue_type)[None], places, 0.0)
+    gumbel = jnp.moveaxis(jax.random.gumbel(well_rng, (*shape, rotamers.NUM_WELLS)), 0, 1)
+    order = rotamers.draw_order(order_rng, num_frames, length)
+    noise = Noise(jnp.concatenate([numbers, places], axis=-1), Chances(order, gumbel))
   # As in `state.perturb`.
-  return jax.lax.optimization_barrier(numbers)
+  return jax.lax.optimization_barrier(noise)
 
 
 def follow(
-  end: Callable[[jax.Array, jax.Array], jax.Array], noise: jax.Array, passes: int
-) -> jax.Array:
-  """Carries noise to a sample in K steps of second order.
+  end: Callable[[Step, jax.Array], tuple[jax.Array, jax.Array | None]], noise: Noise, passes: int
+) -> Step:
+  """Carries noise to a sample in K steps of second order, and draws the wells on the way.
 
   Between tau and tau' the mean of y is taken to go on changing as it did in the step before, and
   its value half-way is aimed at (Adams-Bashforth). Plain Euler steps contract: of a unit
   Gaussian, eight of them return a standard deviation of 0.85; these 1.02.
 
   Args:
-    end: of z_tau and tau, the mean of y given z_tau.
-    noise: z_0, of any shape.
+    end: of a step at tau, and tau: the mean of y given z_tau, and logits of the wells.
+    noise: numbers of any shape, and the chances of wells.
     passes: K; with one, `end` maps the noise to a sample at once.
   """
+  chances = noise.chances
 
   def one_pass(carry, index):
-    numbers, before = carry
-    mean = end(numbers, index / passes)
+    step, before = carry
+    mean, logits = end(step, index / passes)
     aim = mean + jnp.where(index > 0, 0.5 * (mean - before), 0.0)
+    wells = step.wells
+    if chances is not None and wells is not None and logits is not None:
+      now = (wells == rotamers.HIDDEN) & (chances.order < (index + 1.0) / passes)
+      drawn = jnp.argmax(logits + chances.gumbel, axis=-1).astype(wells.dtype)
+      wells = jnp.where(now, drawn, wells)
     # dz/dtau = (aim - z) / (1 - tau); the last step therefore ends in the aim itself.
-    return (numbers + (aim - numbers) / (passes - index), mean), None
+    numbers = step.numbers + (aim - step.numbers) / (passes - index)
+    return (Step(numbers, wells), mean), None
 
-  index = jnp.arange(passes, dtype=noise.dtype)
-  return jax.lax.scan(one_pass, (noise, noise), index)[0][0]
+  wells = None
+  if chances is not None:
+    wells = jnp.full(chances.order.shape, rotamers.HIDDEN, jnp.int32)
+  index = jnp.arange(passes, dtype=noise.numbers.dtype)
+  start = Step(noise.numbers, wells), noise.numbers
+  return jax.lax.scan(one_pass, start, index)[0][0]
 
 
 def draw(
@@ -223,7 +311,7 @@ def draw(
   level: level_lib.Level,
   sigma: jax.Array,
   temperature_K: jax.Array,
-  noise: jax.Array,
+  noise: Noise,
   passes: int,
   backbone_of: state_lib.State | None = None,
 ) -> state_lib.State:
@@ -239,7 +327,7 @@ def draw(
     level: the level's scalars.
     sigma: [] noise that is already in the window.
     temperature_K: [] K.
-    noise: [T, L, N] from `draw_noise`.
+    noise: of T frames, from `draw_noise`.
     passes: K.
     backbone_of: [T, L] states whose backbones are given: only their side chains are drawn.
   """
@@ -248,19 +336,22 @@ def draw(
     variables, noised, protein, sigma, level.dt_ns, temperature_K, method='encode'
   )
 
-  def end(numbers: jax.Array, tau: jax.Array, backbone_tau: jax.Array | None = None) -> Any:
+  def end(step: Step, tau: jax.Array, backbone_tau: jax.Array | None = None) -> Any:
     taus = tau if backbone_tau is None else backbone_tau, tau
-    return network.apply(variables, hidden, noised, numbers, *taus, level, protein, method='end')
+    return network.apply(variables, hidden, noised, step, *taus, level, protein, method='end')
 
   newest = noised.states[-1]
   if backbone_of is None:
-    return update.apply_motions(newest, follow(end, noise, passes), level, protein)
-  given = update.motions(newest, backbone_of, level, protein)[..., :NUM_BACKBONE]
+    return applied(newest, follow(end, noise, passes), level, protein)
+  given = update.motions(newest, backbone_of, level)
 
-  def end_of_turns(turns: jax.Array, tau: jax.Array) -> jax.Array:
-    numbers = jnp.concatenate([given, turns], axis=-1)
-    return end(numbers, tau, jnp.ones_like(tau))[..., NUM_BACKBONE:]
+  def end_of_places(step: Step, tau: jax.Array) -> Any:
+    whole = Step(jnp.concatenate([given, step.numbers], axis=-1), step.wells)
+    mean, logits = end(whole, tau, jnp.ones_like(tau))
+    return mean[..., NUM_BACKBONE:], logits
 
-  turns = follow(end_of_turns, noise[..., NUM_BACKBONE:], passes)
-  drawn = update.apply_motions(newest, jnp.concatenate([given, turns], axis=-1), level, protein)
+  places = dataclasses.replace(noise, numbers=noise.numbers[..., NUM_BACKBONE:])
+  found = follow(end_of_places, places, passes)
+  whole = Step(jnp.concatenate([given, found.numbers], axis=-1), found.wells)
+  drawn = applied(newest, whole, level, protein)
   return dataclasses.replace(backbone_of, side_chains=drawn.side_chains)

@@ -16,6 +16,8 @@ from tempo_jax.protein import protein as protein_lib
 
 # Å: relative positions of neighbours in the chain become numbers of order one.
 _LENGTH_UNIT = 4.0
+# Of `_known_wells`: the newest state's, those of other frames, the anchor's.
+_NUM_KNOWN = 3
 _OCTAVES = 4
 # Å, over a trans peptide bond: C-N, CA-N, C-CA, CA-CA. Those of `geometry.ideal`, rounded: what the
 # head reads as zero strain, so trained parameters depend on these very numbers.
@@ -93,25 +95,53 @@ class HeadBlock(nn.Module):
     return spatiotemporal_encoder.Transition(self.dtype, name='transition')(hidden), None
 
 
+def _known_wells(
+  wells: jax.Array,
+  newest: state_lib.State,
+  anchor: state_lib.Anchor | None,
+  residue_type: jax.Array,
+) -> jax.Array:
+  """Wells that a draw may go by, `rotamers.seen_wells` of each: [T, L, 3, 4, 3].
+
+  Those of the newest state, of the other frames as far as they are drawn, and of the anchor.
+
+  Args:
+    wells: [T, L, 4] as far as they are drawn.
+    newest: [L] state.
+    anchor: or None.
+    residue_type: [L].
+  """
+  assert newest.side_chains is not None
+  shown = rotamers.seen_wells(wells)
+  before = rotamers.seen_wells(rotamers.wells(newest.side_chains, residue_type))
+  ahead = jnp.zeros_like(before)
+  if anchor is not None and anchor.state.side_chains is not None:
+    aim = rotamers.seen_wells(rotamers.wells(anchor.state.side_chains, residue_type))
+    ahead = jnp.where(anchor.place.known, aim, 0.0)
+  others = jnp.sum(shown, axis=0, keepdims=True) - shown
+  known = (jnp.broadcast_to(x, shown.shape) for x in (before[None], others, ahead[None]))
+  return jnp.stack(list(known), axis=2)
+
+
 def _side_chain_features(
   numbers: jax.Array,
-  newest: state_lib.State,
+  wells: jax.Array,
+  known: jax.Array,
   states: state_lib.State,
   anchor: state_lib.Anchor | None,
   protein: protein_lib.ProteinArrays,
 ) -> list[jax.Array]:
-  """How side chains have turned, [T, L, 8], from which known ones, and how far the anchor's are."""
-  assert newest.side_chains is not None
+  """Places in wells, wells, where side chains are as far as they are drawn, the anchor's chi."""
   assert states.side_chains is not None
-  turns = numbers[..., update.NUM_BACKBONE :]
-  known = newest.side_chains.known[None].astype(turns.dtype)
-  found = [jnp.sin(turns), jnp.cos(turns), jnp.broadcast_to(known, turns.shape)]
+  flat = (*wells.shape[:2], -1)
+  reach = rotamers.reach(states.side_chains, protein.residue_type)
+  shown = rotamers.seen_wells(wells)
+  found = [numbers[..., update.NUM_BACKBONE :], reach, shown.reshape(flat), known.reshape(flat)]
   if anchor is not None:
-    aim = jax.tree.map(lambda x: x[None], anchor.state.side_chains)
-    ahead = rotamers.turns(states.side_chains, aim, protein.residue_type)
-    ahead = jnp.concatenate([jnp.sin(ahead), jnp.cos(ahead)], axis=-1)
-    seen = aim.known & anchor.place.known
-    found.append(jnp.where(jnp.concatenate([seen, seen], axis=-1), ahead, 0.0))
+    assert anchor.state.side_chains is not None
+    aim = rotamers.features(anchor.state.side_chains, protein.residue_type)
+    aim = jnp.where(anchor.place.known, aim, 0.0)
+    found.append(jnp.broadcast_to(aim[None], (*wells.shape[:2], aim.shape[-1])))
   return found
 
 
@@ -135,12 +165,13 @@ class Head(nn.Module):
     newest: state_lib.State,
     states: state_lib.State,
     numbers: jax.Array,
+    wells: jax.Array | None,
     anchor: state_lib.Anchor | None,
     tau: jax.Array,
     side_chain_tau: jax.Array,
     translation_std: jax.Array,
     protein: protein_lib.ProteinArrays,
-  ) -> jax.Array:
+  ) -> tuple[jax.Array, jax.Array | None]:
     """Args are for one protein.
 
     Args:
@@ -148,6 +179,7 @@ class Head(nn.Module):
       newest: [L] state that they come from.
       states: [T, L] partly noised next states.
       numbers: [T, L, N] the same as numbers z.
+      wells: [T, L, 4] of side chains, as far as they are drawn; None without side chains.
       anchor: where the segment ends, superposed on the newest state; or None.
       tau: [] in [0, 1), how much of the backbone's noise is gone; 1 for one that is given.
       side_chain_tau: [] in [0, 1), the same of the side chains.
@@ -155,7 +187,8 @@ class Head(nn.Module):
       protein: [L] residues.
 
     Returns:
-      [T, L, N].
+      [T, L, N], and logits [T, L, 4, 3] of wells, None without side chains: a part that is the
+      network's own, and how far it goes by each of `_known_wells`.
     """
     config = self.config
     num_frames, length = numbers.shape[:2]
@@ -173,8 +206,10 @@ class Head(nn.Module):
       ahead = update.motion_numbers(states.frames.inverse() @ anchor.state.frames[None])
       features.append(jnp.where(anchor.place.known, ahead, 0.0))
     times = [tau]
-    if states.side_chains is not None:
-      features += _side_chain_features(numbers, newest, states, anchor, protein)
+    known = None
+    if wells is not None:
+      known = _known_wells(wells, newest, anchor, protein.residue_type)
+      features += _side_chain_features(numbers, wells, known, states, anchor, protein)
       times.append(side_chain_tau)
     octaves = np.pi * np.float32(2.0) ** np.arange(-1, _OCTAVES - 1, dtype=np.float32)
     phases = jnp.concatenate([octaves * time for time in times])
@@ -191,5 +226,14 @@ class Head(nn.Module):
     blocks = spatiotemporal_encoder.repeated(HeadBlock, config.num_blocks, 2)
     x, _ = blocks(config, self.dtype, name='blocks')(x, frames, protein)
     x = nn.LayerNorm(name='out_norm')(x)
-    # Zero at the start of training: the best guess of Gaussian numbers that knows nothing.
-    return nn.Dense(self.num_numbers, kernel_init=nn.initializers.zeros, name='out')(x)
+    # Zero at the start of training: the best guess of Gaussian numbers that knows nothing, and each
+    # well as likely as any.
+    zeros = nn.initializers.zeros
+    if wells is None or known is None:
+      return nn.Dense(self.num_numbers, kernel_init=zeros, name='out')(x), None
+    size = self.num_numbers + rotamers.NUM_CHI * (rotamers.NUM_WELLS + _NUM_KNOWN)
+    out = nn.Dense(size, kernel_init=zeros, name='out')(x)
+    of_wells = out[..., self.num_numbers :].reshape(*wells.shape, -1)
+    logits, trust = jnp.split(of_wells, [rotamers.NUM_WELLS], axis=-1)
+    trust = jnp.moveaxis(trust, -1, 2)[..., None]
+    return out[..., : self.num_numbers], logits + jnp.sum(trust * known, axis=2)

@@ -21,8 +21,6 @@ class Level:
   noise_torsion: jax.Array
   translation_std: jax.Array
   rotation_std: jax.Array
-  chi_std: jax.Array
-  chi_hop: jax.Array
 
   @classmethod
   def of(cls, config: Any, name: str) -> 'Level':

@@ -1,11 +1,14 @@
-"""Side chains in the state: their torsions chi 1-4, and how those turn from frame to frame.
+"""Side chains in the state: their torsions chi 1-4, as wells of rotamers and places within them.
 
 A torsion with the period pi (the flip of a ring, of a carboxylate) is no motion: everything here
-works on phases, chi times 2 pi over its period, so that both images are one. Turns start from the
-image at hand: what is written goes on from the image before.
+works on phases, chi times 2 pi over its period, so that both images are one. What is written goes
+on from the image before.
 
-The noise that a turn begins with is what a turn is at the level's time step: small within a
-rotamer, and with the probability of a hop anywhere on the circle (wrapped normal and uniform).
+A phase is one of three wells, thirds of the circle about -60, 60 and 180 degrees, and a place
+within it. Of bonds between tetrahedral carbons the wells are gauche-, gauche+ and trans, and a hop
+is another well, not a long way; elsewhere they are thirds and nothing more. Wells are drawn from
+probabilities, one after the other; places within them on a straight line from noise, as the numbers
+of the backbone are.
 """
 
 import dataclasses
@@ -14,12 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.dynamics import level as level_lib
+from tempo_jax.geometry import ideal
+from tempo_jax.geometry import side_chains as geometry
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
 
 NUM_CHI = 4
-NUM_FEATURES = 3 * NUM_CHI
+NUM_WELLS = 3
+# A well that is not known, or not drawn yet.
+HIDDEN = -1
 _ALL_TYPES = np.arange(len(protein_lib.RESIDUE_TYPES))
 _FREE = side_chain_atoms.chi_mask(_ALL_TYPES)
 _STAGGERED = side_chain_atoms.staggered_mask(_ALL_TYPES)
@@ -27,8 +33,23 @@ _PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
 # Radians. Of chi between tetrahedral carbons, MD has half within 9 degrees of staggered, 90 %
 # within 21, 98 % within 32. What is drawn farther than the knee is brought back by a part.
 _KNEE, _BEYOND = np.deg2rad(18.0).astype(np.float32), np.float32(0.4)
+# Å: positions become numbers of order one.
+_LENGTH_UNIT = np.float32(4.0)
+# The first atom beyond CB, and the last one, of 14 heavy atoms.
+_GAMMA = 5
+_ATOMS = side_chain_atoms.atom_mask(_ALL_TYPES)
+_BEYOND_CB = _ATOMS & (np.arange(_ATOMS.shape[1]) >= _GAMMA)
+# Weights of the last atom, and of the mean of those beyond CB.
+_LAST = np.eye(_ATOMS.shape[1], dtype=np.float32)[_ATOMS.sum(axis=1) - 1]
+_MEAN = (_BEYOND_CB / np.maximum(_BEYOND_CB.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+# N, CA, C in the frame of a residue; O is not read.
+_BACKBONE = np.concatenate([ideal.N_CA_C_POSITIONS, np.ones((1, 3))]).astype(np.float32)
 # The chi1 of a proline's ring.
 _LARGEST_OF_PROLINE = np.deg2rad(40.0).astype(np.float32)
+_THIRD = np.float32(2.0 * np.pi / NUM_WELLS)
+# Radians of phase, root mean square about the centre of a well in our MD (10 ps; data_prep): the
+# unit of places within wells. Where nothing is staggered, wells are filled almost evenly (34.6).
+_SPREAD = np.deg2rad(np.where(_STAGGERED, 14.0, 33.0)).astype(np.float32)
 _PER_PERIOD = np.float32(2.0 * np.pi) / side_chain_atoms.chi_period(_ALL_TYPES).astype(np.float32)
 
 
@@ -55,9 +76,14 @@ def free(residue_type: jax.Array) -> jax.Array:
   return jnp.asarray(_FREE)[residue_type]
 
 
+def _rows(table: np.ndarray, residue_type: jax.Array, like: jax.Array) -> jax.Array:
+  """Rows of a table by residue type, of the shape [..., L, 4] of another array."""
+  return jnp.broadcast_to(jnp.asarray(table)[residue_type], like.shape)
+
+
 def _per_period(residue_type: jax.Array, angles: jax.Array) -> jax.Array:
   """Phase per angle, of the shape of the angles [..., L, 4]."""
-  return jnp.broadcast_to(jnp.asarray(_PER_PERIOD)[residue_type], angles.shape)
+  return _rows(_PER_PERIOD, residue_type, angles)
 
 
 def unknown(residue_type: jax.Array) -> SideChains:
@@ -92,16 +118,42 @@ def features(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
   )
 
 
-def turns(before: SideChains, after: SideChains, residue_type: jax.Array) -> jax.Array:
-  """The phases [..., L, 4] in -pi to pi by which side chains turn; from 0 where unknown before."""
-  return wrapped(_phases(after, residue_type) - _phases(before, residue_type))
+def wells(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
+  """[..., L, 4] int32: 0, 1, 2 for the well about 60, 180 and -60 degrees; `HIDDEN` if unknown."""
+  phase = jnp.mod(_phases(side_chains, residue_type), np.float32(2.0 * np.pi))
+  # The remainder may round up to a whole turn.
+  index = jnp.minimum(jnp.floor(phase / _THIRD).astype(jnp.int32), NUM_WELLS - 1)
+  return jnp.where(side_chains.known, index, HIDDEN)
 
 
-def turned(before: SideChains, phases: jax.Array, residue_type: jax.Array) -> SideChains:
-  """Side chains turned by phases [..., L, 4]; afterwards every torsion that is free is known."""
-  chi = before.chi + wrapped(phases) / _per_period(residue_type, phases)
-  there = jnp.broadcast_to(free(residue_type), chi.shape)
-  return SideChains(jnp.where(there, wrapped(chi), 0.0), there)
+def places(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
+  """[..., L, 4]: how far phases are from the centres of their wells, of unit spread in MD."""
+  phase = _phases(side_chains, residue_type)
+  off = jnp.mod(phase, _THIRD) - _THIRD / 2.0
+  return jnp.where(side_chains.known, off / _rows(_SPREAD, residue_type, phase), 0.0)
+
+
+def placed(
+  wells: jax.Array, places: jax.Array, before: SideChains, residue_type: jax.Array
+) -> SideChains:
+  """Side chains in wells; known where a torsion is free and its well not hidden.
+
+  Args:
+    wells: [..., L, 4] int32.
+    places: [..., L, 4] within the wells, of unit spread.
+    before: [..., L]; of the images of a ring the one nearest to its angle is taken.
+    residue_type: [L].
+  """
+  spread = _rows(_SPREAD, residue_type, places)
+  phase = _THIRD * (wells.astype(places.dtype) + 0.5) + spread * places
+  turn = wrapped(phase - _phases(before, residue_type)) / _per_period(residue_type, phase)
+  known = _rows(_FREE, residue_type, wells) & (wells != HIDDEN)
+  return SideChains(jnp.where(known, wrapped(before.chi + turn), 0.0), known)
+
+
+def seen_wells(wells: jax.Array) -> jax.Array:
+  """[..., 4, 3]: 1 for the well that a torsion is in; 0 where that is hidden."""
+  return jax.nn.one_hot(wells, NUM_WELLS)
 
 
 def jittered(side_chains: SideChains, phases: jax.Array, residue_type: jax.Array) -> SideChains:
@@ -134,36 +186,44 @@ def closed(side_chains: SideChains, residue_type: jax.Array) -> SideChains:
   return SideChains(jnp.where(side_chains.known, chi, 0.0), side_chains.known)
 
 
-def turn_variance(known: jax.Array, level: level_lib.Level) -> jax.Array:
-  """Variance of the noise, as of the turns, where chi is `known` [...] and where it is not."""
-  anywhere = np.float32(np.pi**2 / 3.0)
-  at_hand = (1.0 - level.chi_hop) * level.chi_std**2 + level.chi_hop * anywhere
-  return jnp.where(known, at_hand, anywhere)
+def reach(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
+  """Where side chains are in their residues' frames, [..., L, 9], in units of 4 Å.
 
-
-def draw_noise(
-  rng: jax.Array,
-  num_frames: int,
-  before: SideChains,
-  residue_type: jax.Array,
-  level: level_lib.Level,
-) -> jax.Array:
-  """Turns [T, L, 4] that know nothing of the protein, radians of phase; 0 where nothing is free.
-
-  Args:
-    rng: a key.
-    num_frames: T.
-    before: [L] side chains that turn.
-    residue_type: [L].
-    level: the level's scalars, with `chi_std` (rad) and `chi_hop` (probability).
+  The first atom beyond CB, zero where chi1 is not known; the last atom and the mean of all beyond
+  CB, zero where any chi is not.
   """
-  length = before.chi.shape[0]
-  small_rng, large_rng, hop_rng = jax.random.split(rng, 3)
-  shape = (length, num_frames, NUM_CHI)
-  small = level.chi_std * jax.random.normal(small_rng, shape)
-  large = jax.random.uniform(large_rng, shape, minval=-np.pi, maxval=np.pi)
-  hops = jax.random.uniform(hop_rng, shape) < level.chi_hop
-  # Residue by residue, so that padding does not change it.
-  anywhere = hops | ~before.known[:, None]
-  drawn = jnp.where(free(residue_type)[:, None], jnp.where(anywhere, large, small), 0.0)
-  return jnp.moveaxis(drawn, 0, 1)
+  backbone = jnp.broadcast_to(_BACKBONE, (*side_chains.chi.shape[:-1], 4, 3))
+  atoms = geometry.heavy_atoms(backbone, side_chains.chi, residue_type)
+
+  def weighted(table: np.ndarray) -> jax.Array:
+    weight = jnp.asarray(table)[residue_type][..., None]
+    return jnp.sum(jnp.broadcast_to(weight, atoms.shape) * atoms, axis=-2)
+
+  known = side_chains.known
+  first = known[..., :1]
+  whole = first & jnp.all(known | ~_rows(_FREE, residue_type, known), axis=-1, keepdims=True)
+  parts = (
+    jnp.where(first, atoms[..., _GAMMA, :], 0.0),
+    jnp.where(whole, weighted(_LAST), 0.0),
+    jnp.where(whole, weighted(_MEAN), 0.0),
+  )
+  return jnp.concatenate(parts, axis=-1) / _LENGTH_UNIT
+
+
+def seen_by_neighbours(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
+  """[..., L, 21]: `features` and `reach`."""
+  numbers = features(side_chains, residue_type), reach(side_chains, residue_type)
+  return jnp.concatenate(numbers, axis=-1)
+
+
+def draw_order(rng: jax.Array, num_frames: int, length: int) -> jax.Array:
+  """When wells are drawn: [T, L, 4] numbers in 0 to 1, residue by residue.
+
+  Frame after frame, in an order of each residue's own, and in a frame first chi 1 and 3, then chi 2
+  and 4: what depends most on each other is not drawn at once.
+  """
+  frame_rng, jitter_rng = jax.random.split(rng)
+  rank = jnp.argsort(jax.random.uniform(frame_rng, (length, num_frames)), axis=-1)
+  jitter = jax.random.uniform(jitter_rng, (length, num_frames, NUM_CHI))
+  place = 2.0 * rank[..., None] + (np.arange(NUM_CHI) % 2)[None, None] + jitter
+  return jnp.moveaxis(place / (2.0 * num_frames), 0, 1)

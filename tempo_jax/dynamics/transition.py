@@ -107,8 +107,12 @@ def _initialiser(config: Any) -> Callable[[jax.Array], Any]:
   window, protein = smallest_inputs(config)
   level, scalar = level_lib.Level.of(config, config.levels[0]), jnp.ones(())
   noise = jnp.zeros((config.window, *protein.mask.shape, generator.num_numbers(config)))
+  step = generator.Step(noise)
+  if config_lib.has_side_chains(config):
+    wells = jnp.zeros((*noise.shape[:2], rotamers.NUM_CHI), jnp.int32)
+    step = generator.Step(noise, wells)
   network = generator.Generator(config)
-  return initialiser(network, window, noise, level, protein, scalar, scalar)
+  return initialiser(network, window, step, level, protein, scalar, scalar)
 
 
 def init_params(config: Any, rng: jax.Array) -> Any:
@@ -125,7 +129,7 @@ def make_step(config: Any, level: level_lib.Level) -> Step:
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
     window_rng, noise_rng = jax.random.split(rng)
     noised = noised_window(window, sigma, level, protein, window_rng)
-    noise = generator.draw_noise(noise_rng, config.window, noised.states[-1], level, protein)
+    noise = generator.draw_noise(noise_rng, config.window, noised.states[-1], protein)
     states = generator.draw(
       network, params, noised, protein, level, sigma, temperature_K, noise, config.passes
     )

@@ -20,7 +20,7 @@ EncoderInputs = tuple[jax.Array, rigid.Rigid, jax.Array, protein_lib.ProteinArra
 
 # Radians: mean and sd of N-CA-C in MD (`metrics.covalent_geometry`).
 _N_CA_C_MEAN, _N_CA_C_SD = np.deg2rad(112.8), np.deg2rad(3.4)
-# Of the numbers of a step: motion and N-CA-C, of unit spread; and psi: the backbone. Then chi.
+# Of the numbers of a step: motion and N-CA-C, of unit spread; and psi: the backbone.
 NUM_MOTIONS = 7
 NUM_BACKBONE = NUM_MOTIONS + 1
 
@@ -112,13 +112,12 @@ def apply_motions(
   Args:
     newest: [L] the state that they start from.
     numbers: [T, L, 8] translation and rotation vector in units of one step's spread, N-CA-C in
-      units of its own, the turn of psi where it is free, rad; with side chains [T, L, 12], and the
-      turns of chi (`rotamers.turned`).
+      units of its own, the turn of psi where it is free, rad.
     level: the level's scalars, with `translation_std` (Å) and `rotation_std` (rad).
     protein: [L] residues; its positions are not read.
 
   Returns:
-    [T, L] states.
+    [T, L] states without side chains.
   """
   motion = rigid.Rigid.exp(
     level.translation_std * numbers[..., :3], level.rotation_std * numbers[..., 3:6]
@@ -127,20 +126,15 @@ def apply_motions(
   frames = (newest.frames[None] @ motion).orthonormalised()
   n_ca_c = jnp.float32(_N_CA_C_MEAN) + jnp.float32(_N_CA_C_SD) * numbers[..., 6]
   psi = newest.psi[None] + numbers[..., NUM_MOTIONS]
-  side_chains = newest.side_chains
-  if side_chains is not None:
-    before = jax.tree.map(lambda x: x[None], side_chains)
-    side_chains = rotamers.turned(before, numbers[..., NUM_BACKBONE:], protein.residue_type)
-  return state_lib.from_frames(frames, psi, protein.bonds, n_ca_c, side_chains)
+  return state_lib.from_frames(frames, psi, protein.bonds, n_ca_c)
 
 
 def motions(
   newest: state_lib.State,
   states: state_lib.State,
   level: level_lib.Level,
-  protein: protein_lib.ProteinArrays,
 ) -> jax.Array:
-  """The numbers [T, L, 8 or 12] that lead from the newest state [L] to states [T, L]."""
+  """The numbers [T, L, 8] that lead from the newest state [L] to the backbones of [T, L]."""
   translation, rotation = (newest.frames[None].inverse() @ states.frames).log()
   numbers = [
     translation / level.translation_std,
@@ -148,7 +142,4 @@ def motions(
     n_ca_c_number(states),
     (states.psi - newest.psi[None])[..., None],
   ]
-  if newest.side_chains is not None and states.side_chains is not None:
-    before = jax.tree.map(lambda x: x[None], newest.side_chains)
-    numbers.append(rotamers.turns(before, states.side_chains, protein.residue_type))
   return jnp.concatenate(numbers, axis=-1)

@@ -111,7 +111,7 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
       if anchor is not None:
         anchor = anchor.superposed_on(window.states[-1], protein.mask)
       seen = dataclasses.replace(window, anchor=anchor)
-      noise = generator.draw_noise(rng, config.window, window.states[-1], level, protein)
+      noise = generator.draw_noise(rng, config.window, window.states[-1], protein)
       drawn = generator.draw(
         network,
         params,

@@ -110,8 +110,9 @@ def make_example(
   return Example(jax.tree.map(lambda x: x.reshape(-1, config.window, *x.shape[1:]), states), aim)
 
 
-# Share of examples in which the network sees no side chains: those of a bare backbone.
-_BARE = 0.15
+# Share of examples in which the network sees no side chains of the window, or of the anchor: a
+# sampler that begins with a bare backbone lacks both, and later those of the reference.
+_BARE = 0.12
 # Share of examples whose window has the noise that windows have in sampling.
 _AS_SAMPLED = 0.25
 
@@ -135,23 +136,24 @@ def first_window(config: Any, example: Example, rng: jax.Array) -> state_lib.Win
     rng: a key.
   """
   length = config.model.window
-  start_rng, anchor_rng, bare_rng = jax.random.split(rng, 3)
+  start_rng, anchor_rng, window_bare_rng, anchor_bare_rng = jax.random.split(rng, 4)
   from_start = jax.random.bernoulli(start_rng, config.train.start_probability)
   known = ~from_start | (jnp.arange(length) == length - 1)
-  states = jax.tree.map(lambda x: x[0], example.windows)
+  is_bare = jax.random.bernoulli(window_bare_rng, _BARE)
+  states = _bare_where(is_bare, jax.tree.map(lambda x: x[0], example.windows))
   anchor = example.anchor
   if anchor is not None:
     free = jax.random.bernoulli(anchor_rng, config.train.free_probability)
-    begins = from_start & anchor.place.is_reference
+    aim = _bare_where(jax.random.bernoulli(anchor_bare_rng, _BARE), anchor.state)
     # The first frame of a trajectory is its own reference.
-    state = jax.tree.map(lambda x, y: jnp.where(begins, x[-1], y), states, anchor.state)
+    begins = from_start & anchor.place.is_reference
+    state = jax.tree.map(lambda x, y: jnp.where(begins, x[-1], y), states, aim)
     anchor = state_lib.Anchor(state, anchor.place.unless(free))
-  window = state_lib.Window(states, known, anchor)
+  return state_lib.Window(states, known, anchor)
+
+
+def _bare_where(is_bare: jax.Array, states: state_lib.State) -> state_lib.State:
+  """The states, without their side chains if `is_bare` [] is true."""
   if states.side_chains is None:
-    return window
-  is_bare = jax.random.bernoulli(bare_rng, _BARE)
-  return jax.tree.map(
-    lambda x: x if not isinstance(x, rotamers.SideChains) else x.unless(is_bare),
-    window,
-    is_leaf=lambda x: isinstance(x, rotamers.SideChains),
-  )
+    return states
+  return dataclasses.replace(states, side_chains=states.side_chains.unless(is_bare))

@@ -1,6 +1,8 @@
 """Flow matching (Lipman et al. 2023): regression of where the line from noise to y ends.
 
-The window is encoded once; the light head is trained at several points of several lines.
+Wells of rotamers that are hidden along the line are told from those that are not (cross-entropy:
+Sahoo et al. 2024). The window is encoded once; the light head is trained at several points of
+several lines.
 """
 
 import dataclasses
@@ -27,8 +29,8 @@ _GIVEN = 0.25
 # 600 steps, without and with: sd of C-N 0.27 and 0.22 Å, phi and psi outside 13 and 7 %; with a
 # weight of 2, 0.21 Å and 9 %.
 _CHAIN_WEIGHT = 0.5
-# Of the error of side chains beside that of the backbone.
-_SIDE_CHAIN_WEIGHT = 0.5
+# Of the error of side chains within their wells, and of the wells, beside that of the backbone.
+_OF_SIDE_CHAINS = {'side_chain_error': 0.25, 'rotamer_error': 1.0}
 
 
 def counts(protein: protein_lib.ProteinArrays) -> dict[str, jax.Array]:
@@ -36,7 +38,7 @@ def counts(protein: protein_lib.ProteinArrays) -> dict[str, jax.Array]:
   found = {'error': jnp.sum(protein.mask).astype(jnp.float32)}
   if protein.chi_known is not None:
     known = jnp.asarray(protein.chi_known) & protein.mask[:, None]
-    found['side_chain_error'] = jnp.sum(known).astype(jnp.float32)
+    found |= dict.fromkeys(_OF_SIDE_CHAINS, jnp.sum(known).astype(jnp.float32))
   return found
 
 
@@ -44,7 +46,7 @@ def weights(config: Any) -> dict[str, float]:
   """Of each mean in the loss."""
   if not config_lib.has_side_chains(config.model):
     return {'error': 1.0}
-  return {'error': 1.0, 'side_chain_error': _SIDE_CHAIN_WEIGHT}
+  return {'error': 1.0, **_OF_SIDE_CHAINS}
 
 
 def superposed_on(
@@ -66,7 +68,7 @@ def _next_residue(
   protein: protein_lib.ProteinArrays,
 ) -> jax.Array:
   """[T, L, 9]: N, CA and C of the next residue as seen from each; 0 where there is none."""
-  states = update.apply_motions(newest, numbers, level, protein)
+  states = update.apply_motions(newest, numbers[..., : generator.NUM_BACKBONE], level, protein)
   atoms = jnp.stack(backbone.n_ca_c_from_frames(states.frames, states.n_ca_c), axis=-2)
   there = protein.bonds.to_next[None, :, None, None]
   seen = states.frames[..., None].apply_inverse(protein.bonds.after(atoms, 1))
@@ -76,75 +78,103 @@ def _next_residue(
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class LineError:
-  """Squared errors of where lines end, means over the lines.
+class SideChainError:
+  """Errors of side chains; of what is not known, any number.
 
   Attributes:
-    motion: [T, L] of motions and N-CA-C, of variance 1 before anything is learnt.
+    place: [T, L, 4] squares of places within wells, about 1 before anything is learnt.
+    well: [T, L, 4] cross-entropy of the wells that are hidden, log 3 before anything is learnt; 0
+      of those that are not.
+  """
+
+  place: jax.Array
+  well: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LineError:
+  """Errors of where lines end, means over the lines.
+
+  Attributes:
+    motion: [T, L] squares of motions and N-CA-C, of variance 1 before anything is learnt.
     chain: [T, L] of where the next residue of the chain stands, seen from each, in the same units
       but of order 1.
     psi: [T, L] rad^2, where it is free.
-    side_chain: [T, L, 4] of chi, about 1 before anything is learnt; None without side chains.
+    side_chains: None without.
   """
 
   motion: jax.Array
   chain: jax.Array
   psi: jax.Array
-  side_chain: jax.Array | None
+  side_chains: SideChainError | None = None
+
+
+def _cross_entropy(logits: jax.Array, wells: jax.Array) -> jax.Array:
+  """[..., L, 4] of true wells; 0 where they are hidden."""
+  return -jnp.sum(rotamers.seen_wells(wells) * jax.nn.log_softmax(logits, axis=-1), axis=-1)
 
 
 def line_error(
-  end: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
-  true: jax.Array,
-  draw_noise: Callable[[jax.Array], jax.Array],
+  end: Callable[[generator.Step, jax.Array, jax.Array], tuple[jax.Array, jax.Array | None]],
+  true: generator.Step,
+  draw_noise: Callable[[jax.Array], generator.Noise],
   next_residue: Callable[[jax.Array], jax.Array],
-  side_chain_unit: jax.Array | None,
   num_draws: int,
   rng: jax.Array,
 ) -> LineError:
-  """Squared error of `end` at points of several lines from noise to the true numbers.
+  """Errors of `end` at points of several lines from noise to the true numbers.
 
   With side chains, the backbone is given at some of the points: what places side chains on it.
 
   Args:
-    end: of z_tau, tau of the backbone and of the side chains, the mean of y given z_tau
-      (`generator.follow` samples from it).
-    true: [T, L, N] y.
-    draw_noise: key -> z_0 [T, L, N].
+    end: of a step on its line, tau of the backbone and of the side chains: the mean of y given
+      z_tau, and logits of the wells (`generator.follow` samples from both).
+    true: [T, L] y, and the wells.
+    draw_noise: key -> noise of T frames.
     next_residue: y -> [T, L, P], where the next residue stands, in units of one step's spread.
-    side_chain_unit: [L, 4] rad, `generator.side_chain_unit`; None without side chains.
     num_draws: lines.
     rng: a key.
   """
   tau_rng, given_rng, noise_rng = jax.random.split(rng, 3)
   # One tau in each part of the unit interval.
   tau = (jnp.arange(num_draws) + jax.random.uniform(tau_rng)) / num_draws
-  share = 0.0 if side_chain_unit is None else _GIVEN
+  share = 0.0 if true.wells is None else _GIVEN
   given = jax.random.bernoulli(given_rng, share, (num_draws,))
+  motions, psi = slice(generator.NUM_MOTIONS), slice(generator.NUM_MOTIONS, generator.NUM_BACKBONE)
+  is_psi = jnp.arange(true.numbers.shape[-1]) == generator.NUM_MOTIONS
+  is_backbone = jnp.arange(true.numbers.shape[-1]) < generator.NUM_BACKBONE
 
   def one_line(tau, given, rng):
     noise = draw_noise(rng)
-    way = true - noise
-    # Angles go the short way round.
-    first = generator.NUM_MOTIONS
-    way = jnp.concatenate([way[..., :first], rotamers.wrapped(way[..., first:])], axis=-1)
+    way = true.numbers - noise.numbers
+    # An angle goes the short way round.
+    way = jnp.where(is_psi, rotamers.wrapped(way), way)
     backbone_tau = jnp.where(given, 1.0, tau)
-    is_backbone = jnp.arange(true.shape[-1]) < generator.NUM_BACKBONE
     along = jnp.where(is_backbone, backbone_tau, tau)[None, None]
-    ends, true_ends = end(noise + along * way, backbone_tau, tau), noise + way
+    shown = None
+    if true.wells is not None and noise.chances is not None:
+      shown = jnp.where(noise.chances.order < tau, true.wells, rotamers.HIDDEN)
+    ends, logits = end(generator.Step(noise.numbers + along * way, shown), backbone_tau, tau)
+    true_ends = noise.numbers + way
     miss = ends - true_ends
     _, scale = generator.preconditioning(tau)
     # Nothing is to be learnt of what is given; the others count for it.
     weight = jnp.where(given, 0.0, 1.0 / (1.0 - share))
-    motion, psi = miss[..., :first] / scale, miss[..., first] / (1.0 - tau)
     # Early on a line, the mean of where the next residue stands is not where it stands on average.
     chain = tau * (next_residue(ends) - next_residue(true_ends)) / scale
-    side_chain = None
-    if side_chain_unit is not None:
-      unit = (1.0 - tau) * side_chain_unit[None]
-      side_chain = (miss[..., generator.NUM_BACKBONE :] / unit) ** 2
-    motion, chain = (weight * jnp.mean(x**2, axis=-1) for x in (motion, chain))
-    return LineError(motion, chain, weight * psi**2, side_chain)
+    errors = LineError(
+      weight * jnp.mean((miss[..., motions] / scale) ** 2, axis=-1),
+      weight * jnp.mean(chain**2, axis=-1),
+      weight * (miss[..., psi][..., 0] / (1.0 - tau)) ** 2,
+    )
+    if true.wells is None or shown is None or logits is None:
+      return errors
+    hidden = jnp.where(shown == rotamers.HIDDEN, true.wells, rotamers.HIDDEN)
+    of_side_chains = SideChainError(
+      (miss[..., generator.NUM_BACKBONE :] / scale) ** 2, _cross_entropy(logits, hidden)
+    )
+    return dataclasses.replace(errors, side_chains=of_side_chains)
 
   keys = jax.random.split(noise_rng, num_draws)
   errors = jax.vmap(one_line)(_LAST_TAU * tau, given, keys)
@@ -177,8 +207,8 @@ def example_loss(
 
   Returns:
     'error': summed over residues, averaged over frames and draws; 1 for a network that knows
-    nothing but the spread of one step. With side chains, 'side_chain_error': the same of chi,
-    summed over torsions.
+    nothing but the spread of one step. With side chains, 'side_chain_error': the same of chi
+    within its well, and 'rotamer_error', the cross-entropy of wells, both summed over torsions.
   """
   del forcing
   network: Any = generator.Generator(config.model)
@@ -186,36 +216,34 @@ def example_loss(
   sigma = examples.draw_sigma(level, sigma_rng)
   noised = transition.noised_window(window, sigma, level, protein, noise_rng)
   newest = noised.states[-1]
-  true = update.motions(newest, superposed_on(newest, following[0], protein.mask), level, protein)
+  superposed = superposed_on(newest, following[0], protein.mask)
+  true = generator.step_between(newest, superposed, level, protein.residue_type)
 
   variables = {'params': params}
   hidden = network.apply(
     variables, noised, protein, sigma, level.dt_ns, temperature_K, method='encode'
   )
 
-  def end(numbers: jax.Array, tau: jax.Array, side_chain_tau: jax.Array) -> Any:
+  def end(step: generator.Step, tau: jax.Array, side_chain_tau: jax.Array) -> Any:
     taus = tau, side_chain_tau
-    return network.apply(variables, hidden, noised, numbers, *taus, level, protein, method='end')
+    return network.apply(variables, hidden, noised, step, *taus, level, protein, method='end')
 
-  def draw_noise(rng: jax.Array) -> jax.Array:
-    return generator.draw_noise(rng, config.model.window, newest, level, protein)
-
-  unit = None
-  if newest.side_chains is not None:
-    unit = generator.side_chain_unit(newest.side_chains, level)
+  def draw_noise(rng: jax.Array) -> generator.Noise:
+    return generator.draw_noise(rng, config.model.window, newest, protein)
 
   def next_residue(numbers: jax.Array) -> jax.Array:
     return _next_residue(newest, numbers, level, protein)
 
-  found = line_error(end, true, draw_noise, next_residue, unit, config.train.draws, line_rng)
+  found = line_error(end, true, draw_noise, next_residue, config.train.draws, line_rng)
   free = (protein.mask & ~protein.bonds.to_next)[None, :]
   motion = found.motion + _CHAIN_WEIGHT * found.chain
   error = jnp.mean(motion + jnp.where(free, found.psi, 0.0), axis=0)
   sums = {'error': jnp.sum(jnp.where(protein.mask, error, 0.0))}
   side_chains = following.side_chains
-  if found.side_chain is not None and side_chains is not None:
+  if side_chains is not None and found.side_chains is not None:
     known = side_chains.known[0] & protein.mask[None, :, None]
-    error = jnp.where(known, found.side_chain, 0.0)
-    # As many residues as frames have side chains: the mean over torsions, where there are any.
-    sums['side_chain_error'] = jnp.sum(error) / config.model.window
+    errors = found.side_chains.place, found.side_chains.well
+    for name, error in zip(_OF_SIDE_CHAINS, errors, strict=True):
+      # As many residues as frames have side chains: the mean over torsions, where there are any.
+      sums[name] = jnp.sum(jnp.where(known, error, 0.0)) / config.model.window
   return sums

@@ -11,7 +11,7 @@ from tempo_jax.models import trained_range
 # What shapes the network or the meaning of its input. Scales, noise, closure and the number of
 # passes may be chosen anew, and the generative objectives train the same network.
 _SAME = ('update_rule', 'anchors', 'window', 'encoder', 'head')
-_SCALES = ('translation_std', 'rotation_std', 'chi_std', 'chi_hop')
+_SCALES = ('translation_std', 'rotation_std')
 
 
 def _mismatch(config: Any, model: Any) -> list[str]:

@@ -19,7 +19,7 @@ _MAY_CHANGE = (
   *('train.rollout_every', 'train.early_stopping_patience'),
 )
 # Measured by the first stretch and taken over by the next.
-_MEASURED = ('translation_std', 'rotation_std', 'chi_std', 'chi_hop')
+_MEASURED = ('translation_std', 'rotation_std')
 
 _AT_LEAST_ONE = {
   'data': ('batch_size',),

@@ -38,7 +38,7 @@ def start_of(positions, protein):
 
 
 def predict(precision, params, positions, protein, rng):
-  """Features of the encoder, and the numbers where the line through some noise ends."""
+  """Features of the encoder, the numbers where the line through some noise ends, and logits."""
   config = CONFIGS[precision]
   network = generator.Generator(config)
   level = level_lib.Level.of(config, 'fine')
@@ -49,10 +49,14 @@ def predict(precision, params, positions, protein, rng):
   scalars = jnp.float32(0.05), level.dt_ns, jnp.float32(320.0)
   variables = {'params': params}
   hidden = network.apply(variables, window, protein, *scalars, method='encode')
-  numbers = generator.draw_noise(rng, config.window, state, level, protein)
+  noise = generator.draw_noise(rng, config.window, state, protein)
+  # Half of the wells are drawn.
+  found = generator.step_between(state, states, level, protein.residue_type)
+  wells = jnp.where(noise.chances.order < 0.5, found.wells, rotamers.HIDDEN)
+  step = generator.Step(noise.numbers, wells)
   taus = jnp.float32(0.6), jnp.float32(0.6)
-  end = network.apply(variables, hidden, window, numbers, *taus, level, protein, method='end')
-  return hidden, end
+  end, logits = network.apply(variables, hidden, window, step, *taus, level, protein, method='end')
+  return hidden, end, logits
 
 
 @functools.cache
@@ -95,8 +99,8 @@ def test_only_matrices_of_the_network_are_rounded(protein):
 
 def test_gradients_are_finite_float32(protein):
   def total(params):
-    hidden, end = predict('bfloat16', params, protein.positions, protein, jax.random.key(0))
-    return jnp.sum(hidden**2) + jnp.sum(end**2)
+    found = predict('bfloat16', params, protein.positions, protein, jax.random.key(0))
+    return sum(jnp.sum(x**2) for x in found)
 
   for leaf in jax.tree.leaves(builders.numpy_jit(jax.grad(total))(PARAMS)):
     assert leaf.dtype == np.float32

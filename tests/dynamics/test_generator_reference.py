@@ -12,7 +12,9 @@ from tempo_jax.dynamics import generator, rotamers, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import ideal as ideal_lib
+from tempo_jax.geometry import side_chains as geometry
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import side_chain_atoms
 from tests import builders
 from tests.encoder import reference
 
@@ -38,6 +40,27 @@ def chi_table(residue_type):
     if letter in HALF_TURN:
       per_angle[i, HALF_TURN[letter] - 1] = 2.0
   return free, per_angle
+
+
+def by_wells(chi, known, per_angle):
+  """[..., 4, 3]: one of the thirds of the circle about 60, 180 and -60 degrees, if it is known."""
+  third = np.floor(np.mod(chi * per_angle, 2.0 * np.pi) / (2.0 * np.pi / 3.0))
+  return known[..., None] * (third[..., None] == np.arange(3))
+
+
+def reach_by_hand(chi, known, free, residue_type):
+  """[L, 9] in units of 4 Å: the first atom beyond CB, the last, and the mean of those beyond CB."""
+  backbone = np.concatenate([ideal_lib.N_CA_C_POSITIONS, np.zeros((1, 3))])
+  backbone = np.broadcast_to(backbone.astype(np.float32), (len(chi), 4, 3))
+  atoms = np.float64(geometry.heavy_atoms(backbone, chi.astype(np.float32), residue_type))
+  found = np.zeros((len(chi), 3, 3))
+  for i, kind in enumerate(residue_type):
+    beyond = range(5, len(side_chain_atoms.ATOM_NAMES[kind]))
+    if known[i, 0]:
+      found[i, 0] = atoms[i, 5]
+    if known[i, 0] and known[i, free[i]].all():
+      found[i, 1:] = atoms[i, beyond[-1]], np.mean([atoms[i, a] for a in beyond], axis=0)
+  return found.reshape(len(chi), 9) / 4.0
 
 
 def chi_features(phase, known):
@@ -70,8 +93,9 @@ def motion(frame, other):
   return np.concatenate([(inverse @ other[0]).ravel(), inverse @ (other[1] - frame[1])])
 
 
-def head_by_hand(p, config, hidden, newest, numbers, anchor, taus, level, protein):
-  """`Generator.end` of one protein, [T, L, 8 or 12]; newest and anchor are states, float64."""
+def head_by_hand(p, config, hidden, newest, step, anchor, taus, level, protein):
+  """`Generator.end` of one protein, [T, L, 8 or 12], and logits; states are float64."""
+  numbers, wells = step.numbers, step.wells
   num_frames, length = numbers.shape[:2]
   bonded, (tau, chi_tau) = protein.bonded, taus
   ideal_n, _, ideal_c = ideal_lib.N_CA_C_POSITIONS
@@ -85,6 +109,20 @@ def head_by_hand(p, config, hidden, newest, numbers, anchor, taus, level, protei
   if has_chi:
     free, per_angle = chi_table(protein.residue_type)
     started, aim = newest.side_chains, anchor.side_chains
+    shown = wells[..., None] == np.arange(3)
+    goes_by = [
+      by_wells(started.chi, started.known, per_angle),
+      None,
+      by_wells(aim.chi, aim.known, per_angle),
+    ]
+    goes_by = np.stack(
+      [
+        np.stack([goes_by[0], shown.sum(axis=0) - shown[t], goes_by[2]], axis=1)
+        for t in range(num_frames)
+      ]
+    )  # [T, L, 3, 4, 3]
+    staggered = side_chain_atoms.staggered_mask(protein.residue_type)
+    spread = np.deg2rad(np.where(staggered, 14.0, 33.0))
 
   frames, x = [], np.zeros((num_frames, length, config.channels))
   for t in range(num_frames):
@@ -119,8 +157,9 @@ def head_by_hand(p, config, hidden, newest, numbers, anchor, taus, level, protei
             strains[side, k] = np.arcsinh(rotation[i].T @ strain / unit)
       conformation = [torsions[i], numbers[t, i, 6:7]]
       if has_chi:
-        turned = per_angle[i] * started.chi[i] + numbers[t, i, 8:]
-        conformation.append(chi_features(turned, free[i]))
+        there = free[i] & (wells[t, i] >= 0)
+        phase = np.deg2rad(60.0 + 120.0 * wells[t, i]) + spread[i] * numbers[t, i, 8:]
+        conformation.append(chi_features(phase, there))
       ahead = motion(here, (anchor.frames.rotation[i], anchor.frames.translation[i]))
       features = [
         numbers[t, i, :7],
@@ -131,9 +170,10 @@ def head_by_hand(p, config, hidden, newest, numbers, anchor, taus, level, protei
         ahead,
       ]
       if has_chi:
-        features += [np.sin(numbers[t, i, 8:]), np.cos(numbers[t, i, 8:]), started.known[i]]
-        left = per_angle[i] * aim.chi[i] - turned
-        features += [np.where(aim.known[i], f(left), 0.0) for f in (np.sin, np.cos)]
+        here = phase / per_angle[i], there, free[i], protein.residue_type[i]
+        reach = reach_by_hand(*(np.asarray(x)[None] for x in here))
+        features += [numbers[t, i, 8:], reach[0], shown[t, i].ravel(), goes_by[t, i].ravel()]
+        features.append(chi_features(per_angle[i] * aim.chi[i], aim.known[i]))
       read = reference.dense(p['noised'], np.concatenate(features))
       x[t, i] = read + context[i] + p['order'][t] + time
 
@@ -157,13 +197,14 @@ def head_by_hand(p, config, hidden, newest, numbers, anchor, taus, level, protei
   square = tau**2 + (1.0 - tau) ** 2
   ends = [tau / square * numbers[..., :7] + (1.0 - tau) / np.sqrt(square) * out[..., :7]]
   ends.append(numbers[..., 7:8] + (1.0 - tau) * out[..., 7:8])
-  if has_chi:
-    # Twice the variance of a wrapped normal and, where it hops or nothing is known, a uniform turn.
-    anywhere = np.pi**2 / 3.0
-    mixture = (1.0 - level.chi_hop) * level.chi_std**2 + level.chi_hop * anywhere
-    spread = np.sqrt(2.0 * np.where(started.known, mixture, anywhere))
-    ends.append(numbers[..., 8:] + np.where(free, (1.0 - chi_tau) * spread * out[..., 8:], 0.0))
-  return np.concatenate(ends, axis=-1)
+  if not has_chi:
+    return np.concatenate(ends, axis=-1), None
+  square = chi_tau**2 + (1.0 - chi_tau) ** 2
+  place = chi_tau / square * numbers[..., 8:] + (1.0 - chi_tau) / np.sqrt(square) * out[..., 8:12]
+  ends.append(np.where(free, place, 0.0))
+  of_wells = out[..., 12:].reshape(*wells.shape, 6)
+  logits = of_wells[..., :3] + np.einsum('tlck,tlkcw->tlcw', of_wells[..., 3:], goes_by)
+  return np.concatenate(ends, axis=-1), logits
 
 
 def with_disulphides(protein):
@@ -193,24 +234,26 @@ def inputs():
   positions = positions.astype(np.float32)
   states = builders.numpy_jit(state_lib.from_positions)(positions, protein.bonded)
   numbers = rng.normal(size=(2, LENGTH, 12)).astype(np.float32)
-  # Nothing turns where nothing can, and two in three torsions are known.
+  # Two in three torsions are known, and half of the wells are drawn.
   free, _ = chi_table(protein.residue_type)
-  numbers[..., 8:] *= 1.5 * free
+  numbers[..., 8:] *= free
+  wells = rng.integers(0, 3, (2, LENGTH, 4))
+  wells = np.where(free & (rng.random(wells.shape) < 0.5), wells, -1).astype(np.int32)
   known = free & (rng.random((3, LENGTH, 4)) < 2 / 3)
   chi = np.where(known, rng.uniform(-np.pi, np.pi, known.shape), 0.0).astype(np.float32)
-  return states, rotamers.SideChains(chi, known), numbers, protein
+  return states, rotamers.SideChains(chi, known), generator.Step(numbers, wells), protein
 
 
 def run_of(config):
   @builders.numpy_jit
-  def run(params, window, numbers, protein):
+  def run(params, window, step, protein):
     network = generator.Generator(config)
     level = level_lib.Level.of(config, 'fine')
     condition = SIGMA, level.dt_ns, TEMPERATURE
     variables = {'params': params}
     features = update.features(window, protein)
     hidden = network.apply(variables, window, protein, *condition, method='encode')
-    end = network.apply(variables, hidden, window, numbers, *TAUS, level, protein, method='end')
+    end = network.apply(variables, hidden, window, step, *TAUS, level, protein, method='end')
     return features, hidden, end
 
   return run
@@ -218,24 +261,26 @@ def run_of(config):
 
 @pytest.mark.parametrize('with_side_chains', [False, True], ids=['backbone', 'side chains'])
 def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains):
-  states, side_chains, numbers, protein = inputs
+  states, side_chains, step, protein = inputs
   config = CONFIGS[with_side_chains]
   params = builders.params(config)
   if with_side_chains:
     states = dataclasses.replace(states, side_chains=side_chains)
   else:
-    numbers = numbers[..., :8]
+    step = generator.Step(step.numbers[..., :8])
   anchor = state_lib.Anchor(states[2], anchor_lib.Place(np.int32(anchor_lib.Kind.END), np.int32(3)))
   window = state_lib.Window(states[:2], np.ones(2, bool), anchor)
-  features, hidden, end = run_of(config)(params, window, numbers, protein)
+  features, hidden, end = run_of(config)(params, window, step, protein)
 
   p, slow, level = reference.as_float64((params, window, level_lib.Level.of(config, 'fine')))
   frames = slow.states.frames
   centre = frames.translation[-1][protein.mask].mean(axis=0)
   seen = None
   if with_side_chains:
-    _, per_angle = chi_table(protein.residue_type)
-    seen = chi_features(per_angle * slow.states.side_chains.chi, side_chains.known[:2])
+    free, per_angle = chi_table(protein.residue_type)
+    chi, known = slow.states.side_chains.chi, side_chains.known[:2]
+    reach = [reach_by_hand(chi[t], known[t], free, protein.residue_type) for t in range(2)]
+    seen = np.concatenate([chi_features(per_angle * chi, known), reach], axis=-1)
   expected = reference.encoder(
     p['encoder'],
     config.encoder,
@@ -251,15 +296,21 @@ def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains):
   assert expected[real].std() > 0.1
   np.testing.assert_allclose(hidden[real], expected[real], rtol=0, atol=1e-4 * expected[real].std())
 
-  expected = head_by_hand(
+  expected, expected_logits = head_by_hand(
     p['head'],
     config.head,
     hidden.astype(np.float64),
     slow.states[-1],
-    numbers.astype(np.float64),
+    reference.as_float64(step) if with_side_chains else step,
     slow.anchor.state,
     np.float64(TAUS),
     level,
     protein,
-  )[:, real]
-  np.testing.assert_allclose(end[:, real], expected, rtol=0, atol=1e-4 * expected.std())
+  )
+  found, logits = (None if x is None else x[:, real] for x in end)
+  expected = expected[:, real]
+  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.std())
+  assert (logits is None) == (expected_logits is None)
+  if with_side_chains:
+    expected = expected_logits[:, real]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * expected.std())

@@ -176,7 +176,15 @@ def _following(params, protein, noise):
   window = state_lib.start_window(start, CONFIG.window)
   network = generator.Generator(CONFIG)
   states = generator.draw(
-    network, params, window, protein, level, np.float32(0.0), np.float32(320.0), noise, 2
+    network,
+    params,
+    window,
+    protein,
+    level,
+    np.float32(0.0),
+    np.float32(320.0),
+    generator.Noise(noise),
+    2,
   )
   return state_lib.to_positions(transition.closed(CONFIG, states, protein))
 

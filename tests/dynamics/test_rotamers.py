@@ -1,16 +1,14 @@
-"""Turns of side chains: phases, images, and the noise that they begin with."""
+"""Side chains as wells of rotamers and places within them: phases, images, order."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import config_dict
-from scipy import stats
 
 from tempo_jax.dynamics import rotamers
+from tempo_jax.geometry import ideal
 from tempo_jax.geometry import side_chains as geometry
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
@@ -30,10 +28,12 @@ FREE = np.array([np.arange(4) < NUM_CHI[name] for name in protein_lib.RESIDUE_TY
 PER_ANGLE = np.array(
   [[1 + ((name, k) in FLIPS) for k in range(4)] for name in protein_lib.RESIDUE_TYPES]
 )
-LEVEL = config_dict.ConfigDict({'chi_std': 0.25, 'chi_hop': 0.2})
+STAGGERED = side_chain_atoms.staggered_mask(TYPES)
 
-turns = builders.numpy_jit(rotamers.turns)
-turned = builders.numpy_jit(rotamers.turned)
+wells = builders.numpy_jit(rotamers.wells)
+places = builders.numpy_jit(rotamers.places)
+placed = builders.numpy_jit(rotamers.placed)
+reach = builders.numpy_jit(rotamers.reach)
 features = builders.numpy_jit(rotamers.features)
 
 
@@ -60,15 +60,16 @@ def test_what_is_free():
 
 
 def test_a_flip_is_no_motion(known):
-  """Half a turn of a ring or a carboxylate: no turn, no other features, and the same atoms."""
+  """Half a turn of a ring or a carboxylate: the same well, place and features, and atoms."""
   flips = (PER_ANGLE == 2).astype(np.float32)
   flipped = dataclasses.replace(known, chi=known.chi + np.float32(np.pi) * flips)
-  assert circular(turns(known, flipped, TYPES)).max() < 1e-5
+  np.testing.assert_array_equal(wells(flipped, TYPES), wells(known, TYPES))
+  np.testing.assert_allclose(places(flipped, TYPES), places(known, TYPES), atol=1e-4)
   np.testing.assert_allclose(features(flipped, TYPES), features(known, TYPES), atol=1e-5)
-  # Any other half turn is one.
+  # Any other half turn is another well.
   other = dataclasses.replace(known, chi=known.chi + np.float32(np.pi) * FREE * (1 - flips))
-  moved = circular(turns(known, other, TYPES))
-  np.testing.assert_allclose(moved[FREE], np.pi * (1 - flips)[FREE], atol=1e-5)
+  same = wells(other, TYPES) == wells(known, TYPES)
+  np.testing.assert_array_equal(same, (flips == 1) | ~FREE)
   # Atoms of the same elements are in the same places: the nearest of the same element is there.
   backbone, _ = heavy_atoms.helix(1)
   place = builders.numpy_jit(geometry.heavy_atoms)
@@ -90,33 +91,88 @@ def test_phases_are_seen_where_known(known, np_rng):
   np.testing.assert_array_equal(found[:, 8:], some)
 
 
-def test_turned_is_the_inverse_of_turns(known, np_rng):
-  """Phases beyond half a turn come back as what they are on the circle."""
-  phases = np_rng.uniform(-6.0, 6.0, (3, *FREE.shape)).astype(np.float32)
+def test_wells_are_thirds_of_the_circle(known):
+  """Every degree but the borders: about 60, 180 and -60, and how far from there, in units of MD."""
+  degrees = np.arange(-179.5, 180.0, 1.0)
+  phase = np.deg2rad(degrees)[:, None, None] / PER_ANGLE
+  chi = np.where(FREE, phase, 0.0).astype(np.float32)
+  side_chains = rotamers.SideChains(chi, np.broadcast_to(FREE, chi.shape))
+  found, place = wells(side_chains, TYPES), places(side_chains, TYPES)
+  for well, centre in enumerate((60.0, 180.0, -60.0)):
+    off = (degrees - centre + 180.0) % 360.0 - 180.0
+    np.testing.assert_array_equal(
+      found[:, FREE] == well, np.tile(np.abs(off) < 60.0, (FREE.sum(), 1)).T
+    )
+    spread = np.where(STAGGERED, 14.0, 33.0)[FREE]
+    inside = np.abs(off) < 60.0
+    np.testing.assert_allclose(place[inside][:, FREE], off[inside, None] / spread, atol=1e-3)
+  assert (found[:, ~FREE] == rotamers.HIDDEN).all()
+  assert (place[:, ~FREE] == 0.0).all()
+  # Nothing is beyond the last third, where a remainder rounds up.
+  edge = rotamers.SideChains(np.full_like(known.chi, -1e-9), FREE)
+  assert set(wells(edge, TYPES)[FREE]) <= {0, 2}
+
+
+def test_what_is_not_known_is_in_no_well(known, np_rng):
+  some = FREE & (np_rng.random(FREE.shape) < 0.5)
+  found = rotamers.SideChains(known.chi, some)
+  np.testing.assert_array_equal(wells(found, TYPES) == rotamers.HIDDEN, ~some)
+  np.testing.assert_array_equal(places(found, TYPES)[~some], 0.0)
+  seen = builders.numpy_jit(rotamers.seen_wells)(wells(found, TYPES))
+  np.testing.assert_array_equal(seen.sum(axis=-1), some)
+  np.testing.assert_array_equal(seen.argmax(axis=-1)[some], wells(found, TYPES)[some])
+
+
+def test_placed_is_the_inverse_of_wells_and_places(known, np_rng):
+  """Of three other conformations; what is hidden is not known afterwards."""
+  shape = (3, *FREE.shape)
+  there = np.broadcast_to(FREE, shape)
+  chi = np.where(FREE, np_rng.uniform(-np.pi, np.pi, shape), 0.0).astype(np.float32)
+  other = rotamers.SideChains(chi, there)
   before = jax.tree.map(lambda x: x[None], known)
-  after = turned(before, phases, TYPES)
-  np.testing.assert_array_equal(after.known, np.stack([FREE] * 3))
-  np.testing.assert_array_equal(after.chi[:, ~FREE], 0.0)
-  assert np.abs(after.chi).max() <= np.float32(np.pi)
-  found = turns(before, after, TYPES)
-  assert np.abs(found).max() <= np.float32(np.pi)
-  assert circular(found - phases)[:, FREE].max() < 1e-5
+  found, within = wells(other, TYPES), places(other, TYPES)
+  after = placed(found, within, before, TYPES)
+  np.testing.assert_array_equal(after.known, there)
+  np.testing.assert_array_equal(after.chi[~there], 0.0)
+  assert circular(PER_ANGLE * (after.chi - np.float64(chi)))[there].max() < 1e-4
   # Of the images of a ring the one is written that is nearest to the one before.
   by = circular(after.chi - known.chi)
-  assert (by[:, FREE] <= np.pi / np.broadcast_to(PER_ANGLE, by.shape)[:, FREE] + 1e-5).all()
-  again = turned(before, turns(before, after, TYPES), TYPES)
-  assert circular(again.chi - after.chi).max() < 1e-5
+  assert (by <= np.pi / PER_ANGLE + 1e-5)[there].all()
+  hidden = np_rng.random(shape) < 0.5
+  partly = placed(np.where(hidden, rotamers.HIDDEN, found), within, before, TYPES)
+  np.testing.assert_array_equal(partly.known, there & ~hidden)
+  np.testing.assert_array_equal(partly.chi[~partly.known], 0.0)
+  np.testing.assert_array_equal(partly.chi[partly.known], after.chi[partly.known])
 
 
-def test_what_is_not_known_turns_from_zero_and_is_known_afterwards(known):
+def test_what_was_not_known_is_placed_all_the_same(known):
   nothing = rotamers.unknown(TYPES)
   np.testing.assert_array_equal(nothing.chi, 0.0)
-  phases = turns(nothing, known, TYPES)
-  assert circular(phases - PER_ANGLE * known.chi)[FREE].max() < 1e-5
-  drawn = turned(nothing, phases, TYPES)
+  drawn = placed(wells(known, TYPES), places(known, TYPES), nothing, TYPES)
   np.testing.assert_array_equal(drawn.known, FREE)
   # A flipped ring may come out: the same one.
-  assert circular(PER_ANGLE * (drawn.chi - known.chi)).max() < 1e-5
+  assert circular(PER_ANGLE * (drawn.chi - known.chi)).max() < 1e-4
+
+
+def test_where_side_chains_are(known, np_rng):
+  """In the frames of residues, of atoms built in space; zero where a torsion is missing."""
+  atoms, _ = heavy_atoms.helix(1)
+  kinds = len(TYPES)
+  rotation, shift = builders.random_motion(4, translation=20.0)
+  ideal_atoms = np.concatenate([ideal.N_CA_C_POSITIONS, np.zeros((1, 3))])
+  moved = np.broadcast_to(ideal_atoms @ rotation.T + shift, (kinds, 4, 3)).astype(np.float32)
+  atoms = builders.numpy_jit(geometry.heavy_atoms)(moved, known.chi, TYPES)
+  local = (atoms.astype(np.float64) - shift) @ rotation / 4.0
+  some = FREE & (np_rng.random(FREE.shape) < 0.6)
+  found = reach(rotamers.SideChains(known.chi, some), TYPES).reshape(kinds, 3, 3)
+  for kind, names in enumerate(side_chain_atoms.ATOM_NAMES):
+    expected = np.zeros((3, 3))
+    if some[kind, 0]:
+      expected[0] = local[kind, 5]
+      if some[kind, FREE[kind]].all():
+        expected[1] = local[kind, len(names) - 1]
+        expected[2] = local[kind, 5 : len(names)].mean(axis=0)
+    np.testing.assert_allclose(found[kind], expected, atol=1e-4)
 
 
 def test_jitter_leaves_the_unknown_alone(known, np_rng):
@@ -137,49 +193,26 @@ def test_a_bare_backbone_knows_nothing(known):
   np.testing.assert_array_equal(same.known, known.known)
 
 
-def draw(residue_type, is_known, num_frames=2, seed=0):
-  before = rotamers.SideChains(np.zeros(is_known.shape, np.float32), is_known)
-  run = builders.numpy_jit(
-    lambda before: rotamers.draw_noise(
-      jax.random.key(seed), num_frames, before, residue_type, LEVEL
-    )
-  )
-  return run(before)
+def test_wells_are_drawn_frame_by_frame_and_chi_by_chi():
+  """Of every residue one frame after the other, and chi 1 and 3 of it before chi 2 and 4."""
+  order = np.asarray(rotamers.draw_order(jax.random.key(0), 2, 4_000))
+  assert order.shape == (2, 4_000, 4)
+  quarter = np.floor(4.0 * order).astype(int)
+  assert (quarter[..., 0] == quarter[..., 2]).all()
+  np.testing.assert_array_equal(quarter[..., 1], quarter[..., 0] + 1)
+  np.testing.assert_array_equal(quarter[..., 3], quarter[..., 1])
+  # Which frame comes first, each residue says for itself.
+  first = quarter[:, :, 0] == 0
+  assert (first.sum(axis=0) == 1).all()
+  assert first[0].mean() == pytest.approx(0.5, abs=0.05)
+  # Evenly over the way.
+  assert np.mean(order) == pytest.approx(0.5, abs=0.01)
+  assert np.abs(np.histogram(order, np.linspace(0, 1, 9))[0] / order.size - 1 / 8).max() < 0.01
 
 
-def test_noise_is_a_wrapped_normal_and_now_and_then_anywhere():
-  """4,000 arginines, of which every other one is not known."""
-  length = 4_000
-  kinds = np.full(length, protein_lib.RESIDUE_TYPES.index('ARG'))
-  is_known = np.broadcast_to((np.arange(length) % 2 == 0)[:, None], (length, 4))
-  found = draw(kinds, is_known)
-  assert found.shape == (2, length, 4)
-  assert np.abs(found).max() <= np.pi
-  near, anywhere = found[:, ::2].ravel(), found[:, 1::2].ravel()
-
-  def mixture(x):
-    return 0.8 * stats.norm.cdf(x, scale=0.25) + 0.2 * (x + np.pi) / (2 * np.pi)
-
-  # 16,000 numbers each.
-  assert stats.kstest(near, mixture).pvalue > 1e-3
-  assert stats.kstest(anywhere, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
-  # `turn_variance` is that of the noise.
-  for sample, known in ((near, True), (anywhere, False)):
-    variance = float(rotamers.turn_variance(jnp.array(known), LEVEL))
-    assert np.mean(sample**2) == pytest.approx(variance, rel=0.05)
-  # Frames, residues and torsions are independent.
-  flat = np.moveaxis(found[:, 1::2], 1, 0).reshape(length // 2, 8)
-  assert np.abs(np.corrcoef(flat.T) - np.eye(8)).max() < 0.1
-
-
-def test_noise_is_drawn_residue_by_residue_where_something_turns(np_rng):
-  types = np.concatenate([TYPES, np_rng.integers(0, 20, 11)])
-  is_known = rotamers.free(types) & (np_rng.random((len(types), 4)) < 0.5)
-  long, short = draw(types, is_known), draw(TYPES, is_known[: len(TYPES)])
-  np.testing.assert_array_equal(long[:, : len(TYPES)], short)
-  for kind, k in itertools.product(TYPES, range(4)):
-    assert (short[:, kind, k] != 0.0).all() == FREE[kind, k]
-    assert (short[:, kind, k] == 0.0).all() == (not FREE[kind, k])
+def test_the_order_is_drawn_residue_by_residue():
+  short, long = (rotamers.draw_order(jax.random.key(1), 3, length) for length in (5, 9))
+  np.testing.assert_array_equal(short, long[:, :5])
 
 
 # By three-letter code, how many torsions, from the first, are about bonds of tetrahedral carbons.

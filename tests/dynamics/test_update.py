@@ -123,17 +123,12 @@ def test_unknown_frames_have_no_features(window, protein):
 @builders.numpy_jit
 def _applied(newest, numbers, protein):
   states = update.apply_motions(newest, numbers, LEVEL, protein)
-  return states, update.motions(newest, states, LEVEL, protein)
+  return states, update.motions(newest, states, LEVEL)
 
 
-@pytest.mark.parametrize('with_side_chains', [False, True], ids=['backbone', 'side chains'])
-def test_numbers_are_motion_angle_and_turns(np_rng, window, protein, with_side_chains):
-  newest, started = window.states[1], side_chains(1)
-  started = rotamers.SideChains(started.chi[0], started.known[0])
-  if with_side_chains:
-    newest = dataclasses.replace(newest, side_chains=started)
-  numbers = np_rng.normal(size=(3, LENGTH, 12 if with_side_chains else 8)).astype(np.float32)
-  numbers[..., 8:] *= FREE[..., : numbers.shape[-1] - 8]
+def test_numbers_are_motion_angle_and_turn(np_rng, window, protein):
+  newest = window.states[1]
+  numbers = np_rng.normal(size=(3, LENGTH, 8)).astype(np.float32)
   states, again = _applied(newest, numbers, protein)
 
   rotation = np.float64(newest.frames.rotation)
@@ -150,14 +145,8 @@ def test_numbers_are_motion_angle_and_turns(np_rng, window, protein, with_side_c
   np.testing.assert_allclose(states.n_ca_c, angle, atol=1e-6)
   atoms = np.float64(builders.numpy_jit(state_lib.to_positions)(states))
   np.testing.assert_allclose(n_ca_c_by_hand(atoms), angle, atol=1e-4)
-  if with_side_chains:
-    assert states.side_chains.known.tolist() == [FREE.tolist()] * 3
-    away = states.side_chains.chi - started.chi - numbers[..., 8:] / PER_ANGLE
-    np.testing.assert_allclose(np.sin(away / 2)[:, FREE], 0.0, atol=1e-6)
-
   # And back again, psi where no bond follows.
   np.testing.assert_allclose(again[..., :7], numbers[..., :7], atol=2e-4)
   free = ~protein.bonded
   np.testing.assert_allclose(again[:, free, 7], numbers[:, free, 7], atol=1e-4)
   assert again.shape == numbers.shape
-  np.testing.assert_allclose(again[..., 8:], numbers[..., 8:], atol=1e-5)

@@ -100,7 +100,7 @@ def test_a_damaged_level_is_named(model, tmp_path):
   assert found == trained_range.merge(model.config.trained_on, seen)
   levels = config_lib.to_dict(model.config)['level']
   change_config(tmp_path / 'fine', lambda c: c['model'].pop('level'))
-  with pytest.raises(InputError, match=r'/fine/config.json .*lacks model.level.coarse.chi_hop'):
+  with pytest.raises(InputError, match=r'/fine/config.json .*lacks model.level.coarse.dt_ns'):
     model_lib.load_model(tmp_path)
   change_config(tmp_path / 'fine', lambda c: c['model'].update(level=levels))
   truncate(tmp_path / 'fine' / 'params.npz')
@@ -163,8 +163,6 @@ def test_frames_of_another_protein_are_refused():
 def forget_side_chains(config):
   """What a model of 0.1 says of itself."""
   del config['model']['side_chains'], config['model']['encoder']['disulphides']
-  for level in config['model']['level'].values():
-    del level['chi_std'], level['chi_hop']
 
 
 @pytest.mark.parametrize('forget', [lambda c: c['model'].pop('reference'), forget_side_chains])

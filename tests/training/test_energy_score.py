@@ -165,7 +165,8 @@ def trained(draw_true):
     def one(rng):
       true_rng, *sample_rngs = jax.random.split(rng, 3)
       samples = [
-        relative(generator.follow(end, toy_network.draw_noise(r, SHAPE), 1)) for r in sample_rngs
+        relative(generator.follow(end, toy_network.draw_noise(r, SHAPE), 1).numbers)
+        for r in sample_rngs
       ]
       samples = jax.tree.map(lambda *x: jnp.stack(x), *samples)
       return score_of(samples, placed(draw_true(true_rng)))

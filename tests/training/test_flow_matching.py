@@ -1,7 +1,6 @@
 """Flow matching on transitions whose distribution is known."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from ml_collections import config_dict
 from tempo_jax.dynamics import generator, rotamers, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import flow_matching
 from tests import builders
@@ -21,21 +21,27 @@ SHAPE = (1, 1, 8)
 BATCH, STEPS, PASSES, SAMPLES = 256, 1_200, 32, 20_000
 # Motions and N-CA-C; psi; chi.
 MOTIONS, PSI, CHI = slice(0, 7), 7, slice(8, 12)
-UNIT = np.full((1, 4), 0.8, np.float32)
+# Of four torsions; one is not known.
+WELLS = np.array([[[0, 2, rotamers.HIDDEN, 1]]], np.int32)
 
 
-def line_error(end, true, num_draws, rng, unit=None, next_residue=lambda y: y[..., :3]):
-  """Of a network of one tau; noise as a model draws it, that of side chains uniform."""
+def line_error(end, true, num_draws, rng, next_residue=lambda y: y[..., :3]):
+  """Noise as a model draws it, with side chains where the true step has them."""
 
   def draw_noise(rng):
-    backbone = toy_network.draw_noise(rng, SHAPE)
-    if unit is None:
-      return backbone
-    rng = jax.random.fold_in(rng, 1)
-    turns = jax.random.uniform(rng, (1, 1, 4), minval=-np.pi, maxval=np.pi)
-    return jnp.concatenate([backbone, turns], axis=-1)
+    if true.wells is None:
+      return toy_network.draw_noise(rng, SHAPE)
+    kind = np.array([protein_lib.RESIDUE_TYPES.index('LYS')])
+    newest = state_lib.from_frames(
+      rigid.Rigid.identity((1,)),
+      jnp.zeros(1),
+      jnp.zeros(1, bool),
+      side_chains=rotamers.unknown(kind),
+    )
+    protein = dataclasses.replace(builders.helix(1), residue_type=kind)
+    return generator.draw_noise(rng, 1, newest, protein)
 
-  return flow_matching.line_error(end, true, draw_noise, next_residue, unit, num_draws, rng)
+  return flow_matching.line_error(end, true, draw_noise, next_residue, num_draws, rng)
 
 
 def trained(draw_true):
@@ -44,7 +50,8 @@ def trained(draw_true):
   def loss(end, rng):
     def one(rng):
       true_rng, line_rng = jax.random.split(rng)
-      found = line_error(lambda z, tau, _: end(z, tau), draw_true(true_rng), 2, line_rng)
+      true = generator.Step(draw_true(true_rng))
+      found = line_error(lambda step, tau, _: end(step, tau), true, 2, line_rng)
       return jnp.mean(found.motion + found.psi)
 
     return jnp.mean(jax.vmap(one)(jax.random.split(rng, BATCH)))
@@ -53,12 +60,15 @@ def trained(draw_true):
   return toy_network.sample(params, SHAPE, PASSES, SAMPLES)
 
 
-def mean_errors(end, draw_true, num_draws=20_000, **kwargs):
+def mean_errors(end, draw_true, num_draws=20_000, wells=None, **kwargs):
   """A `LineError` of numbers, for a head that is known."""
 
   @builders.numpy_jit
   def errors(keys):
-    return jax.vmap(lambda key: line_error(end, draw_true(key), 2, key, **kwargs))(keys)
+    def one(key):
+      return line_error(end, generator.Step(draw_true(key), wells), 2, key, **kwargs)
+
+    return jax.vmap(one)(keys)
 
   found = errors(jax.random.split(jax.random.key(0), num_draws))
   return jax.tree.map(lambda x: float(np.mean(x)), found)
@@ -70,62 +80,97 @@ def mean_over_tau(value):
 
 
 def point(numbers, y):
-  """Where lines to y end: at the copy of an angle that is nearest to where it began."""
+  """Where lines to y end: at the copy of the angle that is nearest to where it began."""
   turns = jnp.round((numbers - y) / (2 * np.pi))
-  return jnp.where(jnp.arange(y.shape[-1]) < PSI, y, y + 2 * np.pi * turns)
+  return jnp.where(jnp.arange(y.shape[-1]) == PSI, y + 2 * np.pi * turns, y)
 
 
-Y = np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0, 0.3, 3.0, 3.1, -2.0, 0.1, 0.0], np.float32)
+Y = np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0, 0.3, 3.0, 1.1, -2.0, 0.1, 0.0], np.float32)
 Y = Y.reshape(1, 1, 12)
+CASES = pytest.mark.parametrize('wells', [None, WELLS], ids=['backbone', 'side chains'])
+# Odds of the right well.
+ODDS = 0.4
 
 
-@pytest.mark.parametrize('unit', [None, UNIT], ids=['backbone', 'side chains'])
-def test_a_point_has_no_error(unit):
+def mean_entropy(odds):
+  """Per torsion of one frame: chi1 is hidden for the first half of the way, chi2, chi4 longer."""
+  first, second = (mean_over_tau(lambda t, k=k: np.clip(k - 2 * t, 0.0, 1.0)) for k in (1, 2))
+  return -np.log(odds) * (first + 2 * second) / 4
+
+
+def logits_of(step):
+  """The right well with those odds, the others equally likely; none without side chains."""
+  if step.wells is None:
+    return None
+  is_true = WELLS[..., None] == np.arange(3)
+  return jnp.log(jnp.where(is_true, ODDS, (1.0 - ODDS) / 2.0))
+
+
+def y_of(wells):
+  return Y if wells is not None else Y[..., :8]
+
+
+@CASES
+def test_a_point_has_no_error(wells):
   """Where y is certain, the head that knows it is right at every point of every line."""
-  y = Y if unit is not None else Y[..., :8]
+  y = y_of(wells)
 
-  def end(numbers, tau, side_chain_tau):
-    return point(numbers, y)
+  def end(step, tau, side_chain_tau):
+    return point(step.numbers, y), logits_of(step)
 
-  right = mean_errors(end, lambda key: jnp.asarray(y), unit=unit)
+  right = mean_errors(end, lambda key: jnp.asarray(y), wells=wells)
   assert right.motion < 1e-10
   assert right.chain < 1e-10
   assert right.psi < 1e-7
-  assert (right.side_chain is None) == (unit is None)
-  assert unit is None or right.side_chain < 1e-7
+  assert (right.side_chains is None) == (wells is None)
+  assert wells is None or right.side_chains.place < 1e-10
 
 
-def test_errors_of_a_head_that_is_off_by_a_known_amount():
+@CASES
+def test_errors_of_a_head_that_is_off_by_a_known_amount(wells):
   """By 0.1 of every number, with and without lines on which the backbone is given."""
+  y = y_of(wells)
 
-  def end(numbers, tau, side_chain_tau, y):
-    return point(numbers, y) + 0.1
+  def end(step, tau, side_chain_tau):
+    return point(step.numbers, y) + 0.1, logits_of(step)
 
   square = mean_over_tau(lambda t: (t**2 + (1 - t) ** 2) / (1 - t) ** 2)
-  for unit in (None, UNIT):
-    y = Y if unit is not None else Y[..., :8]
-    # Where the next residue stands follows from twice the translation, say.
-    found = mean_errors(
-      functools.partial(end, y=y), lambda key, y=y: jnp.asarray(y), unit=unit,
-      next_residue=lambda y: 2.0 * y[..., :3],
-    )  # fmt: skip
-    assert found.motion == pytest.approx(0.01 * square, rel=0.05)
-    chain = mean_over_tau(lambda t: t**2 * (t**2 + (1 - t) ** 2) / (1 - t) ** 2)
-    assert found.chain == pytest.approx(0.04 * chain, rel=0.05)
-    of_angle = mean_over_tau(lambda t: 1 / (1 - t) ** 2)
-    assert found.psi == pytest.approx(0.01 * of_angle, rel=0.05)
-    if unit is not None:
-      assert found.side_chain == pytest.approx(0.01 * of_angle / 0.8**2, rel=0.05)
+  # Where the next residue stands follows from twice the translation, say.
+  found = mean_errors(
+    end, lambda key: jnp.asarray(y), wells=wells, next_residue=lambda y: 2.0 * y[..., :3]
+  )
+  assert found.motion == pytest.approx(0.01 * square, rel=0.05)
+  chain = mean_over_tau(lambda t: t**2 * (t**2 + (1 - t) ** 2) / (1 - t) ** 2)
+  assert found.chain == pytest.approx(0.04 * chain, rel=0.05)
+  of_angle = mean_over_tau(lambda t: 1 / (1 - t) ** 2)
+  assert found.psi == pytest.approx(0.01 * of_angle, rel=0.05)
+  if wells is not None:
+    assert found.side_chains.place == pytest.approx(0.01 * square, rel=0.05)
+    assert found.side_chains.well == pytest.approx(mean_entropy(ODDS), rel=0.02)
+
+
+def test_wells_are_seen_when_their_turn_has_come():
+  """Hidden from the head as long as they count, never what is not known."""
+
+  def end(step, tau, side_chain_tau):
+    shown = step.wells != rotamers.HIDDEN
+    # Of what is seen, any error is none.
+    wrong = jnp.where(shown[..., None], jnp.array([-50.0, 0.0, 50.0]), logits_of(step))
+    right = jnp.all(~shown | (step.wells == WELLS)) & ~shown[0, 0, 2]
+    return point(step.numbers, Y), jnp.where(right, wrong, jnp.nan)
+
+  found = mean_errors(end, lambda key: jnp.asarray(Y), wells=WELLS).side_chains.well
+  assert found == pytest.approx(mean_entropy(ODDS), rel=0.02)
 
 
 def test_where_the_backbone_is_given_it_is_right_and_its_error_does_not_count():
   """On a quarter of the lines, in place of their noise."""
 
-  def wrong_where_given(numbers, tau, side_chain_tau):
-    given = tau == 1.0
-    return point(numbers, Y) + jnp.where(given, 5.0, 0.0) * (jnp.arange(12) < 8)[None, None]
+  def wrong_where_given(step, tau, side_chain_tau):
+    off = jnp.where(tau == 1.0, 5.0, 0.0) * (jnp.arange(12) < 8)[None, None]
+    return point(step.numbers, Y) + off, logits_of(step)
 
-  found = mean_errors(wrong_where_given, lambda key: jnp.asarray(Y), unit=UNIT)
+  found = mean_errors(wrong_where_given, lambda key: jnp.asarray(Y), wells=WELLS)
   assert found.motion < 1e-10
   assert found.chain < 1e-10
   assert found.psi < 1e-7
@@ -133,11 +178,13 @@ def test_where_the_backbone_is_given_it_is_right_and_its_error_does_not_count():
   def telling(number):
     """A head whose error of chi is that number."""
 
-    def end(numbers, tau, side_chain_tau):
-      off = 0.8 * (1.0 - side_chain_tau) * number(numbers, tau, side_chain_tau)
-      return point(numbers, Y) + jnp.where(jnp.arange(12) < 8, 0.0, off)[None, None]
+    def end(step, tau, side_chain_tau):
+      _, scale = generator.preconditioning(side_chain_tau)
+      off = scale * number(step.numbers, tau, side_chain_tau)
+      off = jnp.where(jnp.arange(12) < 8, 0.0, off)[None, None]
+      return point(step.numbers, Y) + off, logits_of(step)
 
-    return mean_errors(end, lambda key: jnp.asarray(Y), unit=UNIT).side_chain
+    return mean_errors(end, lambda key: jnp.asarray(Y), wells=WELLS).side_chains.place
 
   def miss(numbers, tau, side_chain_tau):
     """Of the backbone that is seen, where it is given."""
@@ -154,43 +201,19 @@ def test_where_the_backbone_is_given_it_is_right_and_its_error_does_not_count():
 def test_unit_error_before_anything_is_learnt():
   """Of the factors alone, which are the best guess for y of unit variance."""
 
-  def end(numbers, tau, _):
-    return generator.preconditioning(tau)[0] * numbers
+  def end(step, tau, side_chain_tau):
+    keep, _ = generator.preconditioning(tau)
+    of_places, _ = generator.preconditioning(side_chain_tau)
+    factor = jnp.where(jnp.arange(12) < 8, keep, of_places)
+    return factor[None, None] * step.numbers, jnp.zeros((1, 1, 4, 3))
 
-  found = mean_errors(end, lambda key: jax.random.normal(key, SHAPE))
+  shape = (1, 1, 12)
+  found = mean_errors(end, lambda key: jax.random.normal(key, shape), wells=WELLS)
   assert found.motion == pytest.approx(1.0, abs=0.03)
-  wider = mean_errors(end, lambda key: 2.0 * jax.random.normal(key, SHAPE))
+  assert found.side_chains.place == pytest.approx(1.0, abs=0.03)
+  assert found.side_chains.well == pytest.approx(mean_entropy(1 / 3), rel=0.02)
+  wider = mean_errors(end, lambda key: 2.0 * jax.random.normal(key, shape), wells=WELLS)
   assert wider.motion > 2.0
-
-
-@pytest.mark.parametrize('known', [True, False])
-def test_side_chains_have_about_unit_error_before_anything_is_learnt(known):
-  """A head that says nothing: what is known misses by two small turns, the rest by half of that."""
-  level = dataclasses.replace(
-    level_lib.Level.of(builders.generative_config(), 'fine'), chi_std=0.3, chi_hop=0.0
-  )
-  kind = np.array([protein_lib.RESIDUE_TYPES.index('LYS')])
-  before = rotamers.SideChains(np.zeros((1, 4), np.float32), np.full((1, 4), known))
-  unit = generator.side_chain_unit(before, level)
-
-  def turns(rng):
-    return rotamers.draw_noise(rng, 1, before, kind, level)
-
-  def one(rng):
-    noise_rng, true_rng = jax.random.split(rng)
-    zero = jnp.zeros((1, 1, 8))
-    return flow_matching.line_error(
-      lambda numbers, *_: numbers,
-      jnp.concatenate([zero, turns(true_rng)], axis=-1),
-      lambda rng: jnp.concatenate([zero, turns(rng)], axis=-1),
-      lambda y: y[..., :3],
-      unit,
-      2,
-      noise_rng,
-    ).side_chain
-
-  found = builders.numpy_jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 4_000))
-  assert np.mean(found) == pytest.approx(1.0 if known else 0.5, rel=0.04)
 
 
 def test_the_next_residue_is_seen_from_each():
@@ -225,7 +248,8 @@ def test_means_are_taken_over_residues_and_known_torsions():
   protein = builders.pad(builders.with_side_chains(builders.helix(6), known=0.5), 9)
   assert protein.chi_known[6:].any()
   found = {k: float(v) for k, v in flow_matching.counts(protein).items()}
-  assert found == {'error': 6.0, 'side_chain_error': protein.chi_known[:6].sum()}
+  known = protein.chi_known[:6].sum()
+  assert found == {'error': 6.0, 'side_chain_error': known, 'rotamer_error': known}
   for side_chains in (False, True):
     model = builders.generative_config(side_chains=side_chains)
     names = flow_matching.weights(config_dict.ConfigDict({'model': model})).keys()

@@ -261,8 +261,7 @@ def test_a_store_without_side_chains_is_refused(store_path, tmp_path):
   assert not (tmp_path / 'run').exists() or not any((tmp_path / 'run').iterdir())
 
 
-def test_side_chains_are_measured_and_learnt(tmp_path):
-  """Their spread goes into the configuration, and their torsions into the batches."""
+def test_side_chains_are_in_the_batches(tmp_path):
   config = experiment(
     examples.write_store(tmp_path / 'store', side_chains=True), 'scale=fine', side_chains=True
   )
@@ -277,10 +276,6 @@ def test_side_chains_are_measured_and_learnt(tmp_path):
     return run
 
   train(config, tmp_path / 'run', map_train_step=counting)
-  written = json.loads((tmp_path / 'run' / 'config.json').read_text())['model']['level']['fine']
-  # Steps of 0.1 rad, of one and of two frames; twice that of rings.
-  assert 0.1 < written['chi_std'] < 0.25
-  assert written['chi_hop'] < 0.02
   batch = seen[0]
   lead = batch.chi.shape[:-3]
   assert lead == batch.positions.shape[:-4]

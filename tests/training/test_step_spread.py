@@ -1,9 +1,7 @@
 """The spread of one step, a level's unit of motion: measured on data, written where it is read."""
 
-import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -12,9 +10,6 @@ from tempo_jax import config as config_lib
 from tempo_jax.configs import finetune
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
-from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import side_chain_atoms
-from tempo_jax.store import batching
 from tempo_jax.store import store as store_lib
 from tempo_jax.training import initial_model, loop, run_config, step_spread
 from tests import builders
@@ -91,70 +86,10 @@ def test_of_a_known_motion(tmp_path):
   assert found['rotation_std'] == pytest.approx(angle / np.sqrt(3), rel=0.1)
 
 
-TURNING = ('LYS', 'ARG', 'TYR', 'GLU', 'PHE', 'LEU')
-
-
-def turning(num_frames, std, hop, seed=0):
-  """Residues' types, and chi of trajectories that start anew in every second frame.
-
-  Every frame but the first of two is a step from it: a turn by `std` of phase, or with the
-  probability `hop` to anywhere.
-  """
-  rng = np.random.default_rng(seed)
-  kinds = np.array([protein_lib.RESIDUE_TYPES.index(name) for name in TURNING], np.int32)
-  free, period = side_chain_atoms.chi_mask(kinds), side_chain_atoms.chi_period(kinds)
-  shape = (num_frames // 2, len(kinds), 4)
-  start = rng.uniform(-np.pi, np.pi, shape)
-  hops = rng.random(shape) < hop
-  turn = np.where(hops, rng.uniform(-np.pi, np.pi, shape), std * rng.normal(size=shape))
-  # A flip of a ring is no turn.
-  flips = np.where(period < 4.0, np.pi * rng.integers(0, 2, shape), 0.0)
-  after = start + turn * period / (2 * np.pi) + flips
-  chi = np.stack([start, after], axis=1).reshape(-1, *shape[1:])
-  chi = np.angle(np.exp(1j * chi))
-  return kinds, np.where(free, chi, np.nan).astype(np.float32)
-
-
-@pytest.mark.parametrize(('std', 'hop'), [(0.2, 0.3), (0.3, 0.0), (0.01, 1.0)])
-def test_of_side_chains_that_turn_and_hop(std, hop):
-  """Two thirds of what is drawn from the whole circle has left the rotamer: all of it is found."""
-  config = examples.experiment('nowhere')
-  config.model.window = 1
-  count = 400
-  kinds, chi = turning(2 * count, std, hop)
-  protein = dataclasses.replace(builders.helix(len(kinds)), residue_type=kinds)
-  proteins = jax.tree.map(lambda x: np.stack([x] * count), protein)
-  known = np.isfinite(chi)
-  # A tenth is missing, and what stands there is not read.
-  known &= np.random.default_rng(1).random(known.shape) < 0.9
-  shape = (count, 2, *chi.shape[1:])
-  positions = protein.positions + 0.1 * np.random.default_rng(2).normal(
-    size=(count, 2, len(kinds), 4, 3)
-  )
-  batch = batching.Batch(
-    proteins,
-    positions.astype(np.float32),
-    None,
-    np.full(count, 300.0, np.float32),
-    np.where(known, chi, 1.0).astype(np.float32).reshape(shape),
-    known.reshape(shape),
-  )
-  found = step_spread.measure(config, [batch])
-  if hop < 1.0:
-    assert found['chi_std'] == pytest.approx(
-      # A tenth of the hops, of a third of the circle, is within the rotamer too.
-      np.sqrt(((1 - hop) * std**2 + hop / 3 * np.pi**2 / 27) / (1 - hop + hop / 3)),
-      rel=0.05,
-    )
-  # Never nothing, never everything.
-  assert found['chi_hop'] == pytest.approx(np.clip(hop, 0.005, 0.9), abs=0.03)
-  assert found['chi_std'] >= 0.05
-
-
 def test_frozen_frames_are_refused(tmp_path):
   config = examples.experiment(tmp_path)
   for translation, rotation in ((0.0, 0.1), (0.3, 1e-5), (float('nan'), 0.1)):
-    spread = {'translation_std': translation, 'rotation_std': rotation, 'chi_std': 0.2}
+    spread = {'translation_std': translation, 'rotation_std': rotation}
     with pytest.raises(InputError, match=r'^fine level: .* seem to be frozen; look at them$'):
       run_config.set_measured(config, 'fine', spread)
   before = config_lib.to_dict(config.model.level.fine)

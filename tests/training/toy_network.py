@@ -17,11 +17,11 @@ MOTIONS = 7
 
 
 def draw_noise(rng, shape):
-  """z_0 [T, L, 8] of a model without side chains."""
+  """Noise [T, L, 8] of a model without side chains."""
   num_frames, length, _ = shape
   zero = jnp.zeros(length)
   newest = state_lib.from_frames(rigid.Rigid.identity((length,)), zero, jnp.zeros(length, bool))
-  return generator.draw_noise(rng, num_frames, newest, None, builders.helix(length))
+  return generator.draw_noise(rng, num_frames, newest, builders.helix(length))
 
 
 class Perceptron(nn.Module):
@@ -41,14 +41,15 @@ class Perceptron(nn.Module):
 
 
 def make_end(params):
-  """The mean of y given z_tau, with the factors of the real head."""
+  """The mean of y given z_tau, with the factors of the real head, and no wells."""
 
-  def end(numbers, tau):
+  def end(step, tau):
+    numbers = step.numbers
     out = Perceptron().apply({'params': params}, numbers, tau)
     keep, scale = generator.preconditioning(tau)
     motions = keep * numbers[..., :MOTIONS] + scale * out[..., :MOTIONS]
     angles = numbers[..., MOTIONS:] + (1.0 - tau) * out[..., MOTIONS:]
-    return jnp.concatenate([motions, angles], axis=-1)
+    return jnp.concatenate([motions, angles], axis=-1), None
 
   return end
 
@@ -78,7 +79,7 @@ def sample(params, shape, passes, num_samples, seed=2):
   @jax.jit
   def run(keys):
     def one(rng):
-      return generator.follow(make_end(params), draw_noise(rng, shape), passes)
+      return generator.follow(make_end(params), draw_noise(rng, shape), passes).numbers
 
     return jax.vmap(one)(keys)
 

@@ -66,7 +66,7 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # Projects every new frame onto closed chains of MD-like geometry, without overlapping atoms.
     closure=True,
     # Whether side chains are drawn, too: their torsions chi. Not by 'mse'; 'flow_matching' learns
-    # them, and 'energy_score', which looks at the backbone, leaves them as they are.
+    # them; 'energy_score' looks at the backbone alone, and forgets them: nothing holds them.
     side_chains=True,
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
@@ -163,7 +163,11 @@ def complete_paper_config(config: Any) -> None:
 def missing_settings(config: Any) -> list[str]:
   """What a stored configuration of a model lacks, 'model.KEY' each: an older version wrote it."""
   expected = model_config(dict.fromkeys(config.levels, 1.0))
-  return sorted(_paths(expected) - _paths(config))
+  missing = sorted(_paths(expected) - _paths(config))
+  # Chi was a number on the circle at first, with noise of its own.
+  if not missing and has_side_chains(config) and 'chi_hop' in config.level[config.levels[0]]:
+    return ['wells of rotamers']
+  return missing
 
 
 def _paths(config: Any, prefix: str = 'model') -> set[str]:

@@ -93,7 +93,7 @@ def parts(config: Any, length: int) -> dict[str, Part]:
   network = generator.Generator(config)
   seen = None
   if window_of_one.states.side_chains is not None:
-    seen = rotamers.features(window_of_one.states.side_chains, protein.residue_type)
+    seen = rotamers.seen_by_neighbours(window_of_one.states.side_chains, protein.residue_type)
   known = jnp.ones(window, bool)
 
   def gru_layers(params: Any, x: jax.Array) -> jax.Array:
@@ -108,8 +108,12 @@ def parts(config: Any, length: int) -> dict[str, Part]:
     )
 
   def one_pass(params: Any, hidden: jax.Array, window: state_lib.Window, noise: jax.Array) -> Any:
+    wells = None
+    if window.states.side_chains is not None:
+      wells = jnp.full((*noise.shape[:2], rotamers.NUM_CHI), rotamers.HIDDEN)
+    there = generator.Step(noise, wells)
     return network.apply(
-      {'params': params}, hidden, window, noise, sigma, sigma, level, protein, method='end'
+      {'params': params}, hidden, window, there, sigma, sigma, level, protein, method='end'
     )
 
   def step(params: Any, window: state_lib.Window, key: jax.Array) -> Any:

@@ -1,12 +1,13 @@
 """A generative transition: noise becomes a sample of the next T frames.
 
 One step is described by the numbers y, per next frame and residue the translation and rotation
-vector of T_newest^-1 T_next in units of one step's spread (`update.motions`), N-CA-C, the turn of
-a free psi, and the places of chi within the wells of rotamers. Noise z_0 is carried to y along the
-straight line z_tau = (1 - tau) z_0 + tau y (flow matching: Lipman et al. 2023; on frames:
-FrameFlow, FoldFlow), on the circle where y is an angle. The wells themselves are hidden at first,
-and drawn one after the other along the way (as of masked sequences: Sahoo et al. 2024, MDLM; Shi et
-al. 2024, MD4): the later ones, and the backbone, know the former.
+vector of T_newest^-1 T_next in units of one step's spread (`update.motions`), N-CA-C, the turn of a
+free psi, and the offsets of chi from the wells of their rotamers. Noise z_0 is carried to y along
+the straight line z_tau = (1 - tau) z_0 + tau y (flow matching: Lipman et al. 2023; on frames:
+FrameFlow, FoldFlow), on the circle where y is an angle. The wells themselves are hidden at first
+and drawn one after the other along the way, as in masked diffusion (Sahoo et al., MDLM, arXiv
+2406.07524; Shi et al., MD4, arXiv 2406.04329): later wells, and the backbone, are drawn given
+earlier ones.
 
 The spatiotemporal encoder runs once; a light head, which sees the partly noised frames, then says
 where the line ends and how likely each well is, K times. All of it is expressed in the residues'
@@ -33,6 +34,8 @@ from tempo_jax.protein import protein as protein_lib
 
 NUM_MOTIONS = update.NUM_MOTIONS
 NUM_BACKBONE = update.NUM_BACKBONE
+# In the order of wells: after the end.
+_NEVER = 2.0
 
 
 def num_numbers(config: Any) -> int:
@@ -46,7 +49,8 @@ class Chances:
   """What decides the wells of T frames.
 
   Attributes:
-    order: [T, L, 4] in 0 to 1, when each is drawn (`rotamers.draw_order`).
+    order: [T, L, 4] in [0, 1), when each is drawn (`rotamers.draw_order`); above where there is
+      none to draw.
     gumbel: [T, L, 4, 3], added to logits: the largest is a draw.
   """
 
@@ -203,8 +207,8 @@ def applied(
   if step.wells is None or newest.side_chains is None:
     return states
   before = jax.tree.map(lambda x: x[None], newest.side_chains)
-  places = step.numbers[..., NUM_BACKBONE:]
-  side_chains = rotamers.placed(step.wells, places, before, protein.residue_type)
+  offsets = step.numbers[..., NUM_BACKBONE:]
+  side_chains = rotamers.placed(step.wells, offsets, before, protein.residue_type)
   return dataclasses.replace(states, side_chains=side_chains)
 
 
@@ -215,9 +219,9 @@ def step_between(
   numbers = update.motions(newest, states, level)
   if newest.side_chains is None or states.side_chains is None:
     return Step(numbers)
-  places = rotamers.places(states.side_chains, residue_type)
+  offsets = rotamers.offsets(states.side_chains, residue_type)
   return Step(
-    jnp.concatenate([numbers, places], axis=-1), rotamers.wells(states.side_chains, residue_type)
+    jnp.concatenate([numbers, offsets], axis=-1), rotamers.wells(states.side_chains, residue_type)
   )
 
 
@@ -238,7 +242,7 @@ def draw_noise(
   newest: state_lib.State,
   protein: protein_lib.ProteinArrays,
 ) -> Noise:
-  """Normal motions and places, a uniform psi; the order and the chance of wells.
+  """Normal motions and offsets, a uniform psi; the order and the chance of wells.
 
   Drawn residue by residue, so that padding does not change it.
 
@@ -255,13 +259,16 @@ def draw_noise(
   numbers = jnp.moveaxis(jnp.concatenate([motions, angle], axis=-1), 0, 1)
   noise = Noise(numbers)
   if newest.side_chains is not None:
-    place_rng, order_rng, well_rng = jax.random.split(side_chain_rng, 3)
+    offset_rng, order_rng, well_rng = jax.random.split(side_chain_rng, 3)
     shape = (length, num_frames, rotamers.NUM_CHI)
-    places = jnp.moveaxis(jax.random.normal(place_rng, shape), 0, 1)
-    places = jnp.where(rotamers.free(protein.residue_type)[None], places, 0.0)
+    there = rotamers.free(protein.residue_type)[None]
+    offsets = jnp.moveaxis(jax.random.normal(offset_rng, shape), 0, 1)
     gumbel = jnp.moveaxis(jax.random.gumbel(well_rng, (*shape, rotamers.NUM_WELLS)), 0, 1)
     order = rotamers.draw_order(order_rng, num_frames, length)
-    noise = Noise(jnp.concatenate([numbers, places], axis=-1), Chances(order, gumbel))
+    noise = Noise(
+      jnp.concatenate([numbers, jnp.where(there, offsets, 0.0)], axis=-1),
+      Chances(jnp.where(there, order, _NEVER), gumbel),
+    )
   # As in `state.perturb`.
   return jax.lax.optimization_barrier(noise)
 
@@ -282,24 +289,34 @@ def follow(
   """
   chances = noise.chances
 
-  def one_pass(carry, index):
-    step, before = carry
-    mean, logits = end(step, index / passes)
-    aim = mean + jnp.where(index > 0, 0.5 * (mean - before), 0.0)
-    wells = step.wells
-    if chances is not None and wells is not None and logits is not None:
-      now = (wells == rotamers.HIDDEN) & (chances.order < (index + 1.0) / passes)
-      drawn = jnp.argmax(logits + chances.gumbel, axis=-1).astype(wells.dtype)
-      wells = jnp.where(now, drawn, wells)
-    # dz/dtau = (aim - z) / (1 - tau); the last step therefore ends in the aim itself.
-    numbers = step.numbers + (aim - step.numbers) / (passes - index)
-    return (Step(numbers, wells), mean), None
+  def drawn(wells: jax.Array, logits: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The wells after a pass, and which are new."""
+    assert chances is not None
+    now = (wells == rotamers.HIDDEN) & (chances.order < (index + 1.0) / passes)
+    found = jnp.argmax(logits + chances.gumbel, axis=-1).astype(wells.dtype)
+    return jnp.where(now, found, wells), now
 
-  wells = None
+  def one_pass(carry, index):
+    step, before, new = carry
+    mean, logits = end(step, index / passes)
+    change = jnp.where(index > 0, 0.5 * (mean - before), 0.0)
+    wells = step.wells
+    if wells is not None:
+      assert logits is not None
+      # That a well has come to be known changes the mean once, and does not go on.
+      offsets = jnp.where(new, 0.0, change[..., -rotamers.NUM_CHI :])
+      change = jnp.concatenate([change[..., : -rotamers.NUM_CHI], offsets], axis=-1)
+      wells, new = drawn(wells, logits, index)
+    # dz/dtau = (aim - z) / (1 - tau); the last step therefore ends in the aim itself.
+    numbers = step.numbers + (mean + change - step.numbers) / (passes - index)
+    return (Step(numbers, wells), mean, new), None
+
+  wells, new = None, None
   if chances is not None:
     wells = jnp.full(chances.order.shape, rotamers.HIDDEN, jnp.int32)
+    new = jnp.zeros(wells.shape, bool)
   index = jnp.arange(passes, dtype=noise.numbers.dtype)
-  start = Step(noise.numbers, wells), noise.numbers
+  start = Step(noise.numbers, wells), noise.numbers, new
   return jax.lax.scan(one_pass, start, index)[0][0]
 
 
@@ -345,13 +362,13 @@ def draw(
     return applied(newest, follow(end, noise, passes), level, protein)
   given = update.motions(newest, backbone_of, level)
 
-  def end_of_places(step: Step, tau: jax.Array) -> Any:
+  def end_of_offsets(step: Step, tau: jax.Array) -> Any:
     whole = Step(jnp.concatenate([given, step.numbers], axis=-1), step.wells)
     mean, logits = end(whole, tau, jnp.ones_like(tau))
     return mean[..., NUM_BACKBONE:], logits
 
-  places = dataclasses.replace(noise, numbers=noise.numbers[..., NUM_BACKBONE:])
-  found = follow(end_of_places, places, passes)
+  of_side_chains = dataclasses.replace(noise, numbers=noise.numbers[..., NUM_BACKBONE:])
+  found = follow(end_of_offsets, of_side_chains, passes)
   whole = Step(jnp.concatenate([given, found.numbers], axis=-1), found.wells)
   drawn = applied(newest, whole, level, protein)
   return dataclasses.replace(backbone_of, side_chains=drawn.side_chains)

@@ -131,7 +131,7 @@ def _side_chain_features(
   anchor: state_lib.Anchor | None,
   protein: protein_lib.ProteinArrays,
 ) -> list[jax.Array]:
-  """Places in wells, wells, where side chains are as far as they are drawn, the anchor's chi."""
+  """Offsets, wells, where side chains are as far as they are drawn, the anchor's chi."""
   assert states.side_chains is not None
   flat = (*wells.shape[:2], -1)
   reach = rotamers.reach(states.side_chains, protein.residue_type)

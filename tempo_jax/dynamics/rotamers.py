@@ -1,14 +1,14 @@
-"""Side chains in the state: their torsions chi 1-4, as wells of rotamers and places within them.
+"""Side chains in the state: their torsions chi 1-4, as wells of rotamers and offsets within them.
 
 A torsion with the period pi (the flip of a ring, of a carboxylate) is no motion: everything here
 works on phases, chi times 2 pi over its period, so that both images are one. What is written goes
 on from the image before.
 
-A phase is one of three wells, thirds of the circle about -60, 60 and 180 degrees, and a place
-within it. Of bonds between tetrahedral carbons the wells are gauche-, gauche+ and trans, and a hop
-is another well, not a long way; elsewhere they are thirds and nothing more. Wells are drawn from
-probabilities, one after the other; places within them on a straight line from noise, as the numbers
-of the backbone are.
+A phase is one of three wells, thirds of the circle about 60, 180 and -60 degrees, and an offset
+from the centre of that well. Of bonds between tetrahedral carbons the wells are gauche+, trans and
+gauche-, and a hop is another well, not a long way; elsewhere they are thirds and nothing more.
+Wells are drawn from probabilities, one after the other; offsets move along a straight line from
+noise, as the numbers of the backbone do.
 """
 
 import dataclasses
@@ -47,8 +47,8 @@ _BACKBONE = np.concatenate([ideal.N_CA_C_POSITIONS, np.ones((1, 3))]).astype(np.
 # The chi1 of a proline's ring.
 _LARGEST_OF_PROLINE = np.deg2rad(40.0).astype(np.float32)
 _THIRD = np.float32(2.0 * np.pi / NUM_WELLS)
-# Radians of phase, root mean square about the centre of a well in our MD (10 ps; data_prep): the
-# unit of places within wells. Where nothing is staggered, wells are filled almost evenly (34.6).
+# Radians of phase, root mean square about the centre of a well over the MD in data_prep/simulated
+# (`offsets`, all residues): 13.9 and 33.1 degrees. A well that is filled evenly has 34.6.
 _SPREAD = np.deg2rad(np.where(_STAGGERED, 14.0, 33.0)).astype(np.float32)
 _PER_PERIOD = np.float32(2.0 * np.pi) / side_chain_atoms.chi_period(_ALL_TYPES).astype(np.float32)
 
@@ -126,26 +126,30 @@ def wells(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
   return jnp.where(side_chains.known, index, HIDDEN)
 
 
-def places(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
+def _centres(wells: jax.Array) -> jax.Array:
+  """Radians of phase."""
+  return _THIRD * (wells.astype(jnp.float32) + 0.5)
+
+
+def offsets(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
   """[..., L, 4]: how far phases are from the centres of their wells, of unit spread in MD."""
   phase = _phases(side_chains, residue_type)
-  off = jnp.mod(phase, _THIRD) - _THIRD / 2.0
+  off = wrapped(phase - _centres(wells(side_chains, residue_type)))
   return jnp.where(side_chains.known, off / _rows(_SPREAD, residue_type, phase), 0.0)
 
 
 def placed(
-  wells: jax.Array, places: jax.Array, before: SideChains, residue_type: jax.Array
+  wells: jax.Array, offsets: jax.Array, before: SideChains, residue_type: jax.Array
 ) -> SideChains:
   """Side chains in wells; known where a torsion is free and its well not hidden.
 
   Args:
     wells: [..., L, 4] int32.
-    places: [..., L, 4] within the wells, of unit spread.
+    offsets: [..., L, 4] from the centres of the wells, of unit spread.
     before: [..., L]; of the images of a ring the one nearest to its angle is taken.
     residue_type: [L].
   """
-  spread = _rows(_SPREAD, residue_type, places)
-  phase = _THIRD * (wells.astype(places.dtype) + 0.5) + spread * places
+  phase = _centres(wells) + _rows(_SPREAD, residue_type, offsets) * offsets
   turn = wrapped(phase - _phases(before, residue_type)) / _per_period(residue_type, phase)
   known = _rows(_FREE, residue_type, wells) & (wells != HIDDEN)
   return SideChains(jnp.where(known, wrapped(before.chi + turn), 0.0), known)
@@ -174,9 +178,8 @@ def closed(side_chains: SideChains, residue_type: jax.Array) -> SideChains:
     residue_type: [L].
   """
   chi = jax.lax.stop_gradient(side_chains.chi)
-  third = np.float32(2.0 * np.pi / 3.0)
-  # -60, 60 and 180 degrees are the odd multiples of 60.
-  off = jnp.mod(chi, third) - third / 2.0
+  # 60, 180 and -60 degrees are the odd multiples of 60.
+  off = jnp.mod(chi, _THIRD) - _THIRD / 2.0
   beyond = jnp.sign(off) * jnp.maximum(jnp.abs(off) - _KNEE, 0.0)
   back = jnp.where(jnp.asarray(_STAGGERED)[residue_type], (_BEYOND - 1.0) * beyond, 0.0)
   ring = jnp.clip(chi, -_LARGEST_OF_PROLINE, _LARGEST_OF_PROLINE) - chi
@@ -217,7 +220,7 @@ def seen_by_neighbours(side_chains: SideChains, residue_type: jax.Array) -> jax.
 
 
 def draw_order(rng: jax.Array, num_frames: int, length: int) -> jax.Array:
-  """When wells are drawn: [T, L, 4] numbers in 0 to 1, residue by residue.
+  """When wells are drawn: [T, L, 4] in [0, 1), residue by residue.
 
   Frame after frame, in an order of each residue's own, and in a frame first chi 1 and 3, then chi 2
   and 4: what depends most on each other is not drawn at once.
@@ -225,5 +228,7 @@ def draw_order(rng: jax.Array, num_frames: int, length: int) -> jax.Array:
   frame_rng, jitter_rng = jax.random.split(rng)
   rank = jnp.argsort(jax.random.uniform(frame_rng, (length, num_frames)), axis=-1)
   jitter = jax.random.uniform(jitter_rng, (length, num_frames, NUM_CHI))
-  place = 2.0 * rank[..., None] + (np.arange(NUM_CHI) % 2)[None, None] + jitter
-  return jnp.moveaxis(place / (2.0 * num_frames), 0, 1)
+  turn = 2.0 * rank[..., None] + (np.arange(NUM_CHI) % 2)[None, None] + jitter
+  # A sum may round up to the end, which no pass would reach.
+  order = jnp.minimum(turn / (2.0 * num_frames), np.nextafter(np.float32(1.0), np.float32(0.0)))
+  return jnp.moveaxis(order, 0, 1)

@@ -107,7 +107,7 @@ def apply_motions(
   level: level_lib.Level,
   protein: protein_lib.ProteinArrays,
 ) -> state_lib.State:
-  """The states that the numbers y describe: T exp(y), N-CA-C, psi and chi turned.
+  """The states that the numbers y describe: T exp(y), N-CA-C, psi turned.
 
   Args:
     newest: [L] the state that they start from.

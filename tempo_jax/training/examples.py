@@ -111,7 +111,7 @@ def make_example(
 
 
 # Share of examples in which the network sees no side chains of the window, or of the anchor: a
-# sampler that begins with a bare backbone lacks both, and later those of the reference.
+# sampler that begins with a bare backbone lacks both at first, and later those of the reference.
 _BARE = 0.12
 # Share of examples whose window has the noise that windows have in sampling.
 _AS_SAMPLED = 0.25

@@ -1,8 +1,8 @@
 """Flow matching (Lipman et al. 2023): regression of where the line from noise to y ends.
 
-Wells of rotamers that are hidden along the line are told from those that are not (cross-entropy:
-Sahoo et al. 2024). The window is encoded once; the light head is trained at several points of
-several lines.
+Wells of rotamers that are hidden along the line are predicted from those that are visible
+(cross-entropy, as in masked diffusion: Sahoo et al., arXiv 2406.07524). The window is encoded once;
+the light head is trained at several points of several lines.
 """
 
 import dataclasses
@@ -82,12 +82,12 @@ class SideChainError:
   """Errors of side chains; of what is not known, any number.
 
   Attributes:
-    place: [T, L, 4] squares of places within wells, about 1 before anything is learnt.
+    offset: [T, L, 4] squares of offsets within wells, about 1 before anything is learnt.
     well: [T, L, 4] cross-entropy of the wells that are hidden, log 3 before anything is learnt; 0
       of those that are not.
   """
 
-  place: jax.Array
+  offset: jax.Array
   well: jax.Array
 
 
@@ -242,7 +242,7 @@ def example_loss(
   side_chains = following.side_chains
   if side_chains is not None and found.side_chains is not None:
     known = side_chains.known[0] & protein.mask[None, :, None]
-    errors = found.side_chains.place, found.side_chains.well
+    errors = found.side_chains.offset, found.side_chains.well
     for name, error in zip(_OF_SIDE_CHAINS, errors, strict=True):
       # As many residues as frames have side chains: the mean over torsions, where there are any.
       sums[name] = jnp.sum(jnp.where(known, error, 0.0)) / config.model.window

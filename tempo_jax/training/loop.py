@@ -284,12 +284,7 @@ def _train(
         continue
       # Whole batches, not this process's slices: every process must find the same numbers.
       data = config.data
-      whole = batching.Loader(
-        level.train.source,
-        data.batch_size,
-        buckets=data.buckets,
-        with_chi=config_lib.has_side_chains(config.model),
-      )
+      whole = batching.Loader(level.train.source, data.batch_size, buckets=data.buckets)
       batches = (whole.batch(step)[0] for step in range(_SPREAD_BATCHES))
       spread = step_spread.measure(config, batches)
       run_config.set_measured(config, name, spread)

@@ -235,6 +235,21 @@ def chances(length, seed=0):
   )
 
 
+def test_a_well_that_comes_to_be_known_changes_an_offset_once():
+  """The mean of an offset depends on its well alone: it ends there, whenever that was drawn."""
+  length = 50
+  noise = generator.Noise(jnp.zeros((2, length, 12)), chances(length))
+
+  def end(step, tau):
+    mean = jnp.where(step.wells == rotamers.HIDDEN, 0.0, step.wells - 1.0)
+    return step.numbers.at[..., 8:].set(mean), noise.chances.gumbel
+
+  found = builders.numpy_jit(lambda x: generator.follow(end, x, 4))(noise)
+  last = np.asarray(noise.chances.order) >= 0.75
+  expected = np.where(last, 0.0, found.wells - 1.0)
+  np.testing.assert_allclose(found.numbers[..., 8:], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize('passes', [1, 4, 7])
 def test_wells_are_drawn_once_and_stay(passes):
   """From the logits of the pass in which their turn comes, each as likely as its logit says."""
@@ -340,6 +355,9 @@ def test_noise_is_drawn_residue_by_residue():
   jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[:, :6]), short, long)
   there = side_chain_atoms.chi_mask(protein.residue_type)
   assert (long.numbers[..., 8:][:, ~there] == 0.0).all()
+  # Where nothing is to be drawn, its turn never comes.
+  np.testing.assert_array_equal((long.chances.order < 1.0).all(axis=0), there)
+  assert ((long.chances.order < 1.0).any(axis=0) == there).all()
   for numbers in (long.numbers[..., :7], long.numbers[..., 8:][:, there]):
     assert numbers.std() == pytest.approx(1.0, abs=0.02)
   assert np.abs(np.exp(1j * long.numbers[..., 7]).mean()) < 0.03

@@ -31,7 +31,7 @@ PER_ANGLE = np.array(
 STAGGERED = side_chain_atoms.staggered_mask(TYPES)
 
 wells = builders.numpy_jit(rotamers.wells)
-places = builders.numpy_jit(rotamers.places)
+offsets = builders.numpy_jit(rotamers.offsets)
 placed = builders.numpy_jit(rotamers.placed)
 reach = builders.numpy_jit(rotamers.reach)
 features = builders.numpy_jit(rotamers.features)
@@ -64,7 +64,7 @@ def test_a_flip_is_no_motion(known):
   flips = (PER_ANGLE == 2).astype(np.float32)
   flipped = dataclasses.replace(known, chi=known.chi + np.float32(np.pi) * flips)
   np.testing.assert_array_equal(wells(flipped, TYPES), wells(known, TYPES))
-  np.testing.assert_allclose(places(flipped, TYPES), places(known, TYPES), atol=1e-4)
+  np.testing.assert_allclose(offsets(flipped, TYPES), offsets(known, TYPES), atol=1e-4)
   np.testing.assert_allclose(features(flipped, TYPES), features(known, TYPES), atol=1e-5)
   # Any other half turn is another well.
   other = dataclasses.replace(known, chi=known.chi + np.float32(np.pi) * FREE * (1 - flips))
@@ -97,7 +97,7 @@ def test_wells_are_thirds_of_the_circle(known):
   phase = np.deg2rad(degrees)[:, None, None] / PER_ANGLE
   chi = np.where(FREE, phase, 0.0).astype(np.float32)
   side_chains = rotamers.SideChains(chi, np.broadcast_to(FREE, chi.shape))
-  found, place = wells(side_chains, TYPES), places(side_chains, TYPES)
+  found, place = wells(side_chains, TYPES), offsets(side_chains, TYPES)
   for well, centre in enumerate((60.0, 180.0, -60.0)):
     off = (degrees - centre + 180.0) % 360.0 - 180.0
     np.testing.assert_array_equal(
@@ -117,20 +117,20 @@ def test_what_is_not_known_is_in_no_well(known, np_rng):
   some = FREE & (np_rng.random(FREE.shape) < 0.5)
   found = rotamers.SideChains(known.chi, some)
   np.testing.assert_array_equal(wells(found, TYPES) == rotamers.HIDDEN, ~some)
-  np.testing.assert_array_equal(places(found, TYPES)[~some], 0.0)
+  np.testing.assert_array_equal(offsets(found, TYPES)[~some], 0.0)
   seen = builders.numpy_jit(rotamers.seen_wells)(wells(found, TYPES))
   np.testing.assert_array_equal(seen.sum(axis=-1), some)
   np.testing.assert_array_equal(seen.argmax(axis=-1)[some], wells(found, TYPES)[some])
 
 
-def test_placed_is_the_inverse_of_wells_and_places(known, np_rng):
+def test_placed_is_the_inverse_of_wells_and_offsets(known, np_rng):
   """Of three other conformations; what is hidden is not known afterwards."""
   shape = (3, *FREE.shape)
   there = np.broadcast_to(FREE, shape)
   chi = np.where(FREE, np_rng.uniform(-np.pi, np.pi, shape), 0.0).astype(np.float32)
   other = rotamers.SideChains(chi, there)
   before = jax.tree.map(lambda x: x[None], known)
-  found, within = wells(other, TYPES), places(other, TYPES)
+  found, within = wells(other, TYPES), offsets(other, TYPES)
   after = placed(found, within, before, TYPES)
   np.testing.assert_array_equal(after.known, there)
   np.testing.assert_array_equal(after.chi[~there], 0.0)
@@ -148,7 +148,7 @@ def test_placed_is_the_inverse_of_wells_and_places(known, np_rng):
 def test_what_was_not_known_is_placed_all_the_same(known):
   nothing = rotamers.unknown(TYPES)
   np.testing.assert_array_equal(nothing.chi, 0.0)
-  drawn = placed(wells(known, TYPES), places(known, TYPES), nothing, TYPES)
+  drawn = placed(wells(known, TYPES), offsets(known, TYPES), nothing, TYPES)
   np.testing.assert_array_equal(drawn.known, FREE)
   # A flipped ring may come out: the same one.
   assert circular(PER_ANGLE * (drawn.chi - known.chi)).max() < 1e-4

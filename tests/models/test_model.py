@@ -165,7 +165,16 @@ def forget_side_chains(config):
   del config['model']['side_chains'], config['model']['encoder']['disulphides']
 
 
-@pytest.mark.parametrize('forget', [lambda c: c['model'].pop('reference'), forget_side_chains])
+def draw_chi_on_the_circle(config):
+  """What a model said of itself before rotamers had wells."""
+  config['model'].update(side_chains=True, objective='flow_matching')
+  for level in config['model']['level'].values():
+    level.update(chi_std=0.3, chi_hop=0.1)
+
+
+@pytest.mark.parametrize(
+  'forget', [lambda c: c['model'].pop('reference'), forget_side_chains, draw_chi_on_the_circle]
+)
 def test_a_model_of_an_older_version_is_refused(saved, forget):
   change_config(saved, forget)
   with pytest.raises(InputError, match=r'of an older version of tempo_jax.*: train it again') as e:

@@ -123,7 +123,7 @@ def test_a_point_has_no_error(wells):
   assert right.chain < 1e-10
   assert right.psi < 1e-7
   assert (right.side_chains is None) == (wells is None)
-  assert wells is None or right.side_chains.place < 1e-10
+  assert wells is None or right.side_chains.offset < 1e-10
 
 
 @CASES
@@ -145,7 +145,7 @@ def test_errors_of_a_head_that_is_off_by_a_known_amount(wells):
   of_angle = mean_over_tau(lambda t: 1 / (1 - t) ** 2)
   assert found.psi == pytest.approx(0.01 * of_angle, rel=0.05)
   if wells is not None:
-    assert found.side_chains.place == pytest.approx(0.01 * square, rel=0.05)
+    assert found.side_chains.offset == pytest.approx(0.01 * square, rel=0.05)
     assert found.side_chains.well == pytest.approx(mean_entropy(ODDS), rel=0.02)
 
 
@@ -184,7 +184,7 @@ def test_where_the_backbone_is_given_it_is_right_and_its_error_does_not_count():
       off = jnp.where(jnp.arange(12) < 8, 0.0, off)[None, None]
       return point(step.numbers, Y) + off, logits_of(step)
 
-    return mean_errors(end, lambda key: jnp.asarray(Y), wells=WELLS).side_chains.place
+    return mean_errors(end, lambda key: jnp.asarray(Y), wells=WELLS).side_chains.offset
 
   def miss(numbers, tau, side_chain_tau):
     """Of the backbone that is seen, where it is given."""
@@ -210,7 +210,7 @@ def test_unit_error_before_anything_is_learnt():
   shape = (1, 1, 12)
   found = mean_errors(end, lambda key: jax.random.normal(key, shape), wells=WELLS)
   assert found.motion == pytest.approx(1.0, abs=0.03)
-  assert found.side_chains.place == pytest.approx(1.0, abs=0.03)
+  assert found.side_chains.offset == pytest.approx(1.0, abs=0.03)
   assert found.side_chains.well == pytest.approx(mean_entropy(1 / 3), rel=0.02)
   wider = mean_errors(end, lambda key: 2.0 * jax.random.normal(key, shape), wells=WELLS)
   assert wider.motion > 2.0

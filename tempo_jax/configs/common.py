@@ -81,6 +81,9 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   train.draws = 4
   # residues from which the energy score looks at the others.
   train.viewers = 64
+  # Flow matching: weight of the cross-entropy of rotamers' wells beside the error of motions. Where
+  # data are few, they are what is learnt by heart first.
+  train.rotamer_weight = 1.0
   # Probability that the next input is the true window: linear from start to end.
   train.teacher_forcing_start = 1.0
   train.teacher_forcing_end = 0.25

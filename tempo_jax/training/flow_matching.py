@@ -29,8 +29,9 @@ _GIVEN = 0.25
 # 600 steps, without and with: sd of C-N 0.27 and 0.22 Å, phi and psi outside 13 and 7 %; with a
 # weight of 2, 0.21 Å and 9 %.
 _CHAIN_WEIGHT = 0.5
-# Of the error of side chains within their wells, and of the wells, beside that of the backbone.
-_OF_SIDE_CHAINS = {'side_chain_error': 0.25, 'rotamer_error': 1.0}
+# Of the error of side chains within their wells beside that of the backbone.
+_OFFSET_WEIGHT = 0.25
+_OF_SIDE_CHAINS = ('side_chain_error', 'rotamer_error')
 
 
 def counts(protein: protein_lib.ProteinArrays) -> dict[str, jax.Array]:
@@ -46,7 +47,8 @@ def weights(config: Any) -> dict[str, float]:
   """Of each mean in the loss."""
   if not config_lib.has_side_chains(config.model):
     return {'error': 1.0}
-  return {'error': 1.0, **_OF_SIDE_CHAINS}
+  of_side_chains = zip(_OF_SIDE_CHAINS, (_OFFSET_WEIGHT, config.train.rotamer_weight), strict=True)
+  return {'error': 1.0, **dict(of_side_chains)}
 
 
 def superposed_on(

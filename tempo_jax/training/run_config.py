@@ -30,7 +30,7 @@ _AT_LEAST_ONE = {
     *('rollout_replicas', 'rollout_proteins', 'rollout_frames'),
   ),
 }
-_AT_LEAST_ZERO = ('rollout_every', 'early_stopping_patience')
+_AT_LEAST_ZERO = ('rollout_every', 'early_stopping_patience', 'rotamer_weight')
 
 
 def check(config: Any) -> None:

@@ -251,9 +251,11 @@ def test_means_are_taken_over_residues_and_known_torsions():
   known = protein.chi_known[:6].sum()
   assert found == {'error': 6.0, 'side_chain_error': known, 'rotamer_error': known}
   for side_chains in (False, True):
-    model = builders.generative_config(side_chains=side_chains)
-    names = flow_matching.weights(config_dict.ConfigDict({'model': model})).keys()
-    assert names == set(found if side_chains else ['error'])
+    config = config_dict.ConfigDict({'model': builders.generative_config(side_chains=side_chains)})
+    config.train = {'rotamer_weight': 0.7}
+    weights = flow_matching.weights(config)
+    assert weights.keys() == set(found if side_chains else ['error'])
+    assert weights.get('rotamer_error', 0.7) == 0.7
 
 
 def mixing():

@@ -33,9 +33,9 @@ def get_config(variant: str = ''):
   config.data.reversal = 0.5
   config.data.validation_split = 'validation'
   config.data.validation_block = (0.0, 1.0)
-  # A step of 0.2 ns has few examples, and their rotamers are learnt by heart: in 7,000 steps of both
-  # levels the error of its wells was least after 1,250 (validation: 0.30, then 0.33), that of its
-  # motions at the end.
+  # Steps of 0.2 ns are few, and their rotamers are learnt by heart: in 7,000 training steps of both
+  # levels the error of wells was least after 1,250 (validation: 0.30, then 0.33), that of motions
+  # at the end.
   config.train.num_steps = 3_000 if options['scale'] == 'coarse' else 7_000
   config.train.rotamer_weight = 0.3 if options['scale'] == 'coarse' else 1.0
   config.train.warmup_steps = 200

@@ -20,7 +20,7 @@ from tempo_jax.protein import side_chain_atoms
 
 # Å: what is nearer is pushed apart; two of nitrogen and oxygen may come to a hydrogen bond. Close
 # contacts are counted below 3.0 and 2.4 Å (`metrics.close_contacts`).
-_NEAREST, _NEAREST_POLAR = 3.15, 2.55
+NEAREST, NEAREST_POLAR = 3.15, 2.55
 # Residues that a side chain sees, and atoms that one of its atoms sees.
 _NUM_RESIDUES, _NUM_ATOMS = 16, 3
 _NUM_LISTS, _NUM_STEPS = 3, 8
@@ -210,7 +210,7 @@ def _nearest_atoms(
   nearest = neighbours.ascending(jnp.concatenate(codes), _NUM_ATOMS)
   slot, place, polar = nearest & 15, (nearest >> 4) & 31, ((nearest >> 9) & 1).astype(bool)
   residue = jnp.take_along_axis(index[..., None], jnp.minimum(place, count), axis=0)
-  allowed = jnp.where(polar, _NEAREST_POLAR, _NEAREST)
+  allowed = jnp.where(polar, NEAREST_POLAR, NEAREST)
   infinite = np.float32(np.inf).view(np.int32)
   found = nearest < infinite
   return jnp.where(found, side_chain_table.NUM_ATOMS * residue + slot, 0), jnp.where(
@@ -236,7 +236,7 @@ def _codes(
   squared = jnp.zeros((), atoms.dtype)
   for x, y in zip(jnp.moveaxis(atoms, -1, 0), jnp.moveaxis(others, -1, 0), strict=True):
     squared = squared + (x[None, :, _SIDE:, None] - y[:, :, None]) ** 2
-  squared = squared * jnp.where(polar, 1 / _NEAREST_POLAR**2, 1 / _NEAREST**2)
+  squared = squared * jnp.where(polar, 1 / NEAREST_POLAR**2, 1 / NEAREST**2)
   bits = jax.lax.bitcast_convert_type(squared, jnp.int32) & ~1023
   slots = jnp.arange(side_chain_table.NUM_ATOMS, dtype=jnp.int32)[None, None, None]
   where = (place[:, None, None, None] << 4) | slots | (polar.astype(jnp.int32) << 9)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import chain_closure, generator, molecule, rotamers, steric
+from tempo_jax.dynamics import chain_closure, generator, hops, molecule, rotamers, steric
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
@@ -133,6 +133,8 @@ def make_step(config: Any, level: level_lib.Level) -> Step:
     states = generator.draw(
       network, params, noised, protein, level, sigma, temperature_K, noise, config.passes
     )
+    if config.closure:
+      states = hops.taken_back(states, noised.states[-1], protein)
     return window.followed_by(closed(config, states, protein))
 
   return step

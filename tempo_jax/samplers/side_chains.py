@@ -17,7 +17,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import generator, molecule, rotamers
+from tempo_jax.dynamics import generator, hops, molecule, rotamers
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
@@ -124,6 +124,8 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
         config.passes,
         backbone_of=following,
       )
+      if config.closure:
+        drawn = hops.taken_back(drawn, window.states[-1], protein)
       side_chains = drawn.side_chains
       assert side_chains is not None
       if config.closure:

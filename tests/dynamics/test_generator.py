@@ -49,7 +49,7 @@ def _run(config, params, positions, end_positions, place, protein, rng):
   # Ends are in other rotamers.
   there = rotamers.jittered(side_chains, jnp.ones_like(side_chains.chi), protein.residue_type)
   end = state_lib.of_model(CONFIG, end_positions, protein, there)
-  window = state_lib.start_window(start, 2, state_lib.Anchor(end, place))
+  window = state_lib.start_window(start, config.window, state_lib.Anchor(end, place))
   following = step(params, window, protein, np.float32(0.0), TEMPERATURE, rng)
   states = following.states
   return state_lib.to_positions(states), states.side_chains, following.anchor.place
@@ -150,6 +150,36 @@ def test_side_chains_are_drawn_where_there_are_any(protein, end_positions):
   others = there & (np.arange(LENGTH) != index[0])[:, None]
   assert (between(after.chi, found.chi)[:, others] > 1e-5).all()
   assert (np.abs(atoms - call(protein, end_positions)[0]).max(axis=(0, 2, 3)) > 1e-5).all()
+
+
+@pytest.mark.parametrize(('window', 'passes'), [(1, 1), (3, 2)])
+def test_windows_and_passes_of_any_number(protein, end_positions, window, passes):
+  """Every torsion that there is has been drawn by the last pass."""
+  config = builders.generative_config(
+    anchors='both', closure=False, side_chains=True, window=window, passes=passes
+  )
+  start = _state_of(config, protein.positions, protein)
+  end = _state_of(config, end_positions, protein)
+
+  @builders.numpy_jit
+  def step(params, rng):
+    place = jax.tree.map(jnp.int32, END)
+    first = state_lib.start_window(start, window, state_lib.Anchor(end, place))
+    zero = np.float32(0.0)
+    return builders.make_step(config, 'fine')(params, first, protein, zero, TEMPERATURE, rng)
+
+  found = step(builders.params(config), jax.random.key(0)).states
+  there = side_chain_atoms.chi_mask(protein.residue_type)
+  np.testing.assert_array_equal(found.side_chains.known, np.stack([there] * window))
+  assert (found.side_chains.chi[:, there] != 0.0).all()
+  assert np.isfinite(found.frames.translation).all()
+  assert np.ptp(found.frames.translation, axis=0).max() > (0.1 if window > 1 else -1.0)
+
+
+def _state_of(config, positions, protein):
+  return state_lib.of_model(
+    config, positions.astype(np.float32), protein, rotamers.of_protein(protein)
+  )
 
 
 def test_flipped_rings_are_the_same(protein, end_positions):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from ml_collections import config_dict
 
+from tempo_jax import config as config_lib
+from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import generator, rotamers, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -15,7 +17,7 @@ from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.training import flow_matching
 from tests import builders
-from tests.training import toy_network
+from tests.training import examples, toy_network
 
 SHAPE = (1, 1, 8)
 BATCH, STEPS, PASSES, SAMPLES = 256, 1_200, 32, 20_000
@@ -256,6 +258,37 @@ def test_means_are_taken_over_residues_and_known_torsions():
     weights = flow_matching.weights(config)
     assert weights.keys() == set(found if side_chains else ['error'])
     assert weights.get('rotamer_error', 0.7) == 0.7
+
+
+def test_the_gradient_is_finite_with_padding_and_side_chains_that_are_not_known():
+  """And wells are learnt: the loss of those that are known depends on the network."""
+  config = config_lib.freeze(examples.experiment('nowhere', side_chains=True, draws=2))
+  protein = builders.pad(builders.with_side_chains(builders.helix(6), known=0.5), 9)
+  level = level_lib.Level.of(config.model, 'fine')
+
+  def loss(params):
+    side_chains = rotamers.of_protein(protein)
+    state = state_lib.of_model(config.model, protein.positions, protein, side_chains)
+    states = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+    anchor = state_lib.Anchor(state, anchor_lib.at_end(4))
+    window = state_lib.Window(states, jnp.ones(2, bool), anchor)
+    following = jax.tree.map(lambda x: x[None], states)
+    rngs = jax.random.split(jax.random.key(0), 3)
+    one = jnp.float32(1.0)
+    return flow_matching.example_loss(
+      config, level, params, window, following, protein, 320.0 * one, one, rngs
+    )
+
+  params = builders.params(config.model)
+  found, gradients = builders.numpy_jit(
+    lambda x: (loss(x), jax.jacrev(lambda y: jnp.stack([*loss(y).values()]))(x))
+  )(params)
+  assert found.keys() == {'error', 'side_chain_error', 'rotamer_error'}
+  for value, of_one in zip(found.values(), range(3), strict=True):
+    assert 0.0 < value < np.inf
+    for leaf in jax.tree.leaves(gradients):
+      assert np.isfinite(leaf[of_one]).all()
+    assert np.abs(gradients['head']['out']['kernel'][of_one]).max() > 0.0
 
 
 def mixing():

@@ -37,7 +37,7 @@ def make_step(config, level):
 
 def example_loss(config, level, params, window, following, protein, *_):
   """Minus the logarithm of the likelihood, but for a constant."""
-  numbers = update.motions(window.states[-1], following[0], level, protein) / params['size']
+  numbers = update.motions(window.states[-1], following[0], level) / params['size']
   error = jnp.mean(0.5 * numbers**2, axis=(0, 2)) + jnp.log(params['size'])
   return {'error': jnp.sum(jnp.where(protein.mask, error, 0.0))}
 

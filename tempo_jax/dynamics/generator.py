@@ -32,8 +32,7 @@ from tempo_jax.dynamics import state as state_lib
 from tempo_jax.encoder import spatiotemporal_encoder
 from tempo_jax.protein import protein as protein_lib
 
-NUM_MOTIONS = update.NUM_MOTIONS
-NUM_BACKBONE = update.NUM_BACKBONE
+NUM_MOTIONS, NUM_BACKBONE = update.NUM_MOTIONS, update.NUM_BACKBONE
 # In the order of wells: after the end.
 _NEVER = 2.0
 

@@ -10,13 +10,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from tempo_jax.dynamics import rotamers, side_chain_relief
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import neighbours, side_chains
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import side_chain_atoms
 
 # Residues, the nearest by CA, whose atoms a side chain may land on.
 _NUM_RESIDUES = 24
@@ -24,15 +22,6 @@ _NUM_RESIDUES = 24
 _TOLERATED = 0.1
 # Share of it that may be left at most where the side chain was before.
 _BETTER = 0.5
-_SIDE = 5  # The first slot beyond CB.
-_ALL_TYPES = np.arange(len(protein_lib.RESIDUE_TYPES))
-_ATOMS = side_chain_atoms.atom_mask(_ALL_TYPES)
-_POLAR = np.array(
-  [
-    [slot < len(names) and names[slot][0] in 'NO' for slot in range(_ATOMS.shape[1])]
-    for names in side_chain_atoms.ATOM_NAMES
-  ]
-)
 
 
 def taken_back(
@@ -77,12 +66,18 @@ def _overlaps(backbone: jax.Array, chi: jax.Array, protein: protein_lib.ProteinA
   index, found = neighbours.nearest(backbone[:, 1], mask, count)
   if protein.disulphides is not None:
     found = found & (index != jnp.asarray(protein.disulphides)[:, None])
-  there, polar = jnp.asarray(_ATOMS)[kind] & mask[:, None], jnp.asarray(_POLAR)[kind]
-  seen = found[:, None, :, None] & there[index][:, None] & there[:, _SIDE:, None, None]
-  both_polar = polar[index][:, None] & polar[:, _SIDE:, None, None]
+  there = jnp.asarray(side_chain_relief.TABLES.atoms)[kind] & mask[:, None]
+  polar = jnp.asarray(side_chain_relief.TABLES.polar)[kind]
+  seen = (
+    found[:, None, :, None] & there[index][:, None] & there[:, side_chain_relief.SIDE :, None, None]
+  )
+  both_polar = polar[index][:, None] & polar[:, side_chain_relief.SIDE :, None, None]
   allowed = jnp.where(both_polar, side_chain_relief.NEAREST_POLAR, side_chain_relief.NEAREST)
   squared = jnp.full((1, 1, 1, 1, 1), 1e-6)
   for side, every in zip(jnp.moveaxis(atoms, -1, 0), jnp.moveaxis(atoms[0], -1, 0), strict=True):
-    squared = squared + (side[:, :, _SIDE:, None, None] - every[index][None, :, None]) ** 2
+    squared = (
+      squared
+      + (side[:, :, side_chain_relief.SIDE :, None, None] - every[index][None, :, None]) ** 2
+    )
   depth = jnp.maximum(allowed[None] - jnp.sqrt(squared), 0.0)
   return jnp.sum(jnp.where(seen[None], depth, 0.0) ** 2, axis=(2, 3, 4))

@@ -30,9 +30,9 @@ _LARGEST_STEP, _LARGEST_TURN = math.radians(6.0), math.radians(50.0)
 # Å^2 per radian^2: of the spring, and of what keeps steps small where nothing is near the axis.
 _SPRING, _STIFFNESS = 0.02, 0.5
 _DISULPHIDE = 2.05  # Å, SG-SG.
-_SIDE = 5  # The first slot that a chi turns.
+SIDE = 5  # The first slot that a chi turns.
 _SG = 5
-_NUM_SIDE = side_chain_table.NUM_ATOMS - _SIDE
+_NUM_SIDE = side_chain_table.NUM_ATOMS - SIDE
 # The bond that each chi turns, whatever the residue: CA-CB, CB-CG, ...
 _FIRST, _SECOND = np.array([1, 4, 5, 6]), np.array([4, 5, 6, 7])
 _TINY = 1e-6
@@ -82,10 +82,10 @@ def _make_tables() -> _Tables:
   for kind, names in enumerate(side_chain_table.ATOM_NAMES):
     polar[kind, : len(names)] = [name[0] in 'NO' for name in names]
   own &= atoms[:, :, None] & atoms[:, None]
-  return _Tables(atoms, polar, turned[..., _SIDE:].astype(np.float32), own[:, _SIDE:])
+  return _Tables(atoms, polar, turned[..., SIDE:].astype(np.float32), own[:, SIDE:])
 
 
-_TABLES = _make_tables()
+TABLES = _make_tables()
 
 
 def relieved(
@@ -115,7 +115,7 @@ def relieved(
     in padding. No gradient flows through it.
   """
   backbone, chi, mask = jax.lax.stop_gradient((backbone, chi, jnp.asarray(mask)))
-  tables = _Tables(*(jnp.asarray(table)[jnp.asarray(residue_type)] for table in _TABLES))
+  tables = _Tables(*(jnp.asarray(table)[jnp.asarray(residue_type)] for table in TABLES))
   tables = tables._replace(atoms=tables.atoms & mask[:, None])
   partner = None if disulphides is None else jnp.asarray(disulphides)
   turns = tables.turned.any(axis=-1) & mask[:, None]
@@ -163,7 +163,7 @@ def nearest_atoms(
     [M, L, 9] int32, 14 x residue + slot; and [M, L, 9] Å, the allowed distance, 0 for none.
   """
   mask, length = jnp.asarray(protein.mask), atoms.shape[0]
-  tables = _Tables(*(jnp.asarray(table)[jnp.asarray(protein.residue_type)] for table in _TABLES))
+  tables = _Tables(*(jnp.asarray(table)[jnp.asarray(protein.residue_type)] for table in TABLES))
   tables = tables._replace(atoms=tables.atoms & mask[:, None])
   partner = None if protein.disulphides is None else jnp.asarray(protein.disulphides)
   index, allowed = _nearest_atoms(atoms, tables, mask, partner, min(num_residues, length - 1))
@@ -189,7 +189,7 @@ def _nearest_atoms(
     raise ValueError(f'{count} residues for each side chain: at most {_MOST_RESIDUES}')
   length = atoms.shape[0]
   own = jnp.arange(length, dtype=jnp.int32)
-  sees = tables.atoms[:, _SIDE:]
+  sees = tables.atoms[:, SIDE:]
   codes, index = [], own[None]
   if count:
     gap = _gaps(atoms, sees, tables.atoms)
@@ -199,12 +199,12 @@ def _nearest_atoms(
     if partner is not None:
       # SG sees neither the other SG nor CB and CA there.
       bridge = np.zeros((1, 1, _NUM_SIDE, side_chain_table.NUM_ATOMS), bool)
-      bridge[0, 0, _SG - _SIDE, [1, 4, _SG]] = True
+      bridge[0, 0, _SG - SIDE, [1, 4, _SG]] = True
       seen &= ~(bridge & (index == partner[None])[..., None, None])
-    polar = tables.polar[None, :, _SIDE:, None] & tables.polar[index][:, :, None]
+    polar = tables.polar[None, :, SIDE:, None] & tables.polar[index][:, :, None]
     codes.append(_codes(atoms, atoms[index], polar, seen, jnp.arange(count)))
     index = jnp.concatenate([index, own[None]])
-  polar = (tables.polar[:, _SIDE:, None] & tables.polar[:, None])[None]
+  polar = (tables.polar[:, SIDE:, None] & tables.polar[:, None])[None]
   seen = (tables.own & sees[..., None])[None]
   codes.append(_codes(atoms, atoms[None], polar, seen, jnp.array([count])))
   nearest = neighbours.ascending(jnp.concatenate(codes), _NUM_ATOMS)
@@ -235,7 +235,7 @@ def _codes(
   """
   squared = jnp.zeros((), atoms.dtype)
   for x, y in zip(jnp.moveaxis(atoms, -1, 0), jnp.moveaxis(others, -1, 0), strict=True):
-    squared = squared + (x[None, :, _SIDE:, None] - y[:, :, None]) ** 2
+    squared = squared + (x[None, :, SIDE:, None] - y[:, :, None]) ** 2
   squared = squared * jnp.where(polar, 1 / NEAREST_POLAR**2, 1 / NEAREST**2)
   bits = jax.lax.bitcast_convert_type(squared, jnp.int32) & ~1023
   slots = jnp.arange(side_chain_table.NUM_ATOMS, dtype=jnp.int32)[None, None, None]
@@ -248,7 +248,7 @@ def _gaps(atoms: jax.Array, sees: jax.Array, seen: jax.Array) -> jax.Array:
 
   64 Å are added, so that it is positive.
   """
-  outer, outer_radius = _sphere(atoms[:, _SIDE:], sees)
+  outer, outer_radius = _sphere(atoms[:, SIDE:], sees)
   whole, radius = _sphere(atoms, seen)
   squared = jnp.zeros((), atoms.dtype)
   for x, y in zip(whole.T, outer.T, strict=True):
@@ -270,7 +270,7 @@ def _overlaps(
   atoms: jax.Array, index: jax.Array, allowed: jax.Array, partner: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
   """What pushes each atom beyond CB, [L, 9, 3] Å, and [L, 9] how many others do."""
-  side = atoms[:, _SIDE:]
+  side = atoms[:, SIDE:]
   apart = side[None] - atoms.reshape(-1, 3)[index]
   distance = jnp.sqrt(jnp.sum(apart**2, axis=-1) + _TINY)
   overlap = jnp.maximum(allowed - distance, 0)
@@ -281,8 +281,8 @@ def _overlaps(
     apart = atoms[:, _SG] - atoms[jnp.maximum(partner, 0), _SG]
     distance = jnp.sqrt(jnp.sum(apart**2, axis=-1) + _TINY)
     pull = bonded * (_DISULPHIDE - distance) / distance
-    force = force.at[:, _SG - _SIDE].add(pull[:, None] * apart)
-    contacts = contacts.at[:, _SG - _SIDE].add(bonded)
+    force = force.at[:, _SG - SIDE].add(pull[:, None] * apart)
+    contacts = contacts.at[:, _SG - SIDE].add(bonded)
   return force, contacts
 
 
@@ -293,7 +293,7 @@ def _torques(
   origin = atoms[:, _SECOND]
   axis = origin - atoms[:, _FIRST]
   axis = axis / jnp.sqrt(jnp.sum(axis**2, axis=-1, keepdims=True) + _TINY)
-  lever = atoms[:, None, _SIDE:] - origin[:, :, None]  # [L, 4, 9, 3]
+  lever = atoms[:, None, SIDE:] - origin[:, :, None]  # [L, 4, 9, 3]
   arm = jnp.cross(jnp.broadcast_to(axis[:, :, None], lever.shape), lever) * turned[..., None]
   torque = jnp.sum(arm * force[:, None], axis=(2, 3))
   return torque, jnp.sum(jnp.sum(arm**2, axis=-1) * contacts[:, None], axis=-1)

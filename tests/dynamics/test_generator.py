@@ -173,7 +173,9 @@ def test_windows_and_passes_of_any_number(protein, end_positions, window, passes
   np.testing.assert_array_equal(found.side_chains.known, np.stack([there] * window))
   assert (found.side_chains.chi[:, there] != 0.0).all()
   assert np.isfinite(found.frames.translation).all()
-  assert np.ptp(found.frames.translation, axis=0).max() > (0.1 if window > 1 else -1.0)
+  # Frames of a window differ: each has its own noise and place in the network.
+  apart = np.ptp(found.frames.translation, axis=0).max()
+  assert (apart > 0.1) == (window > 1)
 
 
 def _state_of(config, positions, protein):

@@ -146,7 +146,7 @@ def test_a_disulphide_is_kept_and_the_rest_pushed_apart():
 
 
 def lists(protein, atoms):
-  tables = side_chain_relief._Tables(*(x[protein.residue_type] for x in side_chain_relief._TABLES))
+  tables = side_chain_relief._Tables(*(x[protein.residue_type] for x in side_chain_relief.TABLES))
   return jax.jit(side_chain_relief._nearest_atoms, static_argnums=4)(
     atoms, tables, protein.mask, None, LENGTH - 1
   )
@@ -192,7 +192,7 @@ def test_lists_hold_the_nearest_atoms(bundle):
 def test_torques_are_the_derivative_of_the_overlap(bundle):
   """Of the squares of the overlaps; the other atoms are held, since theirs is another torque."""
   protein, backbone, chi = bundle
-  chi, tables = chi[0], side_chain_relief._TABLES
+  chi, tables = chi[0], side_chain_relief.TABLES
   index, allowed = lists(protein, build(backbone[0], chi, protein.residue_type))
 
   @jax.jit

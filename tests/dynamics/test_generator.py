@@ -55,17 +55,29 @@ def _run(config, params, positions, end_positions, place, protein, rng):
   return state_lib.to_positions(states), states.side_chains, following.anchor.place
 
 
-run = builders.numpy_jit(functools.partial(_run, CONFIG))
+def quiet_params():
+  """Of a network that says a tenth."""
+  params = builders.params(CONFIG)
+  out = jax.tree.map(lambda x: 0.1 * x, params['head']['out'])
+  return params | {'head': params['head'] | {'out': out}}
+
+
+_compiled = builders.numpy_jit(functools.partial(_run, CONFIG))
+
+
+def run(*args, params=None):
+  return _compiled(builders.params(CONFIG) if params is None else params, *args)
+
+
 # Of a random network, residues are thrown onto one another: which of them are pushed apart may hang
 # on the last digit, on each kind of CPU for other keys. What the network itself does may not.
 OPEN = builders.generative_config(anchors='both', closure=False, side_chains=True)
-run_open = builders.numpy_jit(functools.partial(_run, OPEN))
+run_open = builders.numpy_jit(functools.partial(_run, OPEN, builders.params(OPEN)))
 
 
 def call_all(protein, end_positions, positions=None, place=END, seed=0, run=run):
   positions = protein.positions if positions is None else positions
   return run(
-    builders.params(CONFIG),
     positions.astype(np.float32),
     end_positions.astype(np.float32),
     jax.tree.map(np.int32, place),
@@ -104,9 +116,10 @@ def test_a_global_motion_moves_the_sample_along(protein, end_positions, place):
 
   drawn = np.array([deviation(seed, run_open) for seed in range(8)])
   assert drawn.max() < 2e-4
-  # Closed, and relieved of overlaps: those that hang on no digit.
-  closed = np.array([deviation(seed, run) for seed in range(12)])
-  np.testing.assert_array_less(np.quantile(closed, 0.25, axis=0), 2e-4)
+  # Closed, and relieved of overlaps, for steps of the size of a real one.
+  quieter = functools.partial(run, params=quiet_params())
+  closed = np.array([deviation(seed, quieter) for seed in range(8)])
+  np.testing.assert_array_less(np.median(closed, axis=0), 2e-4)
 
 
 def test_a_mirror_image_is_another_protein(protein, end_positions, before):

@@ -110,7 +110,7 @@ def _halves(replica: Replica) -> tuple[Replica, Replica]:
   def cut(part: slice) -> Replica:
     # Both begin at the same time: what is compared is how they go on.
     times = None if replica.time_ns is None else replica.time_ns[first]
-    return dataclasses.replace(replica, positions=replica.positions[part], time_ns=times)
+    return dataclasses.replace(replica.take(part), time_ns=times)
 
   return cut(first), cut(second)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tempo_jax.evaluation import heavy_atoms as heavy_atoms_lib
 from tempo_jax.evaluation.replica import Replica
 from tempo_jax.metrics import (
   contacts,
@@ -55,6 +56,37 @@ class Ensemble:
     if any(replica.dt_ns is None for replica in self.replicas):
       return '; '.join(dict.fromkeys(remarks)) or 'its frames have no times'
     return 'its replicas have different time steps'
+
+  @property
+  def heavy_atoms(self) -> np.ndarray | None:
+    """[F, L, 14, 3] float32 Å, put together anew; None where a replica has no side chains.
+
+    Atoms that are missing, or that the residue lacks, are at its CA; see `known_atoms`.
+    """
+    parts = [(r.positions, r.side_chains) for r in self.replicas if r.side_chains is not None]
+    return heavy_atoms_lib.slots_of(parts) if len(parts) == len(self.replicas) else None
+
+  @functools.cached_property
+  def known_atoms(self) -> np.ndarray | None:
+    """[L, 14] bool, the heavy atoms that all files have; None where one has no side chains."""
+    found = [replica.side_chains for replica in self.replicas]
+    if None in found:
+      return None
+    return np.all([each.known for each in found if each is not None], axis=0)
+
+  @functools.cached_property
+  def chi(self) -> np.ndarray | None:
+    """[F, L, 4] float64 rad, NaN where absent or unknown; None as `heavy_atoms`."""
+    found = [replica.side_chains for replica in self.replicas]
+    if None in found:
+      return None
+    return np.concatenate([each.chi for each in found if each is not None], dtype=np.float64)
+
+  @property
+  def no_side_chains(self) -> str | None:
+    """Why there are none, by the first file without; None where there are."""
+    lack = next((r for r in self.replicas if r.side_chains is None), None)
+    return None if lack is None else f'{lack.source} has no side chains'
 
   def split(self, per_frame: np.ndarray) -> list[np.ndarray]:
     """What is per frame [F, ...], by replica."""

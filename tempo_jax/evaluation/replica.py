@@ -9,6 +9,7 @@ import mdtraj
 import numpy as np
 
 from tempo_jax.errors import InputError
+from tempo_jax.evaluation import heavy_atoms as heavy_atoms_lib
 from tempo_jax.protein import frame_faults, residue_selection
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import atoms as atoms_lib
@@ -28,12 +29,14 @@ class Replica:
     time_ns: [F] ns; None where the file has no times, or they are not evenly spaced.
     source: the file, for messages.
     remarks: what the user should know, e.g. why there are no times.
+    side_chains: of the same frames; None where the file has none.
   """
 
   positions: np.ndarray
   time_ns: np.ndarray | None
   source: str
   remarks: tuple[str, ...] = ()
+  side_chains: heavy_atoms_lib.SideChains | None = None
 
   @property
   def num_frames(self) -> int:
@@ -46,6 +49,25 @@ class Replica:
     if self.time_ns is None:
       return None
     return times.rounded((self.time_ns[-1] - self.time_ns[0]) / (self.num_frames - 1))
+
+  @property
+  def heavy_atoms(self) -> np.ndarray | None:
+    """[F, L, 14, 3] float32 Å, put together anew; None without side chains.
+
+    Atoms that are missing, or that the residue lacks, are at its CA.
+    """
+    if self.side_chains is None:
+      return None
+    return heavy_atoms_lib.slots_of([(self.positions, self.side_chains)])
+
+  def take(self, frames: slice) -> 'Replica':
+    """Some of the frames, with their times and side chains, without a copy."""
+    return dataclasses.replace(
+      self,
+      positions=self.positions[frames],
+      time_ns=None if self.time_ns is None else self.time_ns[frames],
+      side_chains=None if self.side_chains is None else self.side_chains.take(frames),
+    )
 
 
 class Native:
@@ -97,16 +119,24 @@ class Native:
       raise InputError(f'{path}: no such file: correct --reference or --prediction')
     atoms, found, atom_index, source = self._atoms_of(path, topology)
     self._check_same(found, source)
+    side_chains = heavy_atoms_lib.Reader(found)
     positions, time_ps = _read(
-      reader.TrajectoryFile(path, atoms, source).blocks(block_frames), atom_index, self.protein
+      reader.TrajectoryFile(path, atoms, source).blocks(block_frames),
+      atom_index,
+      self.protein,
+      side_chains,
     )
     if len(positions) < _MIN_FRAMES:
       raise InputError(
         f'{path}: {len(positions)} frames, and at least {_MIN_FRAMES} are needed: give a longer one'
       )
-    if not np.isfinite(positions).all():
-      frame = int(np.argmax(~np.isfinite(positions).all(axis=(1, 2, 3))))
-      raise InputError(f'{path}: frame {frame} has coordinates that are not numbers: leave it out')
+    beyond = side_chains.found()
+    for coordinates in (positions, *(() if beyond is None else (beyond.atoms,))):
+      if not np.isfinite(coordinates).all():
+        frame = int(np.argmax(~np.isfinite(coordinates).reshape(len(positions), -1).all(axis=1)))
+        raise InputError(
+          f'{path}: frame {frame} has coordinates that are not numbers: leave it out'
+        )
     positions = residue_selection.place_oxygen(
       positions, self.protein.arrays.bonds, atom_index[:, 3] < 0
     )
@@ -119,7 +149,7 @@ class Native:
         f'{source} numbers residues otherwise ({numbers[0][first]} for {numbers[1][first]}): they '
         'are matched by their order'
       )
-    return Replica(positions, time_ns, str(path), tuple(remarks))
+    return Replica(positions, time_ns, str(path), tuple(remarks), beyond)
 
   def _atoms_of(
     self, path: pathlib.Path, topology: str | os.PathLike | None
@@ -139,7 +169,8 @@ class Native:
       return self._structure.topology, self.protein, self._atom_index, self.path
     if num_atoms == 4 * self.protein.num_residues:
       index = np.arange(num_atoms).reshape(-1, 4)
-      return atoms_lib.topology(self.protein), self.protein, index, self.path
+      found_alone = dataclasses.replace(self.protein, heavy_atom_index=None)
+      return atoms_lib.topology(self.protein), found_alone, index, self.path
     raise InputError(
       f'{path}: has {num_atoms} atoms, {self.path} has {self._structure.n_atoms}: put the '
       'structure that it was written with beside it as topology.pdb, or name it in the flags'
@@ -200,13 +231,21 @@ def _structure_of(
 
 
 def _read(
-  blocks: Iterator[mdtraj.Trajectory], atom_index: np.ndarray, protein: protein_lib.Protein
+  blocks: Iterator[mdtraj.Trajectory],
+  atom_index: np.ndarray,
+  protein: protein_lib.Protein,
+  side_chains: heavy_atoms_lib.Reader,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-  """Positions [F, L, 4, 3] Å of the backbone, and times [F] ps if the format has them."""
+  """Positions [F, L, 4, 3] Å of the backbone, times [F] ps if the format has them; side chains."""
   images = imaging.ChainImages(protein)
   positions, time_ps, has_times = [], [], False
   for block in blocks:
-    positions.append(images.follow(10.0 * block.xyz[:, atom_index], block))
+    backbone = 10.0 * block.xyz[:, atom_index]
+    shifts = images.shifts(backbone, block)
+    side_chains.append(block, backbone[:, :, 1], shifts)
+    if shifts is not None:
+      backbone += shifts[:, :, None].astype(backbone.dtype)
+    positions.append(backbone)
     time_ps.append(block.time)
     has_times = times.has_times(block)
   if not positions:

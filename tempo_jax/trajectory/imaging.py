@@ -32,19 +32,30 @@ class ChainImages:
     Returns:
       [F, L, 4, 3] Å, of the same type.
     """
+    shifts = self.shifts(positions, traj)
+    return positions if shifts is None else positions + shifts[:, :, None].astype(positions.dtype)
+
+  def shifts(self, positions: np.ndarray, traj: mdtraj.Trajectory) -> np.ndarray | None:
+    """How `follow` moves the residues of the next frames.
+
+    Args:
+      positions: [F, L, 4, 3] Å.
+      traj: the same F frames.
+
+    Returns:
+      [F, L, 3] float64 Å, to add; None where nothing moves.
+    """
     if traj.unitcell_vectors is None or len(self._members) < 2 or not len(positions):
-      return positions
+      return None
     cells = 10.0 * traj.unitcell_vectors.astype(np.float64)
     if not np.all(np.abs(np.linalg.det(cells)) > 1.0):  # Formats without a box write zeros.
-      return positions
+      return None
     offsets = self._offsets(positions)
     steps = np.diff(np.concatenate([self._before[None], offsets]), axis=0)
     images = np.cumsum(np.round(np.nan_to_num(steps) @ np.linalg.inv(cells)), axis=0)
     shifts = images @ cells
     self._before = (offsets - shifts)[-1]
-    if not images.any():
-      return positions
-    return positions - shifts[:, self._index, None].astype(positions.dtype)
+    return -shifts[:, self._index] if images.any() else None
 
   def _offsets(self, positions: np.ndarray) -> np.ndarray:
     """[F, C, 3] Å, from the centre of the first chain to those of all."""

@@ -1,0 +1,138 @@
+"""Side chains of the frames of a file, as many of their atoms as it has."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import mdtraj
+import numpy as np
+
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import side_chain_atoms
+from tempo_jax.trajectory import atoms as atoms_lib
+from tempo_jax.trajectory import side_chains as side_chains_lib
+
+_NUM_BACKBONE = atoms_lib.NUM_SLOTS[atoms_lib.BACKBONE]
+_CA, _CB = 1, 4
+# Å, from CA, squared. Farther, the periodic box has cut the residue: arginine is 8 Å long.
+_CUT = 12.0**2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SideChains:
+  """Only the atoms that exist: a quarter of the memory of 14 slots per residue.
+
+  Attributes:
+    atoms: [F, N, 3] float32 Å.
+    residue: [N], which residue each belongs to.
+    slot: [N], which of its 14 atoms it is, from CB on (`side_chain_atoms.ATOM_NAMES`).
+    chi: [F, L, 4] float32 rad, NaN where there is none, or it is not known.
+  """
+
+  atoms: np.ndarray
+  residue: np.ndarray
+  slot: np.ndarray
+  chi: np.ndarray
+
+  @property
+  def known(self) -> np.ndarray:
+    """[L, 14] bool, the atoms that are there, with those of the backbone."""
+    found = np.zeros((self.chi.shape[1], atoms_lib.NUM_SLOTS[atoms_lib.HEAVY]), bool)
+    found[:, :_NUM_BACKBONE] = True
+    found[self.residue, self.slot] = True
+    return found
+
+  def take(self, frames: slice) -> 'SideChains':
+    """Some of the frames, without a copy."""
+    return dataclasses.replace(self, atoms=self.atoms[frames], chi=self.chi[frames])
+
+  def fill(self, heavy_atoms: np.ndarray, positions: np.ndarray) -> None:
+    """Puts all heavy atoms into an array; those that a residue lacks, or the file, at its CA.
+
+    Args:
+      heavy_atoms: [F, L, 14, 3] Å, to be filled.
+      positions: [F, L, 4, 3] Å, of the backbone.
+    """
+    heavy_atoms[:, :, _NUM_BACKBONE:] = positions[:, :, _CA, None]
+    heavy_atoms[:, :, :_NUM_BACKBONE] = positions
+    heavy_atoms[:, self.residue, self.slot] = self.atoms
+
+
+def slots_of(parts: Sequence[tuple[np.ndarray, SideChains]]) -> np.ndarray:
+  """All heavy atoms of one protein.
+
+  Args:
+    parts: of each of one or more files, the backbone [F, L, 4, 3] Å and the side chains.
+
+  Returns:
+    [F, L, 14, 3] float32 Å of all their frames, one after the other; atoms that are missing, or
+    that a residue lacks, at its CA.
+  """
+  num_frames = sum(len(positions) for positions, _ in parts)
+  length, num_slots = parts[0][0].shape[1], atoms_lib.NUM_SLOTS[atoms_lib.HEAVY]
+  found = np.empty((num_frames, length, num_slots, 3), np.float32)
+  start = 0
+  for positions, side_chains in parts:
+    side_chains.fill(found[start : start + len(positions)], positions)
+    start += len(positions)
+  return found
+
+
+class Reader:
+  """Reads the side chains of one file, block by block."""
+
+  def __init__(self, found: protein_lib.Protein):
+    """Finds the atoms.
+
+    Args:
+      found: the residues of the file, from `backbone_atoms.select`.
+    """
+    index = found.heavy_atom_index
+    self._torsions = side_chains_lib.TorsionReader(found)
+    self._residue, self._slot, self._rows = (np.zeros(0, np.int64) for _ in range(3))
+    self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+    types = found.arrays.residue_type
+    if index is not None and _has_side_chains(index, types):
+      there = side_chain_atoms.atom_mask(types) & (index >= 0)
+      there[:, :_NUM_BACKBONE] = False
+      self._residue, self._slot = np.nonzero(there)
+      self._rows = index[there]
+
+  def append(self, block: mdtraj.Trajectory, ca: np.ndarray, shifts: np.ndarray | None) -> None:
+    """The next frames.
+
+    Args:
+      block: F of them.
+      ca: [F, L, 3] Å as they stand there.
+      shifts: [F, L, 3] Å that residues were moved by into the image that is wanted; None: none.
+    """
+    if not len(self._rows):
+      return
+    atoms = 10.0 * block.xyz[:, self._rows]
+    away = atoms - ca[:, self._residue]
+    cut = ~(np.einsum('fnx,fnx->fn', away, away) < _CUT)
+    if cut.any() and (vectors := block.unitcell_vectors) is not None:
+      frame, atom = np.nonzero(cut)
+      cells = 10.0 * vectors[frame].astype(np.float64)
+      boxes = np.abs(np.linalg.det(cells)) > 1.0  # Formats without a box write zeros.
+      frame, atom, cells = frame[boxes], atom[boxes], cells[boxes]
+      steps = np.nan_to_num(away[frame, atom]).astype(np.float64)[:, None]
+      atoms[frame, atom] -= (np.round(steps @ np.linalg.inv(cells)) @ cells)[:, 0]
+    if shifts is not None:
+      atoms += shifts[:, self._residue].astype(atoms.dtype)
+    chi = self._torsions.read(block)
+    assert chi is not None  # There are side chains.
+    self._blocks.append((atoms, chi))
+
+  def found(self) -> SideChains | None:
+    """Of all frames; None where the file has no side chains."""
+    if not self._blocks:
+      return None
+    atoms, chi = (np.concatenate(parts) for parts in zip(*self._blocks, strict=True))
+    return SideChains(atoms, self._residue, self._slot, chi)
+
+
+def _has_side_chains(atom_index: np.ndarray, residue_type: np.ndarray) -> bool:
+  """Whether there is any atom beyond CB, or CB where none should have more."""
+  expected = side_chain_atoms.atom_mask(residue_type)
+  first = _CB + 1 if expected[:, _CB + 1 :].any() else _CB
+  return bool((expected & (atom_index >= 0))[:, first:].any())

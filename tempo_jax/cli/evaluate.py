@@ -15,9 +15,10 @@ those files) and "temperature_K".
 Writes into --out: metrics.json (all numbers, with why some are missing), metrics.md (the table:
 medians over proteins, with 95 % bootstrap intervals) and report.html (pictures and the
 trajectories in 3-D; opens offline). Baselines are judged as the prediction is: replicas of MD
-against each other, halves of MD, the frozen native structure, Gaussian noise with MD's variance,
-and an elastic network. What was computed is kept per protein in OUT/proteins, so that the same
-command goes on after an interruption, and repeats only what has changed.
+against each other, halves of MD, the beginning of MD (as long as the prediction), the frozen
+native structure, Gaussian noise with MD's variance, and an elastic network. What was computed is
+kept per protein in OUT/proteins, so that the same command goes on after an interruption, and
+repeats only what has changed.
 """
 
 import contextlib
@@ -269,7 +270,8 @@ def _page(
     asked,
     summary_caption=('Medians over proteins, with 95 % bootstrap intervals. ' if many else '')
     + 'MD replicas: each replica of MD against all others; no model should be asked to beat it. '
-    'MD halves: the first half of MD against the second. The definitions are in the docstrings of '
+    'MD halves: the first half of MD against the second. MD, its first n ns: the beginning of MD, '
+    'as long as the prediction, against all of MD. The definitions are in the docstrings of '
     'tempo_jax.metrics.',
   )
 

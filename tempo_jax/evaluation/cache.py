@@ -21,7 +21,7 @@ from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case
 
-_FORMAT = 3
+_FORMAT = 4
 """Of the files. A new one for every change of what they hold, so that older ones are ignored."""
 
 

@@ -18,14 +18,17 @@ from tempo_jax.protein import frame_faults
 PREDICTION = 'prediction'
 REPLICAS = 'MD replicas'
 HALVES = 'MD halves'
+FIRST = 'MD, its first n ns'
 FROZEN = 'frozen'
 GAUSSIAN = 'Gaussian noise'
 NETWORK = 'elastic network'
-BASELINES = (REPLICAS, HALVES, FROZEN, GAUSSIAN, NETWORK)
+BASELINES = (REPLICAS, HALVES, FIRST, FROZEN, GAUSSIAN, NETWORK)
 """REPLICAS: each replica of MD against all others, the mean of their numbers; no model should be
-asked to beat it. HALVES: the first half of every replica against the second."""
+asked to beat it. HALVES: the first half of every replica against the second. FIRST: the beginning
+of MD, as long as a replica of the prediction, against all of MD."""
 
 _SHORTEST_HALF = 20  # frames
+_FEWEST = 2  # frames, of a baseline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +71,34 @@ def columns(
   if min(first.num_frames for first, _ in halves) >= _SHORTEST_HALF:
     first, second = (Ensemble(reference.native, part) for part in zip(*halves, strict=True))
     found[HALVES] = Column(*score(second, first, settings))
+  beginning = first_of(reference, prediction)
+  if beginning is not None:
+    found[FIRST] = Column(*score(reference, beginning, settings))
   for name, positions in _free_predictions(reference, prediction, settings.seed).items():
     times = prediction.replicas[0].time_ns if len(prediction.replicas) == 1 else None
     free = Ensemble(reference.native, [Replica(positions, times, name)])
     found[name] = Column(*score(reference, free, settings))
   return found
+
+
+def first_of(reference: Ensemble, prediction: Ensemble) -> Ensemble | None:
+  """The beginning of MD, as long as the prediction, and of as many replicas if MD has them.
+
+  Args:
+    reference: all replicas of MD.
+    prediction: how long it is: the longest of its replicas counts.
+
+  Returns:
+    The frames of MD; None where MD is not longer, or where one side has no times.
+  """
+  if prediction.dt_ns is None or reference.dt_ns is None:
+    return None
+  longest = max(replica.num_frames for replica in prediction.replicas)
+  num_frames = max(_FEWEST, round(longest * prediction.dt_ns / reference.dt_ns))
+  chosen = reference.replicas[: len(prediction.replicas)]
+  if num_frames >= min(replica.num_frames for replica in chosen):
+    return None
+  return Ensemble(reference.native, [replica.take(slice(0, num_frames)) for replica in chosen])
 
 
 def _free_predictions(

@@ -1,7 +1,8 @@
 """An ensemble in the frame of the native structure, with what several metrics look at."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from tempo_jax.metrics import (
 )
 from tempo_jax.protein.protein import Protein
 
+_T = TypeVar('_T')
+
 
 class Ensemble:
   """All replicas of a prediction, or of the reference; every property is computed once.
@@ -32,6 +35,7 @@ class Ensemble:
   def __init__(self, native: Protein, replicas: Sequence[Replica]):
     self.native = native
     self.replicas = tuple(replicas)
+    self._kept: dict[Hashable, Any] = {}
     self.positions = (
       replicas[0].positions
       if len(replicas) == 1
@@ -87,6 +91,17 @@ class Ensemble:
     """Why there are none, by the first file without; None where there are."""
     lack = next((r for r in self.replicas if r.side_chains is None), None)
     return None if lack is None else f'{lack.source} has no side chains'
+
+  def once(self, key: Hashable, compute: Callable[[], _T]) -> _T:
+    """What depends on this ensemble alone, and is compared with several others.
+
+    Args:
+      key: what it is, with all that it depends on.
+      compute: called for a new key only.
+    """
+    if key not in self._kept:
+      self._kept[key] = compute()
+    return self._kept[key]
 
   def split(self, per_frame: np.ndarray) -> list[np.ndarray]:
     """What is per frame [F, ...], by replica."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tempo_jax.evaluation import summary
+from tempo_jax.evaluation import markov_scores, summary, trajectory_scores
+from tempo_jax.evaluation.common_times import common_times
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import (
   contacts,
@@ -30,11 +31,15 @@ class Settings:
     resample: 'none', or 'alphaflow' for `resampling.Frames.alphaflow`.
     seed: of its draws, of baselines and of the bootstrap.
     temperature_K: of free energies, K.
+    lag_ns: of Markov models, ns; None: a hundredth of the longest replica of MD.
+    protocol: 'default', or 'biokinema' for BioKinema's own kinetics beside ours.
   """
 
   resample: str = 'none'
   seed: int = resampling.ALPHAFLOW_SEED
   temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
+  lag_ns: float | None = None
+  protocol: str = 'default'
 
 
 def score(
@@ -135,8 +140,12 @@ def score(
   else:
     note('ddg', thermodynamics.ddg(q, reference_q, settings.temperature_K), None)
 
-  for key, (value, reason) in kinetics_of(reference, prediction).items():
+  timed = kinetics_of(reference, prediction) | trajectory_scores.scores(reference, prediction)
+  for key, (value, reason) in timed.items():
     note(key, value, reason)
+  markov = markov_scores.compare(reference, prediction, settings.lag_ns)
+  for key in markov_scores.KEYS:
+    note(key, markov.numbers[key], markov.notes.get(key))
   return {key: numbers[key] for key in (*summary.KEYS, summary.MOMENTS)}, notes
 
 
@@ -145,10 +154,7 @@ def kinetics_of(
 ) -> dict[str, tuple[float | None, str | None]]:
   """What depends on time, or why it cannot be said."""
   keys = ('rmsd_error', 'pc1_cosine', 'autocorrelation_error')
-  for name, ensemble in (('prediction', prediction), ('reference', reference)):
-    if ensemble.dt_ns is None:
-      return dict.fromkeys(keys, (None, f'{name}: {ensemble.no_time}'))
-  grid, reason = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
+  grid, reason = common_times(reference, prediction)
   if grid is None:
     return dict.fromkeys(keys, (None, reason))
   found: dict[str, tuple[float | None, str | None]] = {}

@@ -77,6 +77,28 @@ ROWS = (
   Row('torsion_jsd', 'JSD of torsions (bits)', 3),
   Row('bond_break_percent', 'frames with a broken chain (%)'),
   Row('autocorrelation_error', 'autocorrelation error', 3),
+  # Trajectory suite. JS distances are roots of divergences in nats, 0 to 0.83.
+  Row('state_js_distance', 'states: JS distance of populations'),
+  Row('state_precision', 'states: precision'),
+  Row('state_recall', 'states: recall'),
+  Row('state_f1', 'states: F1'),
+  Row('torsion_js_distance_backbone', 'JS distance of phi and psi', 3),
+  Row('valid_ca_percent', 'frames with CA as in 99 % of MD (%)', 1),
+  Row('rmsd_deviation', 'deviation of RMSD over time (Å)'),
+  Row('autocorrelation_deviation', 'deviation of the autocorrelation of PCs', 3),
+  Row('vamp2_deviation', 'deviation of VAMP-2', 3),
+  Row('tica_correlation', 'tICA r over residues'),
+  Row('dynamic_content_trajectory', 'dynamic content r: trajectories'),
+  Row('dynamic_content_frame', 'dynamic content r: frames'),
+  Row('dynamic_content_step', 'dynamic content r: steps'),
+  # Kinetics, in ten states of MD.
+  Row('mfpt_pearson_log10', 'passage times: r of logarithms'),
+  Row('mfpt_pearson_log10_ceiling', '— its ceiling: halves of MD'),
+  Row('mfpt_spearman', 'passage times: rank correlation'),
+  Row('mfpt_log10_mae', 'passage times: error (decades)'),
+  Row('stationary_kl', 'populations of states: KL (nats)', 3),
+  Row('pi_mae', 'populations of states: mean error', 3),
+  Row('tica_w1_rms', 'W1 of tICA coordinates', 3),
 )
 KEYS = tuple(row.key for row in ROWS)
 

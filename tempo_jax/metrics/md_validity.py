@@ -106,6 +106,23 @@ def nearest_ca(positions: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds) -> n
   return np.sqrt(least)
 
 
+def ca_distances(
+  positions: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds
+) -> tuple[np.ndarray, np.ndarray]:
+  """What CA are judged by, of each frame.
+
+  Args:
+    positions: [F, L, 4, 3] Å.
+    bonded: [L] bool, residue i has a peptide bond to residue i + 1; or `Bonds`.
+
+  Returns:
+    [F] Å each: `FrameValues.nearest_ca` and `FrameValues.longest_step`.
+  """
+  here, there = bonds_lib.pairs(bonded)
+  step = np.linalg.norm(positions[:, there, CA] - positions[:, here, CA], axis=-1)
+  return nearest_ca(positions, bonded), np.max(step, axis=-1, initial=-np.inf)
+
+
 def measure(
   positions: np.ndarray,
   residue_type: np.ndarray,
@@ -121,8 +138,6 @@ def measure(
     chi: [F, L, 4] radians, NaN where unknown; None for a model of backbones.
   """
   residue_type = np.asarray(residue_type)
-  here, there = bonds_lib.pairs(bonded)
-  step = np.linalg.norm(positions[:, there, CA] - positions[:, here, CA], axis=-1)
   phi, psi, _ = torsions.backbone_torsions(positions, bonded)
   outlier, judged = ramachandran.outliers(phi, psi, residue_type, bonded)
   of_rotamers = None
@@ -132,8 +147,7 @@ def measure(
     have = (staggered & ~np.isnan(chi).all(axis=0)).any(axis=-1)
     of_rotamers = rotamers.outliers(chi, residue_type) / max(1, np.count_nonzero(have))
   return FrameValues(
-    nearest_ca(positions, bonded),
-    np.max(step, axis=-1, initial=-np.inf),
+    *ca_distances(positions, bonded),
     np.count_nonzero(outlier, axis=1) / max(1, np.count_nonzero(judged)),
     of_rotamers,
   )

@@ -37,7 +37,9 @@ def test_reads_all_files_of_a_case(ensembles):
 
 
 def test_prediction_and_all_baselines(ensembles, found):
-  assert tuple(found) == (columns.PREDICTION, *columns.BASELINES)
+  # MD is not longer than the prediction.
+  expected = (name for name in columns.BASELINES if name != columns.FIRST)
+  assert tuple(found) == (columns.PREDICTION, *expected)
   numbers, notes = scores.score(*ensembles, Settings())
   assert found[columns.PREDICTION] == columns.Column(numbers, notes)
   for column in found.values():
@@ -53,7 +55,7 @@ def test_no_baselines(ensembles, found):
 def test_baselines_without_enough_data(ensembles):
   reference, prediction = ensembles
   one = Ensemble(reference.native, reference.replicas[:1])
-  expected = [name for name in columns.BASELINES if name != columns.REPLICAS]
+  expected = [name for name in columns.BASELINES if name not in (columns.REPLICAS, columns.FIRST)]
   assert list(columns.columns(one, prediction, Settings()))[1:] == expected
   short = dataclasses.replace(
     reference.replicas[0],
@@ -103,6 +105,37 @@ def test_halves_go_on_alike(ensembles):
   assert numbers['root_mean_w2'] == pytest.approx(0.0, abs=1e-5)
   assert numbers['rmsd_error'] == pytest.approx(0.0, abs=1e-6)
   assert numbers['per_target_rmsf_r'] == pytest.approx(1.0)
+
+
+def test_the_beginning_of_md_is_judged_by_all_of_md(ensembles):
+  reference, prediction = ensembles
+  half = prediction.replicas[0]
+  # Every other frame, for half of the time: 0.22 ns.
+  half = dataclasses.replace(
+    half, positions=half.positions[: FRAMES // 2 : 2], time_ns=half.time_ns[: FRAMES // 2 : 2]
+  )
+  numbers = columns.columns(reference, Ensemble(reference.native, [half]), Settings())[
+    columns.FIRST
+  ].numbers
+  beginning = dataclasses.replace(
+    reference.replicas[0],
+    positions=reference.replicas[0].positions[: FRAMES // 2],
+    time_ns=reference.replicas[0].time_ns[: FRAMES // 2],
+  )
+  alone = Ensemble(reference.native, [beginning])
+  assert numbers == scores.score(reference, alone, Settings())[0]
+  assert numbers['rmsf'] != numbers['reference_rmsf']
+  assert numbers['state_precision'] == 1.0
+  two = columns.first_of(reference, Ensemble(reference.native, [half, half, half]))
+  assert [replica.num_frames for replica in two.replicas] == [FRAMES // 2, FRAMES // 2]
+
+
+def test_no_beginning_of_md_without_times_or_where_it_is_not_longer(ensembles):
+  reference, prediction = ensembles
+  assert columns.first_of(reference, prediction) is None
+  replica = prediction.replicas[0]
+  short = dataclasses.replace(replica, positions=replica.positions[:9], time_ns=None)
+  assert columns.first_of(reference, Ensemble(reference.native, [short])) is None
 
 
 def test_frozen_does_not_move(ensembles, found):

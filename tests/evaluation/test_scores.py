@@ -7,7 +7,7 @@ import scipy.optimize
 import scipy.stats
 from sklearn import decomposition
 
-from tempo_jax.evaluation import scores, summary
+from tempo_jax.evaluation import markov_scores, scores, summary, trajectory_scores
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.replica import Native, Replica
 from tempo_jax.evaluation.scores import Settings
@@ -35,6 +35,18 @@ PERFECT = {
   'ca_distance_jsd': 0.0,
   'torsion_jsd': 0.0,
   'autocorrelation_error': 0.0,
+  'state_js_distance': 0.0,
+  'state_precision': 1.0,
+  'state_recall': 1.0,
+  'state_f1': 1.0,
+  'torsion_js_distance_backbone': 0.0,
+  'rmsd_deviation': 0.0,
+  'autocorrelation_deviation': 0.0,
+  'vamp2_deviation': 0.0,
+  'tica_correlation': 1.0,
+  'dynamic_content_frame': 1.0,
+  'dynamic_content_step': 1.0,
+  'tica_w1_rms': 0.0,
 }
 
 
@@ -173,10 +185,12 @@ def test_without_common_times_only_what_needs_them_is_missing(native, steps, rea
   reference, prediction = (make(native, k, dt_ns=dt) for k, dt in enumerate(steps))
   numbers, notes = scores.score(reference, prediction, Settings())
   timed, _ = scores.score(make(native, 0), make(native, 1), Settings())
-  for key in ('rmsd_error', 'pc1_cosine', 'autocorrelation_error'):
+  in_time = ('rmsd_error', 'pc1_cosine', 'autocorrelation_error')
+  for key in (*in_time, *trajectory_scores.TIMED, *markov_scores.KEYS):
     assert numbers[key] is None
     assert reason in notes[key]
-    assert timed.pop(key) is not None
+    value = timed.pop(key)
+    assert value is not None or key not in in_time
   assert {key: numbers[key] for key in timed} == timed
 
 

@@ -19,6 +19,9 @@ against each other, halves of MD, the beginning of MD (as long as the prediction
 native structure, Gaussian noise with MD's variance, and an elastic network. What was computed is
 kept per protein in OUT/proteins, so that the same command goes on after an interruption, and
 repeats only what has changed.
+
+--export=premval|bioemu-benchmarks|mdgen, or several of them separated by commas, also writes the
+predictions into OUT/export/NAME as the files that these public benchmarks take.
 """
 
 import contextlib
@@ -39,6 +42,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.evaluation import cache, columns, evaluation, summary
 from tempo_jax.evaluation.columns import PREDICTION
 from tempo_jax.evaluation.evaluation import Evaluation
+from tempo_jax.evaluation.export import exports as exports_lib
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case, check_name, read_suite
 from tempo_jax.metrics import resampling
@@ -56,6 +60,7 @@ class Task:
   out: pathlib.Path
   with_baselines: bool
   with_page: bool
+  exports: exports_lib.Exports = exports_lib.NOTHING
 
   @property
   def file(self) -> pathlib.Path:
@@ -74,9 +79,11 @@ class Done(workers.Result):
 
   Attributes:
     section: of the page; None without one.
+    exported: the benchmarks for which files were written.
   """
 
   section: ProteinSection | None = None
+  exported: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -86,6 +93,7 @@ def evaluate(
   *,
   with_baselines: bool = True,
   with_page: bool = True,
+  exports: exports_lib.Exports = exports_lib.NOTHING,
   num_workers: int | None = None,
   scheduler: str | None = None,
 ) -> int:
@@ -97,11 +105,13 @@ def evaluate(
     settings: how to compare.
     with_baselines: judge them too.
     with_page: write report.html.
+    exports: files for public benchmarks to write, too.
     num_workers: proteins at once; by default one per core.
     scheduler: address of a Dask cluster, in place of local processes.
 
   Returns:
-    The exit code: 1 if some of several proteins could not be evaluated, and were reported.
+    The exit code: 1 if some of several proteins could not be evaluated, or one not exported; they
+    were reported.
 
   Raises:
     InputError: nothing could be evaluated, or there is only one protein and it could not.
@@ -109,6 +119,7 @@ def evaluate(
   extras.require('threadpoolctl', 'evaluate')  # Now, not once per protein.
   if with_page:
     extras.require('matplotlib', 'report')
+  exports_lib.check(exports)
   for case in cases:
     columns.check(case)
   folder = pathlib.Path(out).expanduser()
@@ -121,7 +132,7 @@ def evaluate(
   for case in cases:
     own = case.temperature_K or settings.temperature_K
     own_settings = dataclasses.replace(settings, temperature_K=own)
-    tasks.append(Task(case, own_settings, folder, with_baselines, with_page))
+    tasks.append(Task(case, own_settings, folder, with_baselines, with_page, exports))
   results = workers.run(
     evaluate_one,
     tasks,
@@ -143,6 +154,12 @@ def evaluate(
   for line in errors:
     print(f'error: {" ".join(line.split())}', file=sys.stderr)
   print((folder / 'metrics.md').read_text())
+  for line in (line for result in results for line in result.lines):
+    print(line)
+  for key in exports.benchmarks:
+    count = sum(isinstance(result, Done) and key in result.exported for result in results)
+    where = exports_lib.folder(folder, key)
+    print(f'{key}: {count} of {len(cases)} proteins exported' + (f' to {where}' if count else ''))
   print(f'{len(done)} of {len(cases)} proteins evaluated; written to {folder}')
   return 1 if errors else 0
 
@@ -156,6 +173,12 @@ def evaluate_one(task: Task) -> workers.Result:
     if found is None:
       found, done = _evaluate(task)
       cache.write(task.file, key, found)
+    if task.exports.benchmarks:
+      prediction = columns.prediction_of(task.case)
+      exported = exports_lib.write(task.exports, task.case.name, prediction, task.out)
+      done = dataclasses.replace(
+        done, lines=exported.remarks, errors=exported.errors, exported=exported.benchmarks
+      )
     return dataclasses.replace(done, section=_section(found)) if task.with_page else done
 
 
@@ -336,6 +359,19 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'report', True, 'Write report.html (needs the extra `report`).', flag_values=values
   )
+  flags.DEFINE_list(
+    'export',
+    [],
+    f'Write the predictions into OUT/export for these benchmarks, comma-separated: '
+    f'{", ".join(exports_lib.BENCHMARKS)}.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'export_model',
+    exports_lib.MODEL,
+    'Key of the model on the leaderboard of PREMVAL.',
+    flag_values=values,
+  )
   worker_flags.define_flags(values)
 
 
@@ -345,12 +381,16 @@ def main(values: flags.FlagValues) -> int:
     raise InputError('--out is missing: --help says what it takes')
   if not math.isfinite(values.temperature_K):
     raise InputError(f'--temperature_K={values.temperature_K}: give a number of kelvin, e.g. 300')
+  check_name(values.export_model, '--export_model')
+  exports = exports_lib.Exports(tuple(dict.fromkeys(values.export)), values.export_model)
+  exports_lib.check(exports)
   return evaluate(
     _cases(values),
     values.out,
     Settings(values.resample, values.seed, values.temperature_K),
     with_baselines=values.baselines,
     with_page=values.report,
+    exports=exports,
     num_workers=values.num_workers,
     scheduler=values.scheduler,
   )

@@ -54,8 +54,18 @@ def read(case: Case) -> tuple[Ensemble, Ensemble]:
   reference = [native.read(file, case.reference_topology) for file in case.reference]
   for replica in reference:
     _check_whole(replica, native)
-  prediction = [native.read(file, case.prediction_topology) for file in case.prediction]
-  return Ensemble(native.protein, reference), Ensemble(native.protein, prediction)
+  return Ensemble(native.protein, reference), prediction_of(case, native)
+
+
+def prediction_of(case: Case, native: Native | None = None) -> Ensemble:
+  """The prediction of a case; `native` is its structure, if that has been read.
+
+  Raises:
+    InputError: a file cannot be used.
+  """
+  native = native or Native(case.topology, case.name)
+  replicas = [native.read(file, case.prediction_topology) for file in case.prediction]
+  return Ensemble(native.protein, replicas)
 
 
 def columns(

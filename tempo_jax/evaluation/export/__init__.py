@@ -1,0 +1,1 @@
+"""Predictions as the files that public benchmarks take; each module says what its one reads."""

@@ -37,7 +37,7 @@ from typing import Any
 from absl import flags
 
 from tempo_jax import extras, files, workers
-from tempo_jax.cli import worker_flags
+from tempo_jax.cli import export_flags, worker_flags
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import cache, columns, evaluation, summary
 from tempo_jax.evaluation.columns import PREDICTION
@@ -359,19 +359,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'report', True, 'Write report.html (needs the extra `report`).', flag_values=values
   )
-  flags.DEFINE_list(
-    'export',
-    [],
-    f'Write the predictions into OUT/export for these benchmarks, comma-separated: '
-    f'{", ".join(exports_lib.BENCHMARKS)}.',
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    'export_model',
-    exports_lib.MODEL,
-    'Key of the model on the leaderboard of PREMVAL.',
-    flag_values=values,
-  )
+  export_flags.define_flags(values)
   worker_flags.define_flags(values)
 
 
@@ -381,9 +369,7 @@ def main(values: flags.FlagValues) -> int:
     raise InputError('--out is missing: --help says what it takes')
   if not math.isfinite(values.temperature_K):
     raise InputError(f'--temperature_K={values.temperature_K}: give a number of kelvin, e.g. 300')
-  check_name(values.export_model, '--export_model')
-  exports = exports_lib.Exports(tuple(dict.fromkeys(values.export)), values.export_model)
-  exports_lib.check(exports)
+  exports = export_flags.parse(values)
   return evaluate(
     _cases(values),
     values.out,

@@ -58,7 +58,7 @@ def _remarks(asked: Request) -> list[str]:
     )
   if (number := len(asked.prediction.replicas)) > 1:
     found.append(
-      f'{number} replicas are joined, as its scripts take one trajectory: they count the '
-      f'{number - 1} jumps between them as motion'
+      f'{number} replicas are joined, as its scripts take one trajectory: they count the jump from '
+      'one to the next as motion'
     )
   return found

@@ -55,7 +55,6 @@ def test_replicas_are_joined_and_time_steps_named(tmp_path):
   steps, joined = done.remarks
   assert 'cln025: mdgen: frames are 0.02 ns apart: its scripts need --msm_lag=5 for 0.1' in steps
   assert '2 replicas are joined' in joined
-  assert 'the 1 jumps' in joined
   traj = as_mdgen_reads(tmp_path / 'export' / 'mdgen', 'cln025')
   assert traj.n_frames == 2 * one.num_frames
   expected = np.concatenate([heavy_trajectories.slots_of(traj[: one.num_frames])] * 2)

@@ -39,16 +39,31 @@ from absl import flags
 from tempo_jax import extras, files, workers
 from tempo_jax.cli import export_flags, worker_flags
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import cache, columns, evaluation, summary
+from tempo_jax.evaluation import (
+  cache,
+  columns,
+  evaluation,
+  markov_scores,
+  summary,
+  trajectory_scores,
+)
 from tempo_jax.evaluation.columns import PREDICTION
 from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.export import exports as exports_lib
 from tempo_jax.evaluation.scores import Settings
+from tempo_jax.evaluation.series import ProteinSeries
 from tempo_jax.evaluation.suite import Case, check_name, read_suite
 from tempo_jax.metrics import resampling
 from tempo_jax.output import provenance
 from tempo_jax.report import evaluation_page, protein_section
 from tempo_jax.report.protein_section import ProteinSection
+
+# Of the report's table, by key.
+_GROUPS = {
+  'Trajectories: states, motion, validity': trajectory_scores.KEYS,
+  'Kinetics in states of MD': markov_scores.KEYS,
+}
+_REST = "Ensembles: the paper's table"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +185,8 @@ def evaluate_one(task: Task) -> workers.Result:
   found, done = cache.read(task.file, key), Done(task.case.name)
   # Proteins are small and evaluated side by side: more threads would wait for each other.
   with extras.require('threadpoolctl', 'evaluate').threadpool_limits(1):
-    if found is None:
+    # Results of a run without a page have nothing to draw.
+    if found is None or (task.with_page and found.series is None):
       found, done = _evaluate(task)
       cache.write(task.file, key, found)
     if task.exports.benchmarks:
@@ -179,24 +195,31 @@ def evaluate_one(task: Task) -> workers.Result:
       done = dataclasses.replace(
         done, lines=exported.remarks, errors=exported.errors, exported=exported.benchmarks
       )
-    return dataclasses.replace(done, section=_section(found)) if task.with_page else done
+    if not task.with_page or found.series is None:
+      return done
+    return dataclasses.replace(done, section=_section(found, found.series))
 
 
 def _evaluate(task: Task) -> tuple[Evaluation, Done]:
   reference, prediction = columns.read(task.case)
   found = evaluation.evaluate(
-    task.case.name, reference, prediction, task.settings, task.with_baselines
+    task.case.name,
+    reference,
+    prediction,
+    task.settings,
+    task.with_baselines,
+    task.with_page,
   )
   frames = reference.num_frames + prediction.num_frames
   num_bytes = reference.positions.nbytes + prediction.positions.nbytes
   return found, Done(task.case.name, frames=frames, num_bytes=num_bytes)
 
 
-def _section(found: Evaluation) -> ProteinSection:
+def _section(found: Evaluation, curves: ProteinSeries) -> ProteinSection:
   column = found.columns[PREDICTION]
   missing = (f'{key} is missing: {why}' for key, why in column.notes.items())
   return protein_section.draw(
-    found.series,
+    curves,
     {row.label: column.numbers[row.key] for row in summary.ROWS},
     [*found.remarks, *missing],
   )
@@ -282,6 +305,7 @@ def _page(
         name: evaluation_page.Estimate(column[row.key], *(bounds[name][row.key] or (None, None)))
         for name, column in table.items()
       },
+      next((group for group, keys in _GROUPS.items() if row.key in keys), _REST),
     )
     for row in summary.ROWS
   ]

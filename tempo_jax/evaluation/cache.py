@@ -10,18 +10,21 @@ import io
 import json
 import pathlib
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tempo_jax import files, version
-from tempo_jax.evaluation import replica, series, summary
+from tempo_jax.evaluation import replica, series, series_kinetics, series_side_chains, summary
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case
+from tempo_jax.metrics import state_recovery
+from tempo_jax.protein import protein as protein_lib
 
-_FORMAT = 4
+_FORMAT = 5
 """Of the files. A new one for every change of what they hold, so that older ones are ignored."""
 
 
@@ -83,11 +86,33 @@ def _with_arrays(value: Any, arrays: Any) -> Any:
 
 
 def _evaluation(content: dict[str, Any]) -> Evaluation:
-  protein = content['series']
+  columns = {name: Column(**column) for name, column in content['columns'].items()}
+  found = content['series']
+  return Evaluation(
+    **content | {'columns': columns, 'series': None if found is None else _series(found)}
+  )
+
+
+def _series(protein: dict[str, Any]) -> series.ProteinSeries:
   for name in ('reference', 'prediction'):
     ensemble = protein[name]
     ensemble['replicas'] = [series.ReplicaSeries(**each) for each in ensemble['replicas']]
     ensemble['clip'] = series.Clip(**ensemble['clip'])
     protein[name] = series.EnsembleSeries(**ensemble)
-  columns = {name: Column(**column) for name, column in content['columns'].items()}
-  return Evaluation(**content | {'columns': columns, 'series': series.ProteinSeries(**protein)})
+  kinds: dict[str, Callable[..., Any]] = {
+    'residues': protein_lib.ProteinArrays,
+    'recovery': state_recovery.StateRecovery,
+    'kinetic': _kinetic,
+    'side_chains': series_side_chains.SideChainSeries,
+  }
+  made = {
+    name: None if protein[name] is None else make(**protein[name]) for name, make in kinds.items()
+  }
+  return series.ProteinSeries(**protein | made)
+
+
+def _kinetic(**found: Any) -> series_kinetics.KineticSeries:
+  for name in ('reference', 'prediction'):
+    if found[name] is not None:
+      found[name] = series_kinetics.StateSeries(**found[name])
+  return series_kinetics.KineticSeries(**found)

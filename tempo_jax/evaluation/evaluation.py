@@ -17,13 +17,13 @@ class Evaluation:
     columns: numbers of the prediction and of the baselines, by name.
     details: numbers beside the table, see `details.details`.
     remarks: on the files, for the user.
-    series: what a report draws.
+    series: what a report draws; None where none was asked for.
   """
 
   columns: dict[str, Column]
   details: dict[str, Any]
   remarks: list[str]
-  series: series.ProteinSeries
+  series: series.ProteinSeries | None
 
 
 def evaluate(
@@ -32,6 +32,7 @@ def evaluate(
   prediction: Ensemble,
   settings: Settings,
   with_baselines: bool = True,
+  with_series: bool = True,
 ) -> Evaluation:
   """Compares a prediction with the reference of the same protein.
 
@@ -41,6 +42,7 @@ def evaluate(
     prediction: what is compared with it.
     settings: how.
     with_baselines: score the baselines too.
+    with_series: compute what a report draws.
   """
   slow = details.slow_dynamics(reference, prediction)
   remarks = (
@@ -53,5 +55,5 @@ def evaluate(
     columns=columns.columns(reference, prediction, settings, with_baselines),
     details=details.details(reference, prediction, slow),
     remarks=list(dict.fromkeys(remarks)),
-    series=series.of_protein(name, reference, prediction, slow, settings.temperature_K),
+    series=series.of_protein(name, reference, prediction, slow, settings) if with_series else None,
   )

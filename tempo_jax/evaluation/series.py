@@ -8,15 +8,27 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tempo_jax.evaluation import heavy_atoms as heavy_atoms_lib
+from tempo_jax.evaluation import (
+  markov_scores,
+  series_kinetics,
+  series_side_chains,
+  trajectory_scores,
+)
 from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.scores import Settings
+from tempo_jax.evaluation.series_kinetics import KineticSeries
+from tempo_jax.evaluation.series_side_chains import SideChainSeries
 from tempo_jax.metrics import (
   flexibility,
   kinetics,
   secondary_structure,
+  state_recovery,
   superposition,
   thermodynamics,
   validity,
 )
+from tempo_jax.metrics.kinetics import Found
 from tempo_jax.metrics.superposition import CA
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
@@ -125,6 +137,11 @@ class ProteinSeries:
     pc_extent: PC1 min, max, PC2 min, max in Å, of the free-energy surfaces.
     temperature_K: of the free energies.
     residues: where clips have side chains; else None.
+    recovery: cells of PC1 and PC2 that both visit; None where there are none.
+    kinetic: kinetic states; None where there are none.
+    no_kinetic: why.
+    side_chains: distributions of chi; None where there are none.
+    no_side_chains: why.
   """
 
   name: str
@@ -135,6 +152,11 @@ class ProteinSeries:
   pc_extent: tuple[float, float, float, float] | None = None
   temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
   residues: protein_lib.ProteinArrays | None = None
+  recovery: state_recovery.StateRecovery | None = None
+  kinetic: KineticSeries | None = None
+  no_kinetic: str | None = None
+  side_chains: SideChainSeries | None = None
+  no_side_chains: str | None = None
 
 
 def of_protein(
@@ -142,7 +164,7 @@ def of_protein(
   reference: Ensemble,
   prediction: Ensemble,
   slow: kinetics.SlowDynamics | None,
-  temperature_K: float,
+  settings: Settings,
 ) -> ProteinSeries:
   """Computes the series of one protein.
 
@@ -151,9 +173,9 @@ def of_protein(
     reference: MD.
     prediction: what is compared with it.
     slow: of both; None if there is none.
-    temperature_K: of free energies, K.
+    settings: how to compare.
   """
-  both = reference, prediction
+  both, temperature_K = (reference, prediction), settings.temperature_K
   pcs = [reference.pca.project(ensemble.ca) for ensemble in both]
   x, y, surfaces = thermodynamics.free_energy_2d(pcs, temperature_K)
   profiles = _profiles(reference, prediction, pcs, temperature_K)
@@ -161,7 +183,7 @@ def of_protein(
   slow_curves = (None, None) if slow is None else slow.autocorrelation[::-1]
   found = []
   for k, (label, ensemble) in enumerate(zip(('MD', 'prediction'), both, strict=True)):
-    conformations = of_conformations(label, ensemble)
+    conformations = of_conformations(label, ensemble, _heavy_atoms(ensemble))
     autocorrelations = {
       **conformations.autocorrelations,
       **_over_lags(ensemble, 'slow coordinates', slow_curves[k]),
@@ -178,6 +200,9 @@ def of_protein(
       )
     )
   arrays = reference.native.arrays
+  recovery, _ = trajectory_scores.recovery(reference, prediction)
+  kinetic, no_kinetic = _kinetic(reference, prediction, settings.lag_ns)
+  side_chains, no_side_chains = _side_chains(reference, prediction)
   return ProteinSeries(
     name=name,
     chain_index=np.asarray(arrays.chain_index),
@@ -186,7 +211,43 @@ def of_protein(
     prediction=found[1],
     pc_extent=(float(x[0]), float(x[-1]), float(y[0]), float(y[-1])),
     temperature_K=temperature_K,
+    residues=arrays if any(each.replicas[0].side_chains is not None for each in both) else None,
+    recovery=recovery,
+    kinetic=kinetic,
+    no_kinetic=no_kinetic,
+    side_chains=side_chains,
+    no_side_chains=no_side_chains,
   )
+
+
+def _kinetic(
+  reference: Ensemble, prediction: Ensemble, lag_ns: float | None
+) -> Found[KineticSeries]:
+  compared = markov_scores.compare(reference, prediction, lag_ns)
+  if compared.reference is None or reference.dt_ns is None:
+    return None, compared.reason or ''
+  reason = compared.notes.get('pi_mae', '').removeprefix('prediction: ')
+  return series_kinetics.of_states(
+    compared.reference, compared.predicted, (reference.dt_ns, prediction.dt_ns), reason
+  ), None
+
+
+def _side_chains(reference: Ensemble, prediction: Ensemble) -> Found[SideChainSeries]:
+  chi = []
+  for ensemble in (reference, prediction):
+    if ensemble.chi is None:
+      return None, ensemble.no_side_chains or ''
+    chi.append(ensemble.split(ensemble.chi))
+  found = series_side_chains.of_chi(chi[0], chi[1], reference.native)
+  return (None, 'no residue has a chi that both sides know') if found is None else (found, None)
+
+
+def _heavy_atoms(ensemble: Ensemble) -> np.ndarray | None:
+  """[F, L, 14, 3] Å of the first replica; None where it has no side chains."""
+  first = ensemble.replicas[0]
+  if first.side_chains is None:
+    return None
+  return heavy_atoms_lib.slots_of([(first.positions, first.side_chains)])
 
 
 def of_conformations(

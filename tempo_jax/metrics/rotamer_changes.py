@@ -48,6 +48,11 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
 _WELLS, _HALF_WIDTH = _table()
 
 
+def wells(residue_type: np.ndarray) -> np.ndarray:
+  """[L, 2, 3] radians, the middles of the wells of chi1 and chi2; NaN where there are fewer."""
+  return _WELLS[residue_type]
+
+
 def states(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:
   """The well whose core chi1 and chi2 were in last.
 

@@ -59,13 +59,21 @@ def chi_jsd(a: np.ndarray, b: np.ndarray, residue_type: np.ndarray) -> np.ndarra
   found = np.full(there.shape, np.nan)
   if there.any():
     period = side_chain_atoms.chi_period(residue_type)[there]
-    counts = (_counts(x[:, there], period) for x in (a, b))
+    counts = (histograms(x[:, there], period) for x in (a, b))
     found[there] = distribution.jensen_shannon(*counts)
   return found
 
 
-def _counts(chi: np.ndarray, period: np.ndarray) -> np.ndarray:
-  """[n, bins] of chi [F, n]."""
+def histograms(chi: np.ndarray, period: np.ndarray) -> np.ndarray:
+  """Counts over the period, from 0.
+
+  Args:
+    chi: [F, n] radians, no NaN.
+    period: [n] radians, of each.
+
+  Returns:
+    [n, 36] int64.
+  """
   bins = np.floor(NUM_BINS * (chi / period)).astype(np.int64) % NUM_BINS
   return np.stack([np.bincount(column, minlength=NUM_BINS) for column in bins.T])
 

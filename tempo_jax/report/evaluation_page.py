@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from urllib import parse
@@ -14,6 +15,7 @@ MAX_BYTES = 20_000_000
 """Of a page, about: proteins whose pictures would take it beyond come as numbers only."""
 _OPEN = 3  # proteins, up to which a page shows all at once
 _OVERVIEW = 6  # metrics in the table of proteins
+_LONG_TABLE, _LONG_LIST = 30, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +40,13 @@ class SummaryRow:
   Attributes:
     name: with unit.
     columns: prediction, baseline, ... -> estimate; every row has the same columns.
+    group: plain text over the rows that it has in common with its neighbours; '' for none. In long
+      tables, all groups but the first one fold.
   """
 
   name: str
   columns: Mapping[str, Estimate]
+  group: str = ''
 
 
 def evaluation_page(
@@ -71,7 +76,10 @@ def evaluation_page(
   viewed = min(_fitting([len(p.viewer.encode()) for p in proteins], left), pictured)
   sections = [page.section('Summary', _summary(summary), page.paragraph(summary_caption))]
   if len(proteins) > 1:
-    sections.append(page.section('Proteins', _overview(proteins)))
+    overview = _overview(proteins)
+    if len(proteins) > _LONG_TABLE:
+      overview = page.details(f'All {len(proteins)} proteins', overview)
+    sections.append(page.section('Proteins', overview))
   if pictured < len(proteins) or viewed < len(proteins):
     notes = [
       *notes,
@@ -109,6 +117,16 @@ def _estimate(estimate: Estimate) -> str:
 
 
 def _summary(rows: Sequence[SummaryRow]) -> str:
+  groups = [(name, list(found)) for name, found in itertools.groupby(rows, lambda row: row.group)]
+  if len(groups) == 1 or len(rows) <= _LONG_TABLE:
+    return _grid(rows)
+  return ''.join(
+    page.details(f'{name} ({len(found)} numbers)', _grid(found), is_open=k == 0)
+    for k, (name, found) in enumerate(groups)
+  )
+
+
+def _grid(rows: Sequence[SummaryRow]) -> str:
   columns = list(rows[0].columns) if rows else []
   return page.grid(
     ['', *columns],
@@ -136,12 +154,19 @@ def _anchor(protein: protein_section.ProteinSection) -> str:
   return 'protein-' + '-'.join(protein.name.split())
 
 
+def _notes(notes: Sequence[str]) -> str:
+  if not notes:
+    return ''
+  found = page.listing(notes)
+  return page.details(f'{len(notes)} notes', found) if len(notes) > _LONG_LIST else found
+
+
 def _protein(
   protein: protein_section.ProteinSection, pictured: bool, viewed: bool, count: int
 ) -> str:
   numbers = {name: _number(value) for name, value in protein.metrics.items()}
   parts = [
-    page.listing(protein.notes) if protein.notes else '',
+    _notes(protein.notes),
     page.subsection('The trajectory in 3-D', protein.viewer) if viewed and protein.viewer else '',
     protein.pictures if pictured else '',
   ]

@@ -30,6 +30,8 @@ th { font-weight: normal; color: #555; }
 details { border-bottom: 1px solid #ddd; }
 summary { cursor: pointer; padding: 0.5rem 0; font-size: 1.05rem; }
 a { color: #1f5fa8; }
+details details summary, section > details summary { font-size: 1rem; }
+@media print { details::details-content { content-visibility: visible; block-size: auto; } }
 :focus-visible { outline: 2px solid #1f5fa8; outline-offset: 2px; }
 """
 # The browser itself refuses to fetch anything.
@@ -88,19 +90,21 @@ def picture(svg: str, caption: str) -> str:
   )
 
 
-def details(title: str, *parts: str, anchor: str, is_open: bool = False) -> str:
+def details(title: str, *parts: str, anchor: str = '', is_open: bool = False) -> str:
   """HTML parts behind their title, which opens and closes them.
 
   Args:
     title: plain text.
     *parts: HTML.
-    anchor: what links on the page name, `#anchor`; a browser opens the part that it leads to.
+    anchor: what links on the page name, `#anchor`; a browser opens the part that it leads to. ''
+      for none.
     is_open: whether it is open at first.
   """
   # An anchor inside of closed details opens them; one on the details itself does not.
+  name = f' id="{html.escape(anchor)}"' if anchor else ''
   return (
     f'<details{" open" if is_open else ""}><summary>{html.escape(title)}</summary>'
-    f'<div id="{html.escape(anchor)}">{"".join(parts)}</div></details>'
+    f'<div{name}>{"".join(parts)}</div></details>'
   )
 
 

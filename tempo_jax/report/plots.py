@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 REFERENCE = '#5f6368'
 PREDICTION = '#1f77b4'
+BASELINE = '#a0a4a8'
+"""What is there to compare with, such as the halves of MD: in thin lines."""
+COLOURS = {'MD': REFERENCE, 'prediction': PREDICTION, 'halves of MD': BASELINE}
+"""By label, the same in all pictures, in the order of legends."""
 _SIZE = (8.0, 2.6)  # inches
 _MAX_LEGEND = 8
 Extent = tuple[float, float, float, float]

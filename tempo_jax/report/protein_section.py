@@ -13,7 +13,14 @@ from tempo_jax.evaluation.series import (
   ReplicaSeries,
 )
 from tempo_jax.metrics import validity
-from tempo_jax.report import page, plots, viewer
+from tempo_jax.report import (
+  kinetic_pictures,
+  page,
+  plots,
+  sentences,
+  side_chain_pictures,
+  viewer,
+)
 from tempo_jax.report import sticks as sticks_lib
 
 Metrics = Mapping[str, float | None]
@@ -54,13 +61,18 @@ def draw(curves: ProteinSeries, metrics: Metrics, notes: Sequence[str] = ()) -> 
   """
   extras.require('matplotlib', 'report')
   parts = (
-    ('Flexibility', _flexibility(curves)),
-    ('Over time', _over_time(curves)),
-    ('Free energy', _surfaces(curves) + _paths(curves) + _profiles(curves)),
-    ('Contacts', _contacts(curves)),
-    ('Backbone torsions', _ramachandran(curves)),
-    ('Kinetics', _autocorrelations(curves)),
-    ('Validity', _validity(curves)),
+    ('Flexibility', sentences.flexibility(curves), _flexibility(curves)),
+    ('Over time', sentences.over_time(curves), _over_time(curves)),
+    (
+      'Free energy',
+      sentences.free_energy(curves),
+      _surfaces(curves) + _paths(curves) + _profiles(curves),
+    ),
+    ('Contacts', sentences.contacts(curves), _contacts(curves)),
+    ('Backbone torsions', sentences.backbone_torsions(curves), _ramachandran(curves)),
+    *_kinetics(curves),
+    _side_chains(curves),
+    ('Validity', sentences.validity_of(curves), _validity(curves)),
   )
   clips = [c.clip for c in (curves.reference, curves.prediction) if c.clip is not None]
   sticks = None if curves.residues is None else sticks_lib.Sticks.of(curves.residues)
@@ -69,7 +81,11 @@ def draw(curves: ProteinSeries, metrics: Metrics, notes: Sequence[str] = ()) -> 
     len(curves.chain_index),
     dict(metrics),
     tuple(notes),
-    ''.join(page.subsection(title, part) for title, part in parts if part),
+    ''.join(
+      page.subsection(title, page.paragraph(sentence) if sentence else '', pictures)
+      for title, sentence, pictures in parts
+      if sentence or pictures
+    ),
     viewer.viewer(clips, curves.chain_index, curves.bonded, sticks) if clips else '',
   )
 
@@ -282,6 +298,29 @@ def _autocorrelations(curves: ProteinSeries) -> str:
   return page.picture(
     plots.to_svg(plots.row(panels)), 'Autocorrelation of torsions and of slow coordinates.'
   )
+
+
+def _kinetics(curves: ProteinSeries) -> tuple[tuple[str, str, str], ...]:
+  found = curves.kinetic
+  memory = sentences.autocorrelations(curves)
+  if found is None:
+    why = f'Kinetic states are not compared: {curves.no_kinetic}.' if curves.no_kinetic else ''
+    return (('Kinetics', f'{memory} {why}'.strip(), _autocorrelations(curves)),)
+  speed = (memory, sentences.passage_times(found), sentences.time_scales(found))
+  pictures = kinetic_pictures.passage_times(found) + _autocorrelations(curves)
+  return (
+    ('Kinetic states', sentences.states(found), kinetic_pictures.shares(found)),
+    ('Kinetics', ' '.join(filter(None, speed)), pictures),
+  )
+
+
+def _side_chains(curves: ProteinSeries) -> tuple[str, str, str]:
+  found = curves.side_chains
+  if found is None:
+    why = curves.no_side_chains
+    return 'Side chains', f'Side chains are not compared: {why}.' if why else '', ''
+  pictures = side_chain_pictures.divergences(found) + side_chain_pictures.distributions(found)
+  return 'Side chains', sentences.side_chains(found), pictures
 
 
 def _validity(curves: ProteinSeries) -> str:

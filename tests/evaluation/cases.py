@@ -9,7 +9,7 @@ import numpy as np
 from tempo_jax.evaluation import suite
 from tempo_jax.protein import structure_file
 from tempo_jax.trajectory import trajectory as trajectory_lib
-from tests import peptides
+from tests import heavy_trajectories, peptides
 
 NAMES = ('ALA', 'SER', 'TRP', 'LEU', 'LYS', 'ASP', 'VAL', 'GLU', 'PHE', 'THR', 'ASN', 'ILE')
 DT_PS = 10.0
@@ -89,3 +89,16 @@ def write_suite(path, cases):
   ]
   path.write_text(json.dumps(items, default=str))
   return path
+
+
+def simulated_halves(folder, name='cln025'):
+  """MD of all atoms in the repository: its first half as the reference, the second as predicted."""
+  native = heavy_trajectories.SIMULATED / name / f'{name}.pdb'
+  traj = mdtraj.load(str(native.with_name(f'{name}_R2.xtc')), top=str(native))
+  files = []
+  for k, frames in enumerate(np.array_split(np.arange(traj.n_frames), 2)):
+    (folder / str(k)).mkdir(parents=True)
+    traj[0].save(str(folder / str(k) / 'topology.pdb'))
+    files.append(folder / str(k) / 'half.xtc')
+    traj[frames].save(str(files[-1]))
+  return suite.Case(name, native, (files[0],), (files[1],))

@@ -7,7 +7,7 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempo_jax.evaluation import cache, columns, evaluation, series
+from tempo_jax.evaluation import cache, columns, evaluation, series, series_kinetics
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.replica import Replica
 from tempo_jax.evaluation.scores import Settings
@@ -62,6 +62,30 @@ def test_from_the_cache_it_is_the_same(tmp_path, found):
   with np.load(path) as arrays:
     assert all(array.dtype.kind in 'fiub' for array in arrays.values())
     assert b'<' not in arrays['document'].tobytes()
+
+
+def test_series_of_states_and_side_chains_are_kept(tmp_path):
+  ensembles = columns.read(cases.simulated_halves(tmp_path / 'case'))
+  found = evaluation.evaluate('md', *ensembles, Settings(), with_baselines=False)
+  path = tmp_path / 'md.npz'
+  cache.write(path, 'key', found)
+  again = cache.read(path, 'key')
+  assert_same(dataclasses.asdict(found), dataclasses.asdict(again))
+  for name in ('recovery', 'kinetic', 'side_chains', 'residues'):
+    there = getattr(found.series, name)
+    assert there is not None, name
+    assert type(getattr(again.series, name)) is type(there)
+  assert type(again.series.kinetic.prediction) is series_kinetics.StateSeries
+  # States of the picture are those of the numbers.
+  numbers = found.columns[columns.PREDICTION].numbers
+  assert found.series.recovery.f1 == numbers['state_f1']
+  assert found.series.reference.clip.heavy_atoms.shape[1:] == (10, 14, 3)
+  path.unlink()
+  evaluated = evaluation.evaluate('md', *ensembles, Settings(), False, with_series=False)
+  cache.write(path, 'key', evaluated)
+  again = cache.read(path, 'key')
+  assert again.series is None
+  assert again.columns[columns.PREDICTION].numbers == numbers
 
 
 def test_results_of_another_format_are_ignored(case, monkeypatch):

@@ -1,0 +1,155 @@
+"""The sections of one protein in the report of an evaluation."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from tempo_jax.evaluation import columns, evaluation
+from tempo_jax.evaluation.scores import Settings
+from tempo_jax.evaluation.series import EnsembleSeries
+from tempo_jax.report import charts, evaluation_page, page, plots, protein_section, sentences
+from tests.evaluation import cases
+from tests.report.test_page import check_self_contained
+
+pytest.importorskip('matplotlib')
+
+COLOURS = plots.REFERENCE, plots.PREDICTION
+
+
+@pytest.fixture(scope='module')
+def curves(tmp_path_factory):
+  """MD of ten residues, its halves against each other, with side chains."""
+  ensembles = columns.read(cases.simulated_halves(tmp_path_factory.mktemp('md') / 'case'))
+  return evaluation.evaluate('md', *ensembles, Settings(), with_baselines=False).series
+
+
+@pytest.fixture(scope='module')
+def section(curves):
+  return protein_section.draw(curves, {'rmsf (Å)': 0.5})
+
+
+def alone(curves, **others):
+  """Without the other series, which take long to draw."""
+  bare = EnsembleSeries('MD'), EnsembleSeries('prediction')
+  kept = {'recovery': None, 'kinetic': None, 'side_chains': None} | others
+  return dataclasses.replace(curves, reference=bare[0], prediction=bare[1], **kept)
+
+
+def parts(section):
+  """Heading -> HTML below it."""
+  found = re.split(r'<h3>(.*?)</h3>', section.pictures)
+  return dict(zip(found[1::2], found[2::2], strict=True))
+
+
+def test_every_section_has_a_sentence_and_pictures(curves, section):
+  outline = check_self_contained(section.pictures)
+  found = parts(section)
+  assert list(found) == [
+    *('Flexibility', 'Over time', 'Free energy', 'Contacts', 'Backbone torsions'),
+    *('Kinetic states', 'Kinetics', 'Side chains', 'Validity'),
+  ]
+  for text in found.values():
+    assert re.match(r'<p>[^<]+\.</p><figure', text)
+  names = [value for name, value in outline.attributes if name == 'aria-label']
+  assert len(names) == outline.tags.count('svg') == outline.tags.count('figcaption')
+  assert sentences.states(curves.kinetic) in outline.texts
+  assert sentences.side_chains(curves.side_chains) in outline.texts
+  # Sticks in 3-D, of both.
+  assert 'data-choose="sticks"' in section.viewer
+
+
+def test_colours_are_the_same_everywhere(section):
+  for title in ('Flexibility', 'Kinetic states', 'Side chains'):
+    text = parts(section)[title]
+    assert set(COLOURS) <= set(re.findall('#[0-9a-f]{6}', text)), title
+  assert plots.BASELINE in parts(section)['Kinetic states']
+
+
+def test_sections_without_data_say_why(curves):
+  without = alone(
+    curves,
+    no_kinetic='prediction: its frames have no times',
+    no_side_chains='P.xtc has no side chains',
+  )
+  found = parts(protein_section.draw(without, {}))
+  assert list(found) == ['Kinetics', 'Side chains']
+  assert found['Side chains'] == '<p>Side chains are not compared: P.xtc has no side chains.</p>'
+  assert found['Kinetics'] == (
+    '<p>Kinetic states are not compared: prediction: its frames have no times.</p>'
+  )
+
+
+def test_a_prediction_without_a_markov_model(curves):
+  prediction = dataclasses.replace(
+    curves.kinetic.prediction, passage_times_ns=None, reason='3 changes are too few'
+  )
+  kinetic = dataclasses.replace(curves.kinetic, prediction=prediction)
+  found = parts(protein_section.draw(alone(curves, kinetic=kinetic), {}))
+  assert 'The prediction has no passage times: 3 changes are too few.' in found['Kinetics']
+  nothing = dataclasses.replace(kinetic, prediction=None, reason='no lag fits')
+  found = parts(protein_section.draw(alone(curves, kinetic=nothing), {}))
+  assert 'The prediction is in no state: no lag fits.' in found['Kinetic states']
+  assert '<figure' in found['Kinetic states']
+
+
+def test_points_are_where_they_should_be():
+  y = np.array([2.0, np.nan, 50.0])
+  x = np.array([1.0, 3.0, 100.0])
+  plane = charts.Plane(
+    [charts.Points('MD', plots.REFERENCE, x, y, errors=np.array([5.0, 1.0, np.nan]), joined=True)],
+    'x',
+    'y',
+    logarithmic=True,
+    diagonal='line',
+    square=True,
+  )
+  (axes, beside) = charts.planes([plane]).axes
+  assert not beside.axison
+  np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[1.0, 2.0], [100.0, 50.0]])
+  ends = axes.collections[0].get_segments()
+  np.testing.assert_allclose(ends[0], [[1.0, 0.2], [1.0, 7.0]])
+  assert axes.get_xscale() == axes.get_yscale() == 'log'
+  assert axes.get_xlim() == axes.get_ylim()
+  np.testing.assert_array_equal(*axes.lines[-1].get_xydata().T)
+
+
+def test_bars_stand_side_by_side():
+  heights = np.array([[3.0, 1.0], [2.0, 4.0]])
+  groups = [
+    charts.Bars(label, colour, height, 0.1 * height)
+    for label, colour, height in zip(('MD', 'prediction'), COLOURS, heights, strict=True)
+  ]
+  marks = [charts.Bars('halves of MD', plots.BASELINE, np.array([2.5, 1.5]))]
+  figure = charts.bars(groups, ['1', '2'], x_label='state', y_label='%', marks=marks)
+  (axes,) = figure.axes
+  bars = [(b.get_x(), b.get_x() + b.get_width(), b.get_height()) for b in axes.patches]
+  assert [height for _, _, height in bars] == [3.0, 1.0, 2.0, 4.0]
+  assert bars[0][0] < bars[0][1] < bars[2][0] < bars[2][1] < bars[1][0]
+  (legend,) = figure.legends
+  assert [text.get_text() for text in legend.get_texts()] == ['MD', 'prediction', 'halves of MD']
+
+
+def test_long_tables_fold():
+  def rows(count):
+    return [
+      evaluation_page.SummaryRow(
+        f'number {k}', {'prediction': evaluation_page.Estimate(1.0)}, 'first' if k < 9 else 'others'
+      )
+      for k in range(count)
+    ]
+
+  protein = protein_section.ProteinSection('p', 9, {}, tuple('abcdef'), '', '')
+  text = evaluation_page.evaluation_page('p', rows(40), [protein], {})
+  outline = check_self_contained(text)
+  assert outline.tags.count('details') == 3
+  assert {'first (9 numbers)', 'others (31 numbers)', '6 notes'} <= set(outline.texts)
+  assert text.count('<details open>') == 1
+  assert all(f'number {k}' in outline.texts for k in range(40))
+  short = evaluation_page.evaluation_page('p', rows(20), [protein], {})
+  assert check_self_contained(short).tags.count('details') == 1
+
+
+def test_a_folded_part_needs_no_anchor():
+  assert page.details('t', 'x') == '<details><summary>t</summary><div>x</div></details>'

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tempo_jax.evaluation.ensemble import Ensemble
-from tempo_jax.metrics import kinetics, ramachandran, validity
+from tempo_jax.metrics import kinetics, validity
 
 
 def slow_dynamics(reference: Ensemble, prediction: Ensemble) -> kinetics.SlowDynamics | None:
@@ -71,7 +71,12 @@ def _shares(ensemble: Ensemble) -> dict[str, float | None]:
   valid = validity.passes_bioemu_filter(ensemble.positions, bonded)
   return {
     'passes_bioemu_filter_percent': 100.0 * float(np.mean(valid)),
-    'ramachandran_outliers_percent': share(ramachandran.outliers(phi, psi, types, bonded)),
+    'ramachandran_outliers_percent': _percent(ensemble.ramachandran_outliers),
     'positive_phi_percent': share(validity.positive_phi(phi, types)),
     'cis_peptides_percent': share(validity.cis_peptides(omega)),
   }
+
+
+def _percent(shares: np.ndarray) -> float | None:
+  mean = 100.0 * float(shares.mean())
+  return None if np.isnan(mean) else mean

@@ -1,18 +1,26 @@
 """An ensemble in the frame of the native structure, with what several metrics look at."""
 
 import functools
+<<<<<<< HEAD
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
+=======
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tempo_jax.evaluation import heavy_atoms as heavy_atoms_lib
 from tempo_jax.evaluation.replica import Replica
 from tempo_jax.metrics import (
+  close_contacts,
   contacts,
   distribution,
+  exposure,
   flexibility,
   kinetics,
+  md_validity,
+  ramachandran,
+  rotamer_changes,
   superposition,
   thermodynamics,
   torsions,
@@ -20,7 +28,14 @@ from tempo_jax.metrics import (
 )
 from tempo_jax.protein.protein import Protein
 
+<<<<<<< HEAD
 _T = TypeVar('_T')
+=======
+MAX_CONTACT_FRAMES = 100
+"""Of all replicas together, evenly spaced; a frame of 150 residues takes 1 ms."""
+MAX_AREA_FRAMES = 250
+"""The same for the surface of side chains; a frame of 150 residues takes 0.1 s."""
+_ATOMS_AT_ONCE = 64
 
 
 class Ensemble:
@@ -103,14 +118,108 @@ class Ensemble:
       self._kept[key] = compute()
     return self._kept[key]
 
+  @functools.cached_property
+  def rotamers(self) -> np.ndarray | None:
+    """[F, L, 2] int8 wells of chi1 and chi2 (`rotamer_changes.states`); None as `heavy_atoms`."""
+    if self.chi is None:
+      return None
+    types = self.native.arrays.residue_type
+    return np.concatenate([rotamer_changes.states(chi, types) for chi in self.split(self.chi)])
+
+  @functools.cached_property
+  def rotamer_outliers(self) -> np.ndarray | None:
+    """[F] share of residues (`md_validity.rotamer_outliers`); None as `heavy_atoms`."""
+    if self.chi is None:
+      return None
+    return md_validity.rotamer_outliers(self.chi, self.native.arrays.residue_type)
+
+  @functools.cached_property
+  def ramachandran_outliers(self) -> np.ndarray:
+    """[F] share of residues with phi and psi; NaN where there are none."""
+    arrays = self.native.arrays
+    phi, psi, _ = np.moveaxis(self.torsions, -1, 0)
+    outlier, judged = ramachandran.outliers(phi, psi, arrays.residue_type, arrays.bonds)
+    return outlier[:, judged].mean(axis=1) if judged.any() else np.full(len(phi), np.nan)
+
+  @functools.cached_property
+  def close_contacts(self) -> np.ndarray | None:
+    """[F] close contacts of the frames that `counted_frames` says, NaN of others; None alike."""
+    known = self.known_atoms
+    return self._of_counted(
+      MAX_CONTACT_FRAMES,
+      lambda atoms: close_contacts.count(atoms, self.native.arrays, known).astype(np.float64),
+    )
+
+  @functools.cached_property
+  def side_chain_areas(self) -> np.ndarray | None:
+    """[F, L] Å^2 that side chains offer to a probe, NaN of frames that are not looked at.
+
+    None as `heavy_atoms`, and where areas cannot be computed. Slow: 0.1 s per frame.
+    """
+    return self._of_counted(MAX_AREA_FRAMES, self._areas)
+
+  def _areas(self, heavy_atoms: np.ndarray) -> np.ndarray:
+    types = self.native.arrays.residue_type
+    areas, _ = exposure.side_chain_areas(heavy_atoms, types)
+    return np.full((len(heavy_atoms), len(types)), np.nan) if areas is None else areas
+
+  def _of_counted(
+    self, max_frames: int, measure: Callable[[np.ndarray], np.ndarray]
+  ) -> np.ndarray | None:
+    """What costs much, of some evenly spaced frames."""
+    stride = -(-self.num_frames // max_frames)
+    found = []
+    for replica in self.replicas:
+      some = replica.take(slice(None, None, stride))
+      if some.heavy_atoms is None:
+        return None
+      of_some = measure(some.heavy_atoms)
+      of_all = np.full((replica.num_frames, *of_some.shape[1:]), np.nan)
+      of_all[::stride] = of_some
+      found.append(of_all)
+    return np.concatenate(found)
+
+  @functools.cached_property
+  def heavy_gaussians(self) -> distribution.Gaussians | None:
+    """Of [L, 14] atoms, superposed by all backbone atoms; NaN where not known; None alike.
+
+    Some atoms at a time: all superposed side chains would take as much memory as everything else.
+    """
+    known = self.known_atoms
+    if known is None:
+      return None
+    mean, covariance = (np.full((*known.shape, *tail), np.nan) for tail in ((3,), (3, 3)))
+    num_backbone = self.positions.shape[2]
+
+    def put(residue: np.ndarray, slot: np.ndarray, superposed: np.ndarray) -> None:
+      of_some = distribution.Gaussians.fit(superposed)
+      mean[residue, slot], covariance[residue, slot] = of_some.mean, of_some.covariance
+
+    residue, slot = np.nonzero(known[:, :num_backbone])
+    put(residue, slot, self.superposed.reshape(self.num_frames, -1, 3))
+    residue, slot = np.nonzero(known[:, num_backbone:])
+    slot += num_backbone
+    side_chains = [replica.side_chains for replica in self.replicas]
+    for start in range(0, len(residue), _ATOMS_AT_ONCE):
+      chosen = residue[start : start + _ATOMS_AT_ONCE], slot[start : start + _ATOMS_AT_ONCE]
+      points = np.concatenate([each.of(*chosen) for each in side_chains if each is not None])
+      put(*chosen, superposition.move(points, self.motions))
+    return distribution.Gaussians(mean, covariance)
+
   def split(self, per_frame: np.ndarray) -> list[np.ndarray]:
     """What is per frame [F, ...], by replica."""
     return np.split(per_frame, np.cumsum([r.num_frames for r in self.replicas])[:-1])
 
   @functools.cached_property
+  def motions(self) -> np.ndarray:
+    """[F, 3, 4], of each frame onto the native structure, by all backbone atoms."""
+    return superposition.motion(self.positions, self.native.arrays.positions)
+
+  @functools.cached_property
   def superposed(self) -> np.ndarray:
     """[F, L, 4, 3] float64 Å, by all backbone atoms."""
-    return superposition.superpose(self.positions, self.native.arrays.positions)
+    points = self.positions.reshape(self.num_frames, -1, 3)
+    return superposition.move(points, self.motions).reshape(self.positions.shape)
 
   @functools.cached_property
   def ca(self) -> np.ndarray:

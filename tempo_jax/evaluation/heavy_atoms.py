@@ -26,12 +26,14 @@ class SideChains:
     residue: [N], which residue each belongs to.
     slot: [N], which of its 14 atoms it is, from CB on (`side_chain_atoms.ATOM_NAMES`).
     chi: [F, L, 4] float32 rad, NaN where there is none, or it is not known.
+    native: [L, 14, 3] float32 Å of the native structure, as `slots_of`; None where it lacks atoms.
   """
 
   atoms: np.ndarray
   residue: np.ndarray
   slot: np.ndarray
   chi: np.ndarray
+  native: np.ndarray | None = None
 
   @property
   def known(self) -> np.ndarray:
@@ -40,6 +42,12 @@ class SideChains:
     found[:, :_NUM_BACKBONE] = True
     found[self.residue, self.slot] = True
     return found
+
+  def of(self, residue: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    """[F, n, 3] Å of some atoms of side chains that are known."""
+    order = np.full(self.known.shape, -1)
+    order[self.residue, self.slot] = np.arange(len(self.residue))
+    return self.atoms[:, order[residue, slot]]
 
   def take(self, frames: slice) -> 'SideChains':
     """Some of the frames, without a copy."""
@@ -123,12 +131,34 @@ class Reader:
     assert chi is not None  # There are side chains.
     self._blocks.append((atoms, chi))
 
-  def found(self) -> SideChains | None:
-    """Of all frames; None where the file has no side chains."""
+  def found(self, native: np.ndarray | None) -> SideChains | None:
+    """Of all frames; None where the file has no side chains.
+
+    Args:
+      native: of `SideChains`.
+    """
     if not self._blocks:
       return None
     atoms, chi = (np.concatenate(parts) for parts in zip(*self._blocks, strict=True))
-    return SideChains(atoms, self._residue, self._slot, chi)
+    return SideChains(atoms, self._residue, self._slot, chi, native)
+
+
+def of_structure(found: protein_lib.Protein, coordinates: np.ndarray) -> np.ndarray | None:
+  """[L, 14, 3] float32 Å of the structure a protein was read from; None where it lacks atoms.
+
+  Args:
+    found: its residues.
+    coordinates: [N, 3] Å, of all atoms.
+  """
+  index, types = found.heavy_atom_index, found.arrays.residue_type
+  if index is None:
+    return None
+  there, beyond = side_chain_atoms.atom_mask(types), np.arange(index.shape[1]) >= _NUM_BACKBONE
+  if (there & beyond & (index < 0)).any():
+    return None
+  atoms = coordinates[np.where(index < 0, index[:, _CA, None], index)]
+  atoms[:, :_NUM_BACKBONE] = found.arrays.positions
+  return np.asarray(atoms, np.float32)
 
 
 def _has_side_chains(atom_index: np.ndarray, residue_type: np.ndarray) -> bool:

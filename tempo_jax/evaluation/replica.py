@@ -91,6 +91,8 @@ class Native:
     # Messages are about the file.
     found, self._atom_index = backbone_atoms.select(self._structure, str(self.path))
     self.protein = dataclasses.replace(found, name=name or self.path.name.split('.')[0])
+    coordinates = self._structure.atoms.coordinates
+    self._heavy_atoms = heavy_atoms_lib.of_structure(found, coordinates)
 
   def read(
     self,
@@ -130,7 +132,7 @@ class Native:
       raise InputError(
         f'{path}: {len(positions)} frames, and at least {_MIN_FRAMES} are needed: give a longer one'
       )
-    beyond = side_chains.found()
+    beyond = side_chains.found(self._heavy_atoms)
     for coordinates in (positions, *(() if beyond is None else (beyond.atoms,))):
       if not np.isfinite(coordinates).all():
         frame = int(np.argmax(~np.isfinite(coordinates).reshape(len(positions), -1).all(axis=1)))

@@ -35,16 +35,38 @@ class RootMeanW2:
   variance: float
 
 
-def _mean_and_covariance(superposed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """[..., 3] and [..., 3, 3] of [F, ..., 3]; the covariance is the mean over frames."""
-  mean = superposed.mean(axis=0, dtype=np.float64)
-  deviation = superposed - mean
-  covariance = np.empty((*mean.shape, 3))
-  for x in range(3):
-    for y in range(x, 3):
-      product = np.einsum('f...,f...->...', deviation[..., x], deviation[..., y])
-      covariance[..., x, y] = covariance[..., y, x] = product / len(superposed)
-  return mean, covariance
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gaussians:
+  """Of the positions of each atom.
+
+  Attributes:
+    mean: [..., 3] Å.
+    covariance: [..., 3, 3] Å^2, as means over frames.
+  """
+
+  mean: np.ndarray
+  covariance: np.ndarray
+
+  @classmethod
+  def fit(cls, superposed: np.ndarray) -> 'Gaussians':
+    """To [F, ..., 3] Å."""
+    mean = superposed.mean(axis=0, dtype=np.float64)
+    deviation = superposed - mean
+    covariance = np.empty((*mean.shape, 3))
+    for x in range(3):
+      for y in range(x, 3):
+        product = np.einsum('f...,f...->...', deviation[..., x], deviation[..., y])
+        covariance[..., x, y] = covariance[..., y, x] = product / len(superposed)
+    return cls(mean, covariance)
+
+  @property
+  def rmsf(self) -> np.ndarray:
+    """[...] Å, `flexibility.rmsf` of the same positions."""
+    return np.sqrt(np.trace(self.covariance, axis1=-2, axis2=-1))
+
+  def of(self, chosen: np.ndarray) -> 'Gaussians':
+    """Some of the atoms."""
+    return Gaussians(self.mean[chosen], self.covariance[chosen])
 
 
 def root_mean_w2(a: np.ndarray, b: np.ndarray) -> RootMeanW2:
@@ -56,8 +78,13 @@ def root_mean_w2(a: np.ndarray, b: np.ndarray) -> RootMeanW2:
     a: [F, ..., 3] superposed Å; AlphaFlow: all backbone atoms, 1,000 reference frames.
     b: [G, ..., 3] superposed Å, the same atoms; the result is symmetric.
   """
-  (mean_a, s_a), (mean_b, s_b) = _mean_and_covariance(a), _mean_and_covariance(b)
-  translation = np.sum((mean_a - mean_b) ** 2, axis=-1)
+  return root_mean_w2_of(Gaussians.fit(a), Gaussians.fit(b))
+
+
+def root_mean_w2_of(a: Gaussians, b: Gaussians) -> RootMeanW2:
+  """`root_mean_w2` of the Gaussians themselves, of the same atoms."""
+  s_a, s_b = a.covariance, b.covariance
+  translation = np.sum((a.mean - b.mean) ** 2, axis=-1)
   values, vectors = np.linalg.eigh(s_a)
   root = (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
   # S S' and S^1/2 S' S^1/2 have the same eigenvalues; the latter is symmetric.

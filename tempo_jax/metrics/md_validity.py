@@ -140,17 +140,21 @@ def measure(
   residue_type = np.asarray(residue_type)
   phi, psi, _ = torsions.backbone_torsions(positions, bonded)
   outlier, judged = ramachandran.outliers(phi, psi, residue_type, bonded)
-  of_rotamers = None
-  if chi is not None:
-    staggered = side_chain_atoms.staggered_mask(residue_type)
-    staggered[residue_type == _PROLINE, 0] = True
-    have = (staggered & ~np.isnan(chi).all(axis=0)).any(axis=-1)
-    of_rotamers = rotamers.outliers(chi, residue_type) / max(1, np.count_nonzero(have))
+  of_rotamers = None if chi is None else rotamer_outliers(chi, residue_type)
   return FrameValues(
     *ca_distances(positions, bonded),
     np.count_nonzero(outlier, axis=1) / max(1, np.count_nonzero(judged)),
     of_rotamers,
   )
+
+
+def rotamer_outliers(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:
+  """[F] share of the residues that have rotamers, of chi [F, L, 4] radians, NaN where unknown."""
+  residue_type = np.asarray(residue_type)
+  staggered = side_chain_atoms.staggered_mask(residue_type)
+  staggered[residue_type == _PROLINE, 0] = True
+  have = (staggered & ~np.isnan(chi).all(axis=0)).any(axis=-1)
+  return rotamers.outliers(chi, residue_type) / max(1, np.count_nonzero(have))
 
 
 def limits_of(reference: FrameValues) -> Found[Limits]:

@@ -90,6 +90,26 @@ def changes(state: np.ndarray) -> np.ndarray:
   return np.count_nonzero((before >= 0) & (before != after), axis=0)
 
 
+def per_ns(replicas: Sequence[np.ndarray], dt_ns: float) -> np.ndarray:
+  """How often each chi changes wells in a nanosecond.
+
+  Args:
+    replicas: [F, L, 2] each, from `states`.
+    dt_ns: between frames, ns.
+
+  Returns:
+    [L, 2] 1/ns, of all replicas together; NaN if none has two frames.
+  """
+  steps = sum(len(state) - 1 for state in replicas)
+  total = np.sum([changes(state) for state in replicas], axis=0)
+  return total / (steps * dt_ns) if steps > 0 else np.full(total.shape, np.nan)
+
+
+def counted(residue_type: np.ndarray, *, puckers: bool = False) -> np.ndarray:
+  """[L] bool, residues whose changes count: all but proline, or proline alone."""
+  return (np.asarray(residue_type) == _PROLINE) == puckers
+
+
 def changes_per_ns(
   replicas: Sequence[np.ndarray], residue_type: np.ndarray, dt_ns: float, *, puckers: bool = False
 ) -> float:
@@ -105,12 +125,8 @@ def changes_per_ns(
   Returns:
     1/ns, of all replicas together; NaN if none has two frames.
   """
-  steps = sum(len(chi) - 1 for chi in replicas)
-  if steps < 1:
-    return float('nan')
-  counted = (np.asarray(residue_type) == _PROLINE) == puckers
-  total = sum(int(changes(states(chi, residue_type))[counted].sum()) for chi in replicas)
-  return total / (steps * dt_ns)
+  of_each = per_ns([states(chi, residue_type) for chi in replicas], dt_ns)
+  return float(of_each[counted(residue_type, puckers=puckers)].sum())
 
 
 def occupancy(state: np.ndarray) -> np.ndarray:

@@ -28,9 +28,12 @@ def outliers(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:
   """
   residue_type = np.asarray(residue_type)
   staggered = side_chain_atoms.staggered_mask(residue_type)
-  degrees = np.rad2deg(chi)
+  (residue, number), prolines = np.nonzero(staggered), residue_type == _PROLINE
   # NaN compares as False.
-  off = np.abs((degrees % 120.0) - 60.0) > FARTHEST_FROM_STAGGERED
-  torn = np.abs(degrees[..., 0]) > LARGEST_CHI_OF_PROLINE
-  found = (off & staggered).any(axis=-1) | (torn & (residue_type == _PROLINE))
-  return np.count_nonzero(found, axis=-1)
+  off = np.abs((np.rad2deg(chi[..., residue, number]) % 120.0) - 60.0) > FARTHEST_FROM_STAGGERED
+  torn = np.abs(np.rad2deg(chi[..., prolines, 0])) > LARGEST_CHI_OF_PROLINE
+  count = np.count_nonzero(torn, axis=-1)
+  if residue.size:  # The chi of a residue stand side by side.
+    (first,) = np.nonzero(number == 0)
+    count = count + np.count_nonzero(np.logical_or.reduceat(off, first, axis=-1), axis=-1)
+  return count

@@ -36,10 +36,31 @@ def _move(points: np.ndarray, rotation: np.ndarray, shift: np.ndarray) -> np.nda
   return moved
 
 
-def superpose(positions: np.ndarray, native: np.ndarray, atoms: str = 'backbone') -> np.ndarray:
-  """Moves every frame rigidly onto the native structure, never by a reflection.
+def motion(positions: np.ndarray, native: np.ndarray, atoms: str = 'backbone') -> np.ndarray:
+  """The rigid motion of every frame onto the native structure, never a reflection.
 
   Kabsch, Acta Cryst. A32, 922 (1976) and A34, 827 (1978).
+
+  Args:
+    positions: [..., L, 4, 3] Å, atoms N, CA, C, O.
+    native: [L, 4, 3] Å.
+    atoms: which atoms are fitted with equal weights, as in `superpose`.
+
+  Returns:
+    [..., 3, 4]: rotation and, in the last column, shift in Å.
+  """
+  chosen = list(_ATOMS[atoms])
+  fitted = positions[..., chosen, :].reshape(*positions.shape[:-3], -1, 3)
+  return np.concatenate(_fit(fitted, native[:, chosen].reshape(-1, 3)), axis=-1)
+
+
+def move(points: np.ndarray, motions: np.ndarray) -> np.ndarray:
+  """Moves points [..., N, 3] Å by motions [..., 3, 4] of `motion`: [..., N, 3] float64 Å."""
+  return _move(points, motions[..., :3], motions[..., 3:])
+
+
+def superpose(positions: np.ndarray, native: np.ndarray, atoms: str = 'backbone') -> np.ndarray:
+  """Moves every frame rigidly onto the native structure, by `motion`.
 
   Args:
     positions: [..., L, 4, 3] Å, atoms N, CA, C, O.
@@ -50,11 +71,9 @@ def superpose(positions: np.ndarray, native: np.ndarray, atoms: str = 'backbone'
   Returns:
     [..., L, 4, 3] float64 Å.
   """
-  chosen = list(_ATOMS[atoms])
   lead = positions.shape[:-3]
-  fitted = positions[..., chosen, :].reshape(*lead, -1, 3)
-  motion = _fit(fitted, native[:, chosen].reshape(-1, 3))
-  return _move(positions.reshape(*lead, -1, 3), *motion).reshape(positions.shape)
+  moved = move(positions.reshape(*lead, -1, 3), motion(positions, native, atoms))
+  return moved.reshape(positions.shape)
 
 
 def superpose_points(points: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -1,0 +1,238 @@
+"""Side chains of a prediction against those of MD, where both have them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.metrics import (
+  distribution,
+  exposure,
+  flexibility,
+  kinetics,
+  md_validity,
+  rotamer_changes,
+  side_chains,
+  torsion_distances,
+)
+
+Score = tuple[float | None, str | None]
+"""A number and None; or None and the reason."""
+
+EXPOSURE = ('exposed_residues_j', 'exposure_information_r')
+KEYS = (
+  'torsion_js_distance_side_chain',
+  'chi1_jsd',
+  'chi2_jsd',
+  'rotamer_population_distance',
+  'rotamer_changes_ratio',
+  'close_contacts',
+  'reference_close_contacts',
+  'heavy_rmsf',
+  'reference_heavy_rmsf',
+  'heavy_rmsf_r',
+  'heavy_root_mean_w2',
+  'valid_all_atom_percent',
+  'valid_percent',
+  *EXPOSURE,
+)
+_STILL = 1e-6  # Å; an RMSF below is rounding.
+
+
+def scores(reference: Ensemble, prediction: Ensemble, with_exposure: bool) -> dict[str, Score]:
+  """Numbers by `KEYS`.
+
+  Args:
+    reference: all replicas of MD.
+    prediction: what is judged.
+    with_exposure: look at surfaces, too, which takes a minute.
+  """
+  reason = reference.no_side_chains or prediction.no_side_chains
+  if reason is not None:
+    return dict.fromkeys(KEYS, (None, reason))
+  found = _of_chi(reference, prediction)
+  found['rotamer_changes_ratio'] = _changes(reference, prediction)
+  found |= _contacts(reference, prediction)
+  found |= _of_atoms(reference, prediction)
+  found |= _validity(reference, prediction)
+  found |= _exposure(reference, prediction, with_exposure)
+  return {key: found[key] for key in KEYS}
+
+
+def chi_of(ensemble: Ensemble) -> np.ndarray:
+  """[F, L, 4] radians of an ensemble that has side chains."""
+  assert ensemble.chi is not None
+  return ensemble.chi
+
+
+def known_chi(reference: Ensemble, prediction: Ensemble) -> np.ndarray:
+  """[L, 4] bool, chi that both know in all frames."""
+  types = reference.native.arrays.residue_type
+  return side_chains.known(chi_of(reference), types) & side_chains.known(chi_of(prediction), types)
+
+
+def populations(ensemble: Ensemble) -> np.ndarray:
+  """[L, 2, 3] share of frames in each well, NaN where there are none."""
+  assert ensemble.rotamers is not None
+  return rotamer_changes.occupancy(ensemble.rotamers)
+
+
+def changes_per_ns(
+  reference: Ensemble, prediction: Ensemble
+) -> kinetics.Found[tuple[np.ndarray, np.ndarray]]:
+  """Changes of chi1 and chi2 of MD and of the prediction, [L, 2] 1/ns, seen at common times."""
+  for name, ensemble in (('prediction', prediction), ('reference', reference)):
+    if ensemble.dt_ns is None:
+      return None, f'{name}: {ensemble.no_time}'
+  grid, reason = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
+  if grid is None:
+    return None, reason or ''
+  rates = []
+  for ensemble, stride in (
+    (reference, grid.reference_stride),
+    (prediction, grid.prediction_stride),
+  ):
+    rates.append(rotamer_changes.per_ns(_states(ensemble, stride), grid.dt_ns))
+  ours, theirs = rates[1], rates[0]
+  if np.isnan(ours).all() or np.isnan(theirs).all():
+    return None, 'a side has a single frame at common times'
+  return (theirs, ours), None
+
+
+def _states(ensemble: Ensemble, stride: int) -> list[np.ndarray]:
+  """Wells as somebody sees them who looks at every so many frames only."""
+  if stride == 1:
+    assert ensemble.rotamers is not None
+    return ensemble.split(ensemble.rotamers)
+  types = ensemble.native.arrays.residue_type
+  every = ensemble.split(chi_of(ensemble))
+  return [rotamer_changes.states(chi[::stride], types) for chi in every]
+
+
+def total_changes(rates: np.ndarray, reference: Ensemble, prediction: Ensemble) -> float:
+  """Of the whole protein without prolines, 1/ns, of those chi that both sides know.
+
+  Args:
+    rates: [L, 2] 1/ns, from `changes_per_ns`.
+    reference: all replicas of MD.
+    prediction: what is judged.
+  """
+  there = known_chi(reference, prediction)[:, :2]
+  counted = rotamer_changes.counted(reference.native.arrays.residue_type)
+  return float(rates[there & counted[:, None]].sum())
+
+
+def _of_chi(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
+  ours, theirs = chi_of(prediction), chi_of(reference)
+  js_distances = torsion_distances.js_distances(ours, theirs)
+  divergences = side_chains.chi_jsd(ours, theirs, reference.native.arrays.residue_type)
+  apart = 0.5 * np.abs(populations(prediction) - populations(reference)).sum(axis=-1)
+  return {
+    'torsion_js_distance_side_chain': _mean(js_distances, 'no chi is known on both sides'),
+    'chi1_jsd': _mean(divergences[:, 0], 'no chi1 is known on both sides'),
+    'chi2_jsd': _mean(divergences[:, 1], 'no chi2 is known on both sides'),
+    'rotamer_population_distance': _mean(apart, 'no side chain has wells on both sides'),
+  }
+
+
+def _mean(values: np.ndarray, reason: str) -> Score:
+  there = values[~np.isnan(values)]
+  return (float(there.mean()), None) if there.size else (None, reason)
+
+
+def _changes(reference: Ensemble, prediction: Ensemble) -> Score:
+  rates, reason = changes_per_ns(reference, prediction)
+  if rates is None:
+    return None, reason
+  theirs, ours = (total_changes(of_side, reference, prediction) for of_side in rates)
+  if theirs == 0.0:
+    return None, 'no side chain changes its rotamer in MD'
+  return ours / theirs, None
+
+
+def _contacts(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
+  keys = 'close_contacts', 'reference_close_contacts'
+  if reason := _other_atoms(reference, prediction):
+    return dict.fromkeys(keys, (None, reason))
+  found = {}
+  for key, ensemble in zip(keys, (prediction, reference), strict=True):
+    assert ensemble.close_contacts is not None
+    found[key] = _mean(ensemble.close_contacts, 'no frame was looked at')
+  return found
+
+
+def _other_atoms(reference: Ensemble, prediction: Ensemble) -> str | None:
+  assert reference.known_atoms is not None
+  other = (reference.known_atoms != prediction.known_atoms).any(axis=1)
+  if not other.any():
+    return None
+  names, numbers = reference.native.residue_names, reference.native.residue_number
+  first = int(np.argmax(other))
+  return (
+    f'one side lacks atoms of side chains that the other has, as of {names[first]} {numbers[first]}'
+  )
+
+
+def _of_atoms(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
+  ours, theirs = prediction.heavy_gaussians, reference.heavy_gaussians
+  assert ours is not None
+  assert theirs is not None
+  both = ~np.isnan(ours.mean + theirs.mean).any(axis=-1)
+  ours, theirs = ours.of(both), theirs.of(both)
+  rmsf, reference_rmsf = (np.where(x.rmsf > _STILL, x.rmsf, 0.0) for x in (ours, theirs))
+  r = flexibility.pearson(reference_rmsf, rmsf)
+  return {
+    'heavy_rmsf': (float(rmsf.mean()), None),
+    'reference_heavy_rmsf': (float(reference_rmsf.mean()), None),
+    'heavy_rmsf_r': (None, 'one of the two does not fluctuate') if np.isnan(r) else (r, None),
+    'heavy_root_mean_w2': (distribution.root_mean_w2_of(theirs, ours).total, None),
+  }
+
+
+def _frame_values(ensemble: Ensemble) -> md_validity.FrameValues:
+  shares = ensemble.outlier_shares
+  assert shares is not None
+  bonds = ensemble.native.arrays.bonds
+  return md_validity.FrameValues(*md_validity.ca_distances(ensemble.positions, bonds), *shares.T)
+
+
+def _validity(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
+  keys = 'valid_all_atom_percent', 'valid_percent'
+  if np.isnan(chi_of(prediction)).all() or np.isnan(chi_of(reference)).all():
+    return dict.fromkeys(keys, (None, 'no chi is known on one side'))
+  limits, reason = md_validity.limits_of(_frame_values(reference))
+  if limits is None:
+    return dict.fromkeys(keys, (None, reason))
+  shares, reason = md_validity.valid_shares(_frame_values(prediction), limits)
+  if shares is None:
+    return dict.fromkeys(keys, (None, reason))
+  return {'valid_all_atom_percent': (shares.all_atom, None), 'valid_percent': (shares.both, None)}
+
+
+def _exposure(reference: Ensemble, prediction: Ensemble, with_exposure: bool) -> dict[str, Score]:
+  if not with_exposure:
+    return dict.fromkeys(EXPOSURE, (None, 'needs --exposure'))
+  reason = _other_atoms(reference, prediction)
+  first = reference.replicas[0].side_chains
+  assert first is not None
+  if first.native is None:
+    reason = 'the native structure lacks atoms of side chains'
+  if reason is not None or first.native is None:
+    return dict.fromkeys(EXPOSURE, (None, reason))
+  types = reference.native.arrays.residue_type
+  native, reason = exposure.side_chain_areas(first.native[None], types)
+  if native is None:
+    return dict.fromkeys(EXPOSURE, (None, f'native structure: {reason}'))
+  areas = []
+  for name, ensemble in (('prediction', prediction), ('reference', reference)):
+    found = ensemble.side_chain_areas
+    assert found is not None
+    counted = found[~np.isnan(found).any(axis=1)]
+    if not len(counted):
+      return dict.fromkeys(EXPOSURE, (None, f'{name}: atoms are in the same place'))
+    areas.append(counted)
+  compare: dict[str, Callable[[], Score]] = {
+    'exposed_residues_j': lambda: exposure.exposed_jaccard(areas[0], areas[1], native[0]),
+    'exposure_information_r': lambda: exposure.information_correlation(areas[0], areas[1]),
+  }
+  return {key: of_areas() for key, of_areas in compare.items()}

@@ -379,6 +379,12 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_float(
     'temperature_K', 300.0, 'Of free energies, K.', lower_bound=1.0, flag_values=values
   )
+  flags.DEFINE_bool(
+    'exposure',
+    False,
+    'Look at the surface of side chains, too: a minute for 150 residues.',
+    flag_values=values,
+  )
   flags.DEFINE_bool('baselines', True, 'Judge the baselines too.', flag_values=values)
   flags.DEFINE_bool(
     'report', True, 'Write report.html (needs the extra `report`).', flag_values=values
@@ -397,7 +403,7 @@ def main(values: flags.FlagValues) -> int:
   return evaluate(
     _cases(values),
     values.out,
-    Settings(values.resample, values.seed, values.temperature_K),
+    Settings(values.resample, values.seed, values.temperature_K, exposure=values.exposure),
     with_baselines=values.baselines,
     with_page=values.report,
     exports=exports,

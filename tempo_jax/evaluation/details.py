@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tempo_jax.evaluation import side_chain_details
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import kinetics, validity
 
@@ -34,13 +35,14 @@ def details(
   Returns:
     Of `prediction` and of `reference`, by name: shares in percent (BioEmu's filter, Ramachandran
     outliers, residues with positive phi, cis peptide bonds); of both together: the lag of slow
-    coordinates, ns, their autocorrelation error, and implied time scales, ns, longest first. None
-    where something cannot be computed.
+    coordinates, ns, their autocorrelation error, and implied time scales, ns, longest first; of
+    `side_chains` what `side_chain_details` says. None where something cannot be computed.
   """
   found: dict[str, Any] = {
     name: _shares(ensemble)
     for name, ensemble in (('prediction', prediction), ('reference', reference))
   }
+  found['side_chains'] = side_chain_details.details(reference, prediction)
   if slow is None:
     return found | {'slow': None}
 
@@ -61,7 +63,7 @@ def details(
 
 def _shares(ensemble: Ensemble) -> dict[str, float | None]:
   types = np.asarray(ensemble.native.arrays.residue_type)
-  phi, psi, omega = np.moveaxis(ensemble.torsions, -1, 0)
+  phi, omega = ensemble.torsions[..., 0], ensemble.torsions[..., 2]
 
   def share(judgement: tuple[np.ndarray, np.ndarray]) -> float | None:
     mask, judged = judgement

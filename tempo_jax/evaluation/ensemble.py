@@ -1,11 +1,8 @@
 """An ensemble in the frame of the native structure, with what several metrics look at."""
 
 import functools
-<<<<<<< HEAD
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
-=======
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -28,11 +25,10 @@ from tempo_jax.metrics import (
 )
 from tempo_jax.protein.protein import Protein
 
-<<<<<<< HEAD
 _T = TypeVar('_T')
-=======
-MAX_CONTACT_FRAMES = 100
-"""Of all replicas together, evenly spaced; a frame of 150 residues takes 1 ms."""
+
+MAX_CONTACT_FRAMES = 50
+"""Of all replicas together, evenly spaced: a frame of 150 residues takes 1 ms."""
 MAX_AREA_FRAMES = 250
 """The same for the surface of side chains; a frame of 150 residues takes 0.1 s."""
 _ATOMS_AT_ONCE = 64

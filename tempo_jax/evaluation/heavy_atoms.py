@@ -116,15 +116,8 @@ class Reader:
     if not len(self._rows):
       return
     atoms = 10.0 * block.xyz[:, self._rows]
-    away = atoms - ca[:, self._residue]
-    cut = ~(np.einsum('fnx,fnx->fn', away, away) < _CUT)
-    if cut.any() and (vectors := block.unitcell_vectors) is not None:
-      frame, atom = np.nonzero(cut)
-      cells = 10.0 * vectors[frame].astype(np.float64)
-      boxes = np.abs(np.linalg.det(cells)) > 1.0  # Formats without a box write zeros.
-      frame, atom, cells = frame[boxes], atom[boxes], cells[boxes]
-      steps = np.nan_to_num(away[frame, atom]).astype(np.float64)[:, None]
-      atoms[frame, atom] -= (np.round(steps @ np.linalg.inv(cells)) @ cells)[:, 0]
+    if (vectors := block.unitcell_vectors) is not None:
+      _put_together(atoms, ca[:, self._residue], 10.0 * vectors.astype(np.float64))
     if shifts is not None:
       atoms += shifts[:, self._residue].astype(atoms.dtype)
     chi = self._torsions.read(block)
@@ -159,6 +152,16 @@ def of_structure(found: protein_lib.Protein, coordinates: np.ndarray) -> np.ndar
   atoms = coordinates[np.where(index < 0, index[:, _CA, None], index)]
   atoms[:, :_NUM_BACKBONE] = found.arrays.positions
   return np.asarray(atoms, np.float32)
+
+
+def _put_together(atoms: np.ndarray, ca: np.ndarray, cells: np.ndarray) -> None:
+  """Moves atoms [F, N, 3] that the box [F, 3, 3] has cut off to their CA [F, N, 3], Å."""
+  away = atoms - ca
+  frame, atom = np.nonzero(~(np.einsum('fnx,fnx->fn', away, away) < _CUT))
+  has_box = np.abs(np.linalg.det(cells[frame])) > 1.0  # Formats without a box write zeros.
+  frame, atom = frame[has_box], atom[has_box]
+  steps = np.nan_to_num(away[frame, atom])[:, None].astype(np.float64)
+  atoms[frame, atom] -= (np.round(steps @ np.linalg.inv(cells[frame])) @ cells[frame])[:, 0]
 
 
 def _has_side_chains(atom_index: np.ndarray, residue_type: np.ndarray) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tempo_jax.evaluation import markov_scores, summary, trajectory_scores
+from tempo_jax.evaluation import markov_scores, side_chain_scores, summary, trajectory_scores
 from tempo_jax.evaluation.common_times import common_times
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import (
@@ -33,6 +33,7 @@ class Settings:
     temperature_K: of free energies, K.
     lag_ns: of Markov models, ns; None: a hundredth of the longest replica of MD.
     protocol: 'default', or 'biokinema' for BioKinema's own kinetics beside ours.
+    exposure: look at the surface of side chains, which takes long.
   """
 
   resample: str = 'none'
@@ -40,6 +41,7 @@ class Settings:
   temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
   lag_ns: float | None = None
   protocol: str = 'default'
+  exposure: bool = False
 
 
 def score(
@@ -146,6 +148,9 @@ def score(
   markov = markov_scores.compare(reference, prediction, settings.lag_ns)
   for key in markov_scores.KEYS:
     note(key, markov.numbers[key], markov.notes.get(key))
+  of_side_chains = side_chain_scores.scores(reference, prediction, settings.exposure)
+  for key, (value, reason) in of_side_chains.items():
+    note(key, value, reason)
   return {key: numbers[key] for key in (*summary.KEYS, summary.MOMENTS)}, notes
 
 

@@ -1,10 +1,14 @@
 """Side chains of a prediction against those of MD, where both have them."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
+from tempo_jax.evaluation import trajectory_scores
+from tempo_jax.evaluation.common_times import common_times
 from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.trajectory_scores import Score
 from tempo_jax.metrics import (
   distribution,
   exposure,
@@ -15,9 +19,6 @@ from tempo_jax.metrics import (
   side_chains,
   torsion_distances,
 )
-
-Score = tuple[float | None, str | None]
-"""A number and None; or None and the reason."""
 
 EXPOSURE = ('exposed_residues_j', 'exposure_information_r')
 KEYS = (
@@ -81,10 +82,7 @@ def changes_per_ns(
   reference: Ensemble, prediction: Ensemble
 ) -> kinetics.Found[tuple[np.ndarray, np.ndarray]]:
   """Changes of chi1 and chi2 of MD and of the prediction, [L, 2] 1/ns, seen at common times."""
-  for name, ensemble in (('prediction', prediction), ('reference', reference)):
-    if ensemble.dt_ns is None:
-      return None, f'{name}: {ensemble.no_time}'
-  grid, reason = kinetics.time_grid(prediction.dt_ns, reference.dt_ns)
+  grid, reason = common_times(reference, prediction)
   if grid is None:
     return None, reason or ''
   rates = []
@@ -109,17 +107,20 @@ def _states(ensemble: Ensemble, stride: int) -> list[np.ndarray]:
   return [rotamer_changes.states(chi[::stride], types) for chi in every]
 
 
-def total_changes(rates: np.ndarray, reference: Ensemble, prediction: Ensemble) -> float:
+def total_changes(
+  rates: np.ndarray, reference: Ensemble, prediction: Ensemble, puckers: bool = False
+) -> float:
   """Of the whole protein without prolines, 1/ns, of those chi that both sides know.
 
   Args:
     rates: [L, 2] 1/ns, from `changes_per_ns`.
     reference: all replicas of MD.
     prediction: what is judged.
+    puckers: of prolines alone.
   """
   there = known_chi(reference, prediction)[:, :2]
-  counted = rotamer_changes.counted(reference.native.arrays.residue_type)
-  return float(rates[there & counted[:, None]].sum())
+  types = reference.native.arrays.residue_type
+  return float(rates[there & rotamer_changes.counted(types, puckers=puckers)[:, None]].sum())
 
 
 def _of_chi(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
@@ -166,11 +167,8 @@ def _other_atoms(reference: Ensemble, prediction: Ensemble) -> str | None:
   other = (reference.known_atoms != prediction.known_atoms).any(axis=1)
   if not other.any():
     return None
-  names, numbers = reference.native.residue_names, reference.native.residue_number
-  first = int(np.argmax(other))
-  return (
-    f'one side lacks atoms of side chains that the other has, as of {names[first]} {numbers[first]}'
-  )
+  first = reference.native.label(int(np.argmax(other)))
+  return f'one side lacks atoms of side chains that the other has, e.g. of {first}'
 
 
 def _of_atoms(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
@@ -190,10 +188,11 @@ def _of_atoms(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
 
 
 def _frame_values(ensemble: Ensemble) -> md_validity.FrameValues:
-  shares = ensemble.outlier_shares
-  assert shares is not None
-  bonds = ensemble.native.arrays.bonds
-  return md_validity.FrameValues(*md_validity.ca_distances(ensemble.positions, bonds), *shares.T)
+  return dataclasses.replace(
+    trajectory_scores.frame_values(ensemble),
+    ramachandran_outliers=np.nan_to_num(ensemble.ramachandran_outliers),
+    rotamer_outliers=ensemble.rotamer_outliers,
+  )
 
 
 def _validity(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:

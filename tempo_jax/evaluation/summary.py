@@ -99,6 +99,22 @@ ROWS = (
   Row('stationary_kl', 'populations of states: KL (nats)', 3),
   Row('pi_mae', 'populations of states: mean error', 3),
   Row('tica_w1_rms', 'W1 of tICA coordinates', 3),
+  # Side chains.
+  Row('torsion_js_distance_side_chain', 'JS distance of chi', 3),
+  Row('chi1_jsd', 'JSD of chi1 (bits)', 3),
+  Row('chi2_jsd', 'JSD of chi2 (bits)', 3),
+  Row('rotamer_population_distance', 'distance of rotamer populations', 3),
+  Row('rotamer_changes_ratio', 'rotamer changes per ns, relative to MD'),
+  Row('close_contacts', 'close contacts per frame'),
+  Row('reference_close_contacts', 'close contacts per frame of the reference'),
+  Row('heavy_rmsf', 'RMSF of heavy atoms (Å)'),
+  Row('reference_heavy_rmsf', 'RMSF of heavy atoms of the reference (Å)'),
+  Row('heavy_rmsf_r', 'RMSF of heavy atoms: r'),
+  Row('heavy_root_mean_w2', 'root mean W2 of heavy atoms (Å)'),
+  Row('valid_all_atom_percent', 'frames with torsions as in 99 % of MD (%)', 1),
+  Row('valid_percent', '— and with CA as in 99 % of MD (%)', 1),
+  Row('exposed_residues_j', 'exposed residues J'),
+  Row('exposure_information_r', 'mutual information of exposure: r'),
 )
 KEYS = tuple(row.key for row in ROWS)
 

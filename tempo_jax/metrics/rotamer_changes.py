@@ -65,16 +65,21 @@ def states(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:
     330° of PRO chi1; -1 before any core was reached, and where there are no wells, or chi is
     unknown.
   """
-  there = side_chains.known(chi, residue_type)[:, :2]
-  angle = np.where(there, chi[..., :2], np.nan)[..., None]
-  apart = angle - _WELLS[residue_type]
-  apart -= 2.0 * np.pi * np.round(apart / (2.0 * np.pi))
-  inside = np.abs(apart) <= _HALF_WIDTH[residue_type][:, None, None]  # Of NaN: False.
-  core = np.where(inside.any(axis=-1), inside.argmax(axis=-1), -1).astype(np.int8)
+  middles = wells(residue_type)
+  there = side_chains.known(chi, residue_type)[:, :2] & ~np.isnan(middles[..., 0])
+  residue, number = np.nonzero(there)
+  angle, half_width = chi[:, residue, number], _HALF_WIDTH[residue_type][residue]
+  core = np.full(angle.shape, -1, np.int8)
+  for well, middle in enumerate(middles[residue, number].T):
+    apart = angle - middle
+    apart -= 2.0 * np.pi * np.round(apart / (2.0 * np.pi))
+    core[np.abs(apart) <= half_width] = well  # Of NaN: False.
   # The last frame so far that is in a core.
-  frame = np.arange(len(chi)).reshape(-1, 1, 1)
+  frame = np.arange(len(chi), dtype=np.int32)[:, None]
   last = np.maximum.accumulate(np.where(core >= 0, frame, 0), axis=0)
-  return np.take_along_axis(core, last, axis=0)
+  found = np.full((*chi.shape[:2], 2), -1, np.int8)
+  found[:, residue, number] = np.take_along_axis(core, last, axis=0)
+  return found
 
 
 def changes(state: np.ndarray) -> np.ndarray:

@@ -50,6 +50,21 @@ KEYS = (
   'stationary_kl',
   'pi_mae',
   'tica_w1_rms',
+  'torsion_js_distance_side_chain',
+  'chi1_jsd',
+  'chi2_jsd',
+  'rotamer_population_distance',
+  'rotamer_changes_ratio',
+  'close_contacts',
+  'reference_close_contacts',
+  'heavy_rmsf',
+  'reference_heavy_rmsf',
+  'heavy_rmsf_r',
+  'heavy_root_mean_w2',
+  'valid_all_atom_percent',
+  'valid_percent',
+  'exposed_residues_j',
+  'exposure_information_r',
 )
 
 

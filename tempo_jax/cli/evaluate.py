@@ -40,6 +40,7 @@ from tempo_jax import extras, files, workers
 from tempo_jax.cli import export_flags, worker_flags
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import (
+  biokinema_protocol,
   cache,
   columns,
   evaluation,
@@ -244,7 +245,10 @@ def _write(
     'bootstrap_samples': summary.NUM_BOOTSTRAP,
     'versions': provenance.versions(),
   }
-  files.write_text(folder / 'metrics.md', _markdown(table, bounds, numbers))
+  text = _markdown(table, bounds, numbers)
+  if settings.protocol == 'biokinema':
+    text += '\n' + biokinema_protocol.table([found.details['biokinema'] for found in done.values()])
+  files.write_text(folder / 'metrics.md', text)
   if sections:
     page = _page(sections, table, bounds, asked)
     files.write_text(folder / 'report.html', page)
@@ -385,6 +389,22 @@ def define_flags(values: flags.FlagValues) -> None:
     'Look at the surface of side chains, too: a minute for 150 residues.',
     flag_values=values,
   )
+  flags.DEFINE_float(
+    'lag_ns',
+    None,
+    'Lag of the Markov models of kinetics, ns: a multiple of both times between frames. '
+    'Default: a hundredth of the longest replica of MD.',
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'protocol',
+    'default',
+    ['default', 'biokinema'],
+    "biokinema: also score kinetics as BioKinema's code does, with an estimator for each side and "
+    'lags of 1 and 10 frames; into `details` of metrics.json, with what MD reaches against itself. '
+    'default: one estimator for both sides.',
+    flag_values=values,
+  )
   flags.DEFINE_bool('baselines', True, 'Judge the baselines too.', flag_values=values)
   flags.DEFINE_bool(
     'report', True, 'Write report.html (needs the extra `report`).', flag_values=values
@@ -400,10 +420,20 @@ def main(values: flags.FlagValues) -> int:
   if not math.isfinite(values.temperature_K):
     raise InputError(f'--temperature_K={values.temperature_K}: give a number of kelvin, e.g. 300')
   exports = export_flags.parse(values)
+  lag_ns = values.lag_ns
+  if lag_ns is not None and not (math.isfinite(lag_ns) and lag_ns > 0.0):
+    raise InputError(f'--lag_ns={lag_ns:g}: give a time above 0 in ns, e.g. 0.1')
   return evaluate(
     _cases(values),
     values.out,
-    Settings(values.resample, values.seed, values.temperature_K, exposure=values.exposure),
+    Settings(
+      values.resample,
+      values.seed,
+      values.temperature_K,
+      lag_ns=lag_ns,
+      protocol=values.protocol,
+      exposure=values.exposure,
+    ),
     with_baselines=values.baselines,
     with_page=values.report,
     exports=exports,

@@ -1,11 +1,17 @@
-"""Numbers beside the table: validity by other rules, and time scales of slow motion."""
+"""Numbers beside the table: of validity, states, kinetics and slow motion, for a report."""
 
 from typing import Any
 
 import numpy as np
 
-from tempo_jax.evaluation import side_chain_details
+from tempo_jax.evaluation import (
+  biokinema_protocol,
+  markov_details,
+  side_chain_details,
+  trajectory_details,
+)
 from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.scores import Settings
 from tempo_jax.metrics import kinetics, validity
 
 
@@ -23,26 +29,42 @@ def slow_dynamics(reference: Ensemble, prediction: Ensemble) -> kinetics.SlowDyn
 
 
 def details(
-  reference: Ensemble, prediction: Ensemble, slow: kinetics.SlowDynamics | None
+  reference: Ensemble,
+  prediction: Ensemble,
+  slow: kinetics.SlowDynamics | None,
+  settings: Settings,
 ) -> dict[str, Any]:
-  """What the paper's table has no row for.
+  """What the table has no row for.
 
   Args:
     reference: all replicas of MD.
     prediction: what is compared with it.
     slow: of both, from `slow_dynamics`.
+    settings: how to compare.
 
   Returns:
     Of `prediction` and of `reference`, by name: shares in percent (BioEmu's filter, Ramachandran
     outliers, residues with positive phi, cis peptide bonds); of both together: the lag of slow
-    coordinates, ns, their autocorrelation error, and implied time scales, ns, longest first; of
-    `side_chains` what `side_chain_details` says. None where something cannot be computed.
+    coordinates, ns, their autocorrelation error, and implied time scales, ns, longest first;
+    `side_chains` from `side_chain_details`; `states`, `validity`, `torsions`, `slow_torsions` and
+    `choices` from `trajectory_details`; `markov` from `markov_details`; `biokinema` from
+    `biokinema_protocol` if `settings.protocol` asks for it. None where something cannot be computed.
   """
   found: dict[str, Any] = {
     name: _shares(ensemble)
     for name, ensemble in (('prediction', prediction), ('reference', reference))
   }
-  found['side_chains'] = side_chain_details.details(reference, prediction)
+  found |= {
+    'side_chains': side_chain_details.details(reference, prediction),
+    'states': trajectory_details.states(reference, prediction),
+    'validity': trajectory_details.validity(reference, prediction),
+    'torsions': trajectory_details.torsions(reference, prediction),
+    'slow_torsions': trajectory_details.slow_torsion_distances(reference, prediction),
+    'markov': markov_details.details(reference, prediction, settings.lag_ns),
+    'choices': dict(trajectory_details.CHOICES),
+  }
+  if settings.protocol == 'biokinema':
+    found['biokinema'] = biokinema_protocol.details(reference, prediction)
   if slow is None:
     return found | {'slow': None}
 
@@ -70,7 +92,7 @@ def _shares(ensemble: Ensemble) -> dict[str, float | None]:
     return 100.0 * float(mask[:, judged].mean()) if judged.any() else None
 
   bonded = ensemble.native.arrays.bonds
-  valid = validity.passes_bioemu_filter(ensemble.positions, bonded)
+  valid = validity.passes_bioemu_filter(ensemble.positions, bonded, ensemble.clashes)
   return {
     'passes_bioemu_filter_percent': 100.0 * float(np.mean(valid)),
     'ramachandran_outliers_percent': _percent(ensemble.ramachandran_outliers),

@@ -53,7 +53,7 @@ def evaluate(
   )
   return Evaluation(
     columns=columns.columns(reference, prediction, settings, with_baselines),
-    details=details.details(reference, prediction, slow),
+    details=details.details(reference, prediction, slow, settings),
     remarks=list(dict.fromkeys(remarks)),
     series=series.of_protein(name, reference, prediction, slow, settings) if with_series else None,
   )

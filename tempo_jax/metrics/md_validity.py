@@ -91,19 +91,28 @@ def nearest_ca(positions: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds) -> n
   Returns:
     [F] float64 Å; inf if all are neighbours, NaN where positions are not numbers.
   """
-  # Frames last: a row of distances is contiguous.
-  ca = np.ascontiguousarray(positions[:, :, CA].transpose(2, 1, 0), np.float64)  # [3, L, F]
-  length, num_frames = ca.shape[1:]
+  # Frames last: a row of distances is contiguous. float32 finds the pair, float64 measures it.
+  ca = positions[:, :, CA]
+  axes = np.ascontiguousarray((ca - ca.mean(axis=1, keepdims=True)).T, np.float32)  # [3, L, F]
+  length, num_frames = axes.shape[1:]
   excluded = np.zeros((length, length), bool)
   here, there = bonds_lib.pairs(bonded)
   excluded[np.minimum(here, there), np.maximum(here, there)] = True
-  least = np.full(num_frames, np.inf)
+  least, whose = np.full(num_frames, np.inf, np.float32), np.zeros(num_frames, int)
   for i in range(length - 1):
-    x, y, z = (axis[i + 1 :] - axis[i] for axis in ca)
-    square = x * x + y * y + z * z
-    square[excluded[i, i + 1 :]] = np.inf
-    np.minimum(least, square.min(axis=0), out=least)
-  return np.sqrt(least)
+    x, y, z = (axis[i + 1 :] - axis[i] for axis in axes)
+    x *= x
+    y *= y
+    z *= z
+    x += y
+    x += z
+    x[excluded[i, i + 1 :]] = np.inf
+    nearest = x.min(axis=0)
+    whose[~(nearest >= least)] = i  # Also where it is not a number.
+    np.minimum(least, nearest, out=least)
+  apart = np.linalg.norm(ca - ca[np.arange(num_frames), whose, None].astype(np.float64), axis=-1)
+  later = np.arange(length) > whose[:, None]
+  return np.min(apart, axis=1, initial=np.inf, where=later & ~excluded[whose])
 
 
 def ca_distances(

@@ -132,7 +132,9 @@ def num_clashes(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> np.n
   return np.array(counts, np.int64).reshape(positions.shape[:-3])
 
 
-def passes_bioemu_filter(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds) -> np.ndarray:
+def passes_bioemu_filter(
+  positions: np.ndarray, bonded: np.ndarray | bonds.Bonds, clashes: np.ndarray | None = None
+) -> np.ndarray:
   """Whether BioEmu (Lewis et al., 2025) would keep a frame (`filter_unphysical_traj`).
 
   It keeps frames where CA-CA of neighbours is below 4.5 Å and C-N below 2 Å, and where no atoms
@@ -142,19 +144,25 @@ def passes_bioemu_filter(positions: np.ndarray, bonded: np.ndarray | bonds.Bonds
   Args:
     positions: [..., L, 4, 3] Å.
     bonded: as above; BioEmu, made for one chain, looks at all neighbours.
+    clashes: [...] from `num_clashes`, if it is known: frames without are looked at no further.
 
   Returns:
     [...] bool.
   """
   shape = positions.shape[:-3]
-  apart = [
+  here, there = bonds.pairs(bonded)
+  # The bond that closes a ring is no clash, but joins residues that are far apart in the file.
+  of_ring = bool(np.any(np.abs(there - here) >= CONTACT_SEPARATION))
+  looked_at = np.ones(shape, bool) if clashes is None or of_ring else np.asarray(clashes) > 0
+  apart = np.ones(shape, bool)
+  apart[looked_at] = [
     not np.any(b // 4 - a // 4 >= CONTACT_SEPARATION)
-    for a, b in _near_pairs(positions, CONTACT_DISTANCE)
+    for a, b in _near_pairs(positions[looked_at], CONTACT_DISTANCE)
   ]
   _, ca_ca = ca_ca_range(positions, bonded)
   c_n = c_n_max(positions, bonded)
   finite = np.isfinite(positions).all(axis=(-3, -2, -1))
-  return np.array(apart, bool).reshape(shape) & (ca_ca < MAX_CA_CA) & (c_n < MAX_C_N) & finite
+  return apart & (ca_ca < MAX_CA_CA) & (c_n < MAX_C_N) & finite
 
 
 def _judged(angle: np.ndarray, residue_type: np.ndarray, *exempt: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 
 from tempo_jax.evaluation import columns, details
 from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.scores import Settings
 from tempo_jax.trajectory import atoms as atoms_lib
 from tests.evaluation import cases
 
@@ -17,7 +18,8 @@ def ensembles(tmp_path_factory):
 
 
 def shown(reference, prediction):
-  return details.details(reference, prediction, details.slow_dynamics(reference, prediction))
+  slow = details.slow_dynamics(reference, prediction)
+  return details.details(reference, prediction, slow, Settings())
 
 
 def test_shares_are_those_of_mdtrajs_torsions(ensembles):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 
+from tempo_jax.geometry import bonds
 from tempo_jax.metrics import ramachandran, torsions, validity
 from tempo_jax.protein import protein as protein_lib
 from tests import peptides
@@ -155,6 +156,22 @@ def test_bioemus_filter_is_that_of_mdtrajs_contacts(np_rng):
   assert 5 < sum(expected) < 35
   found = validity.passes_bioemu_filter(positions.reshape(2, 20, 8, 4, 3), bonded)
   np.testing.assert_array_equal(found.ravel(), expected)
+  # Nor is there a contact where there is no clash.
+  clashes = validity.num_clashes(positions, bonded)
+  found = validity.passes_bioemu_filter(positions, bonded, clashes)
+  np.testing.assert_array_equal(found, expected)
+
+
+def test_a_ring_bond_that_is_too_short_fails_bioemus_filter():
+  positions = peptides.helix(8)[:, :4]
+  positions[0, 0] = positions[7, 2] + [0.5, 0.0, 0.0]
+  ring = np.full(8, bonds.NO_RING)
+  ring[7] = 0
+  closed = bonds.Bonds(np.ones(8, bool), ring)
+  clashes = validity.num_clashes(positions, closed)
+  found = validity.passes_bioemu_filter(positions, closed, np.zeros_like(clashes))
+  assert not found
+  assert found == validity.passes_bioemu_filter(positions, closed)
 
 
 def test_contacts_of_second_neighbours_pass_bioemus_filter():

@@ -48,7 +48,7 @@ def details(
     coordinates, ns, their autocorrelation error, and implied time scales, ns, longest first;
     `side_chains` from `side_chain_details`; `states`, `validity`, `torsions`, `slow_torsions` and
     `choices` from `trajectory_details`; `markov` from `markov_details`; `biokinema` from
-    `biokinema_protocol` if `settings.protocol` asks for it. None where something cannot be computed.
+    `biokinema_protocol` if `settings.protocol` asks for it. None where there is no number.
   """
   found: dict[str, Any] = {
     name: _shares(ensemble)

@@ -37,7 +37,7 @@ from typing import Any
 from absl import flags
 
 from tempo_jax import extras, files, workers
-from tempo_jax.cli import export_flags, worker_flags
+from tempo_jax.cli import case_flags, export_flags, worker_flags
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import (
   biokinema_protocol,
@@ -53,7 +53,7 @@ from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.export import exports as exports_lib
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.series import ProteinSeries
-from tempo_jax.evaluation.suite import Case, check_name, read_suite
+from tempo_jax.evaluation.suite import Case
 from tempo_jax.metrics import resampling
 from tempo_jax.output import provenance
 from tempo_jax.report import evaluation_page, protein_section
@@ -329,42 +329,7 @@ def _page(
 
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
-  flags.DEFINE_string(
-    'suite', None, 'JSON list of proteins to evaluate; in place of one protein.', flag_values=values
-  )
-  flags.DEFINE_string(
-    'topology',
-    None,
-    'Native structure of the protein; frames are superposed on it.',
-    flag_values=values,
-  )
-  flags.DEFINE_list(
-    'reference',
-    [],
-    'Trajectory files of MD, comma-separated, each one replica.',
-    flag_values=values,
-  )
-  flags.DEFINE_list(
-    'prediction',
-    [],
-    'Trajectory files to judge, comma-separated, each one replica.',
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    'reference_topology',
-    None,
-    'Structure with the atoms of the reference. Default: topology.pdb beside it, or --topology.',
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    'prediction_topology',
-    None,
-    'Structure with the atoms of the prediction. Default: topology.pdb beside it, or --topology.',
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    'name', None, 'Name of the protein. Default: that of --topology.', flag_values=values
-  )
+  case_flags.define_flags(values)
   flags.DEFINE_string('out', None, 'Directory to write into. Required.', flag_values=values)
   flags.DEFINE_enum(
     'resample',
@@ -424,7 +389,7 @@ def main(values: flags.FlagValues) -> int:
   if lag_ns is not None and not (math.isfinite(lag_ns) and lag_ns > 0.0):
     raise InputError(f'--lag_ns={lag_ns:g}: give a time above 0 in ns, e.g. 0.1')
   return evaluate(
-    _cases(values),
+    case_flags.parse(values),
     values.out,
     Settings(
       values.resample,
@@ -440,34 +405,3 @@ def main(values: flags.FlagValues) -> int:
     num_workers=values.num_workers,
     scheduler=values.scheduler,
   )
-
-
-def _cases(values: flags.FlagValues) -> list[Case]:
-  single = ('topology', 'reference', 'prediction')
-  if values.suite:
-    of_one = (*single, 'reference_topology', 'prediction_topology', 'name')
-    given = next((flag for flag in of_one if values[flag].value), None)
-    if given:
-      raise InputError(f'--suite and --{given}: give one protein, or a suite')
-    return read_suite(values.suite)
-  for flag in single:
-    if not values[flag].value:
-      raise InputError(f'--{flag} is missing: give one protein, or a --suite; see --help')
-  topology = pathlib.Path(values.topology).expanduser()
-  name = values.name or topology.name.split('.')[0]
-  check_name(name, '--name')
-
-  def optional(flag: str) -> pathlib.Path | None:
-    value = values[flag].value
-    return pathlib.Path(str(value)).expanduser() if value else None
-
-  return [
-    Case(
-      name=name,
-      topology=topology,
-      reference=tuple(pathlib.Path(file).expanduser() for file in values.reference),
-      prediction=tuple(pathlib.Path(file).expanduser() for file in values.prediction),
-      reference_topology=optional('reference_topology'),
-      prediction_topology=optional('prediction_topology'),
-    )
-  ]

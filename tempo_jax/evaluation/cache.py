@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tempo_jax import files, version
-from tempo_jax.evaluation import replica, series, series_kinetics, series_side_chains, summary
+from tempo_jax.evaluation import peer_files, series, series_kinetics, series_side_chains, summary
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.scores import Settings
@@ -31,11 +31,12 @@ _FORMAT = 5
 def fingerprint(case: Case, settings: Settings, with_baselines: bool) -> str:
   """Hash of everything that a result depends on; files by their path, size and time of change."""
   stamps = []
-  beside = {replica.topology_beside(file) for file in (*case.reference, *case.prediction)}
-  for file in (*case.files(), *sorted(filter(None, beside))):
+  trajectories = (*case.reference, *case.prediction)
+  beside = {other for file in trajectories for other in peer_files.topologies_beside(file)}
+  for file in (*case.files(), *sorted(beside)):
     status = file.stat()
     stamps.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
-  asked = (dataclasses.astuple(settings), with_baselines, case.temperature_K)
+  asked = (dataclasses.astuple(settings), with_baselines, case.temperature_K, case.times())
   text = repr((_FORMAT, version.__version__, summary.KEYS, case.name, stamps, asked))
   return hashlib.sha256(text.encode()).hexdigest()
 

@@ -51,7 +51,11 @@ def read(case: Case) -> tuple[Ensemble, Ensemble]:
     InputError: a file cannot be used.
   """
   native = Native(case.topology, case.name)
-  reference = [native.read(file, case.reference_topology) for file in case.reference]
+  reference = [
+    replica
+    for file in case.reference
+    for replica in native.read_all(file, case.reference_topology, dt_ns=case.reference_dt_ns)
+  ]
   for replica in reference:
     _check_whole(replica, native)
   return Ensemble(native.protein, reference), prediction_of(case, native)
@@ -64,7 +68,11 @@ def prediction_of(case: Case, native: Native | None = None) -> Ensemble:
     InputError: a file cannot be used.
   """
   native = native or Native(case.topology, case.name)
-  replicas = [native.read(file, case.prediction_topology) for file in case.prediction]
+  replicas = [
+    replica
+    for file in case.prediction
+    for replica in native.read_all(file, case.prediction_topology, dt_ns=case.prediction_dt_ns)
+  ]
   return Ensemble(native.protein, replicas)
 
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import heavy_atoms as heavy_atoms_lib
+from tempo_jax.evaluation import peer_files
 from tempo_jax.protein import frame_faults, residue_selection
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.trajectory import arrays, backbone_atoms, imaging, reader, times
 from tempo_jax.trajectory import atoms as atoms_lib
-from tempo_jax.trajectory import backbone_atoms, imaging, reader, times
+from tempo_jax.trajectory import structure as structure_lib
 
 _MIN_FRAMES = 2
 # Of the bonds in residues. With the atoms of another protein, one in four or five is wrong.
@@ -99,18 +101,38 @@ class Native:
     file: str | os.PathLike,
     topology: str | os.PathLike | None = None,
     *,
+    dt_ns: float | None = None,
     block_frames: int | None = None,
   ) -> Replica:
-    """Reads an ensemble.
+    """Reads the one replica of a file; see `read_all`.
+
+    Raises:
+      InputError: what `read_all` raises; the file holds several.
+    """
+    first, *others = self.read_all(file, topology, dt_ns=dt_ns, block_frames=block_frames)
+    if others:
+      raise InputError(f'{file}: holds {1 + len(others)} samples: give one')
+    return first
+
+  def read_all(
+    self,
+    file: str | os.PathLike,
+    topology: str | os.PathLike | None = None,
+    *,
+    dt_ns: float | None = None,
+    block_frames: int | None = None,
+  ) -> list[Replica]:
+    """Reads an ensemble: one replica, or several of an array with an axis of samples.
 
     Which atoms a file holds: what `topology` says, or the file itself where its format can
-    (PDB, mmCIF, HDF5). Otherwise those of a `topology.pdb` in the file's folder, such as
-    `experiments.sample` writes, if there are as many; those of the native structure; or the N, CA,
-    C, O of its residues.
+    (PDB, mmCIF, HDF5, some arrays). Otherwise those of a structure beside it
+    (`peer_files.topologies_beside`), if there are as many; those of the native structure; or the
+    N, CA, C, O of its residues.
 
     Args:
-      file: of any format that mdtraj reads.
+      file: of any format that mdtraj reads, or an array (`peer_files.of_array`).
       topology: structure with the atoms of the file.
+      dt_ns: time between frames, ns, whatever the file says; None to take it from the file.
       block_frames: read at a time, of all atoms; at least two, by default 64 MiB of them.
 
     Raises:
@@ -119,15 +141,22 @@ class Native:
     path = pathlib.Path(file).expanduser()
     if not path.is_file():
       raise InputError(f'{path}: no such file: correct --reference or --prediction')
-    atoms, found, atom_index, source = self._atoms_of(path, topology)
+    if arrays.is_array(path):
+      contents = peer_files.of_array(
+        *(path, self.protein, self.path), lambda number: self._atoms_of(path, topology, number)
+      )
+    else:
+      contents = [peer_files.of_trajectory(path, self._atoms_of(path, topology))]
+    return [self._replica(each, dt_ns, block_frames) for each in contents]
+
+  def _replica(
+    self, contents: peer_files.Contents, dt_ns: float | None, block_frames: int | None
+  ) -> Replica:
+    path, found, source = contents.label, contents.atoms.protein, contents.atoms.source
+    atom_index = contents.atoms.backbone
     self._check_same(found, source)
     side_chains = heavy_atoms_lib.Reader(found)
-    positions, time_ps = _read(
-      reader.TrajectoryFile(path, atoms, source).blocks(block_frames),
-      atom_index,
-      self.protein,
-      side_chains,
-    )
+    positions, time_ps = _read(contents.blocks(block_frames), atom_index, self.protein, side_chains)
     if len(positions) < _MIN_FRAMES:
       raise InputError(
         f'{path}: {len(positions)} frames, and at least {_MIN_FRAMES} are needed: give a longer one'
@@ -144,6 +173,9 @@ class Native:
     )
     self._check_order(positions, path, source)
     time_ns, remarks = _even(time_ps)
+    if dt_ns is not None:
+      time_ns, remarks = _given(time_ns, dt_ns, len(positions))
+    remarks += contents.remarks
     numbers = (found.residue_number, self.protein.residue_number)
     if not np.array_equal(*numbers):
       first = int(np.argmax(np.not_equal(*numbers)))
@@ -151,28 +183,31 @@ class Native:
         f'{source} numbers residues otherwise ({numbers[0][first]} for {numbers[1][first]}): they '
         'are matched by their order'
       )
-    return Replica(positions, time_ns, str(path), tuple(remarks), beyond)
+    return Replica(positions, time_ns, path, tuple(remarks), beyond)
 
   def _atoms_of(
-    self, path: pathlib.Path, topology: str | os.PathLike | None
-  ) -> tuple[mdtraj.Topology, protein_lib.Protein, np.ndarray, pathlib.Path]:
-    """Topology of the file, its protein, where the backbone is, and who says so."""
+    self,
+    path: pathlib.Path,
+    topology: str | os.PathLike | None,
+    num_atoms: int | None = None,
+  ) -> peer_files.Atoms:
+    """Which atoms the file holds, `num_atoms` of them if that is known."""
     if topology is not None:
       return _structure_of(pathlib.Path(topology).expanduser(), path)
     if reader.holds_its_atoms(path):
       return _structure_of(path, path)
-    num_atoms = reader.num_atoms(path)
-    beside = topology_beside(path)
-    if beside is not None and beside.resolve() != self.path.resolve():
-      found = _structure_of(beside, path)
-      if found[0].n_atoms == num_atoms:
-        return found
+    num_atoms = num_atoms or reader.num_atoms(path)
+    for beside in peer_files.topologies_beside(path):
+      if beside.resolve() != self.path.resolve():
+        structure = reader.load_structure(beside, path)
+        if structure.n_atoms == num_atoms:
+          return _atoms_in(structure, beside)
     if num_atoms in (None, self._structure.n_atoms):
-      return self._structure.topology, self.protein, self._atom_index, self.path
+      return peer_files.Atoms(self._structure.topology, self.protein, self._atom_index, self.path)
     if num_atoms == 4 * self.protein.num_residues:
       index = np.arange(num_atoms).reshape(-1, 4)
       found_alone = dataclasses.replace(self.protein, heavy_atom_index=None)
-      return atoms_lib.topology(self.protein), found_alone, index, self.path
+      return peer_files.Atoms(atoms_lib.topology(self.protein), found_alone, index, self.path)
     raise InputError(
       f'{path}: has {num_atoms} atoms, {self.path} has {self._structure.n_atoms}: put the '
       'structure that it was written with beside it as topology.pdb, or name it in the flags'
@@ -195,7 +230,7 @@ class Native:
       'the same residues'
     )
 
-  def _check_order(self, positions: np.ndarray, path: pathlib.Path, source: pathlib.Path) -> None:
+  def _check_order(self, positions: np.ndarray, path: str, source: pathlib.Path) -> None:
     """Predictions may break chains here and there, but not bonds within many residues."""
     if (collapsed := frame_faults.lies_on_points(positions)).any():
       advice = frame_faults.Fault.ONE_POINT.advice()
@@ -216,20 +251,16 @@ class Native:
       )
 
 
-def topology_beside(path: pathlib.Path) -> pathlib.Path | None:
-  """The `topology.pdb` in the folder of a trajectory, if there is one."""
-  beside = path.with_name('topology.pdb')
-  return beside if beside.is_file() else None
-
-
-def _structure_of(
-  topology: pathlib.Path, file: pathlib.Path
-) -> tuple[mdtraj.Topology, protein_lib.Protein, np.ndarray, pathlib.Path]:
+def _structure_of(topology: pathlib.Path, file: pathlib.Path) -> peer_files.Atoms:
   if not topology.is_file():
     raise InputError(f'{topology}: no such file: correct the topology of {file}')
-  structure = reader.load_structure(topology, file)
-  found, atom_index = backbone_atoms.select(structure, topology.name)
-  return structure.topology, found, atom_index, topology
+  return _atoms_in(reader.load_structure(topology, file), topology)
+
+
+def _atoms_in(structure: structure_lib.Structure, source: pathlib.Path) -> peer_files.Atoms:
+  peer_files.check_backbone(structure, source)
+  found, atom_index = backbone_atoms.select(structure, source.name)
+  return peer_files.Atoms(structure.topology, found, atom_index, source)
 
 
 def _read(
@@ -264,3 +295,16 @@ def _even(time_ps: np.ndarray | None) -> tuple[np.ndarray | None, list[str]]:
   if steps.min() <= 0.0 or times.uneven(time_ps, steps.mean()).size:
     return None, [f'its frames are {steps.min():g} to {steps.max():g} ps apart']
   return time_ps / 1000.0, []
+
+
+def _given(
+  time_ns: np.ndarray | None, dt_ns: float, num_frames: int
+) -> tuple[np.ndarray, list[str]]:
+  """Times that the user gives, and whether the file says otherwise."""
+  remarks = []
+  if time_ns is not None:
+    said_ns = times.rounded((time_ns[-1] - time_ns[0]) / (num_frames - 1))
+    rounding_ns = 1e-3 * times.resolution(1000.0 * time_ns)
+    if abs(said_ns - dt_ns) > 0.01 * dt_ns + 2.0 * rounding_ns:
+      remarks.append(f'it says that its frames are {said_ns:g} ns apart; {dt_ns:g} ns are used')
+  return dt_ns * np.arange(1, num_frames + 1), remarks

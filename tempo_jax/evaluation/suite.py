@@ -11,7 +11,9 @@ from typing import Any
 from tempo_jax.errors import InputError
 
 _KEYS = ('name', 'topology', 'reference', 'prediction')
-_OPTIONAL = ('prediction_topology', 'reference_topology', 'temperature_K')
+_TOPOLOGIES = ('prediction_topology', 'reference_topology')
+_NUMBERS = ('temperature_K', 'prediction_dt_ns', 'reference_dt_ns')
+_OPTIONAL = (*_TOPOLOGIES, *_NUMBERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Case:
     reference_topology: structure with the atoms of the reference; None: see `Native.read`.
     prediction_topology: structure with the atoms of the prediction; None: see `Native.read`.
     temperature_K: of both, K; None for that of the settings.
+    prediction_dt_ns: time between frames of the prediction, ns; None: as its files say.
+    reference_dt_ns: the same of the reference.
   """
 
   name: str
@@ -35,11 +39,17 @@ class Case:
   reference_topology: pathlib.Path | None = None
   prediction_topology: pathlib.Path | None = None
   temperature_K: float | None = None  # noqa: N815  (K is kelvin)
+  prediction_dt_ns: float | None = None
+  reference_dt_ns: float | None = None
 
   def files(self) -> tuple[pathlib.Path, ...]:
     """All of them."""
     optional = (self.reference_topology, self.prediction_topology)
     return (self.topology, *self.reference, *self.prediction, *filter(None, optional))
+
+  def times(self) -> tuple[float | None, float | None]:
+    """What the user says of the time between frames, ns."""
+    return self.prediction_dt_ns, self.reference_dt_ns
 
 
 def read_suite(file: str | os.PathLike) -> list[Case]:
@@ -47,8 +57,8 @@ def read_suite(file: str | os.PathLike) -> list[Case]:
 
   Args:
     file: `[{"name": ..., "topology": FILE, "reference": [FILES], "prediction": [FILES]}, ...]`, and
-      perhaps `prediction_topology`, `reference_topology` and `temperature_K`; paths are relative to
-      the file.
+      perhaps `prediction_topology`, `reference_topology`, `temperature_K`, `prediction_dt_ns` and
+      `reference_dt_ns`; paths are relative to the file.
 
   Raises:
     InputError: it cannot be read, or an item lacks something.
@@ -91,18 +101,21 @@ def _case(item: Any, path: pathlib.Path, number: int) -> Case:
     names = item[key]
     return tuple(map(resolve, names if isinstance(names, list) else [names]))
 
-  temperature = item.get('temperature_K')
-  # In JSON, true is a number for Python.
-  is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-  if temperature is not None and not (is_number and 0.0 < temperature < math.inf):
-    raise InputError(f'{where}: temperature_K is {temperature!r}: give a number above zero')
-  optional = {key: resolve(item[key]) for key in _OPTIONAL[:2] if item.get(key)}
+  for key in _NUMBERS:
+    value = item.get(key)
+    # In JSON, true is a number for Python.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0.0 < value < math.inf):
+      raise InputError(f'{where}: {key} is {value!r}: give a number above zero')
+  optional = {key: resolve(item[key]) for key in _TOPOLOGIES if item.get(key)}
   return Case(
     name=str(item['name']),
     topology=resolve(item['topology']),
     reference=several('reference'),
     prediction=several('prediction'),
-    temperature_K=temperature,
+    temperature_K=item.get('temperature_K'),
+    prediction_dt_ns=item.get('prediction_dt_ns'),
+    reference_dt_ns=item.get('reference_dt_ns'),
     **optional,
   )
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import mdtraj
 import numpy as np
 import pytest
 import scipy.stats
@@ -458,6 +459,8 @@ class TestMistakes:
       ([], '--out is missing'),
       (['--out=OUT', '--temperature_K=nan'], '--temperature_K=nan: '),
       (['--out=OUT', '--temperature_K=inf'], '--temperature_K=inf: '),
+      (['--out=OUT', '--prediction_dt_ns=0'], '--prediction_dt_ns=0: give a number of ns above z'),
+      (['--out=OUT', '--reference_dt_ns=nan'], '--reference_dt_ns=nan: '),
       (['--out=OUT'], '--topology is missing'),
       (['--out=OUT', '--topology=T'], '--reference is missing'),
       (['--out=OUT', '--topology=T', '--reference=R'], '--prediction is missing'),
@@ -479,6 +482,47 @@ class TestMistakes:
       commanded(*args)
     assert '\n' not in str(raised.value)
     assert not (tmp_path / 'out').exists()
+
+
+class TestPredictionsOfOthers:
+  def test_an_array_with_its_time_step(self, pair, tmp_path, computed):
+    """The numbers are those of the same frames as XTC, but for the rounding of that."""
+    case = pair[0]
+    traj = mdtraj.load(str(case.prediction[0]), top=str(case.prediction[0].parent / 'topology.pdb'))
+    array = 10.0 * traj.xyz.reshape(30, -1, 4, 3)
+    np.save(tmp_path / 'P.npy', array)
+    other = dataclasses.replace(case, prediction=(tmp_path / 'P.npy',))
+    options = (f'--out={tmp_path / "out"}', '--noreport', '--nobaselines', '--num_workers=1')
+    assert commanded(*arguments(other), *options, '--prediction_dt_ns=0.01') == 0
+    assert computed() == ['a']
+    found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())['proteins']['a']
+    expected = run([case], tmp_path / 'same')[1]['proteins']['a']
+    for key in ('rmsf', 'root_mean_w2', 'md_pca_w2', 'rmsd_error', 'autocorrelation_error'):
+      assert found[key] == pytest.approx(expected[key], abs=1e-5), key
+    assert found['remarks'] == []
+    # Another time step is another result; that of a protein of a suite comes first.
+    assert commanded(*arguments(other), *options, '--prediction_dt_ns=0.02') == 0
+    assert computed() == ['a']
+    suite_file = cases.write_suite(tmp_path / 'suite.json', [other])
+    item = json.loads(suite_file.read_text())[0] | {'prediction_dt_ns': 0.01}
+    suite_file.write_text(json.dumps([item]))
+    assert commanded(f'--suite={suite_file}', *options, '--prediction_dt_ns=0.02') == 0
+    assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['proteins']['a'] == found
+
+  def test_samples_are_replicas(self, pair, tmp_path):
+    case = pair[0]
+    traj = mdtraj.load(str(case.reference[0]), top=str(case.topology))
+    samples = 10.0 * np.stack([traj.xyz[:15], traj.xyz[15:]], axis=1)
+    np.save(tmp_path / 'P.npy', samples)
+    halves = [traj[:15], traj[15:]]
+    for k, half in enumerate(halves):
+      half.save(str(tmp_path / f'{k}.h5'))
+    found, expected = (
+      run([dataclasses.replace(case, prediction=files)], tmp_path / str(len(files)))[1]
+      for files in ((tmp_path / 'P.npy',), (tmp_path / '0.h5', tmp_path / '1.h5'))
+    )
+    for key in ('rmsf', 'root_mean_w2', 'md_pca_w2', 'pairwise_rmsd'):
+      assert found['summary'][key] == pytest.approx(expected['summary'][key], abs=1e-5)
 
 
 class TestCommand:

@@ -44,6 +44,12 @@ def test_home_a_single_file_and_a_temperature(tmp_path):
   assert second.temperature_K is None
 
 
+def test_time_steps(tmp_path):
+  items = [ITEM | {'prediction_dt_ns': 1.2}, ITEM | {'name': 'b', 'reference_dt_ns': 1}]
+  first, second = suite.read_suite(write(tmp_path, items))
+  assert (first.times(), second.times()) == ((1.2, None), (None, 1))
+
+
 def without(key):
   return [{k: v for k, v in ITEM.items() if k != key}]
 
@@ -72,6 +78,8 @@ def without(key):
     ([ITEM | {'temperature_K': -1}], 'temperature_K is -1: give a number above zero'),
     ([ITEM | {'temperature_K': '300'}], "temperature_K is '300'"),
     ([ITEM | {'temperature_K': True}], 'temperature_K is True'),
+    ([ITEM | {'prediction_dt_ns': 0}], 'prediction_dt_ns is 0: give a number above zero'),
+    ([ITEM | {'reference_dt_ns': '1 ns'}], "reference_dt_ns is '1 ns'"),
     ('[{"name": "a", "topology": "n", "reference": "R", "prediction": "P", "temperature_K": NaN}]',
      'temperature_K is nan'),
     ('[{"name": "a", "topology": "n", "reference": "R", "prediction": "P", '

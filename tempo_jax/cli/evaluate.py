@@ -45,6 +45,7 @@ from tempo_jax.evaluation import (
   columns,
   evaluation,
   markov_scores,
+  side_chain_scores,
   summary,
   trajectory_scores,
 )
@@ -63,6 +64,7 @@ from tempo_jax.report.protein_section import ProteinSection
 _GROUPS = {
   'Trajectories: states, motion, validity': trajectory_scores.KEYS,
   'Kinetics in states of MD': markov_scores.KEYS,
+  'Side chains': side_chain_scores.KEYS,
 }
 _REST = "Ensembles: the paper's table"
 
@@ -218,11 +220,13 @@ def _evaluate(task: Task) -> tuple[Evaluation, Done]:
 
 def _section(found: Evaluation, curves: ProteinSeries) -> ProteinSection:
   column = found.columns[PREDICTION]
-  missing = (f'{key} is missing: {why}' for key, why in column.notes.items())
+  missing: dict[str, list[str]] = {}
+  for key, why in column.notes.items():
+    missing.setdefault(why, []).append(key)
   return protein_section.draw(
     curves,
     {row.label: column.numbers[row.key] for row in summary.ROWS},
-    [*found.remarks, *missing],
+    [*found.remarks, *(f'missing, {why}: {", ".join(keys)}' for why, keys in missing.items())],
   )
 
 

@@ -137,6 +137,7 @@ class ProteinSeries:
     pc_extent: PC1 min, max, PC2 min, max in Å, of the free-energy surfaces.
     temperature_K: of the free energies.
     residues: where clips have side chains; else None.
+    half_rmsf: [2, L] Å, of CA in the first and second halves of the replicas of MD.
     recovery: cells of PC1 and PC2 that both visit; None where there are none.
     kinetic: kinetic states; None where there are none.
     no_kinetic: why.
@@ -152,6 +153,7 @@ class ProteinSeries:
   pc_extent: tuple[float, float, float, float] | None = None
   temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
   residues: protein_lib.ProteinArrays | None = None
+  half_rmsf: np.ndarray | None = None
   recovery: state_recovery.StateRecovery | None = None
   kinetic: KineticSeries | None = None
   no_kinetic: str | None = None
@@ -212,12 +214,20 @@ def of_protein(
     pc_extent=(float(x[0]), float(x[-1]), float(y[0]), float(y[-1])),
     temperature_K=temperature_K,
     residues=arrays if any(each.replicas[0].side_chains is not None for each in both) else None,
+    half_rmsf=_half_rmsf(reference),
     recovery=recovery,
     kinetic=kinetic,
     no_kinetic=no_kinetic,
     side_chains=side_chains,
     no_side_chains=no_side_chains,
   )
+
+
+def _half_rmsf(reference: Ensemble) -> np.ndarray:
+  halves = [np.array_split(x, 2) for x in reference.split(reference.superposed[:, :, [CA]])]
+  parts = [np.concatenate([half[k] for half in halves]) for k in range(2)]
+  # Of single frames, the second half is empty.
+  return np.stack([flexibility.rmsf(part if len(part) else parts[0])[:, 0] for part in parts])
 
 
 def _kinetic(
@@ -233,12 +243,13 @@ def _kinetic(
 
 
 def _side_chains(reference: Ensemble, prediction: Ensemble) -> Found[SideChainSeries]:
-  chi = []
+  chi, rotamers = [], []
   for ensemble in (reference, prediction):
-    if ensemble.chi is None:
+    if ensemble.chi is None or ensemble.rotamers is None:
       return None, ensemble.no_side_chains or ''
     chi.append(ensemble.split(ensemble.chi))
-  found = series_side_chains.of_chi(chi[0], chi[1], reference.native)
+    rotamers.append(ensemble.rotamers)
+  found = series_side_chains.of_chi(chi[0], chi[1], (rotamers[0], rotamers[1]), reference.native)
   return (None, 'no residue has a chi that both sides know') if found is None else (found, None)
 
 

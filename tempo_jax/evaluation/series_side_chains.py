@@ -40,6 +40,7 @@ class SideChainSeries:
 def of_chi(
   reference: Sequence[np.ndarray],
   prediction: Sequence[np.ndarray],
+  rotamers: tuple[np.ndarray, np.ndarray],
   protein: protein_lib.Protein,
 ) -> SideChainSeries | None:
   """Series of both sides.
@@ -47,6 +48,7 @@ def of_chi(
   Args:
     reference: [F, L, 4] radians per replica, NaN where a residue has no such chi or it is unknown.
     prediction: the same.
+    rotamers: [F, L, 2], from `rotamer_changes.states`, of all replicas of both.
     protein: of L residues.
 
   Returns:
@@ -77,20 +79,13 @@ def of_chi(
   halves = [np.array_split(chi, 2) for chi in reference]
   first, second = (histograms([parts[k] for parts in halves]) for k in range(2))
   predicted = histograms(prediction)
-  # Of each replica: the well at its start is not the one at the end of the one before.
-  populations = [
-    rotamer_changes.occupancy(
-      np.concatenate([rotamer_changes.states(chi, types) for chi in replicas])
-    )
-    for replicas in (reference, prediction)
-  ]
   return SideChainSeries(
     residue_names(protein),
     periods,
     np.stack([first + second, predicted]),
     divergences(first + second, predicted),
     divergences(first, second),
-    np.stack(populations),
+    np.stack([rotamer_changes.occupancy(x) for x in rotamers]),
     rotamer_changes.wells(types),
   )
 

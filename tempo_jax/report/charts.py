@@ -167,7 +167,7 @@ def _draw(axes: Any, plane: Plane) -> None:
       markerfacecolor='none' if points.thin else points.colour,
       markeredgewidth=0.6 if points.thin else 0.0,
       linestyle='-' if points.joined else '',
-      linewidth=0.6 if points.thin else 1.0,
+      linewidth=plots.THIN if points.thin else 1.0,
       elinewidth=_THIN,
       label=points.label,
       alpha=0.85,

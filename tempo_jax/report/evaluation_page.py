@@ -123,6 +123,8 @@ def _summary(rows: Sequence[SummaryRow]) -> str:
   return ''.join(
     page.details(f'{name} ({len(found)} numbers)', _grid(found), is_open=k == 0)
     for k, (name, found) in enumerate(groups)
+    # Without side chains, say, none of a group is known.
+    if any(each.value is not None for row in found for each in row.columns.values())
   )
 
 

@@ -17,6 +17,7 @@ BASELINE = '#a0a4a8'
 """What is there to compare with, such as the halves of MD: in thin lines."""
 COLOURS = {'MD': REFERENCE, 'prediction': PREDICTION, 'halves of MD': BASELINE}
 """By label, the same in all pictures, in the order of legends."""
+THIN = 0.6  # Width of lines.
 _SIZE = (8.0, 2.6)  # inches
 _MAX_LEGEND = 8
 Extent = tuple[float, float, float, float]
@@ -39,12 +40,13 @@ STYLE: dict[Any, Any] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-  """x [N] and y [N]; curves of one label share a line of the legend."""
+  """x [N] and y [N]; curves of one label share a line of the legend; baselines are thin."""
 
   label: str
   colour: str
   x: np.ndarray
   y: np.ndarray
+  thin: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -272,13 +274,15 @@ def paths(
 
 def _draw(axes: Any, panel: Panel) -> None:
   drawn: set[str] = set()
-  several = len(panel.curves) > len({curve.label for curve in panel.curves})
+  bold = [curve.label for curve in panel.curves if not curve.thin]
+  several = len(bold) > len(set(bold))
   for curve in panel.curves:
     x, y = _thinned(np.asarray(curve.x), np.asarray(curve.y, float))
     axes.plot(
       x,
       np.where(np.isfinite(y), y, np.nan),
       color=curve.colour,
+      linewidth=THIN if curve.thin else None,
       # A single point is no line.
       marker='o' if len(x) == 1 else '',
       alpha=0.75 if several else 1.0,

@@ -1,6 +1,7 @@
 """One protein of an evaluation in pictures: reference against prediction."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -82,12 +83,17 @@ def draw(curves: ProteinSeries, metrics: Metrics, notes: Sequence[str] = ()) -> 
     dict(metrics),
     tuple(notes),
     ''.join(
-      page.subsection(title, page.paragraph(sentence) if sentence else '', pictures)
+      page.subsection(title, page.paragraph(_whole_units(sentence)) if sentence else '', pictures)
       for title, sentence, pictures in parts
       if sentence or pictures
     ),
     viewer.viewer(clips, curves.chain_index, curves.bonded, sticks) if clips else '',
   )
+
+
+def _whole_units(sentence: str) -> str:
+  """No line breaks between a number and its unit."""
+  return re.sub(r'(?<=\d) (?=[%Å]|ns\b)', '\N{NO-BREAK SPACE}', sentence)
 
 
 def _both(curves: ProteinSeries) -> tuple[tuple[EnsembleSeries, str], ...]:
@@ -102,6 +108,11 @@ def _flexibility(curves: ProteinSeries) -> str:
   ]
   if not shown:
     return ''
+  residue = np.arange(1, len(curves.chain_index) + 1)
+  shown += [
+    plots.Curve('halves of MD', plots.BASELINE, residue, half, thin=True)
+    for half in (() if curves.half_rmsf is None else curves.half_rmsf)
+  ]
   marks = (np.flatnonzero(np.diff(curves.chain_index)) + 1.5).tolist()
   figure = plots.stack(
     [plots.Panel(shown, 'residue', 'RMSF (Å)', marks=marks, whole=True)], height=2.6

@@ -273,6 +273,18 @@ class TestCache:
     _, fresh = run(pair, tmp_path / 'fresh', settings, **options)
     assert again == fresh
 
+  def test_a_page_needs_what_a_run_without_one_left_out(self, pair, tmp_path, computed):
+    _, numbers = run(pair[:1], tmp_path / 'out')
+    assert computed() == ['a']
+    _, again = run(pair[:1], tmp_path / 'out', with_page=True)
+    assert computed() == ['a']
+    assert again == numbers
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert '<h3>Kinetics</h3>' in page
+    # What a page has, numbers alone can use.
+    run(pair[:1], tmp_path / 'out')
+    assert computed() == []
+
   def test_a_new_metric_repeats_all(self, pair, tmp_path, computed, monkeypatch):
     """What was kept lacks its number."""
     with monkeypatch.context() as earlier:

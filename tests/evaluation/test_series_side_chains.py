@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial import distance
 
 from tempo_jax.evaluation import series_side_chains
+from tempo_jax.metrics import rotamer_changes
 from tempo_jax.protein import structure_file
 from tests.evaluation import cases
 
@@ -28,11 +29,20 @@ def chi_of(chi1, chi2_of_phe):
   return found
 
 
+def of(reference, prediction, protein):
+  types = protein.arrays.residue_type
+  rotamers = [
+    np.concatenate([rotamer_changes.states(chi, types) for chi in side])
+    for side in (reference, prediction)
+  ]
+  return series_side_chains.of_chi(reference, prediction, tuple(rotamers), protein)
+
+
 def test_by_hand(protein):
   # LEU chi1: half of MD's frames at 60 and at -60°; all of the first half at 60°.
   reference = [chi_of([62.0] * 4 + [-62.0] * 4, 95.0)]
   prediction = [chi_of([62.0, -62.0], -85.0), chi_of([-62.0, -62.0], 95.0)]
-  found = series_side_chains.of_chi(reference, prediction, protein)
+  found = of(reference, prediction, protein)
   assert found.names == ['LEU 7', 'PHE 8', 'ALA 9']
   assert found.counts[0, 0, 0].nonzero()[0].tolist() == [6, 29]  # Of 10°, from 0.
   assert found.counts[0, 0, 0, [6, 29]].tolist() == [4, 4]
@@ -53,11 +63,11 @@ def test_what_is_unknown_on_one_side_is_left_out(protein):
   known = chi_of([60.0] * 4, 90.0)
   other = known.copy()
   other[2, 1] = np.nan
-  found = series_side_chains.of_chi([known], [other], protein)
+  found = of([known], [other], protein)
   assert np.isnan(found.divergences[1]).all()
   assert not found.counts[:, 1].any()
   assert not np.isnan(found.divergences[0, :2]).any()
-  assert series_side_chains.of_chi([known], [np.full_like(known, np.nan)], protein) is None
+  assert of([known], [np.full_like(known, np.nan)], protein) is None
 
 
 def test_chains_are_named_where_there_are_several(protein):

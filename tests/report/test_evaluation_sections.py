@@ -54,8 +54,9 @@ def test_every_section_has_a_sentence_and_pictures(curves, section):
     assert re.match(r'<p>[^<]+\.</p><figure', text)
   names = [value for name, value in outline.attributes if name == 'aria-label']
   assert len(names) == outline.tags.count('svg') == outline.tags.count('figcaption')
-  assert sentences.states(curves.kinetic) in outline.texts
-  assert sentences.side_chains(curves.side_chains) in outline.texts
+  texts = [text.replace('\u00a0', ' ') for text in outline.texts]
+  assert sentences.states(curves.kinetic) in texts
+  assert sentences.side_chains(curves.side_chains) in texts
   # Sticks in 3-D, of both.
   assert 'data-choose="sticks"' in section.viewer
 
@@ -65,6 +66,32 @@ def test_colours_are_the_same_everywhere(section):
     text = parts(section)[title]
     assert set(COLOURS) <= set(re.findall('#[0-9a-f]{6}', text)), title
   assert plots.BASELINE in parts(section)['Kinetic states']
+
+
+def test_halves_of_md_are_thin_lines_beside_the_rmsf(curves):
+  halves = np.array_split(np.arange(sum(len(r.rmsd) for r in curves.reference.replicas)), 2)
+  assert curves.half_rmsf.shape == (2, 10)
+  # About two means instead of one: the mean square is less, by the distance of the means.
+  square = np.average(curves.half_rmsf**2, axis=0, weights=[len(x) for x in halves])
+  assert np.all(square <= curves.reference.rmsf**2 + 1e-9)
+  assert np.all(square >= 0.2 * curves.reference.rmsf**2)
+  both = [
+    plots.Curve(label, plots.COLOURS[label], np.arange(10), y, thin=thin)
+    for label, y, thin in (
+      ('MD', curves.reference.rmsf, False),
+      ('halves of MD', curves.half_rmsf[0], True),
+      ('halves of MD', curves.half_rmsf[1], True),
+    )
+  ]
+  (axes,) = plots.stack([plots.Panel(both, 'x', 'y')]).axes
+  widths = [line.get_linewidth() for line in axes.lines]
+  assert widths == [1.0, plots.THIN, plots.THIN]
+  assert axes.lines[0].get_alpha() == 1.0  # No more than one of MD.
+
+
+def test_numbers_stay_with_their_units(section):
+  assert re.search('[0-9] [%Å]', ' '.join(re.findall('<p>(.*?)</p>', section.pictures))) is None
+  assert re.search('[0-9]\u00a0%', section.pictures)
 
 
 def test_sections_without_data_say_why(curves):
@@ -133,11 +160,12 @@ def test_bars_stand_side_by_side():
 
 def test_long_tables_fold():
   def rows(count):
+    groups = ['first'] * 9 + ['others'] * (count - 9)
+    known = {'prediction': evaluation_page.Estimate(1.0)}
+    unknown = {'prediction': evaluation_page.Estimate(None)}
     return [
-      evaluation_page.SummaryRow(
-        f'number {k}', {'prediction': evaluation_page.Estimate(1.0)}, 'first' if k < 9 else 'others'
-      )
-      for k in range(count)
+      *(evaluation_page.SummaryRow(f'number {k}', known, name) for k, name in enumerate(groups)),
+      evaluation_page.SummaryRow('of nothing', unknown, 'unknown'),
     ]
 
   protein = protein_section.ProteinSection('p', 9, {}, tuple('abcdef'), '', '')
@@ -147,6 +175,7 @@ def test_long_tables_fold():
   assert {'first (9 numbers)', 'others (31 numbers)', '6 notes'} <= set(outline.texts)
   assert text.count('<details open>') == 1
   assert all(f'number {k}' in outline.texts for k in range(40))
+  assert 'of nothing' not in outline.texts
   short = evaluation_page.evaluation_page('p', rows(20), [protein], {})
   assert check_self_contained(short).tags.count('details') == 1
 

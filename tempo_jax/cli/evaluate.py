@@ -16,7 +16,8 @@ Writes into --out: metrics.json (all numbers, with why some are missing), metric
 medians over proteins, with 95 % bootstrap intervals) and report.html (pictures and the
 trajectories in 3-D; opens offline). Baselines are judged as the prediction is: replicas of MD
 against each other, halves of MD, the beginning of MD (as long as the prediction), the frozen
-native structure, Gaussian noise with MD's variance, and an elastic network. What was computed is
+native structure, Gaussian noise with MD's variance, and an elastic network. Side chains are
+judged where both sides have them. What was computed is
 kept per protein in OUT/proteins, so that the same command goes on after an interruption, and
 repeats only what has changed.
 

@@ -15,8 +15,10 @@ from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.replica import Native
 from tempo_jax.evaluation.suite import Case
 from tempo_jax.geometry import side_chains as geometry
+from tempo_jax.metrics import exposure
 from tempo_jax.protein import protein as protein_lib
 from tests import heavy_atoms, peptides
+from tests.cli import commands
 from tests.evaluation import cases
 
 NAMES = ('ALA', 'SER', 'LEU', 'PRO', 'GLY', 'PHE', 'LYS', 'ALA', 'VAL')
@@ -346,3 +348,71 @@ def test_the_command_writes_them(case, tmp_path):
   )
   for name in ('frozen', 'Gaussian noise', 'elastic network'):
     assert content['baselines'][name]['summary']['chi1_jsd'] is None
+
+
+def test_exposure_is_that_of_the_metric(ensembles, case, monkeypatch):
+  """Of some of the frames, and of the native structure as it is in its file."""
+  monkeypatch.setattr(ensemble_lib, 'MAX_AREA_FRAMES', 20)
+  pair = [Ensemble(x.native, x.replicas) for x in ensembles]
+  numbers, notes = of(*pair, with_exposure=True)
+  native = exposure.side_chain_areas(heavy_atoms_of(mdtraj.load(str(case.topology))), TYPES)[0][0]
+  strides = (12, 6)  # 240 and 120 frames
+  areas = [
+    exposure.side_chain_areas(x.heavy_atoms[::stride], TYPES)[0]
+    for x, stride in zip(pair, strides, strict=True)
+  ]
+  for x, stride in zip(pair, strides, strict=True):
+    (counted,) = np.nonzero(~np.isnan(x.side_chain_areas).any(axis=1))
+    np.testing.assert_array_equal(counted, np.arange(0, x.num_frames, stride))
+  np.testing.assert_allclose(
+    pair[0].replicas[0].side_chains.native[None],
+    heavy_atoms_of(mdtraj.load(str(case.topology))),
+    atol=1e-4,
+  )
+  for key, (value, reason) in {
+    'exposed_residues_j': exposure.exposed_jaccard(areas[1], areas[0], native),
+    'exposure_information_r': exposure.information_correlation(areas[1], areas[0]),
+  }.items():
+    assert numbers[key] == value
+    assert notes[key] == reason
+
+
+def test_the_flag_asks_for_exposure(case, tmp_path):
+  flags = (
+    f'--topology={case.topology}',
+    f'--reference={case.reference[0]}',
+    f'--prediction={case.prediction[0]}',
+    f'--out={tmp_path / "out"}',
+    '--exposure',
+    '--noreport',
+    '--nobaselines',
+    '--num_workers=1',
+  )
+  assert evaluate.main(commands.parse(evaluate, *flags)) == 0
+  content = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+  assert content['settings']['exposure'] is True
+  (found,) = content['proteins'].values()
+  assert 'needs --exposure' not in found['notes'].values()
+
+
+def test_md_against_md(shared_data):
+  """Halves of NTL9: side chains of the same protein at the same temperature, of 250 frames each."""
+  folder = shared_data / 'md_public' / 'ntl9_mdcath_320K'
+  native = Native(folder / 'topology.pdb')
+  md = native.read(folder / 'R1.xtc')
+  half = md.num_frames // 2
+  reference, prediction = (
+    Ensemble(native.protein, [md.take(frames)]) for frames in (slice(half, None), slice(0, half))
+  )
+  numbers, notes = of(reference, prediction)
+  assert set(notes.values()) == {None, 'needs --exposure'}
+  assert 0.0 < numbers['chi1_jsd'] < 0.1
+  assert 0.0 < numbers['rotamer_population_distance'] < 0.15
+  assert numbers['rotamer_changes_ratio'] == pytest.approx(1.0, abs=0.2)
+  assert numbers['close_contacts'] == pytest.approx(numbers['reference_close_contacts'], abs=1.0)
+  assert numbers['heavy_rmsf_r'] > 0.9
+  assert numbers['valid_all_atom_percent'] > 95.0
+  traj = mdtraj.load(str(folder / 'R1.xtc'), top=str(folder / 'topology.pdb'))[:half]
+  atoms, angles = mdtraj.compute_chi1(traj)
+  ours = [traj.topology.atom(quad[1]).residue.index for quad in atoms]
+  np.testing.assert_allclose(np.cos(prediction.chi[:, ours, 0] - angles), 1.0, atol=1e-5)

@@ -36,6 +36,9 @@ PARSED = {
   _PROGRAM + r'simulate': 'needs OpenMM: tests/preparation/test_simulate.py',
   _PROGRAM + r'relax ': 'needs OpenMM: tests/relaxation/test_relax.py',
   _PROGRAM + r'inspect .*=mdcath_': 'needs mdCATH: tests/preparation/test_inspect.py',
+  r'PREMVAL_SAMPLES_DIR=\S+ premval ': 'tests/evaluation/export/test_premval.py',
+  'bioemu-bench ': 'tests/evaluation/export/test_bioemu_benchmarks.py',
+  r'python -m scripts\.analyze_peptide_sim ': 'tests/evaluation/export/test_mdgen.py',
   r'.*--coordinator_address': 'several processes: tests/training/test_several_processes.py, '
   'tests/cli/test_sample_processes.py',
   _PROGRAM + r'train .*(mdcath|atlas)_': 'hours: tests/configs/test_configs.py',
@@ -70,7 +73,15 @@ RUN = {
   ],
 }
 # Flags of other programs that the text names.
-OTHER_FLAGS = {'--help', '--ntasks-per-node', '--gpus-per-task', '--signal', '--kill-on-bad-exit'}
+OTHER_FLAGS = {
+  '--help',
+  '--ntasks-per-node',
+  '--gpus-per-task',
+  '--signal',
+  '--kill-on-bad-exit',
+  '--msm_lag',
+  '--xtc',
+}
 EXTRAS_OF_USERS = ('prepare', 'split', 'simulate', 'train', 'evaluate', 'hdf5', 'report')
 # Files that the results name, and that are in the history of the repository only.
 FORMER = {

@@ -227,7 +227,7 @@ def _section(found: Evaluation, curves: ProteinSeries) -> ProteinSection:
   return protein_section.draw(
     curves,
     {row.label: column.numbers[row.key] for row in summary.ROWS},
-    [*found.remarks, *(f'missing, {why}: {", ".join(keys)}' for why, keys in missing.items())],
+    [*found.remarks, *(f'Missing: {", ".join(keys)} ({why})' for why, keys in missing.items())],
   )
 
 

@@ -134,6 +134,7 @@ class ProteinSeries:
     bonded: [L] bool, residue i is bonded to i + 1.
     reference: MD.
     prediction: what is compared with it.
+    names: [L] of residues, such as 'LEU 12'; empty where unknown.
     pc_extent: PC1 min, max, PC2 min, max in Å, of the free-energy surfaces.
     temperature_K: of the free energies.
     residues: where clips have side chains; else None.
@@ -150,6 +151,7 @@ class ProteinSeries:
   bonded: np.ndarray
   reference: EnsembleSeries
   prediction: EnsembleSeries
+  names: Sequence[str] = ()
   pc_extent: tuple[float, float, float, float] | None = None
   temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
   residues: protein_lib.ProteinArrays | None = None
@@ -211,6 +213,7 @@ def of_protein(
     bonded=np.asarray(arrays.bonded),
     reference=found[0],
     prediction=found[1],
+    names=series_side_chains.residue_names(reference.native),
     pc_extent=(float(x[0]), float(x[-1]), float(y[0]), float(y[-1])),
     temperature_K=temperature_K,
     residues=arrays if any(each.replicas[0].side_chains is not None for each in both) else None,

@@ -120,7 +120,7 @@ def _flexibility(curves: ProteinSeries) -> str:
   return page.picture(
     plots.to_svg(figure),
     'Fluctuation of each residue about its mean position. Frames are superposed on the native '
-    'structure; dotted lines part chains.',
+    'structure; dotted lines part chains, thin ones are the halves of MD.',
   )
 
 

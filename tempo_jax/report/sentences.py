@@ -29,6 +29,11 @@ def percent(share: float) -> str:
   return f'{min(99, round(value)) if value < 100.0 else 100} %'
 
 
+def residue(names: Sequence[str], index: int) -> str:
+  """Its number in the pictures, from 1, and its name, if it is known: '7 (LEU 12)'."""
+  return f'{index + 1} ({names[index]})' if names else str(index + 1)
+
+
 def flexibility(curves: ProteinSeries) -> str:
   """RMSF of both, and where it differs most."""
   ours, theirs = curves.prediction.rmsf, curves.reference.rmsf
@@ -37,8 +42,8 @@ def flexibility(curves: ProteinSeries) -> str:
   at = int(np.argmax(np.abs(ours - theirs)))
   return (
     f'Residues of the prediction fluctuate by {ours.mean():.1f} Å on average, those of MD by '
-    f'{theirs.mean():.1f} Å; the difference is largest at residue {at + 1}, {ours[at]:.1f} Å '
-    f'against {theirs[at]:.1f} Å.'
+    f'{theirs.mean():.1f} Å; the difference is largest at residue '
+    f'{residue(curves.names, at)}, {ours[at]:.1f} Å against {theirs[at]:.1f} Å.'
   )
 
 
@@ -89,7 +94,7 @@ def contacts(curves: ProteinSeries) -> str:
     return ''
   change = np.triu(ours - theirs)
   formed, broken = int(np.sum(change > _CHANGED)), int(np.sum(change < -_CHANGED))
-  i, j = np.unravel_index(np.argmax(np.abs(change)), change.shape)
+  i, j = map(int, np.unravel_index(np.argmax(np.abs(change)), change.shape))
   if formed or broken:
     text = (
       f'{_count(formed, "contact")} {_is(formed)} more probable by {_CHANGED:g} in the prediction '
@@ -98,8 +103,9 @@ def contacts(curves: ProteinSeries) -> str:
   else:
     text = f'No contact is more or less probable by {_CHANGED:g} in the prediction than in MD'
   return (
-    f'{text}; residues {i + 1} and {j + 1} differ most, in contact in '
-    f'{percent(ours[i, j])} of the predicted frames and in {percent(theirs[i, j])} of those of MD.'
+    f'{text}; residues {residue(curves.names, i)} and {residue(curves.names, j)} differ most, '
+    f'in contact in {percent(ours[i, j])} of the predicted frames and in '
+    f'{percent(theirs[i, j])} of those of MD.'
   )
 
 
@@ -246,9 +252,10 @@ def side_chains(found: SideChainSeries) -> str:
   angle = round(math.degrees(found.wells[judged[worst], 0, well]))
   return (
     f'Of {_count(len(judged), "side chain")}, {same} {"has" if same == 1 else "have"} the most '
-    f'frequent chi1 rotamer of MD most of the time; {found.names[judged[worst]]} differs most, at '
-    f'{angle}° in {percent(ours[worst, well])} of the predicted frames and in '
-    f'{percent(theirs[worst, well])} of MD.'
+    f'frequent chi1 rotamer of MD most of the time; residue '
+    f'{residue(found.names, int(judged[worst]))} differs most, at {angle}° in '
+    f'{percent(ours[worst, well])} of the predicted frames and in {percent(theirs[worst, well])} '
+    'of MD.'
   )
 
 

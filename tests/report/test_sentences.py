@@ -59,6 +59,8 @@ def test_flexibility():
     'Residues of the prediction fluctuate by 2.0 Å on average, those of MD by 1.0 Å; the '
     'difference is largest at residue 2, 3.0 Å against 1.0 Å.'
   )
+  named = dataclasses.replace(both, names=('LEU 7', 'PHE 8', 'ALA 9'))
+  assert 'is largest at residue 2 (PHE 8), 3.0 Å' in sentences.flexibility(named)
 
 
 def test_over_time_weighs_frames():
@@ -207,8 +209,8 @@ def test_side_chains():
     np.broadcast_to(np.deg2rad([60.0, 180.0, 300.0]), (3, 2, 3)),
   )
   assert sentences.side_chains(found) == (
-    'Of 2 side chains, 1 has the most frequent chi1 rotamer of MD most of the time; PHE 8 differs '
-    'most, at 300° in 15 % of the predicted frames and in 80 % of MD.'
+    'Of 2 side chains, 1 has the most frequent chi1 rotamer of MD most of the time; residue 2 '
+    '(PHE 8) differs most, at 300° in 15 % of the predicted frames and in 80 % of MD.'
   )
 
 

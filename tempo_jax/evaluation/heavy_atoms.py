@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import mdtraj
 import numpy as np
 
+from tempo_jax.errors import first_few
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import side_chain_atoms
+from tempo_jax.protein import side_chain_atoms, side_chain_torsions
 from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import side_chains as side_chains_lib
 
@@ -134,6 +135,31 @@ class Reader:
       return None
     atoms, chi = (np.concatenate(parts) for parts in zip(*self._blocks, strict=True))
     return SideChains(atoms, self._residue, self._slot, chi, native)
+
+
+def remarks(found: protein_lib.Protein, side_chains: SideChains | None) -> list[str]:
+  """What the user should know of the side chains of a file: which of them cannot be judged.
+
+  Args:
+    found: the residues of the file.
+    side_chains: of its frames.
+  """
+  if side_chains is None or found.heavy_atom_index is None:
+    return []
+  missing = side_chain_torsions.missing_atoms(found.heavy_atom_index, found.arrays.residue_type)
+  incomplete = dataclasses.replace(found, missing_atoms=missing).incomplete_side_chains
+  torsions = side_chain_torsions.of_protein(found)
+  assert torsions is not None  # There are side chains.
+  broken = (torsions.known & np.isnan(side_chains.chi).any(axis=0)).any(axis=1)
+  found_remarks = [incomplete] if incomplete else []
+  if broken.any():
+    where = [found.label(i) for i in np.flatnonzero(broken).tolist()]
+    found_remarks.append(
+      f'chi of {len(where)} of {len(broken)} residues are left out: in some frames, bonds of their '
+      'side chains are broken, or its atoms are in another order than its topology says: '
+      f'{first_few(where)}'
+    )
+  return found_remarks
 
 
 def of_structure(found: protein_lib.Protein, coordinates: np.ndarray) -> np.ndarray | None:

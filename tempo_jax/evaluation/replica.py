@@ -183,6 +183,7 @@ class Native:
         f'{source} numbers residues otherwise ({numbers[0][first]} for {numbers[1][first]}): they '
         'are matched by their order'
       )
+    remarks += heavy_atoms_lib.remarks(found, beyond)
     return Replica(positions, time_ns, path, tuple(remarks), beyond)
 
   def _atoms_of(

@@ -85,9 +85,12 @@ def test_atoms_in_another_order_are_found_by_their_names(md, tmp_path):
 def test_missing_atoms_of_one_residue_are_not_known(md, tmp_path):
   native = replica.Native(NATIVE)
   whole = native.read(write(tmp_path / 'md', md))
+  assert whole.remarks == ()
   (lacking,) = [i for i, r in enumerate(md.topology.residues) if r.name == 'GLU']
   kept = md.topology.select(f'not (resid {lacking} and name CG)')
   found = native.read(write(tmp_path / 'cut', md.atom_slice(kept)))
+  label = native.protein.label(lacking)
+  assert found.remarks == (f'side chain of 1 residue is incomplete: {label} (no CG)',)
   types = native.protein.arrays.residue_type
   expected = np.array(side_chain_atoms.atom_mask(types))
   np.testing.assert_array_equal(whole.side_chains.known, expected)
@@ -150,3 +153,17 @@ def test_side_chains_that_are_no_numbers_are_refused(md, tmp_path):
   path = write(tmp_path / 'bad', bad, 'P.dcd')
   with pytest.raises(InputError, match=r'P.dcd: frame 4 has coordinates that are not numbers'):
     replica.Native(NATIVE).read(path)
+
+
+def test_broken_side_chains_are_read_and_named(md, tmp_path):
+  """Bad predictions are to be judged: what cannot be is left out, and the user is told."""
+  torn = md[:]
+  atom = md.topology.select('resname TRP and name CG')[0]
+  torn.xyz[4, atom] += np.array([0.0, 0.3, 0.0])
+  found = replica.Native(NATIVE).read(write(tmp_path / 'torn', torn))
+  chi = found.side_chains.chi[:, 8]
+  assert np.isnan(chi[4, :2]).all()
+  assert not np.isnan(chi[:4, :2]).any()
+  assert len(found.remarks) == 1
+  assert 'chi of 1 of 10 residues are left out' in found.remarks[0]
+  assert found.remarks[0].endswith('A:9 TRP')

@@ -13,7 +13,7 @@ An item may also have "prediction_topology", "reference_topology" (structures wi
 those files) and "temperature_K".
 
 Writes into --out: metrics.json (all numbers, with why some are missing), metrics.md (the table:
-medians over proteins, with 95 % bootstrap intervals) and report.html (pictures and the
+medians over proteins, with 95 % bootstrap intervals, or errors) and report.html (pictures and the
 trajectories in 3-D; opens offline). Baselines are judged as the prediction is: replicas of MD
 against each other, halves of MD, the beginning of MD (as long as the prediction), the frozen
 native structure, Gaussian noise with MD's variance, and an elastic network. Side chains are
@@ -243,31 +243,47 @@ def _write(
     name: [found[name].numbers for found in proteins.values() if name in found] for name in names
   }
   table = {name: summary.of_proteins(column) for name, column in numbers.items()}
-  bounds = {name: summary.intervals(column, settings.seed) for name, column in numbers.items()}
+  drawn = {name: summary.bootstraps(column, settings.seed) for name, column in numbers.items()}
+  bounds = {
+    name: {key: (x.low, x.high) if x else None for key, x in found.items()}
+    for name, found in drawn.items()
+  }
+  own = [found.errors.errors for found in done.values()]
+  errors = {PREDICTION: summary.errors(drawn[PREDICTION], own)}
   asked = {
     **dataclasses.asdict(settings),
     'num_proteins': len(done),
     'bootstrap_samples': summary.NUM_BOOTSTRAP,
     'versions': provenance.versions(),
   }
-  text = _markdown(table, bounds, numbers)
+  text = _markdown(table, bounds, errors, numbers)
   if settings.protocol == 'biokinema':
     text += '\n' + biokinema_protocol.table([found.details['biokinema'] for found in done.values()])
   files.write_text(folder / 'metrics.md', text)
   if sections:
-    page = _page(sections, table, bounds, asked)
+    page = _page(sections, table, bounds, errors, asked)
     files.write_text(folder / 'report.html', page)
   # Last: whoever finds it finds the others too.
   content = {
-    'summary': table[PREDICTION],
+    'summary': _with_errors(table[PREDICTION], errors[PREDICTION]),
     'proteins': {
-      name: {key: found[PREDICTION].numbers[key] for key in summary.KEYS}
+      name: _with_errors(found[PREDICTION].numbers, done[name].errors.errors)
       | {'notes': found[PREDICTION].notes, 'remarks': done[name].remarks}
       for name, found in proteins.items()
     },
     'settings': asked,
     'intervals': bounds[PREDICTION],
-    'details': {name: found.details for name, found in done.items()},
+    'details': {
+      name: found.details
+      | {
+        'errors': {
+          'notes': found.errors.notes,
+          'num_parts': found.errors.num_parts,
+          'statistical_inefficiency': found.errors.inefficiency,
+        }
+      }
+      for name, found in done.items()
+    },
     'baselines': {
       name: {
         'summary': table[name],
@@ -285,19 +301,36 @@ def _write(
   files.write_text(folder / 'metrics.json', json.dumps(content, indent=1, allow_nan=False) + '\n')
 
 
+_ERRORS = (
+  '± is the standard error of a single protein, from the sampling of the prediction alone: how '
+  'well MD is known, MD halves show. "noise" are distances and amounts that are smaller than their '
+  'error; correlations and overlaps are never called so.'
+)
+
+
+def _with_errors(
+  numbers: Mapping[str, Any], errors: Mapping[str, float | None]
+) -> dict[str, float | None]:
+  """Each number, and its error beside it."""
+  pairs = ({key: numbers[key], f'{key}_error': errors[key]} for key in summary.KEYS)
+  return {key: value for pair in pairs for key, value in pair.items()}
+
+
 def _markdown(
   table: Mapping[str, Mapping[str, float | None]],
   bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
+  errors: Mapping[str, Mapping[str, float | None]],
   numbers: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> str:
   heads = {name: f'{name} (n = {len(column)})' for name, column in numbers.items()}
   text = summary.table(
     {heads[name]: column for name, column in table.items()},
     {heads[name]: column for name, column in bounds.items()},
+    {heads[name]: column for name, column in errors.items()},
   )
   return (
     f'{text}\nMedians over n proteins, with 95 % bootstrap intervals over proteins where n > 2; '
-    'blank where a number cannot be computed.\n'
+    f'blank where a number cannot be computed. {_ERRORS}\n'
   )
 
 
@@ -305,15 +338,19 @@ def _page(
   sections: Sequence[ProteinSection],
   table: Mapping[str, Mapping[str, float | None]],
   bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
+  errors: Mapping[str, Mapping[str, float | None]],
   asked: Mapping[str, Any],
 ) -> str:
+  def estimate(name: str, key: str) -> evaluation_page.Estimate:
+    value, error = table[name][key], errors.get(name, {}).get(key)
+    low, high = bounds[name][key] or (None, None)
+    noise = summary.is_noise(key, value, error)
+    return evaluation_page.Estimate(value, low, high, error, noise)
+
   rows = [
     evaluation_page.SummaryRow(
       row.label,
-      {
-        name: evaluation_page.Estimate(column[row.key], *(bounds[name][row.key] or (None, None)))
-        for name, column in table.items()
-      },
+      {name: estimate(name, row.key) for name in table},
       next((group for group, keys in _GROUPS.items() if row.key in keys), _REST),
     )
     for row in summary.ROWS
@@ -328,7 +365,7 @@ def _page(
     + 'MD replicas: each replica of MD against all others; no model should be asked to beat it. '
     'MD halves: the first half of MD against the second. MD, its first n ns: the beginning of MD, '
     'as long as the prediction, against all of MD. The definitions are in the docstrings of '
-    'tempo_jax.metrics.',
+    f'tempo_jax.metrics. {_ERRORS}',
   )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from tempo_jax import files, version
 from tempo_jax.evaluation import peer_files, series, series_kinetics, series_side_chains, summary
 from tempo_jax.evaluation.columns import Column
+from tempo_jax.evaluation.errors import Errors
 from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case
@@ -90,7 +91,12 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
   columns = {name: Column(**column) for name, column in content['columns'].items()}
   found = content['series']
   return Evaluation(
-    **content | {'columns': columns, 'series': None if found is None else _series(found)}
+    **content
+    | {
+      'columns': columns,
+      'series': None if found is None else _series(found),
+      'errors': Errors(**content['errors']),
+    }
   )
 
 

@@ -1,5 +1,6 @@
 """An ensemble in the frame of the native structure, with what several metrics look at."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
@@ -33,6 +34,15 @@ MAX_AREA_FRAMES = 250
 """The same for the surface of side chains; a frame of 150 residues takes 0.1 s."""
 _ATOMS_AT_ONCE = 64
 
+# Cached properties: those of each frame, and those of all frames together.
+_PER_FRAME = (
+  *('superposed', 'ca', 'rmsd', 'radius_of_gyration', 'torsions', 'clashes', 'native_contacts'),
+  *('motions', 'ca_extremes', 'ramachandran_outliers', 'chi', 'rotamers', 'rotamer_outliers'),
+  *('close_contacts', 'side_chain_areas'),
+)
+_OF_ALL = ('rmsf', 'contact_probability', 'pca', 'pairwise_rmsd', 'heavy_gaussians')
+_THINNED_RESIDUES = 40
+
 
 class Ensemble:
   """All replicas of a prediction, or of the reference; every property is computed once.
@@ -41,10 +51,12 @@ class Ensemble:
     native: the structure that frames are superposed on.
     replicas: the files.
     positions: [F, L, 4, 3] float32 Å, of all replicas one after the other.
+    distance_residues: between which CA-CA distances are compared with these: all, unless thinned.
   """
 
   def __init__(self, native: Protein, replicas: Sequence[Replica]):
     self.native = native
+    self.distance_residues = slice(None)
     self.replicas = tuple(replicas)
     self._kept: dict[Hashable, Any] = {}
     self.positions = (
@@ -206,6 +218,42 @@ class Ensemble:
     """What is per frame [F, ...], by replica."""
     return np.split(per_frame, np.cumsum([r.num_frames for r in self.replicas])[:-1])
 
+  def view(self, cuts: Sequence[tuple[int, slice]], no_time: str | None = None) -> 'Ensemble':
+    """Some of the frames; what is known of each of them is not computed again.
+
+    Args:
+      cuts: numbers of replicas, and which of their frames; each becomes a replica.
+      no_time: why they shall have no times; None: they keep them.
+    """
+    parts = [self.replicas[k].take(frames) for k, frames in cuts]
+    if no_time is not None:
+      parts = [dataclasses.replace(part, time_ns=None, remarks=(no_time,)) for part in parts]
+    found = Ensemble(self.native, parts)
+    every = self.split(np.arange(self.num_frames))
+    index = np.concatenate([every[k][frames] for k, frames in cuts])
+    known = {name: self.__dict__[name] for name in _PER_FRAME if name in self.__dict__}
+    found.__dict__.update({k: x if x is None else x[index] for k, x in known.items()})
+    return found
+
+  def thinned(self, max_frames: int, no_time: str) -> 'Ensemble':
+    """About so many frames, evenly spaced, to be compared with; distances of some 40 residues.
+
+    RMSF, PCA and all that is kept by `once` stay those of all frames.
+
+    Args:
+      max_frames: of all replicas together.
+      no_time: why they have no times.
+    """
+    stride = -(-self.num_frames // max_frames)
+    found = self.view([(k, slice(None, None, stride)) for k in range(len(self.replicas))], no_time)
+    found.__dict__.update({name: getattr(self, name) for name in _OF_ALL})
+    # Of some frames only, which others may not be.
+    some = ('close_contacts', 'side_chain_areas')
+    found.__dict__.update({name: self.__dict__[name] for name in some if name in self.__dict__})
+    found._kept = self._kept
+    found.distance_residues = slice(None, None, -(-self.native.num_residues // _THINNED_RESIDUES))
+    return found
+
   @functools.cached_property
   def motions(self) -> np.ndarray:
     """[F, 3, 4], of each frame onto the native structure, by all backbone atoms."""
@@ -270,6 +318,11 @@ class Ensemble:
   def clashes(self) -> np.ndarray:
     """[F] number of clashes by the paper's rule."""
     return validity.num_clashes(self.positions, self.native.arrays.bonds)
+
+  @functools.cached_property
+  def ca_extremes(self) -> np.ndarray:
+    """[F, 2] Å: the least CA-CA distance of no neighbours, the greatest of bonded ones."""
+    return np.stack(md_validity.ca_distances(self.positions, self.native.arrays.bonds), axis=-1)
 
   @functools.cached_property
   def native_contacts(self) -> np.ndarray | None:

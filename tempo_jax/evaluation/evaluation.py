@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Any
 
-from tempo_jax.evaluation import columns, details, series
+from tempo_jax.evaluation import columns, details, errors, series
 from tempo_jax.evaluation.columns import Column
 from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.errors import Errors
 from tempo_jax.evaluation.scores import Settings
 
 
@@ -18,12 +19,14 @@ class Evaluation:
     details: numbers beside the table, see `details.details`.
     remarks: on the files, for the user.
     series: what a report draws; None where none was asked for.
+    errors: standard errors of the numbers of the prediction; baselines have none.
   """
 
   columns: dict[str, Column]
   details: dict[str, Any]
   remarks: list[str]
   series: series.ProteinSeries | None
+  errors: Errors
 
 
 def evaluate(
@@ -51,9 +54,12 @@ def evaluate(
     for replica in ensemble.replicas
     for remark in replica.remarks
   )
+  scored = columns.columns(reference, prediction, settings, with_baselines)
+  numbers = scored[columns.PREDICTION].numbers
   return Evaluation(
-    columns=columns.columns(reference, prediction, settings, with_baselines),
+    columns=scored,
     details=details.details(reference, prediction, slow, settings),
     remarks=list(dict.fromkeys(remarks)),
     series=series.of_protein(name, reference, prediction, slow, settings) if with_series else None,
+    errors=errors.of_prediction(reference, prediction, settings, numbers),
   )

@@ -128,11 +128,11 @@ def score(
   )
   note('bond_break_percent', 100.0 * float(np.mean(broken)), None)
 
-  note(
-    'ca_distance_jsd',
-    distribution.ca_distance_jsd(reference.positions, prediction.positions),
-    'a single residue',
+  of = reference.distance_residues
+  distance_jsd = distribution.ca_distance_jsd(
+    reference.positions[:, of], prediction.positions[:, of]
   )
+  note('ca_distance_jsd', distance_jsd, 'a single residue')
   jsd = distribution.torsion_jsd(reference.torsions[..., :2], prediction.torsions[..., :2])
   note('torsion_jsd', jsd, 'no torsions')
 

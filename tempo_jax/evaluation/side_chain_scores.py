@@ -52,7 +52,7 @@ def scores(reference: Ensemble, prediction: Ensemble, with_exposure: bool) -> di
   if reason is not None:
     return dict.fromkeys(KEYS, (None, reason))
   found = _of_chi(reference, prediction)
-  found['rotamer_changes_ratio'] = _changes(reference, prediction)
+  found['rotamer_changes_ratio'] = changes_ratio(reference, prediction)
   found |= _contacts(reference, prediction)
   found |= _of_atoms(reference, prediction)
   found |= _validity(reference, prediction)
@@ -141,7 +141,8 @@ def _mean(values: np.ndarray, reason: str) -> Score:
   return (float(there.mean()), None) if there.size else (None, reason)
 
 
-def _changes(reference: Ensemble, prediction: Ensemble) -> Score:
+def changes_ratio(reference: Ensemble, prediction: Ensemble) -> Score:
+  """Changes of rotamers per ns, relative to MD; or None and the reason."""
   rates, reason = changes_per_ns(reference, prediction)
   if rates is None:
     return None, reason

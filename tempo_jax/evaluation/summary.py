@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from tempo_jax.evaluation import markdown
+from tempo_jax.metrics import uncertainty
 
 NUM_BOOTSTRAP = 1000
-_CONFIDENCE = 0.95
+_FEWEST = 3  # proteins
 
 # n, and the sums of x, y, x^2, y^2 and x y over the atoms of one protein: all that a pooled
 # correlation of x (RMSF in the reference) and y (in the prediction) needs.
@@ -117,6 +118,17 @@ ROWS = (
   Row('exposure_information_r', 'mutual information of exposure: r'),
 )
 KEYS = tuple(row.key for row in ROWS)
+AGREEMENTS = frozenset(
+  {
+    *('pairwise_rmsd_r', 'global_rmsf_r', 'per_target_rmsf_r', 'pc_sim', 'pc1_cosine'),
+    *('pc_sim_above_half_percent', 'weak_contacts_j', 'transient_contacts_j'),
+    *('state_precision', 'state_recall', 'state_f1', 'valid_ca_percent', 'tica_correlation'),
+    *('dynamic_content_trajectory', 'dynamic_content_frame', 'dynamic_content_step'),
+    *('mfpt_pearson_log10', 'mfpt_pearson_log10_ceiling', 'mfpt_spearman', 'heavy_rmsf_r'),
+    *('valid_all_atom_percent', 'valid_percent', 'exposed_residues_j', 'exposure_information_r'),
+  }
+)
+"""Correlations, cosines, overlaps and shares whose best is 1 (or 100 %): 0 is one value of many."""
 
 
 def of_proteins(proteins: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
@@ -131,53 +143,90 @@ def of_proteins(proteins: Sequence[Mapping[str, Any]]) -> dict[str, float | None
   return {row.key: _statistic(row, proteins) for row in ROWS}
 
 
-def intervals(
+def bootstraps(
   proteins: Sequence[Mapping[str, Any]], seed: int = 0
-) -> dict[str, tuple[float, float] | None]:
-  """95 % bootstrap intervals (percentiles) of the summary, drawing proteins with replacement.
+) -> dict[str, uncertainty.Bootstrap | None]:
+  """How the summary varies if proteins are drawn again, with replacement.
 
   Args:
     proteins: as for `of_proteins`.
     seed: of the draws.
 
   Returns:
-    By key; None for fewer than three proteins.
+    By key; None where fewer than three proteins have the number: two say too little of others.
   """
-  if len(proteins) < 3:
-    return dict.fromkeys(KEYS)
-  rng = np.random.default_rng(seed)
-  draws = rng.integers(len(proteins), size=(NUM_BOOTSTRAP, len(proteins)))
-  found: dict[str, tuple[float, float] | None] = {}
+  found: dict[str, uncertainty.Bootstrap | None] = {}
   for row in ROWS:
-    if row.of_proteins is None:
-      values = np.array([np.nan if p[row.key] is None else p[row.key] for p in proteins], float)
-      drawn = values[draws]
-      some = ~np.isnan(drawn).all(axis=1)
-      samples = np.nanmedian(drawn[some], axis=1)
+    values = [p[row.key] for p in proteins]
+    if row.of_proteins is not None:
+      drawn = proteins if len(proteins) >= _FEWEST else []
+      found[row.key], _ = uncertainty.bootstrap(row.of_proteins, drawn, seed, NUM_BOOTSTRAP)
+    elif len(values) - values.count(None) >= _FEWEST:
+      found[row.key], _ = uncertainty.bootstrap_values(values, np.median, seed, NUM_BOOTSTRAP)
     else:
-      all_of_them = (row.of_proteins([proteins[i] for i in draw]) for draw in draws)
-      samples = np.array([value for value in all_of_them if value is not None])
-    tails = 50.0 * (1.0 - _CONFIDENCE), 50.0 * (1.0 + _CONFIDENCE)
-    low_high = np.percentile(samples, tails) if len(samples) else None
-    found[row.key] = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+      found[row.key] = None
   return found
+
+
+def intervals(
+  proteins: Sequence[Mapping[str, Any]], seed: int = 0
+) -> dict[str, tuple[float, float] | None]:
+  """95 % bootstrap intervals (percentiles) of the summary, of `bootstraps`."""
+  found = bootstraps(proteins, seed)
+  return {key: None if x is None else (x.low, x.high) for key, x in found.items()}
+
+
+def errors(
+  drawn: Mapping[str, uncertainty.Bootstrap | None],
+  own: Sequence[Mapping[str, float | None]],
+) -> dict[str, float | None]:
+  """Standard errors of the summary.
+
+  Args:
+    drawn: from `bootstraps`.
+    own: standard errors of each protein's own numbers, by key.
+
+  Returns:
+    By key: of one protein, its own; of several, over proteins, which holds the scatter of each
+    protein's sampling; None for two.
+  """
+  if len(own) == 1:
+    return {key: own[0][key] for key in KEYS}
+  return {key: None if x is None else x.standard_error for key, x in drawn.items()}
+
+
+def is_noise(key: str, value: float | None, error: float | None) -> bool:
+  """Whether a difference from MD, a distance or an amount is no larger than its error.
+
+  Not so for `AGREEMENTS`: near 0 they say that there is no agreement, with an error like any other.
+  """
+  if value is None or error is None or key in AGREEMENTS:
+    return False
+  return uncertainty.is_noise(value, error)
 
 
 def table(
   columns: Mapping[str, Mapping[str, float | None]],
   bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
+  standard_errors: Mapping[str, Mapping[str, float | None]],
 ) -> str:
   """The table.
 
   Args:
     columns: heading -> summary by key; the prediction first, then baselines.
     bounds: heading -> intervals by key.
+    standard_errors: heading -> errors by key.
   """
   rows = [
     [
       row.label,
       *(
-        text(row, values[row.key], bounds.get(name, {}).get(row.key))
+        text(
+          row,
+          values[row.key],
+          bounds.get(name, {}).get(row.key),
+          standard_errors.get(name, {}).get(row.key),
+        )
         for name, values in columns.items()
       ),
     ]
@@ -186,12 +235,21 @@ def table(
   return markdown.table(['metric', *columns], rows)
 
 
-def text(row: Row, value: float | None, bounds: tuple[float, float] | None = None) -> str:
-  """A cell: the number, and its interval; blank where there is none."""
+def text(
+  row: Row,
+  value: float | None,
+  bounds: tuple[float, float] | None = None,
+  error: float | None = None,
+) -> str:
+  """A cell: the number, its interval or else its error, and whether it is noise; or blank."""
   if value is None:
     return ''
   shown = f'{value:.{row.digits}f}'
-  return shown + (f' ({bounds[0]:.{row.digits}f}–{bounds[1]:.{row.digits}f})' if bounds else '')
+  if bounds:
+    shown += f' ({bounds[0]:.{row.digits}f}–{bounds[1]:.{row.digits}f})'
+  elif error is not None:
+    shown += f' ± {error:.{row.digits}f}'
+  return shown + (' (noise)' if is_noise(row.key, value, error) else '')
 
 
 def _statistic(row: Row, proteins: Sequence[Mapping[str, Any]]) -> float | None:

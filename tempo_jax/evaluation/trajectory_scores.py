@@ -32,13 +32,8 @@ _DYNAMIC_CONTENT = {
   'dynamic_content_frame': ('frame', 'distance to the first frame'),
   'dynamic_content_step': ('step', 'distance to the frame before'),
 }
-TIMED = (
-  'rmsd_deviation',
-  'autocorrelation_deviation',
-  'vamp2_deviation',
-  'tica_correlation',
-  *_DYNAMIC_CONTENT,
-)
+MOTION = ('rmsd_deviation', 'autocorrelation_deviation', 'vamp2_deviation', 'tica_correlation')
+TIMED = (*MOTION, *_DYNAMIC_CONTENT)
 """Keys of what needs times."""
 KEYS = (*_STATES, 'torsion_js_distance_backbone', 'valid_ca_percent', *TIMED)
 
@@ -77,7 +72,7 @@ def recovery(
     prediction: what is judged.
     counted: [F] bool, frames of the prediction that count; None: all of them.
   """
-  ours, theirs = projected(reference, prediction), projected(reference, reference)
+  ours, theirs = (projected(reference, x) for x in (prediction, reference))
   return state_recovery.state_recovery(ours if counted is None else ours[counted], theirs)
 
 
@@ -100,12 +95,8 @@ def projected(reference: Ensemble, ensemble: Ensemble) -> np.ndarray:
 
 def frame_values(ensemble: Ensemble) -> md_validity.FrameValues:
   """Distances of CA, which a valid frame is judged by; outliers are left at 0."""
-
-  def measure() -> md_validity.FrameValues:
-    least, greatest = md_validity.ca_distances(ensemble.positions, ensemble.native.arrays.bonds)
-    return md_validity.FrameValues(least, greatest, np.zeros(len(least)), None)
-
-  return ensemble.once('frame values', measure)
+  least, greatest = ensemble.ca_extremes.T
+  return md_validity.FrameValues(least, greatest, np.zeros(len(least)), None)
 
 
 def validity(reference: Ensemble, prediction: Ensemble) -> Found[md_validity.ValidShares]:
@@ -124,23 +115,42 @@ def _torsions(reference: Ensemble, prediction: Ensemble) -> Score:
   return (float(there.mean()), None) if there.size else (None, 'no torsion is known on both sides')
 
 
-def _timed(reference: Ensemble, prediction: Ensemble, grid: TimeGrid) -> dict[str, Score]:
+def motion(
+  reference: Ensemble,
+  prediction: Ensemble,
+  grid: TimeGrid,
+  valid: list[np.ndarray] | None = None,
+) -> dict[str, Found[float]]:
+  """How far and how slowly it moves: numbers by `MOTION`.
+
+  Args:
+    reference: all replicas of MD.
+    prediction: what is judged.
+    grid: of times.
+    valid: [F] bool per replica of the prediction; pairs of such frames alone count. None: all do.
+  """
   ours, theirs = prediction.split(prediction.ca), reference.split(reference.ca)
-  on_components = (
+  components = (
     prediction.split(projected(reference, prediction)),
     reference.split(projected(reference, reference)),
   )
-  found: dict[str, Score] = {
-    'rmsd_deviation': trajectory_deviations.rmsd_deviation(ours, theirs, grid),
+  once = reference.once
+  return {
+    'rmsd_deviation': trajectory_deviations.rmsd_deviation(ours, theirs, grid, valid, once),
     'autocorrelation_deviation': trajectory_deviations.autocorrelation_deviation(
-      *on_components, grid
+      *components, grid, valid, once
     ),
-    'vamp2_deviation': slow_modes.vamp2_deviation(*on_components, grid),
-    'tica_correlation': slow_modes.tica_correlation(ours, theirs, grid),
+    'vamp2_deviation': slow_modes.vamp2_deviation(*components, grid, valid=valid, once=once),
+    'tica_correlation': slow_modes.tica_correlation(ours, theirs, grid, valid=valid, once=once),
   }
+
+
+def _timed(reference: Ensemble, prediction: Ensemble, grid: TimeGrid) -> dict[str, Score]:
+  found: dict[str, Score] = {**motion(reference, prediction, grid)}
   reason = _no_common_starts(reference, prediction)
   if reason:
     return found | dict.fromkeys(_DYNAMIC_CONTENT, (None, reason))
+  ours, theirs = prediction.split(prediction.ca), reference.split(reference.ca)
   content = trajectory_deviations.dynamic_content(ours, theirs, grid)
   for key, (name, note) in _DYNAMIC_CONTENT.items():
     value = getattr(content, name)

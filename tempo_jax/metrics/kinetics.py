@@ -7,8 +7,8 @@ value and None, or None and the reason why it cannot be computed.
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.fft
@@ -19,6 +19,8 @@ from tempo_jax.metrics.superposition import CA
 _T = TypeVar('_T')
 Found = tuple[_T, None] | tuple[None, str]
 Replicas = Sequence[np.ndarray]
+Once = Callable[[Hashable, Callable[[], Any]], Any]
+"""Of a key and what to compute: keeps what depends on the reference alone for the next call."""
 
 _MAX_MISMATCH = 1e-3  # Of dt from a whole multiple of the other.
 _MIN_FRAMES = 4  # For an autocorrelation.
@@ -53,6 +55,11 @@ class TimeGrid:
   dt_ns: float
   prediction_stride: int = 1
   reference_stride: int = 1
+
+
+def anew(_key: Hashable, compute: Callable[[], _T]) -> _T:
+  """A `Once` that keeps nothing."""
+  return compute()
 
 
 def time_grid(prediction_dt_ns: float | None, reference_dt_ns: float | None) -> Found[TimeGrid]:
@@ -149,7 +156,9 @@ def pc1_cosine(prediction: Replicas, reference: Replicas, grid: TimeGrid) -> Fou
   return _mean_over_pairs(cosine, prediction, reference, grid)
 
 
-def autocorrelation(series: Replicas, num_lags: int | None = None) -> Found[np.ndarray]:
+def autocorrelation(
+  series: Replicas, num_lags: int | None = None, valid: Replicas | None = None
+) -> Found[np.ndarray]:
   """Normalised autocorrelation of fluctuations, averaged over columns.
 
   C(k) = Re <z*(t) z(t + k)> / <|z|^2>, z being the deviation from the mean over all frames of all
@@ -159,10 +168,11 @@ def autocorrelation(series: Replicas, num_lags: int | None = None) -> Found[np.n
   Args:
     series: [F] or [F, K] per replica, real or complex; columns with NaN are left out.
     num_lags: up to which lag; default: half of the longest replica.
+    valid: [F] bool per replica; pairs of such frames alone count. None: all do.
 
   Returns:
     C [num_lags + 1] float64, 1 at lag 0, and None; or None and the reason: fewer than four frames,
-    no replica longer than the lags, or no column that varies.
+    no pair of frames at one of the lags, or no column that varies.
   """
   replicas = [x.reshape(len(x), -1) for x in series]
   longest = max(map(len, replicas), default=0)
@@ -173,26 +183,46 @@ def autocorrelation(series: Replicas, num_lags: int | None = None) -> Found[np.n
     return None, f'{longest} frames are too few for {num_lags} lags'
   lags = np.arange(num_lags + 1)
   num_pairs = sum(np.maximum(len(x) - lags, 0) for x in replicas)
+  if valid is not None:
+    num_pairs = np.sum([pairs_of(kept, num_lags) for kept in valid], axis=0)
+    if not num_pairs.all():
+      return None, f'no two frames {int(np.argmin(num_pairs))} apart'
   padded = scipy.fft.next_fast_len(longest + num_lags)  # Lest the ends meet.
   total, num_columns = np.zeros(num_lags + 1), 0
   for start in range(0, replicas[0].shape[1], _COLUMN_BLOCK):
     columns = [x[:, start : start + _COLUMN_BLOCK].T for x in replicas]
-    pooled = np.concatenate(columns, axis=1)
+    # [columns, frames] of all replicas that count
+    pooled = np.concatenate(
+      columns if valid is None else [x[:, kept] for x, kept in zip(columns, valid, strict=True)],
+      axis=1,
+    )
     wide = np.complex128 if np.iscomplexobj(pooled) else np.float64
     mean = pooled.mean(axis=1, keepdims=True, dtype=wide)
     variance = np.mean(np.abs(pooled - mean) ** 2, axis=1)
     # A comparison with NaN is false.
     moves = variance > _LEAST_VARIANCE * np.mean(np.abs(pooled) ** 2, axis=1)
     num_columns += int(moves.sum())
-    for x in columns:
-      power = np.abs(scipy.fft.fft((x - mean)[moves], padded)) ** 2
+    for k, x in enumerate(columns):
+      deviation = (x - mean)[moves]
+      if valid is not None:
+        deviation = deviation * valid[k]
+      power = np.abs(scipy.fft.fft(deviation, padded)) ** 2
       total += scipy.fft.ifft(power.T @ (1.0 / variance[moves])).real[: num_lags + 1]
   if not num_columns:
     return None, 'nothing moves'
   return total / (num_pairs * num_columns), None
 
 
-def torsion_autocorrelation(angles: Replicas, num_lags: int | None = None) -> Found[np.ndarray]:
+def pairs_of(valid: np.ndarray, num_lags: int) -> np.ndarray:
+  """[num_lags + 1]: how many pairs of frames count at each lag, of [F] bool, which frames do."""
+  frames = np.flatnonzero(valid)
+  padded = np.concatenate([valid, np.zeros(num_lags, bool)])
+  return np.array([int(padded[frames + lag].sum()) for lag in range(num_lags + 1)])
+
+
+def torsion_autocorrelation(
+  angles: Replicas, num_lags: int | None = None, valid: Replicas | None = None
+) -> Found[np.ndarray]:
   """Circular autocorrelation of torsions: `autocorrelation` of exp(i phi).
 
   In a long series C(k) = (<cos(phi(t) - phi(t + k))> - m) / (1 - m), where m = |<exp(i phi)>|^2 is
@@ -201,11 +231,12 @@ def torsion_autocorrelation(angles: Replicas, num_lags: int | None = None) -> Fo
   Args:
     angles: [F, K] radians per replica; columns with NaN (undefined torsions) are left out.
     num_lags: up to which lag; default: half of the longest replica.
+    valid: as for `autocorrelation`.
 
   Returns:
     As `autocorrelation`.
   """
-  return autocorrelation([np.exp(1j * angle) for angle in angles], num_lags)
+  return autocorrelation([np.exp(1j * angle) for angle in angles], num_lags, valid)
 
 
 def autocorrelation_error(

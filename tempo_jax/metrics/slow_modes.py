@@ -6,6 +6,8 @@ are reduced (constants below). Do not compare with published numbers, but with M
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from scipy import linalg
@@ -13,6 +15,8 @@ from scipy import linalg
 from tempo_jax.metrics import flexibility, kinetics, tica
 from tempo_jax.metrics.kinetics import Found, Replicas
 from tempo_jax.metrics.trajectory_deviations import MIN_PAIRS
+
+_T = TypeVar('_T')
 
 LAG = 5
 """Steps of the common times, of tICA and VAMP-2."""
@@ -49,8 +53,8 @@ Valid = list[np.ndarray] | None
 """[F] bool per replica: frames that count; None: all of them."""
 
 
-def _pairs(series: Replicas, lag: int, valid: Valid) -> tuple[np.ndarray, np.ndarray]:
-  """[M, K] float64 of frames, and those a lag later; never across replicas."""
+def _pairs(series: Replicas, lag: int, valid: Valid) -> Found[tuple[np.ndarray, np.ndarray]]:
+  """[M, K] float64 of frames, and those a lag later, never across replicas; or too few."""
   before, after = [], []
   for number, x in enumerate(series):
     x = np.asarray(x, np.float64).reshape(len(x), -1)
@@ -58,11 +62,10 @@ def _pairs(series: Replicas, lag: int, valid: Valid) -> tuple[np.ndarray, np.nda
     both = keep[:-lag] & keep[lag:]
     before.append(x[:-lag][both])
     after.append(x[lag:][both])
-  return np.concatenate(before), np.concatenate(after)
-
-
-def _too_few(num_pairs: int, lag: int) -> str:
-  return f'{num_pairs} pairs of valid frames {lag} frames apart, fewer than {MIN_PAIRS}'
+  num_pairs = sum(map(len, before))
+  if num_pairs < MIN_PAIRS:
+    return None, f'{num_pairs} pairs of valid frames {lag} frames apart, fewer than {MIN_PAIRS}'
+  return (np.concatenate(before), np.concatenate(after)), None
 
 
 def fit(
@@ -79,10 +82,11 @@ def fit(
   Returns:
     The modes and None; or None and the reason.
   """
-  before, after = _pairs(series, lag, valid)
+  pairs, reason = _pairs(series, lag, valid)
+  if pairs is None:
+    return None, reason or ''
+  before, after = pairs
   num_pairs = len(before)
-  if num_pairs < MIN_PAIRS:
-    return None, _too_few(num_pairs, lag)
   mean = 0.5 * (before.mean(axis=0) + after.mean(axis=0))
   before -= mean
   after -= mean
@@ -118,12 +122,44 @@ def residue_contributions(modes: SlowModes, num_residues: int) -> np.ndarray:
   return np.linalg.norm(modes.motions.T.reshape(-1, num_residues, 3), axis=-1)
 
 
+def _contributions(series: Replicas, lag: int, valid: Valid = None) -> Found[np.ndarray]:
+  """[1 or 2, L] Å, of the leading modes."""
+  num_residues = series[0].shape[1]
+  if num_residues < 3:
+    return None, f'{num_residues} residues are too few for a correlation over residues'
+  modes, reason = fit(series, lag, valid)
+  if modes is None:
+    return None, reason or ''
+  return residue_contributions(modes, num_residues)[:NUM_MODES], None
+
+
+def _of_both(
+  name: str,
+  measure: Callable[[Replicas, int, Valid], Found[_T]],
+  sides: tuple[Replicas, Replicas],
+  grid: kinetics.TimeGrid,
+  lag: int,
+  valid: Valid,
+  once: kinetics.Once,
+) -> Found[tuple[_T, _T]]:
+  """What a measure says of prediction and reference."""
+  ours, reason = measure(sides[0], lag * grid.prediction_stride, valid)
+  if ours is None:
+    return None, f'prediction: {reason}'
+  in_frames = lag * grid.reference_stride
+  theirs, reason = once((name, in_frames), lambda: measure(sides[1], in_frames, None))
+  if theirs is None:
+    return None, f'reference: {reason}'
+  return (ours, theirs), None
+
+
 def tica_correlation(
   prediction: Replicas,
   reference: Replicas,
   grid: kinetics.TimeGrid,
   lag: int = LAG,
   valid: Valid = None,
+  once: kinetics.Once = kinetics.anew,
 ) -> Found[float]:
   """Do the same residues take part in the slowest motions? After STAR-MD.
 
@@ -137,22 +173,16 @@ def tica_correlation(
     grid: of times.
     lag: steps of `grid.dt_ns`.
     valid: [F] bool per replica of the prediction; None: all frames are.
+    once: keeps what is of this reference.
 
   Returns:
     -1 to 1 and None; or None and the reason.
   """
-  num_residues = reference[0].shape[1]
-  if num_residues < 3:
-    return None, f'{num_residues} residues are too few for a correlation over residues'
-  both = []
-  for name, series, stride, counted in (
-    ('prediction', prediction, grid.prediction_stride, valid),
-    ('reference', reference, grid.reference_stride, None),
-  ):
-    modes, reason = fit(series, lag * stride, counted)
-    if modes is None:
-      return None, f'{name}: {reason}'
-    both.append(residue_contributions(modes, num_residues)[:NUM_MODES])
+  both, reason = _of_both(
+    'contributions', _contributions, (prediction, reference), grid, lag, valid, once
+  )
+  if both is None:
+    return None, reason or ''
   found = [flexibility.pearson(a, b) for a, b in zip(*both, strict=False)]
   value = float(np.mean(found))
   if np.isnan(value):
@@ -173,11 +203,11 @@ def vamp2(series: Replicas, lag: int, valid: Valid = None) -> Found[float]:
   Returns:
     0 (all is forgotten) to D (nothing is) and None; or None and the reason.
   """
-  before, after = _pairs(series, lag, valid)
-  if len(before) < MIN_PAIRS:
-    return None, _too_few(len(before), lag)
+  pairs, reason = _pairs(series, lag, valid)
+  if pairs is None:
+    return None, reason or ''
   whitened = []
-  for x in (before, after):
+  for x in pairs:
     mean = x.mean(axis=0)
     x = x - mean
     left, sizes, _ = np.linalg.svd(x, full_matrices=False)
@@ -194,6 +224,7 @@ def vamp2_deviation(
   grid: kinetics.TimeGrid,
   lag: int = LAG,
   valid: Valid = None,
+  once: kinetics.Once = kinetics.anew,
 ) -> Found[float]:
   """|VAMP-2 of the prediction - VAMP-2 of MD| on the reference's leading components: as slow as MD?
 
@@ -203,16 +234,13 @@ def vamp2_deviation(
     grid: of times.
     lag: steps of `grid.dt_ns`.
     valid: [F] bool per replica of the prediction; None: all frames are.
+    once: keeps what is of this reference.
 
   Returns:
     0 to 2 and None; or None and the reason.
   """
-  ours, reason = vamp2(
-    [x[:, :VAMP_DIMENSIONS] for x in prediction], lag * grid.prediction_stride, valid
-  )
-  if ours is None:
-    return None, f'prediction: {reason}'
-  theirs, reason = vamp2([x[:, :VAMP_DIMENSIONS] for x in reference], lag * grid.reference_stride)
-  if theirs is None:
-    return None, f'reference: {reason}'
-  return abs(ours - theirs), None
+  sides = tuple([x[:, :VAMP_DIMENSIONS] for x in side] for side in (prediction, reference))
+  both, reason = _of_both('VAMP-2', vamp2, (sides[0], sides[1]), grid, lag, valid, once)
+  if both is None:
+    return None, reason or ''
+  return abs(both[0] - both[1]), None

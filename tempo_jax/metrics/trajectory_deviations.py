@@ -28,18 +28,19 @@ _BLOCK = 256  # Frames whose distances to all later ones are in memory at once.
 _STILL = 1e-8  # Å^2, variance of all components together: nothing moves.
 
 
-def rmsd_over_lags(replicas: Replicas, num_lags: int) -> np.ndarray:
+def rmsd_over_lags(replicas: Replicas, num_lags: int, valid: Replicas | None = None) -> np.ndarray:
   """r(k) = <sqrt(mean_i |x_i(t + k) - x_i(t)|^2)>_t, without a second superposition.
 
   Args:
     replicas: [F, L, 3] superposed Å.
     num_lags: up to which lag, frames; some replica is longer.
+    valid: [F] bool per replica; pairs of such frames alone count. None: all do.
 
   Returns:
     [num_lags + 1] Å, 0 at lag 0; mean over all pairs of frames, of all replicas together.
   """
   total, pairs = np.zeros(num_lags + 1), np.zeros(num_lags + 1)
-  for x in replicas:
+  for number, x in enumerate(replicas):
     points = (x - x.mean(axis=0, dtype=np.float64)).reshape(len(x), -1)
     square = np.einsum('fx,fx->f', points, points)
     for start in range(0, len(x), _BLOCK):
@@ -53,18 +54,27 @@ def rmsd_over_lags(replicas: Replicas, num_lags: int) -> np.ndarray:
       distances += square[rows, None]
       distances += square[later]
       np.sqrt(np.maximum(distances, 0.0, out=distances), out=distances)
+      if valid is not None:
+        distances *= valid[number][rows, None]
+        distances *= valid[number][later]
       # Row i, from its own frame on: lag 0, 1, 2, ...; beyond the last frame, 0.
       row, column = between.strides
       skewed = np.lib.stride_tricks.as_strided(
         between, (size, num_lags + 1), (row + column, column), writeable=False
       )
       total += skewed.sum(axis=0)
-    pairs += np.maximum(len(x) - np.arange(num_lags + 1), 0)
+    pairs += (
+      np.maximum(len(x) - np.arange(num_lags + 1), 0)
+      if valid is None
+      else kinetics.pairs_of(valid[number], num_lags)
+    )
   total[0] = 0.0  # But for rounding.
   return total / (pairs * np.sqrt(replicas[0].shape[1]) + (pairs == 0.0))
 
 
-def component_autocorrelation(replicas: Replicas, num_lags: int) -> Found[np.ndarray]:
+def component_autocorrelation(
+  replicas: Replicas, num_lags: int, valid: Replicas | None = None
+) -> Found[np.ndarray]:
   """C(k) = <z(t) . z(t + k)> / <z . z>, z being the deviation from the mean of all replicas.
 
   Components weigh by their variance, unlike in `kinetics.autocorrelation`.
@@ -72,30 +82,41 @@ def component_autocorrelation(replicas: Replicas, num_lags: int) -> Found[np.nda
   Args:
     replicas: [F, K] Å, projections on principal components of the reference.
     num_lags: up to which lag, frames; some replica is longer.
+    valid: [F] bool per replica; pairs of such frames alone count. None: all do.
 
   Returns:
     [num_lags + 1], 1 at lag 0, and None; or None and the reason.
   """
-  pooled = np.concatenate(replicas).astype(np.float64)
+  counted = [np.ones(len(x), bool) for x in replicas] if valid is None else valid
+  pooled = np.concatenate([x[kept] for x, kept in zip(replicas, counted, strict=True)])
+  pooled = pooled.astype(np.float64)
   mean = pooled.mean(axis=0)
   variance = float(np.sum((pooled - mean) ** 2)) / len(pooled)
   if variance < _STILL:
     return None, 'nothing moves'
-  lags = np.arange(num_lags + 1)
-  num_pairs = sum(np.maximum(len(x) - lags, 0) for x in replicas)
+  num_pairs = np.sum([kinetics.pairs_of(kept, num_lags) for kept in counted], axis=0)
+  if not num_pairs.all():
+    return None, f'no two frames {int(np.argmin(num_pairs))} apart'
   padded = scipy.fft.next_fast_len(max(map(len, replicas)) + num_lags, real=True)
   power = sum(
-    np.sum(np.abs(scipy.fft.rfft(x - mean, padded, axis=0)) ** 2, axis=1) for x in replicas
+    np.sum(np.abs(scipy.fft.rfft((x - mean) * kept[:, None], padded, axis=0)) ** 2, axis=1)
+    for x, kept in zip(replicas, counted, strict=True)
   )
   return scipy.fft.irfft(power, padded)[: num_lags + 1] / (num_pairs * variance), None
 
 
 def _common(
-  prediction: Replicas, reference: Replicas, grid: kinetics.TimeGrid
-) -> Found[tuple[list[np.ndarray], list[np.ndarray], int]]:
-  """Both at common times, and the number of lags that both reach."""
-  ours = [x[:: grid.prediction_stride] for x in prediction]
-  theirs = [x[:: grid.reference_stride] for x in reference]
+  prediction: Replicas, reference: Replicas, grid: kinetics.TimeGrid, valid: Replicas | None
+) -> Found[tuple[list[np.ndarray], list[np.ndarray] | None, list[np.ndarray], int]]:
+  """The prediction and its valid frames, MD, at common times; the number of lags both reach."""
+  ours, kept, theirs = (
+    [x[::stride] for x in replicas]
+    for replicas, stride in (
+      (prediction, grid.prediction_stride),
+      (valid or [], grid.prediction_stride),
+      (reference, grid.reference_stride),
+    )
+  )
   for name, replicas in (('prediction', ours), ('reference', theirs)):
     pairs = sum(max(len(x) - 1, 0) for x in replicas)
     if pairs < MIN_PAIRS:
@@ -106,11 +127,15 @@ def _common(
   num_lags = min(max(map(len, replicas)) for replicas in (ours, theirs)) // 2
   if not num_lags:
     return None, f'no replica has two frames {grid.dt_ns:g} ns apart'
-  return (ours, theirs, num_lags), None
+  return (ours, kept or None, theirs, num_lags), None
 
 
 def rmsd_deviation(
-  prediction: Replicas, reference: Replicas, grid: kinetics.TimeGrid
+  prediction: Replicas,
+  reference: Replicas,
+  grid: kinetics.TimeGrid,
+  valid: Replicas | None = None,
+  once: kinetics.Once = kinetics.anew,
 ) -> Found[float]:
   """Mean over lags of |r(k) - r_MD(k)|, r from `rmsd_over_lags`: does it move as far in a time?
 
@@ -120,20 +145,29 @@ def rmsd_deviation(
     prediction: CA, [F, L, 3] Å per replica, superposed on the structure that both sides share.
     reference: the same.
     grid: of times.
+    valid: [F] bool per replica of the prediction; pairs of such frames alone count. None: all do.
+    once: keeps the curve of this reference.
 
   Returns:
     Å, 0 or more, and None; or None and the reason.
   """
-  both, reason = _common(prediction, reference, grid)
+  both, reason = _common(prediction, reference, grid, valid)
   if both is None:
     return None, reason or ''
-  ours, theirs, num_lags = both
-  a, b = rmsd_over_lags(ours, num_lags), rmsd_over_lags(theirs, num_lags)
+  ours, kept, theirs, num_lags = both
+  a = rmsd_over_lags(ours, num_lags, kept)
+  b = once(
+    ('RMSD over lags', grid.reference_stride, num_lags), lambda: rmsd_over_lags(theirs, num_lags)
+  )
   return float(np.mean(np.abs(a - b)[1:])), None
 
 
 def autocorrelation_deviation(
-  prediction: Replicas, reference: Replicas, grid: kinetics.TimeGrid
+  prediction: Replicas,
+  reference: Replicas,
+  grid: kinetics.TimeGrid,
+  valid: Replicas | None = None,
+  once: kinetics.Once = kinetics.anew,
 ) -> Found[float]:
   """Mean over lags of |C(k) - C_MD(k)|, C from `component_autocorrelation`.
 
@@ -144,18 +178,23 @@ def autocorrelation_deviation(
       `NUM_COMPONENTS` components (at most 3 L).
     reference: the same.
     grid: of times.
+    valid: as for `rmsd_deviation`.
+    once: keeps the curve of this reference.
 
   Returns:
     0 or more and None; or None and the reason.
   """
-  both, reason = _common(prediction, reference, grid)
+  both, reason = _common(prediction, reference, grid, valid)
   if both is None:
     return None, reason or ''
-  ours, theirs, num_lags = both
-  a, why = component_autocorrelation(ours, num_lags)
+  ours, kept, theirs, num_lags = both
+  a, why = component_autocorrelation(ours, num_lags, kept)
   if a is None:
     return None, f'prediction: {why}'
-  b, why = component_autocorrelation(theirs, num_lags)
+  b, why = once(
+    ('autocorrelation', grid.reference_stride, num_lags),
+    lambda: component_autocorrelation(theirs, num_lags),
+  )
   if b is None:
     return None, f'reference: {why}'
   return float(np.mean(np.abs(a - b)[1:])), None

@@ -20,17 +20,21 @@ _LONG_TABLE, _LONG_LIST = 30, 5
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """A number and its interval.
+  """A number, and how sure it is.
 
   Attributes:
     value: None where it cannot be computed.
     low: end of the interval; None where there is none.
     high: the other end.
+    error: standard error, shown where there is no interval; None where there is none.
+    is_noise: marked as no larger than its error.
   """
 
   value: float | None
   low: float | None = None
   high: float | None = None
+  error: float | None = None
+  is_noise: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +115,14 @@ def _number(value: float | None) -> str:
 
 def _estimate(estimate: Estimate) -> str:
   text = _number(estimate.value)
-  if estimate.low is None or estimate.high is None:
-    return text
-  return f'{text}<small>{_number(estimate.low)} to {_number(estimate.high)}</small>'
+  beside = []
+  if estimate.low is not None and estimate.high is not None:
+    beside.append(f'{_number(estimate.low)} to {_number(estimate.high)}')
+  elif estimate.error is not None and estimate.value is not None:
+    beside.append(f'± {_number(estimate.error)}')
+  if estimate.is_noise:
+    beside.append('noise')
+  return text + (f'<small>{" ".join(beside)}</small>' if beside else '')
 
 
 def _summary(rows: Sequence[SummaryRow]) -> str:

@@ -96,10 +96,11 @@ class TestResults:
       'summary', 'proteins', 'settings', 'intervals', 'details', 'baselines',
     }  # fmt: skip
     # The order and the names are checked in tests/evaluation/test_summary.py.
-    assert tuple(content['summary']) == summary.KEYS
+    both = [(key, f'{key}_error') for key in summary.KEYS]
+    assert tuple(content['summary']) == tuple(np.ravel(both).tolist())
     assert list(content['proteins']) == ['a', 'b', 'c']
     for numbers in content['proteins'].values():
-      assert set(numbers) == {*summary.KEYS, 'notes', 'remarks'}
+      assert set(numbers) == {*np.ravel(both).tolist(), 'notes', 'remarks'}
       assert {key for key in summary.KEYS if numbers[key] is None} == set(numbers['notes'])
       assert numbers['pairwise_rmsd_r'] is None
     asked = content['settings']

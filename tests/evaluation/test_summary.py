@@ -164,7 +164,7 @@ def test_the_table_has_the_rows_of_the_paper_in_its_order(np_rng):
   columns = {'prediction': summary.of_proteins(proteins), 'frozen': dict.fromkeys(KEYS)}
   columns['prediction'].update(rmsf=1.234, pc_sim_above_half_percent=7.81)
   bounds = {'prediction': summary.intervals(proteins) | {'rmsf': (1.0, 2.0), 'ddg': None}}
-  lines = summary.table(columns, bounds).splitlines()
+  lines = summary.table(columns, bounds, {}).splitlines()
   assert lines[:2] == ['| metric | prediction | frozen |', '| --- | --- | --- |']
   assert len(lines) == 2 + len(KEYS)
   labels = [line.split('|')[1].strip() for line in lines[2:]]

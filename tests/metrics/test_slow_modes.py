@@ -55,12 +55,12 @@ class TestFit:
 
   def test_pairs_do_not_cross_replicas_nor_invalid_frames(self, np_rng):
     series = [np_rng.normal(size=(n, 2)) for n in (30, 25)]
-    before, after = slow_modes._pairs(series, 5, None)
+    (before, after), _ = slow_modes._pairs(series, 5, None)
     assert len(before) == 25 + 20
     np.testing.assert_array_equal(after[25:], series[1][5:])
     valid = [np.ones(30, bool), np.ones(25, bool)]
     valid[0][7] = valid[1][0] = False
-    before, _ = slow_modes._pairs(series, 5, valid)
+    (before, _), _ = slow_modes._pairs(series, 5, valid)
     assert len(before) == 25 + 20 - 3
     assert not (before == series[0][7]).all(axis=1).any()
 

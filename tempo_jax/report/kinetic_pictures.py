@@ -46,7 +46,7 @@ def _errors(found: KineticSeries) -> str:
 
 def passage_times(found: KineticSeries) -> str:
   """Passage times of the prediction against those of MD, and time scales over the lag."""
-  shown = [plane for plane in (_passages(found), _time_scales(found)) if plane is not None]
+  shown = [plane for plane in (passages(found), time_scales(found)) if plane is not None]
   if not shown:
     return ''
   names, texts = [], []
@@ -72,7 +72,8 @@ def passage_times(found: KineticSeries) -> str:
   return page.picture(plots.to_svg(charts.planes(shown)), caption)
 
 
-def _passages(found: KineticSeries) -> charts.Plane | None:
+def passages(found: KineticSeries) -> charts.Plane | None:
+  """Pairs of states: the prediction against MD, and MD against itself."""
   theirs, halves = found.reference.passage_times_ns, found.half_passage_times_ns
   ours = None if found.prediction is None else found.prediction.passage_times_ns
   shown = []
@@ -98,7 +99,8 @@ def _off_diagonal(matrix: np.ndarray) -> np.ndarray:
   return ~np.eye(len(matrix), dtype=bool)
 
 
-def _time_scales(found: KineticSeries) -> charts.Plane | None:
+def time_scales(found: KineticSeries) -> charts.Plane | None:
+  """Of both, over the lag."""
   shown = []
   for (label, colour), side in zip(_LABELS, (found.reference, found.prediction), strict=True):
     if side is None:

@@ -43,7 +43,7 @@ def divergences(found: SideChainSeries) -> str:
 def distributions(found: SideChainSeries) -> str:
   """Histograms of those chi1 and chi2 that differ most."""
   panels = [
-    _histogram(found, residue, chi) for chi in range(NUM_CHI) for residue in _worst(found, chi)
+    histogram(found, residue, chi) for chi in range(NUM_CHI) for residue in _worst(found, chi)
   ]
   if not panels:
     return ''
@@ -60,7 +60,14 @@ def _worst(found: SideChainSeries, chi: int) -> list[int]:
   return [int(k) for k in order if not np.isnan(column[k])]
 
 
-def _histogram(found: SideChainSeries, residue: int, chi: int) -> plots.Panel:
+def histogram(found: SideChainSeries, residue: int, chi: int) -> plots.Panel:
+  """Of one chi, MD and prediction.
+
+  Args:
+    found: of the protein.
+    residue: from 0.
+    chi: 0 for chi1, or 1.
+  """
   degrees = math.degrees(found.periods[residue, chi])
   edges = np.linspace(0.0, degrees, found.counts.shape[-1] + 1)
   curves = []

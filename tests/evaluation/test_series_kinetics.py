@@ -102,6 +102,14 @@ def test_errors_are_the_spread_of_independent_walks():
   assert np.median(errors) == pytest.approx(scales.std(ddof=1), rel=0.4)
 
 
+def test_errors_are_in_the_order_of_states():
+  found = of([walk(1, 4000)], [np.resize([1, 1, 1, 2], 401)]).prediction
+  assert found.shares[2] == 0.0
+  # One state is always there, and one never; in state 2 every fourth frame.
+  assert found.share_errors[2] == 0.0
+  assert np.all(found.share_errors[:2] > 0.0)
+
+
 def test_replicas_are_pieces_where_there_are_enough():
   walks = [walk(seed, 400) for seed in range(6)]
   found = of(walks, walks[:1])

@@ -9,12 +9,22 @@ import pytest
 from tempo_jax.evaluation import columns, evaluation
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.series import EnsembleSeries
-from tempo_jax.report import charts, evaluation_page, page, plots, protein_section, sentences
+from tempo_jax.report import (
+  charts,
+  evaluation_page,
+  kinetic_pictures,
+  page,
+  plots,
+  protein_section,
+  sentences,
+  side_chain_pictures,
+)
 from tests.evaluation import cases
 from tests.report.test_page import check_self_contained
 
 pytest.importorskip('matplotlib')
 
+LABELS = 'MD', 'prediction'
 COLOURS = plots.REFERENCE, plots.PREDICTION
 
 
@@ -119,6 +129,40 @@ def test_a_prediction_without_a_markov_model(curves):
   found = parts(protein_section.draw(alone(curves, kinetic=nothing), {}))
   assert 'The prediction is in no state: no lag fits.' in found['Kinetic states']
   assert '<figure' in found['Kinetic states']
+
+
+def test_the_prediction_is_drawn_against_md(curves):
+  times = np.array([[0.0, 1.0], [4.0, 0.0]])
+  sides = [
+    dataclasses.replace(side, passage_times_ns=scale * times)
+    for side, scale in ((curves.kinetic.reference, 1.0), (curves.kinetic.prediction, 3.0))
+  ]
+  found = dataclasses.replace(
+    curves.kinetic,
+    reference=sides[0],
+    prediction=sides[1],
+    half_passage_times_ns=np.stack([times, 2.0 * times]),
+  )
+  halves, ours = kinetic_pictures.passages(found).points
+  assert (ours.x.tolist(), ours.y.tolist()) == ([1.0, 4.0], [3.0, 12.0])
+  assert (halves.x.tolist(), halves.y.tolist(), halves.thin) == ([2.0, 8.0], [1.0, 4.0], True)
+  scales = kinetic_pictures.time_scales(curves.kinetic).points
+  assert {(each.label, each.colour) for each in scales} == set(zip(LABELS, COLOURS, strict=True))
+  np.testing.assert_array_equal(scales[0].y, curves.kinetic.reference.time_scales_ns[:, 0])
+
+
+def test_distributions_of_chi(curves):
+  found = curves.side_chains
+  residue = found.names.index('TYR 1')
+  theirs, ours = side_chain_pictures.histogram(found, residue, 1).curves
+  assert ((theirs.label, theirs.colour), (ours.label, ours.colour)) == tuple(
+    zip(LABELS, COLOURS, strict=True)
+  )
+  # Half a turn: a ring that is turned over is the same.
+  assert ours.x[[0, -1]].tolist() == [0.0, 180.0]
+  assert np.mean(theirs.y) * 36 == pytest.approx(100.0)
+  counts = found.counts[1, residue, 1]
+  np.testing.assert_allclose(ours.y[::2], 100.0 * counts / counts.sum())
 
 
 def test_points_are_where_they_should_be():

@@ -32,7 +32,8 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'prediction',
     [],
-    'Trajectory files to judge, comma-separated, each one replica.',
+    'Trajectory files to judge, comma-separated, each one replica: also PDB and mmCIF with several '
+    'models, and arrays (.npy).',
     flag_values=values,
   )
   flags.DEFINE_string(

@@ -10,7 +10,10 @@ suite.json is a list, paths relative to it:
     [{"name": "1abc_A", "topology": "1abc_A.pdb", "reference": ["R1.xtc", "R2.xtc"],
       "prediction": ["P.xtc"]}, ...]
 An item may also have "prediction_topology", "reference_topology" (structures with the atoms of
-those files) and "temperature_K".
+those files), "prediction_dt_ns", "reference_dt_ns" (time between their frames) and "temperature_K".
+
+Trajectories are of any format that mdtraj reads; PDB and mmCIF with several models, also gzipped;
+or NumPy arrays of [frames, residues, atoms, 3], as AlphaFold's kin have them (.npy).
 
 Writes into --out: metrics.json (all numbers, with why some are missing), metrics.md (the table:
 medians over proteins, with 95 % bootstrap intervals, or errors) and report.html (pictures and the

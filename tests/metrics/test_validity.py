@@ -162,16 +162,23 @@ def test_bioemus_filter_is_that_of_mdtrajs_contacts(np_rng):
   np.testing.assert_array_equal(found, expected)
 
 
-def test_a_ring_bond_that_is_too_short_fails_bioemus_filter():
+@pytest.mark.parametrize(('c_n', 'expected'), [(0.5, False), (1.3, True)])
+def test_a_ring_bond_that_is_too_short_fails_bioemus_filter(c_n, expected):
+  """Although it is no clash."""
   positions = peptides.helix(8)[:, :4]
-  positions[0, 0] = positions[7, 2] + [0.5, 0.0, 0.0]
+  away = positions[0, 0] - positions[0, 1]
+  away /= np.linalg.norm(away)
+  aside = np.cross(away, positions[7].mean(axis=0) - positions[0, 0])
+  aside /= np.linalg.norm(aside)
+  positions[7] = positions[0, 0] + np.array([2.8, 1.4, 0.0, 0.7])[:, None] * away + c_n * away
+  positions[7, 3] += 1.2 * aside
   ring = np.full(8, bonds.NO_RING)
   ring[7] = 0
-  closed = bonds.Bonds(np.ones(8, bool), ring)
+  closed = bonds.Bonds(np.array([True] * 6 + [False, True]), ring)
   clashes = validity.num_clashes(positions, closed)
-  found = validity.passes_bioemu_filter(positions, closed, np.zeros_like(clashes))
-  assert not found
-  assert found == validity.passes_bioemu_filter(positions, closed)
+  assert clashes == 0
+  assert validity.passes_bioemu_filter(positions, closed) == expected
+  assert validity.passes_bioemu_filter(positions, closed, clashes) == expected
 
 
 def test_contacts_of_second_neighbours_pass_bioemus_filter():

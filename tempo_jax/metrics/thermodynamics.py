@@ -53,7 +53,8 @@ def fraction_of_native_contacts(
   """Mean over native contacts, q, of 1 / (1 + exp(5 (d - 1.2 d0))), d in Å, in every frame.
 
   Best, Hummer, Eaton, PNAS 110, 17874 (2013), with the constants of BioEmu's benchmark (Lewis et
-  al., 2025), which looks at all heavy atoms; here those of the backbone, `native_contacts`.
+  al., 2025). Its contacts are others: CA only, more than three residues apart, at most 10 Å; here
+  those of the backbone's heavy atoms, `native_contacts`.
 
   Args:
     positions: [F, L, 4, 3] Å, atoms N, CA, C, O.

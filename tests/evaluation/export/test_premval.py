@@ -150,3 +150,31 @@ def test_a_name_that_atlas_does_not_have(tmp_path, np_rng):
   done = predictions.write(prediction, tmp_path, 'premval', name='native')
   assert 'by the names of ATLAS, such as 6okd_C, not native: name' in done.errors[0]
   assert not (tmp_path / 'export').exists()
+
+
+def test_residues_are_those_of_atlas(shared_data, tmp_path):
+  """Matched by chain index and number, none is dropped, and each is the same residue."""
+  native = shared_data / 'atlas/6okd_C/6okd_C.pdb'
+  reference = mdtraj.load(str(native.with_name('6okd_C_prod_R1_fit.xtc')), top=str(native))
+  md = predictions.of_files(native, [native.with_name('6okd_C_prod_R1_fit.xtc')] * 16)
+  assert md.num_frames == 256
+  done = predictions.write(md, tmp_path, 'premval', 'mdgen', name='6okd_C')
+  assert done.errors == ()
+  traj, ca = as_premval_reads(tmp_path / FILE)
+  theirs = {
+    (atom.residue.chain.index, atom.residue.resSeq): atom.index
+    for atom in reference.topology.atoms
+    if atom.name == 'CA'
+  }
+  assert list(ca) == list(theirs)
+  assert len(ca) == 51
+  for key, index in ca.items():
+    assert (
+      traj.topology.atom(index).residue.name == reference.topology.atom(theirs[key]).residue.name
+    )
+  ours = traj.atom_slice(list(ca.values()))[:16]
+  ours.superpose(reference.atom_slice(list(theirs.values())), frame=5)
+  moved = reference.atom_slice(list(theirs.values()))
+  moved.superpose(moved, frame=5)
+  nearest = [np.abs(moved.xyz - frame).max(axis=(1, 2)).min() for frame in ours.xyz]
+  assert max(nearest) < 1e-3  # nm

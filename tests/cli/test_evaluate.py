@@ -123,6 +123,10 @@ class TestResults:
       if bounds:
         assert bounds[0] <= found[key] <= bounds[1], key
     assert content['intervals']['rmsf']
+    # Of the median of three, by all ten draws, worked out by hand.
+    low, middle, high = np.sort([numbers['rmsf'] for numbers in each])
+    draws = np.repeat([low, middle, high], [7, 13, 7])
+    assert found['rmsf_error'] == pytest.approx(draws.std() * np.sqrt(1.5), rel=0.1)
 
   def test_global_rmsf_r_pools_the_atoms_of_all_proteins(self, proteins, evaluated):
     pairs = [columns.read(case) for case in proteins]
@@ -164,6 +168,15 @@ class TestResults:
     numbers = content['proteins']['a']
     for key in summary.KEYS:
       assert content['summary'][key] == pytest.approx(numbers[key]), key
+      assert content['summary'][f'{key}_error'] == numbers[f'{key}_error'], key
+    lines = (tmp_path / 'out' / 'metrics.md').read_text().splitlines()
+    row = next(line for line in lines if line.startswith('| root mean W2 (Å)'))
+    value, error = (numbers[key] for key in ('root_mean_w2', 'root_mean_w2_error'))
+    assert row.split('|')[2].strip() == f'{value:.2f} ± {error:.2f}'
+    of_errors = content['details']['a']['errors']
+    assert of_errors['num_parts'] == 4
+    missing = {key for key in summary.KEYS if numbers[f'{key}_error'] is None}
+    assert set(of_errors['notes']) == missing
 
   def test_the_reference_predicts_itself(self, proteins, tmp_path):
     own = dataclasses.replace(

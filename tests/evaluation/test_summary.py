@@ -151,6 +151,49 @@ def test_intervals_narrow_with_the_number_of_proteins(np_rng):
   assert many == pytest.approx(tuple(scipys), abs=0.2)
 
 
+def test_errors_are_those_of_the_protein_or_over_proteins(np_rng):
+  proteins = [protein(np_rng)[0] for _ in range(40)]
+  own = [dict.fromkeys(KEYS, 0.25) for _ in proteins]
+  one = summary.errors(summary.bootstraps(proteins[:1]), own[:1])
+  assert one == own[0]
+  two = summary.errors(summary.bootstraps(proteins[:2]), own[:2])
+  assert set(two.values()) == {None}
+  many = summary.errors(summary.bootstraps(proteins), own)
+  scipys = scipy.stats.bootstrap(
+    ([p['rmsf'] for p in proteins],), np.median, rng=np_rng, n_resamples=1000, method='percentile'
+  )
+  assert many['rmsf'] == pytest.approx(scipys.standard_error, rel=0.2)
+  assert many['pairwise_rmsd_r'] > 0.0
+
+
+def test_what_few_proteins_have_has_no_error(np_rng):
+  proteins = [protein(np_rng)[0] for _ in range(6)]
+  for numbers in proteins[2:]:
+    numbers['ddg'] = None
+  drawn = summary.bootstraps(proteins)
+  assert drawn['ddg'] is None
+  assert drawn['rmsf'].num_drawn_from == 6
+
+
+def test_what_is_no_larger_than_its_error_is_noise():
+  rows = {row.key: row for row in summary.ROWS}
+  assert summary.text(rows['ddg'], 0.1, None, 0.234) == '0.10 ± 0.23 (noise)'
+  assert summary.text(rows['ddg'], 0.3, None, 0.234) == '0.30 ± 0.23'
+  assert summary.text(rows['ddg'], 0.1, (0.0, 0.3), 0.2) == '0.10 (0.00–0.30) (noise)'
+  assert summary.text(rows['ddg'], 0.1) == '0.10'
+  assert summary.text(rows['ddg'], None, None, 0.2) == ''
+  # No correlation is a finding.
+  assert summary.text(rows['pc1_cosine'], 0.01, None, 0.2) == '0.01 ± 0.20'
+
+
+def test_agreements_are_those_whose_best_is_one():
+  best_is_one = ('_r', '_j', '_cosine', '_correlation', '_spearman', '_precision', '_recall', '_f1')
+  named = {key for key in KEYS if key.endswith(best_is_one)}
+  named |= {key for key in KEYS if key.startswith(('valid_', 'pc_sim', 'dynamic_content'))}
+  named |= {key for key in KEYS if key.startswith('mfpt_pearson')}
+  assert named == summary.AGREEMENTS
+
+
 def test_equal_proteins_correlate_with_nothing(np_rng):
   one = protein(np_rng)[0]
   proteins = [one] * 4

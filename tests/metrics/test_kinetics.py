@@ -116,6 +116,29 @@ class TestAutocorrelation:
       assert reason is None
       np.testing.assert_allclose(curve, _direct(replicas, 8), atol=1e-12)
 
+  def test_leaves_out_frames(self, np_rng):
+    """Pair by pair; as without them where they are at the end, but for the number of lags."""
+    replicas = [np_rng.normal(size=n).cumsum() for n in (30, 21)]
+    valid = [np.ones(30, bool), np.ones(21, bool)]
+    valid[0][8:15] = valid[1][3] = False
+    found, reason = kinetics.autocorrelation(replicas, 9, valid)
+    assert reason is None
+    kept = np.concatenate([x[mask] for x, mask in zip(replicas, valid, strict=True)])
+    for lag in range(10):
+      pairs = [
+        (x[t] - kept.mean()) * (x[t + lag] - kept.mean())
+        for x, mask in zip(replicas, valid, strict=True)
+        for t in range(len(x) - lag)
+        if mask[t] and mask[t + lag]
+      ]
+      assert found[lag] == pytest.approx(np.mean(pairs) / kept.var(), abs=1e-9), lag
+    start = np.arange(30) < 20
+    found, _ = kinetics.autocorrelation(replicas[:1], 9, [start])
+    np.testing.assert_allclose(found, kinetics.autocorrelation([replicas[0][:20]], 9)[0], atol=1e-9)
+    none, reason = kinetics.autocorrelation(replicas[:1], 12, [np.arange(30) < 12])
+    assert none is None
+    assert reason == 'no two frames 12 apart'
+
   def test_is_the_mean_over_columns(self, np_rng):
     # More than two blocks of columns, one of which rests, and one is no number.
     series = np_rng.normal(size=(20, 70)) * np.resize([1.0, 100.0, 1e-3], 70)

@@ -38,6 +38,72 @@ class TestRmsdOverLags:
       assert found[lag] == pytest.approx(_rmsd(replicas, lag), rel=1e-9)
 
 
+class TestLeavesOutFrames:
+  @pytest.fixture
+  def replicas(self, np_rng):
+    return [_walk(np_rng, n) for n in (300, 41)]
+
+  @pytest.fixture
+  def valid(self):
+    masks = [np.ones(300, bool), np.ones(41, bool)]
+    masks[0][100:150] = masks[1][7] = False
+    return masks
+
+  def test_rmsd(self, replicas, valid):
+    found = trajectory_deviations.rmsd_over_lags(replicas, 30, valid)
+    for lag in (1, 13, 30):
+      every = [
+        np.sqrt(np.mean(np.sum((x[t + lag] - x[t]) ** 2, axis=-1)))
+        for x, mask in zip(replicas, valid, strict=True)
+        for t in range(len(x) - lag)
+        if mask[t] and mask[t + lag]
+      ]
+      assert found[lag] == pytest.approx(np.mean(every), rel=1e-9)
+
+  def test_autocorrelation(self, replicas, valid):
+    series = [x.reshape(len(x), -1) for x in replicas]
+    found, _ = trajectory_deviations.component_autocorrelation(series, 30, valid)
+    kept = np.concatenate([x[mask] for x, mask in zip(series, valid, strict=True)])
+    mean, variance = kept.mean(axis=0), np.sum(kept.var(axis=0))
+    for lag in (0, 1, 13, 30):
+      every = [
+        (x[t] - mean) @ (x[t + lag] - mean)
+        for x, mask in zip(series, valid, strict=True)
+        for t in range(len(x) - lag)
+        if mask[t] and mask[t + lag]
+      ]
+      assert found[lag] == pytest.approx(np.mean(every) / variance, rel=1e-9)
+
+  def test_of_strided_frames(self, replicas, valid):
+    grid = kinetics.TimeGrid(2.0, prediction_stride=2)
+    sparse = [x[::2] for x in replicas], [mask[::2] for mask in valid]
+    for measure in (
+      trajectory_deviations.rmsd_deviation,
+      lambda a, b, *rest: trajectory_deviations.autocorrelation_deviation(
+        *([x.reshape(len(x), -1) for x in side] for side in (a, b)), *rest
+      ),
+    ):
+      found, _ = measure(replicas, replicas[1:], grid, valid)
+      expected, _ = measure(sparse[0], replicas[1:], _GRID, sparse[1])
+      assert found == pytest.approx(expected) != 0.0
+
+  def test_the_reference_is_looked_at_once(self, replicas, valid):
+    kept = {}
+
+    def once(key, compute):
+      if key not in kept:
+        kept[key] = compute()
+      return kept[key]
+
+    first, again = (
+      trajectory_deviations.rmsd_deviation(replicas[:1], replicas[1:], _GRID, masks, once)
+      for masks in (None, valid[:1])
+    )
+    assert len(kept) == 1
+    assert first == trajectory_deviations.rmsd_deviation(replicas[:1], replicas[1:], _GRID)
+    assert again != first
+
+
 class TestRmsdDeviation:
   def test_is_a_mean_over_lags(self, np_rng):
     a, b = [_walk(np_rng, 50)], [_walk(np_rng, 90), _walk(np_rng, 81)]

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.signal
+import scipy.stats
 
 from tempo_jax.metrics import uncertainty
 
@@ -25,6 +26,12 @@ def _pymbar(x):
     g += 2.0 * c * (1.0 - t / num)
     t += 1
   return max(1.0, g)
+
+
+def _true_inefficiency(num_frames, decay):
+  """g of the mean of so many frames of such a process, by the definition."""
+  lags = np.arange(1, num_frames)
+  return 1.0 + 2.0 * np.sum((1.0 - lags / num_frames) * decay**lags)
 
 
 class TestStatisticalInefficiency:
@@ -59,8 +66,7 @@ class TestMeanError:
   @pytest.mark.parametrize('decay', [0.0, 0.8, 0.95])
   def test_is_the_spread_of_means(self, np_rng, decay):
     runs = _ornstein_uhlenbeck(np_rng, (200, 1_000), decay)
-    lags = np.arange(1, 1_000)
-    true = np.sqrt((1.0 + 2.0 * np.sum((1.0 - lags / 1_000) * decay**lags)) / 1_000)
+    true = np.sqrt(_true_inefficiency(1_000, decay) / 1_000)
     errors = np.array([uncertainty.mean_error([x])[0].error for x in runs])
     assert errors.mean() == pytest.approx(true, rel=0.1)
     covered = np.mean(np.abs(runs.mean(axis=1)) < 2.0 * errors)
@@ -93,8 +99,7 @@ class TestBlockError:
     """Of 200 runs of a process whose error is known, it is right on average, and for nearly all."""
     num_frames = 4_000
     runs = _ornstein_uhlenbeck(np_rng, (200, num_frames), decay)
-    lags = np.arange(1, num_frames)
-    g = 1.0 + 2.0 * np.sum((1.0 - lags / num_frames) * decay**lags)
+    g = _true_inefficiency(num_frames, decay)
     true = np.sqrt(g / num_frames)
     found = [uncertainty.block_error([x])[0] for x in runs]
     errors = np.array([x.error for x in found])
@@ -220,6 +225,32 @@ class TestBlockBootstrap:
     found, reason = uncertainty.block_bootstrap(lambda frames: 1.0, [3] * 30, 6)
     assert found is None
     assert 'no replica' in reason
+
+
+class TestParts:
+  def test_of_a_mean_both_are_the_standard_error(self, np_rng):
+    parts = np_rng.normal(size=(6, 50))
+    expected = scipy.stats.sem(parts.mean(axis=1))
+    assert uncertainty.section_error(parts.mean(axis=1)) == pytest.approx(expected)
+    without = [np.delete(parts, k, axis=0).mean() for k in range(6)]
+    assert uncertainty.jackknife_error(without) == pytest.approx(expected)
+
+  def test_jackknife_is_its_definition(self, np_rng):
+    parts = np_rng.normal(size=(5, 40))
+    without = np.array([np.delete(parts, k, axis=0).var() for k in range(5)])
+    expected = np.sqrt(4.0 / 5.0 * np.sum((without - without.mean()) ** 2))
+    assert uncertainty.jackknife_error(without) == pytest.approx(expected)
+
+  @pytest.mark.parametrize(('inefficiencies', 'share'), [(1.0, 0.73), (2.5, 0.89)])
+  def test_short_parts_make_errors_too_small(self, np_rng, inefficiencies, share):
+    """By as much as the docstring says, of four parts."""
+    decay = 0.95
+    length = int(inefficiencies * (1.0 + decay) / (1.0 - decay))
+    runs = _ornstein_uhlenbeck(np_rng, (2_000, 4 * length), decay)
+    parts = runs.reshape(2_000, 4, length).mean(axis=2)
+    found = np.sqrt(np.mean([uncertainty.section_error(x) ** 2 for x in parts]))
+    true = np.sqrt(_true_inefficiency(4 * length, decay) / (4 * length))
+    assert found / true == pytest.approx(share, abs=0.04)
 
 
 def test_what_is_noise():

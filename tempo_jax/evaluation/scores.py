@@ -108,7 +108,9 @@ def score(
   note('pc_sim_above_half_percent', above, notes.get('pc_sim'))
 
   native = np.asarray(reference.native.arrays.positions)
-  in_contact = contacts.contact_probability(native[None]) > 0.0
+  in_contact = reference.once(
+    'in contact', lambda: contacts.contact_probability(native[None]) > 0.0
+  )
   probability = reference.contact_probability
   if drawn:
     probability = contacts.contact_probability(reference.positions[frames.rand1])

@@ -88,13 +88,14 @@ def _at_common_times(
 
 
 def _autocorrelation_error(reference: Ensemble, prediction: Ensemble, grid: TimeGrid) -> _Statistic:
-  angles = prediction.split(prediction.torsions[..., :2].reshape(prediction.num_frames, -1))
+  angles = prediction.torsions[..., :2].reshape(prediction.num_frames, -1)
+  circles = prediction.split(np.exp(1j * angles))  # As `kinetics.torsion_autocorrelation` does.
   whole, theirs = (x.torsion_autocorrelation[0] for x in (prediction, reference))
 
   def without(valid: _Masks) -> Found[float]:
     if whole is None or theirs is None:
       return None, 'there is no autocorrelation'
-    ours, reason = kinetics.torsion_autocorrelation(angles, len(whole) - 1, valid)
+    ours, reason = kinetics.autocorrelation(circles, len(whole) - 1, valid)
     if ours is None:
       return None, reason or ''
     return kinetics.autocorrelation_error(ours, theirs, grid)

@@ -220,9 +220,7 @@ def pairs_of(valid: np.ndarray, num_lags: int) -> np.ndarray:
   return np.array([int(padded[frames + lag].sum()) for lag in range(num_lags + 1)])
 
 
-def torsion_autocorrelation(
-  angles: Replicas, num_lags: int | None = None, valid: Replicas | None = None
-) -> Found[np.ndarray]:
+def torsion_autocorrelation(angles: Replicas, num_lags: int | None = None) -> Found[np.ndarray]:
   """Circular autocorrelation of torsions: `autocorrelation` of exp(i phi).
 
   In a long series C(k) = (<cos(phi(t) - phi(t + k))> - m) / (1 - m), where m = |<exp(i phi)>|^2 is
@@ -231,12 +229,11 @@ def torsion_autocorrelation(
   Args:
     angles: [F, K] radians per replica; columns with NaN (undefined torsions) are left out.
     num_lags: up to which lag; default: half of the longest replica.
-    valid: as for `autocorrelation`.
 
   Returns:
     As `autocorrelation`.
   """
-  return autocorrelation([np.exp(1j * angle) for angle in angles], num_lags, valid)
+  return autocorrelation([np.exp(1j * angle) for angle in angles], num_lags)
 
 
 def autocorrelation_error(

@@ -36,14 +36,14 @@ def bounds(cut):
 @pytest.mark.parametrize(
   ('lengths', 'expected'),
   [
-    ([120], [[(0, 20 * i, 20 * i + 20)] for i in range(6)]),
+    ([120], [[(0, 24 * i, 24 * i + 24)] for i in range(5)]),
     ([50], [[(0, a, b)] for a, b in ((0, 10), (10, 20), (20, 30), (30, 40), (40, 50))]),
     ([60, 60, 60], [[(k, a, a + 30)] for k in range(3) for a in (0, 30)]),
     ([30] * 4, [[(k, 0, 30)] for k in range(4)]),
     # Too short to be a part.
-    ([120, 3], [[(0, 20 * i, 20 * i + 20)] for i in range(6)]),
-    ([12] * 8, [[(0, None, None), (1, None, None)], [(2, None, None), (3, None, None)]]
-     + [[(k, None, None)] for k in range(4, 8)]),
+    ([120, 3], [[(0, 24 * i, 24 * i + 24)] for i in range(5)]),
+    ([12] * 8, [[(k, None, None), (k + 1, None, None)] for k in (0, 2, 4, 6)]),
+    ([12] * 6, [[(k, None, None)] for k in range(6)]),
   ],
 )  # fmt: skip
 def test_parts_of_independent_frames(native, lengths, expected):

@@ -56,6 +56,7 @@ from tempo_jax.evaluation import (
 from tempo_jax.evaluation.columns import PREDICTION
 from tempo_jax.evaluation.evaluation import Evaluation
 from tempo_jax.evaluation.export import exports as exports_lib
+from tempo_jax.evaluation.results import ABOUT_ERRORS, Results
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.series import ProteinSeries
 from tempo_jax.evaluation.suite import Case
@@ -240,101 +241,23 @@ def _write(
   sections: Sequence[ProteinSection],
   settings: Settings,
 ) -> None:
-  proteins = {name: found.columns for name, found in done.items()}
-  names = list(dict.fromkeys(name for found in proteins.values() for name in found))
-  numbers = {
-    name: [found[name].numbers for found in proteins.values() if name in found] for name in names
-  }
-  table = {name: summary.of_proteins(column) for name, column in numbers.items()}
-  drawn = {name: summary.bootstraps(column, settings.seed) for name, column in numbers.items()}
-  bounds = {
-    name: {key: (x.low, x.high) if x else None for key, x in found.items()}
-    for name, found in drawn.items()
-  }
-  own = [found.errors.errors for found in done.values()]
-  errors = {PREDICTION: summary.errors(drawn[PREDICTION], own)}
+  found = Results(done, settings.seed)
   asked = {
     **dataclasses.asdict(settings),
     'num_proteins': len(done),
     'bootstrap_samples': summary.NUM_BOOTSTRAP,
     'versions': provenance.versions(),
   }
-  text = _markdown(table, bounds, errors, numbers)
+  text = found.markdown()
   if settings.protocol == 'biokinema':
-    text += '\n' + biokinema_protocol.table([found.details['biokinema'] for found in done.values()])
+    text += '\n' + biokinema_protocol.table([x.details['biokinema'] for x in done.values()])
   files.write_text(folder / 'metrics.md', text)
   if sections:
-    page = _page(sections, table, bounds, errors, asked)
+    page = _page(sections, found.table, found.bounds, found.errors, asked)
     files.write_text(folder / 'report.html', page)
   # Last: whoever finds it finds the others too.
-  content = {
-    'summary': _with_errors(table[PREDICTION], errors[PREDICTION]),
-    'proteins': {
-      name: _with_errors(found[PREDICTION].numbers, done[name].errors.errors)
-      | {'notes': found[PREDICTION].notes, 'remarks': done[name].remarks}
-      for name, found in proteins.items()
-    },
-    'settings': asked,
-    'intervals': bounds[PREDICTION],
-    'details': {
-      name: found.details
-      | {
-        'errors': {
-          'notes': found.errors.notes,
-          'num_parts': found.errors.num_parts,
-          'statistical_inefficiency': found.errors.inefficiency,
-        }
-      }
-      for name, found in done.items()
-    },
-    'baselines': {
-      name: {
-        'summary': table[name],
-        'intervals': bounds[name],
-        'proteins': {
-          protein: {key: found[name].numbers[key] for key in summary.KEYS}
-          for protein, found in proteins.items()
-          if name in found
-        },
-      }
-      for name in names
-      if name != PREDICTION
-    },
-  }
+  content = found.content(asked)
   files.write_text(folder / 'metrics.json', json.dumps(content, indent=1, allow_nan=False) + '\n')
-
-
-_ERRORS = (
-  '± is the standard error of a single protein, from the sampling of the prediction alone: how '
-  'well MD is known, MD halves show. "noise" are distances and amounts that are smaller than their '
-  'error; correlations and overlaps are never called so.'
-)
-
-
-def _with_errors(
-  numbers: Mapping[str, Any], errors: Mapping[str, float | None]
-) -> dict[str, float | None]:
-  """Each number, and its error beside it."""
-  pairs = ({key: numbers[key], f'{key}_error': errors[key]} for key in summary.KEYS)
-  return {key: value for pair in pairs for key, value in pair.items()}
-
-
-def _markdown(
-  table: Mapping[str, Mapping[str, float | None]],
-  bounds: Mapping[str, Mapping[str, tuple[float, float] | None]],
-  errors: Mapping[str, Mapping[str, float | None]],
-  numbers: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> str:
-  heads = {name: f'{name} (n = {len(column)})' for name, column in numbers.items()}
-  text = summary.table(
-    {heads[name]: column for name, column in table.items()},
-    {heads[name]: column for name, column in bounds.items()},
-    {heads[name]: column for name, column in errors.items()},
-  )
-  return (
-    f'{text}\nMedians over n proteins, with 95 % bootstrap intervals over proteins where n > 2; '
-    f'blank where a number cannot be computed. {_ERRORS}\n'
-  )
 
 
 def _page(
@@ -368,7 +291,7 @@ def _page(
     + 'MD replicas: each replica of MD against all others; no model should be asked to beat it. '
     'MD halves: the first half of MD against the second. MD, its first n ns: the beginning of MD, '
     'as long as the prediction, against all of MD. The definitions are in the docstrings of '
-    f'tempo_jax.metrics. {_ERRORS}',
+    f'tempo_jax.metrics. {ABOUT_ERRORS}',
   )
 
 

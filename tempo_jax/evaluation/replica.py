@@ -159,7 +159,8 @@ class Native:
     positions, time_ps = _read(contents.blocks(block_frames), atom_index, self.protein, side_chains)
     if len(positions) < _MIN_FRAMES:
       raise InputError(
-        f'{path}: {len(positions)} frames, and at least {_MIN_FRAMES} are needed: give a longer one'
+        f'{path}: {len(positions)} frames, and at least {_MIN_FRAMES} are needed: give one file '
+        'with all'
       )
     beyond = side_chains.found(self._heavy_atoms)
     for coordinates in (positions, *(() if beyond is None else (beyond.atoms,))):

@@ -535,6 +535,26 @@ class TestPredictionsOfOthers:
     assert commanded(f'--suite={suite_file}', *options, '--prediction_dt_ns=0.02') == 0
     assert json.loads((tmp_path / 'out' / 'metrics.json').read_text())['proteins']['a'] == found
 
+  @pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+      (lambda x: x[:, :, 1], r'P.npy: holds CA atoms alone, and the numbers need'),
+      (lambda x: x[:, :-1], r'P.npy: holds \[30, 7, 4, 3\], 7 residues, and .*native.pdb has 8'),
+      (lambda x: 100.0 * x, r'P.npy: N-CA is 14\d.* Å on the whole: its units are prob'),
+      (lambda x: x[:1], r'P.npy: 1 frames, and at least 2 are needed: give one file with all'),
+      (lambda x: x[0, 0, 0], r'P.npy: holds float32 \[3\], no coordinates: give \[frames, res'),
+    ],
+  )
+  def test_mistakes(self, pair, tmp_path, change, message):
+    case = pair[0]
+    traj = mdtraj.load(str(case.prediction[0]), top=str(case.prediction[0].parent / 'topology.pdb'))
+    np.save(tmp_path / 'P.npy', change(10.0 * traj.xyz.reshape(30, -1, 4, 3)))
+    other = dataclasses.replace(case, prediction=(tmp_path / 'P.npy',))
+    with pytest.raises(InputError, match=message) as raised:
+      commanded(*arguments(other), f'--out={tmp_path / "out"}', '--num_workers=1')
+    assert '\n' not in str(raised.value)
+    assert not (tmp_path / 'out').exists()
+
   def test_samples_are_replicas(self, pair, tmp_path):
     case = pair[0]
     traj = mdtraj.load(str(case.reference[0]), top=str(case.topology))

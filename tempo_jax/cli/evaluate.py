@@ -62,7 +62,7 @@ from tempo_jax.evaluation.series import ProteinSeries
 from tempo_jax.evaluation.suite import Case
 from tempo_jax.metrics import resampling
 from tempo_jax.output import provenance
-from tempo_jax.report import evaluation_page, protein_section
+from tempo_jax.report import evaluation_page, protein_section, sentences
 from tempo_jax.report.protein_section import ProteinSection
 
 # Of the report's table, by key.
@@ -287,6 +287,9 @@ def _page(
     rows,
     sections,
     asked,
+    summary_sentence=sentences.ranking(
+      {name: column['root_mean_w2'] for name, column in table.items()}, PREDICTION
+    ),
     summary_caption=('Medians over proteins, with 95 % bootstrap intervals. ' if many else '')
     + 'MD replicas: each replica of MD against all others; no model should be asked to beat it. '
     'MD halves: the first half of MD against the second. MD, its first n ns: the beginning of MD, '

@@ -59,6 +59,7 @@ def evaluation_page(
   proteins: Sequence[protein_section.ProteinSection],
   settings: Mapping[str, object],
   *,
+  summary_sentence: str = '',
   summary_caption: str = '',
   notes: Sequence[str] = (),
   max_bytes: int = MAX_BYTES,
@@ -70,6 +71,7 @@ def evaluation_page(
     summary: in the order in which they are shown.
     proteins: at least one.
     settings: name -> value, shown as a table.
+    summary_sentence: plain text over the summary: what it means.
     summary_caption: plain text under the summary: what the columns and intervals are.
     notes: plain texts about the whole.
     max_bytes: of the page, about. First the pictures of as many proteins as fit are put in, then
@@ -78,7 +80,14 @@ def evaluation_page(
   pictured = _fitting([len(p.pictures.encode()) for p in proteins], max_bytes)
   left = max_bytes - sum(len(p.pictures.encode()) for p in proteins[:pictured])
   viewed = min(_fitting([len(p.viewer.encode()) for p in proteins], left), pictured)
-  sections = [page.section('Summary', _summary(summary), page.paragraph(summary_caption))]
+  sections = [
+    page.section(
+      'Summary',
+      page.paragraph(summary_sentence) if summary_sentence else '',
+      _summary(summary),
+      page.paragraph(summary_caption),
+    )
+  ]
   if len(proteins) > 1:
     overview = _overview(proteins)
     if len(proteins) > _LONG_TABLE:

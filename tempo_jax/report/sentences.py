@@ -1,7 +1,7 @@
 """What each picture of a protein says, in one plain sentence, from its numbers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -27,6 +27,29 @@ def percent(share: float) -> str:
   if 0.0 < value < 0.5:
     return 'less than 1 %'
   return f'{min(99, round(value)) if value < 100.0 else 100} %'
+
+
+def ranking(values: Mapping[str, float | None], prediction: str) -> str:
+  """Which columns of the table the prediction is closer to MD than, by root mean W2.
+
+  Args:
+    values: of each column, Å; None where there is none.
+    prediction: its name among them.
+  """
+  ours = values.get(prediction)
+  others = {name: x for name, x in values.items() if x is not None and name != prediction}
+  if ours is None or not others:
+    return ''
+  ordered = sorted(others, key=lambda name: (others[name], name))
+  named = {name: f'{name} ({others[name]:.2f} Å)' for name in ordered}
+  beaten = [named[name] for name in ordered if others[name] > ours]
+  rest = [named[name] for name in ordered if others[name] <= ours]
+  text = f'By root mean W2 the prediction ({ours:.2f} Å)'
+  if beaten:
+    text += f' is closer to MD than {_joined(beaten)}'
+  if rest:
+    text += (', but not closer' if beaten else ' is not closer to MD') + f' than {_or(rest)}'
+  return f'{text}.'
 
 
 def residue(names: Sequence[str], index: int) -> str:
@@ -293,6 +316,10 @@ def _is(value: int) -> str:
 
 def _has(value: int) -> str:
   return 'has' if value == 1 else 'have'
+
+
+def _or(parts: Sequence[str]) -> str:
+  return ' or '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -220,6 +220,10 @@ def test_long_tables_fold():
   assert text.count('<details open>') == 1
   assert all(f'number {k}' in outline.texts for k in range(40))
   assert 'of nothing' not in outline.texts
+  said = evaluation_page.evaluation_page(
+    'p', rows(40), [protein], {}, summary_sentence='It is < 1.'
+  )
+  assert '<h2>Summary</h2><p>It is &lt; 1.</p><details open>' in said
   short = evaluation_page.evaluation_page('p', rows(20), [protein], {})
   assert check_self_contained(short).tags.count('details') == 1
 

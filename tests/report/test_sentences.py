@@ -44,6 +44,25 @@ def test_numbers_and_shares():
   ]
 
 
+def test_ranking():
+  values = {'prediction': 0.454, 'halves': 0.77, 'noise': 0.3, 'frozen': 1.3, 'none': None}
+  assert sentences.ranking(values, 'prediction') == (
+    'By root mean W2 the prediction (0.45 Å) is closer to MD than halves (0.77 Å) and frozen '
+    '(1.30 Å), but not closer than noise (0.30 Å).'
+  )
+  values |= {'prediction': 2.0}
+  assert sentences.ranking(values, 'prediction') == (
+    'By root mean W2 the prediction (2.00 Å) is not closer to MD than noise (0.30 Å), halves '
+    '(0.77 Å) or frozen (1.30 Å).'
+  )
+  best = {'prediction': 0.1, 'frozen': 0.2}
+  assert sentences.ranking(best, 'prediction') == (
+    'By root mean W2 the prediction (0.10 Å) is closer to MD than frozen (0.20 Å).'
+  )
+  assert sentences.ranking({'prediction': 2.0}, 'prediction') == ''
+  assert sentences.ranking({'frozen': 2.0}, 'prediction') == ''
+
+
 def test_nothing_is_said_without_data():
   nothing = series()
   for say in (

@@ -73,8 +73,7 @@ def _residues(
   reference, prediction = both.values()
   types = reference.native.arrays.residue_type
   known = side_chain_scores.known_chi(reference, prediction)
-  ours, theirs = (side_chain_scores.chi_of(each) for each in (prediction, reference))
-  jsd = side_chains.chi_jsd(ours, theirs, types)
+  jsd = side_chains.chi_jsd_of(*map(side_chain_scores.chi_histograms, (prediction, reference)))
   times = {name: _decorrelation_ns(each, known) for name, each in both.items()}
   shares = {name: side_chain_scores.populations(each) for name, each in both.items()}
   wells = np.count_nonzero(~np.isnan(rotamer_changes.wells(types)), axis=-1)

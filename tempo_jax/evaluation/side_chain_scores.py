@@ -1,6 +1,7 @@
 """Side chains of a prediction against those of MD, where both have them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -68,14 +69,21 @@ def chi_of(ensemble: Ensemble) -> np.ndarray:
 
 def known_chi(reference: Ensemble, prediction: Ensemble) -> np.ndarray:
   """[L, 4] bool, chi that both know in all frames."""
-  types = reference.native.arrays.residue_type
-  return side_chains.known(chi_of(reference), types) & side_chains.known(chi_of(prediction), types)
+  ours, theirs = (chi_histograms(each).sum(axis=-1) for each in (prediction, reference))
+  return (ours > 0) & (theirs > 0)
+
+
+def chi_histograms(ensemble: Ensemble) -> np.ndarray:
+  """[L, 4, 36], `side_chains.chi_histograms`."""
+  types = ensemble.native.arrays.residue_type
+  return ensemble.once('chi', lambda: side_chains.chi_histograms(chi_of(ensemble), types))
 
 
 def populations(ensemble: Ensemble) -> np.ndarray:
   """[L, 2, 3] share of frames in each well, NaN where there are none."""
-  assert ensemble.rotamers is not None
-  return rotamer_changes.occupancy(ensemble.rotamers)
+  states = ensemble.rotamers
+  assert states is not None
+  return ensemble.once('rotamer populations', lambda: rotamer_changes.occupancy(states))
 
 
 def changes_per_ns(
@@ -124,9 +132,15 @@ def total_changes(
 
 
 def _of_chi(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
-  ours, theirs = chi_of(prediction), chi_of(reference)
-  js_distances = torsion_distances.js_distances(ours, theirs)
-  divergences = side_chains.chi_jsd(ours, theirs, reference.native.arrays.residue_type)
+  js_distances = torsion_distances.js_distances_of(
+    *(
+      each.once(
+        'torsions of side chains', functools.partial(torsion_distances.histograms, chi_of(each))
+      )
+      for each in (prediction, reference)
+    )
+  )
+  divergences = side_chains.chi_jsd_of(chi_histograms(prediction), chi_histograms(reference))
   apart = 0.5 * np.abs(populations(prediction) - populations(reference)).sum(axis=-1)
   return {
     'torsion_js_distance_side_chain': _mean(js_distances, 'no chi is known on both sides'),

@@ -55,12 +55,32 @@ def chi_jsd(a: np.ndarray, b: np.ndarray, residue_type: np.ndarray) -> np.ndarra
   Returns:
     [L, 4] 0 to 1; NaN where a residue has no such chi, or it is unknown in either.
   """
-  there = known(a, residue_type) & known(b, residue_type)
+  return chi_jsd_of(*(chi_histograms(chi, residue_type) for chi in (a, b)))
+
+
+def chi_jsd_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """`chi_jsd` of `chi_histograms` [L, 4, 36], for those who compare one side with several."""
+  there = a.any(axis=-1) & b.any(axis=-1)
   found = np.full(there.shape, np.nan)
+  found[there] = distribution.jensen_shannon(a[there], b[there])
+  return found
+
+
+def chi_histograms(chi: np.ndarray, residue_type: np.ndarray) -> np.ndarray:
+  """Counts of each chi over its period.
+
+  Args:
+    chi: [F, L, 4] radians.
+    residue_type: [L], index into `protein.RESIDUE_TYPES`.
+
+  Returns:
+    [L, 4, 36] int64; 0 where a residue has no such chi, or it is unknown.
+  """
+  there = known(chi, residue_type)
+  found = np.zeros((*there.shape, NUM_BINS), np.int64)
   if there.any():
     period = side_chain_atoms.chi_period(residue_type)[there]
-    counts = (histograms(x[:, there], period) for x in (a, b))
-    found[there] = distribution.jensen_shannon(*counts)
+    found[there] = histograms(chi[:, there], period)
   return found
 
 

@@ -61,12 +61,38 @@ def _distances(a: np.ndarray, b: np.ndarray, num_bins: int) -> np.ndarray:
   found = np.empty(a.shape[1])
   for start in range(0, a.shape[1], _BLOCK):
     block = slice(start, start + _BLOCK)
-    counts = []
-    for bins in (a[:, block], b[:, block]):
-      width = bins.shape[1]
-      flat = (bins + num_bins * np.arange(width)).ravel()
-      counts.append(np.bincount(flat, minlength=num_bins * width).reshape(width, num_bins))
+    counts = (_counts(bins[:, block], num_bins) for bins in (a, b))
     found[block] = distribution.js_distance(*counts)
+  return found
+
+
+def _counts(bins: np.ndarray, num_bins: int) -> np.ndarray:
+  """[n, num_bins] of bins [F, n]."""
+  width = bins.shape[1]
+  flat = (bins + num_bins * np.arange(width)).ravel()
+  return np.bincount(flat, minlength=num_bins * width).reshape(width, num_bins)
+
+
+def histograms(angles: np.ndarray) -> np.ndarray:
+  """Counts of each torsion in 100 bins, for those who compare one side with several.
+
+  Args:
+    angles: [F, ...] radians, -pi to pi.
+
+  Returns:
+    [..., 100] int64; 0 of angles that are unknown in some frame.
+  """
+  there = ~np.isnan(angles).any(axis=0)
+  found = np.zeros((*there.shape, NUM_BINS), np.int64)
+  found[there] = _counts(_bins(angles[:, there], NUM_BINS), NUM_BINS)
+  return found
+
+
+def js_distances_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """`js_distances` of `histograms` [..., 100]."""
+  there = a.any(axis=-1) & b.any(axis=-1)
+  found = np.full(there.shape, np.nan)
+  found[there] = distribution.js_distance(a[there], b[there])
   return found
 
 

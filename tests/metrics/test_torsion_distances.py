@@ -177,3 +177,14 @@ def test_phi_and_psi_are_of_one_residue(shared_data):
   theirs = case.intermediates['mdgen']['their_pairs_2d_jsd']['PSI 0 ALA 2|PHI 0 ALA 4']
   assert measured[1] == pytest.approx(theirs, rel=1e-4)
   assert found.of_phi_psi[1] == pytest.approx(measured[0], rel=1e-9)
+
+
+def test_distances_of_histograms_are_those_of_angles(np_rng):
+  a, b = (np_rng.uniform(-np.pi, np.pi, (n, 5, 2)) for n in (30, 50))
+  a[:, 1, 0], b[3, 2, 1] = np.nan, np.nan
+  counts = [torsion_distances.histograms(x) for x in (a, b)]
+  assert counts[0].shape == (5, 2, 100)
+  np.testing.assert_array_equal(counts[0].sum(axis=-1)[2], 30)
+  expected = torsion_distances.js_distances(a, b)
+  assert np.isnan(expected).sum() == 2
+  np.testing.assert_allclose(torsion_distances.js_distances_of(*counts), expected)

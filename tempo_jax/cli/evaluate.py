@@ -1,4 +1,4 @@
-r"""Judges ensembles against MD: the paper's table, baselines and a report.
+r"""Judges ensembles and trajectories against MD: distributions, states, kinetics, side chains.
 
 One protein:
     tempo-jax evaluate --topology=native.pdb --reference=R1.xtc,R2.xtc \
@@ -20,9 +20,12 @@ medians over proteins, with 95 % bootstrap intervals, or errors) and report.html
 trajectories in 3-D; opens offline). Baselines are judged as the prediction is: replicas of MD
 against each other, halves of MD, the beginning of MD (as long as the prediction), the frozen
 native structure, Gaussian noise with MD's variance, and an elastic network. Side chains are
-judged where both sides have them. What was computed is
+judged where both sides have them, motion and kinetics where both have times. What was computed is
 kept per protein in OUT/proteins, so that the same command goes on after an interruption, and
 repeats only what has changed.
+
+--protocol=biokinema also scores kinetics as BioKinema's published code does, with what MD reaches
+against itself.
 
 --export=premval|bioemu-benchmarks|mdgen, or several of them separated by commas, also writes the
 predictions into OUT/export/NAME as the files that these public benchmarks take.

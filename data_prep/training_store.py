@@ -58,6 +58,7 @@ def build(simulated: pathlib.Path, store: pathlib.Path) -> None:
       temperature_K=record['temperature_K'],
       replica=number,
       split=split,
+      solvent='implicit',
       overwrite=True,
       num_workers=1,
     )

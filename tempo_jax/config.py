@@ -74,6 +74,18 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # Whether the first level also sees the conformation that its trajectory began with: what it
     # knows of a protein's native structure, however long ago that was. Needs anchors = 'both'.
     reference=True,
+    # What is known before anything is learnt (`dynamics.expected`). 'still': residues stay, and
+    # move alike, each on its own; 'elastic': springs about a reference, with a memory.
+    prior='still',
+    # Of 'elastic': variances at 300 K, in units of the network's, and over which times (ns) they
+    # are forgotten. Fitted to the squared displacements of BPTI, trp-cage, NTL9, SH2 and PSI in
+    # explicit solvent over 10 ps to 100 ns; what is beyond 100 ns, to RMSF over microseconds. In
+    # implicit solvent the fastest motion is larger (`implicit_variance` is added to it).
+    memory=config_dict.create(
+      variances=(0.2, 0.12, 0.3, 0.45, 0.5, 1.8),
+      times_ns=(0.004, 0.04, 0.4, 4.0, 40.0, 3000.0),
+      implicit_variance=0.3,
+    ),
     # What it was trained on (`models.trained_range`); `train` fills that in.
     trained_on=config_dict.create(
       temperatures_K=(),
@@ -189,6 +201,7 @@ def check(config: Any) -> None:
   _check_choice('encoder.ipa_reads', config.encoder.ipa_reads, ('hidden', 'sequence'))
   _check_choice('objective', config.objective, tuple(OBJECTIVES))
   _check_choice('anchors', config.anchors, ('start', 'both'))
+  _check_choice('prior', config.prior, ('still', 'elastic'))
   _check_choice('precision', config.precision, PRECISIONS)
   if config.update_rule == 'global' and (config.objective, config.anchors) != ('mse', 'start'):
     raise InputError(

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
 from tempo_jax.dynamics import chain_closure
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import backbone, ideal, rigid
@@ -178,6 +179,11 @@ def generative_config(dt_ns=None, **model):
   for name in config.levels:
     config.level[name].noise_sample = 0.0
   return config_lib.freeze(config)
+
+
+def expecting_nothing(newest, num_frames: int):
+  """Steps of unit spread from a state, as a network knows them that expects residues to stay."""
+  return expected_lib.still(newest, level_lib.Level(*[jnp.float32(1.0)] * 9), num_frames)
 
 
 def make_step(config, level_name: str):

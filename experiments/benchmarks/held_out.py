@@ -63,6 +63,11 @@ class Target:
   temperature_K: float = 320.0  # noqa: N815  (K is kelvin)
   mean_dt_ns: float | None = None
 
+  @property
+  def solvent(self) -> str:
+    """Of the MD, one of `protein.SOLVENTS`."""
+    return 'explicit' if self.kind == _WATER else 'implicit'
+
 
 def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
   """All targets that there are files of.
@@ -118,7 +123,8 @@ def read(target: Target, dt_ns: float) -> tuple[Protein, list[np.ndarray]]:
   """
   native = Native(target.topology, target.name)
   replicas = (at_spacing(native.read(file), dt_ns, target.mean_dt_ns) for file in target.reference)
-  return native.protein, [replica.positions for replica in replicas]
+  protein = native.protein.in_solvent(target.solvent)
+  return protein, [replica.positions for replica in replicas]
 
 
 def measure(

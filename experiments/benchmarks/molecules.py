@@ -81,7 +81,7 @@ def sampled(
 ) -> heavy_frames.Series:
   """Replicas that the model samples from the native structure."""
   found = model.sample(
-    protein,
+    protein.in_solvent(target.solvent),
     values.num_frames,
     values.num_replicas,
     rng=jax.random.key(values.seed),

@@ -16,6 +16,7 @@ from absl import flags
 
 from tempo_jax.cli import command, prepare_flags, worker_flags
 from tempo_jax.preparation import trajectories
+from tempo_jax.protein.protein import SOLVENTS
 from tempo_jax.store.entry import SPLITS
 
 
@@ -68,6 +69,13 @@ def define_flags(values: flags.FlagValues) -> None:
     'What the trajectories are for.',
     flag_values=values,
   )
+  flags.DEFINE_enum(
+    'solvent',
+    'unknown',
+    SOLVENTS,
+    'What surrounded the protein: water molecules (explicit) or a continuum (implicit).',
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'overwrite',
     False,
@@ -89,6 +97,7 @@ def main(values: flags.FlagValues) -> int:
     temperature_K=values.temperature_K,
     replica=values.replica,
     split=values.split,
+    solvent=values.solvent,
     overwrite=values.overwrite,
     num_workers=values.num_workers,
     scheduler=values.scheduler,

@@ -46,12 +46,23 @@ from tempo_jax.samplers.stream import Job
 _BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/trp_cage.pdb'
 PLAIN_ARGUMENTS = 'structure'
 _FLAGS = (
-  *('structure', 'model', 'num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed'),
+  *(
+    'structure',
+    'model',
+    'num_frames',
+    'num_replicas',
+    'chains',
+    'temperature_K',
+    'solvent',
+    'seed',
+  ),
   *('out', 'format', 'atoms', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size'),
   *('passes', 'precision'),
 )
 # Those that frames depend on, besides structures, model and device.
-_OF_FRAMES = ('num_frames', 'num_replicas', 'chains', 'temperature_K', 'seed', 'format')
+_OF_FRAMES = (
+  *('num_frames', 'num_replicas', 'chains', 'temperature_K', 'solvent', 'seed', 'format'),
+)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -83,6 +94,14 @@ def define_flags(values: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=values,
   )
+  flags.DEFINE_enum(
+    'solvent',
+    'explicit',
+    protein_lib.SOLVENTS,
+    'What surrounds the protein: water molecules, a continuum (in which residues move a little '
+    'more from frame to frame), or either.',
+    flag_values=values,
+  )
   flags.DEFINE_integer(
     'replica_batch_size',
     None,
@@ -109,7 +128,10 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
     with multiprocess.together():
       sampling_flags.check_flags(values)
       sources = _sources(values.structure)
-      proteins = [structure_file.load_protein(source, values.chains or None) for source in sources]
+      proteins = [
+        structure_file.load_protein(source, values.chains or None).in_solvent(values.solvent)
+        for source in sources
+      ]
       model = sampling_flags.load_model(values)
       atoms = model.atoms(values.atoms)
       names = _names(proteins) if len(proteins) > 1 else ['']

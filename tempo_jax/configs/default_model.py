@@ -23,6 +23,7 @@ def get_config(variant: str = ''):
     config_lib.model_config({'coarse': 0.2, 'fine': 0.01}), options['scale']
   )
   common.small_network(config, channels=64, blocks=2)
+  config.model.prior = 'elastic'
   config.model.encoder.num_neighbours = 16
   config.data.batch_size = 16
   config.data.buckets = (16, 24, 44, 64)

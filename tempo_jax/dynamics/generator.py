@@ -25,6 +25,7 @@ import numpy as np
 from flax import linen as nn
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import head as head_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import rotamers, update
@@ -134,7 +135,7 @@ class Generator(nn.Module):
     step: Step,
     tau: jax.Array,
     side_chain_tau: jax.Array,
-    level: level_lib.Level,
+    expected: expected_lib.Expected,
     protein: protein_lib.ProteinArrays,
   ) -> tuple[jax.Array, jax.Array | None]:
     """Where the line through z_tau ends: the mean of y given z_tau; and the wells.
@@ -145,14 +146,14 @@ class Generator(nn.Module):
       step: [T, L] z_tau, and the wells that are drawn so far.
       tau: [] in [0, 1), of the backbone; 1 for one that is given.
       side_chain_tau: [] in [0, 1), of the side chains: the same for both, or the backbone is given.
-      level: the level's scalars.
+      expected: of the T frames.
       protein: [L] residues.
 
     Returns:
       [T, L, N], and logits [T, L, 4, 3] of the wells; None without side chains.
     """
     newest, numbers = noised.states[-1], step.numbers
-    states = applied(newest, step, level, protein)
+    states = applied(newest, step, expected, protein)
     out, logits = self.head(
       hidden,
       newest,
@@ -162,7 +163,7 @@ class Generator(nn.Module):
       noised.anchor,
       tau,
       side_chain_tau,
-      level.translation_std,
+      expected,
       protein,
     )
 
@@ -192,17 +193,18 @@ class Generator(nn.Module):
   ) -> jax.Array:
     """Both parts once, for the shapes of the parameters."""
     hidden = self.encode(noised, protein, sigma, level.dt_ns, temperature_K)
-    return self.end(hidden, noised, step, sigma, sigma, level, protein)[0]
+    expected = expected_lib.of_step(noised, level, temperature_K, protein)
+    return self.end(hidden, noised, step, sigma, sigma, expected, protein)[0]
 
 
 def applied(
   newest: state_lib.State,
   step: Step,
-  level: level_lib.Level,
+  expected: expected_lib.Expected,
   protein: protein_lib.ProteinArrays,
 ) -> state_lib.State:
   """The states [T, L] that a step leads to; side chains known where their wells are drawn."""
-  states = update.apply_motions(newest, step.numbers[..., :NUM_BACKBONE], level, protein)
+  states = update.apply_motions(newest, step.numbers[..., :NUM_BACKBONE], expected, protein)
   if step.wells is None or newest.side_chains is None:
     return states
   before = jax.tree.map(lambda x: x[None], newest.side_chains)
@@ -212,10 +214,13 @@ def applied(
 
 
 def step_between(
-  newest: state_lib.State, states: state_lib.State, level: level_lib.Level, residue_type: jax.Array
+  newest: state_lib.State,
+  states: state_lib.State,
+  expected: expected_lib.Expected,
+  protein: protein_lib.ProteinArrays,
 ) -> Step:
   """The step that leads from the newest state [L] to states [T, L]."""
-  numbers = update.motions(newest, states, level)
+  numbers, residue_type = update.motions(newest, states, expected, protein), protein.residue_type
   if newest.side_chains is None or states.side_chains is None:
     return Step(numbers)
   offsets = rotamers.offsets(states.side_chains, residue_type)
@@ -239,6 +244,7 @@ def draw_noise(
   rng: jax.Array,
   num_frames: int,
   newest: state_lib.State,
+  expected: expected_lib.Expected,
   protein: protein_lib.ProteinArrays,
 ) -> Noise:
   """Normal motions and offsets, a uniform psi; the order and the chance of wells.
@@ -249,6 +255,7 @@ def draw_noise(
     rng: a key.
     num_frames: T.
     newest: [L] state that the step starts from.
+    expected: of the T frames: how residues move together.
     protein: [L] residues.
   """
   length = protein.residue_type.shape[0]
@@ -256,6 +263,7 @@ def draw_noise(
   motions = jax.random.normal(motion_rng, (length, num_frames, NUM_MOTIONS))
   angle = jax.random.uniform(angle_rng, (length, num_frames, 1), minval=-np.pi, maxval=np.pi)
   numbers = jnp.moveaxis(jnp.concatenate([motions, angle], axis=-1), 0, 1)
+  numbers = numbers.at[..., :3].set(expected.coherent(numbers[..., :3]))
   noise = Noise(numbers)
   if newest.side_chains is not None:
     offset_rng, order_rng, well_rng = jax.random.split(side_chain_rng, 3)
@@ -325,6 +333,7 @@ def draw(
   noised: state_lib.Window,
   protein: protein_lib.ProteinArrays,
   level: level_lib.Level,
+  expected: expected_lib.Expected,
   sigma: jax.Array,
   temperature_K: jax.Array,
   noise: Noise,
@@ -341,6 +350,7 @@ def draw(
     noised: the window.
     protein: [L] residues.
     level: the level's scalars.
+    expected: of the T frames, from the noised window.
     sigma: [] noise that is already in the window.
     temperature_K: [] K.
     noise: of T frames, from `draw_noise`.
@@ -354,12 +364,12 @@ def draw(
 
   def end(step: Step, tau: jax.Array, backbone_tau: jax.Array | None = None) -> Any:
     taus = tau if backbone_tau is None else backbone_tau, tau
-    return network.apply(variables, hidden, noised, step, *taus, level, protein, method='end')
+    return network.apply(variables, hidden, noised, step, *taus, expected, protein, method='end')
 
   newest = noised.states[-1]
   if backbone_of is None:
-    return applied(newest, follow(end, noise, passes), level, protein)
-  given = update.motions(newest, backbone_of, level)
+    return applied(newest, follow(end, noise, passes), expected, protein)
+  given = update.motions(newest, backbone_of, expected, protein)
 
   def end_of_offsets(step: Step, tau: jax.Array) -> Any:
     whole = Step(jnp.concatenate([given, step.numbers], axis=-1), step.wells)
@@ -369,5 +379,5 @@ def draw(
   of_side_chains = dataclasses.replace(noise, numbers=noise.numbers[..., NUM_BACKBONE:])
   found = follow(end_of_offsets, of_side_chains, passes)
   whole = Step(jnp.concatenate([given, found.numbers], axis=-1), found.wells)
-  drawn = applied(newest, whole, level, protein)
+  drawn = applied(newest, whole, expected, protein)
   return dataclasses.replace(backbone_of, side_chains=drawn.side_chains)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import rotamers, update
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.encoder import invariant_point_attention, spatiotemporal_encoder
@@ -66,6 +67,15 @@ def _bond_strain(states: state_lib.State, bonds: bonds_lib.Bonds, unit: jax.Arra
   rotation = frames.rotation[:, :, None, None]
   local = jnp.sum(rotation * both[..., :, None], axis=-2)
   return jnp.arcsinh(local.reshape(*frames.shape, 24) / unit)
+
+
+def _way_expected(expected: expected_lib.Expected) -> jax.Array:
+  """[T, L, 4]: how far each residue is expected to go, and how sure that is."""
+  way = expected.ca - expected.frames.translation[None]
+  turn = jnp.swapaxes(expected.frames.rotation, -1, -2)[None]
+  local = jnp.sum(turn * way[..., None, :], axis=-1)
+  spread = expected.spread[..., None]
+  return jnp.concatenate([local / spread, jnp.log(spread)], axis=-1)
 
 
 class HeadBlock(nn.Module):
@@ -169,7 +179,7 @@ class Head(nn.Module):
     anchor: state_lib.Anchor | None,
     tau: jax.Array,
     side_chain_tau: jax.Array,
-    translation_std: jax.Array,
+    expected: expected_lib.Expected,
     protein: protein_lib.ProteinArrays,
   ) -> tuple[jax.Array, jax.Array | None]:
     """Args are for one protein.
@@ -183,7 +193,7 @@ class Head(nn.Module):
       anchor: where the segment ends, superposed on the newest state; or None.
       tau: [] in [0, 1), how much of the backbone's noise is gone; 1 for one that is given.
       side_chain_tau: [] in [0, 1), the same of the side chains.
-      translation_std: [] Å, of the level.
+      expected: of the T frames.
       protein: [L] residues.
 
     Returns:
@@ -200,7 +210,8 @@ class Head(nn.Module):
       jnp.broadcast_to(turned[None], (num_frames, *turned.shape)),
       update.conformation(states, protein),
       _chain_neighbours(states.frames, protein.bonds),
-      _bond_strain(states, protein.bonds, 0.05 + (1.0 - tau) * translation_std),
+      _bond_strain(states, protein.bonds, 0.05 + (1.0 - tau) * expected.strain),
+      _way_expected(expected),
     ]
     if anchor is not None:
       ahead = update.motion_numbers(states.frames.inverse() @ anchor.state.frames[None])

@@ -172,24 +172,28 @@ class Window:
     known: [T] bool, False where there is no such frame and the entry is a placeholder.
     anchor: where the segment ends, or the trajectory began; None for a model whose `anchors` is
       'start'.
+    prior: `expected.Prior` of the protein; None for a model without one.
   """
 
   states: State
   known: jax.Array
   anchor: Anchor | None = None
+  prior: Any = None
 
   def followed_by(self, states: State) -> 'Window':
     """The window of the next T states, [T, L]."""
     anchor = self.anchor
     if anchor is not None:
       anchor = Anchor(anchor.state, anchor.place.after(self.known.shape[0]))
-    return Window(states, jnp.ones_like(self.known), anchor)
+    return Window(states, jnp.ones_like(self.known), anchor, self.prior)
 
 
-def start_window(state: State, num_frames: int, anchor: Anchor | None = None) -> Window:
+def start_window(
+  state: State, num_frames: int, anchor: Anchor | None = None, prior: Any = None
+) -> Window:
   """Window of one known state [L] and nothing before it."""
   states = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_frames, *x.shape)), state)
-  return Window(states, jnp.arange(num_frames) == num_frames - 1, anchor)
+  return Window(states, jnp.arange(num_frames) == num_frames - 1, anchor, prior)
 
 
 def perturb(

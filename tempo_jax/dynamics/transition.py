@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import chain_closure, generator, hops, molecule, rotamers, steric
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
@@ -39,7 +40,7 @@ def noised_window(
   anchor = window.anchor
   if anchor is not None:
     anchor = anchor.superposed_on(states[-1], protein.mask)
-  return state_lib.Window(states, window.known, anchor)
+  return state_lib.Window(states, window.known, anchor, window.prior)
 
 
 def closed(
@@ -129,12 +130,14 @@ def make_step(config: Any, level: level_lib.Level) -> Step:
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
     window_rng, noise_rng = jax.random.split(rng)
     noised = noised_window(window, sigma, level, protein, window_rng)
-    noise = generator.draw_noise(noise_rng, config.window, noised.states[-1], protein)
+    expected = expected_lib.of_step(noised, level, temperature_K, protein)
+    newest = noised.states[-1]
+    noise = generator.draw_noise(noise_rng, config.window, newest, expected, protein)
     states = generator.draw(
-      network, params, noised, protein, level, sigma, temperature_K, noise, config.passes
+      network, params, noised, protein, level, expected, sigma, temperature_K, noise, config.passes
     )
     if config.closure:
-      states = hops.taken_back(states, noised.states[-1], protein)
+      states = hops.taken_back(states, newest, protein)
     return window.followed_by(closed(config, states, protein))
 
   return step

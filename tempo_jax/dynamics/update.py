@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid, torsion
@@ -104,26 +104,24 @@ def encoder_inputs(window: state_lib.Window, protein: protein_lib.ProteinArrays)
 def apply_motions(
   newest: state_lib.State,
   numbers: jax.Array,
-  level: level_lib.Level,
+  expected: expected_lib.Expected,
   protein: protein_lib.ProteinArrays,
 ) -> state_lib.State:
-  """The states that the numbers y describe: T exp(y), N-CA-C, psi turned.
+  """The states that the numbers y describe: motions from what is expected, N-CA-C, psi turned.
 
   Args:
     newest: [L] the state that they start from.
-    numbers: [T, L, 8] translation and rotation vector in units of one step's spread, N-CA-C in
+    numbers: [T, L, 8] translation and rotation vector in units of their spread, N-CA-C in
       units of its own, the turn of psi where it is free, rad.
-    level: the level's scalars, with `translation_std` (Å) and `rotation_std` (rad).
+    expected: of the T frames.
     protein: [L] residues; its positions are not read.
 
   Returns:
     [T, L] states without side chains.
   """
-  motion = rigid.Rigid.exp(
-    level.translation_std * numbers[..., :3], level.rotation_std * numbers[..., 3:6]
-  )
+  frames = expected.ends(numbers[..., :3], numbers[..., 3:6], protein.bonds)
   # Products of many float32 rotations drift from orthogonality over a long rollout.
-  frames = (newest.frames[None] @ motion).orthonormalised()
+  frames = frames.orthonormalised()
   n_ca_c = jnp.float32(_N_CA_C_MEAN) + jnp.float32(_N_CA_C_SD) * numbers[..., 6]
   psi = newest.psi[None] + numbers[..., NUM_MOTIONS]
   return state_lib.from_frames(frames, psi, protein.bonds, n_ca_c)
@@ -132,13 +130,14 @@ def apply_motions(
 def motions(
   newest: state_lib.State,
   states: state_lib.State,
-  level: level_lib.Level,
+  expected: expected_lib.Expected,
+  protein: protein_lib.ProteinArrays,
 ) -> jax.Array:
   """The numbers [T, L, 8] that lead from the newest state [L] to the backbones of [T, L]."""
-  translation, rotation = (newest.frames[None].inverse() @ states.frames).log()
+  translation, rotation = expected.numbers(states.frames, protein.bonds)
   numbers = [
-    translation / level.translation_std,
-    rotation / level.rotation_std,
+    translation,
+    rotation,
     n_ca_c_number(states),
     (states.psi - newest.psi[None])[..., None],
   ]

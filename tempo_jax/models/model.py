@@ -461,8 +461,11 @@ def check_temperature(temperature_K: float) -> None:
 def padded(protein: protein_lib.Protein) -> protein_lib.ProteinArrays:
   """The protein's arrays, padded to the next of `padding.SAMPLING_LENGTHS`.
 
-  Where nothing is known of side chains, they say so: one program serves either.
+  Where nothing is known of side chains, they say so: one program serves either. What has no solvent
+  is taken to be in water.
   """
+  if protein.arrays.solvent is None:
+    protein = protein.in_solvent('explicit')
   arrays = protein.arrays
   if arrays.chi is None:
     arrays = arrays.with_chi(np.full((protein.num_residues, 4), np.nan))

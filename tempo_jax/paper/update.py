@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.dynamics import update
@@ -64,7 +65,8 @@ def apply_local(
   n_ca_c = update.n_ca_c_number(newest)[None]
   carried = jnp.broadcast_to(n_ca_c, (*turn.shape, 1))
   numbers = jnp.concatenate([output[..., :6], carried, turn[..., None]], axis=-1)
-  return update.apply_motions(newest, numbers, level, protein)
+  expected = expected_lib.still(newest, level, output.shape[0])
+  return update.apply_motions(newest, numbers, expected, protein)
 
 
 def _away_from_zero(x: jax.Array) -> jax.Array:

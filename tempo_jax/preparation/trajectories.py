@@ -34,6 +34,7 @@ class _RawTrajectory:
   temperature_K: float  # noqa: N815  (K is kelvin)
   replica: int
   split: str
+  solvent: str
   overwrite: bool
   block_frames: int | None
 
@@ -48,6 +49,7 @@ def prepare(
   temperature_K: float = 300.0,
   replica: int = 1,
   split: str = 'train',
+  solvent: str = 'unknown',
   overwrite: bool = False,
   block_frames: int | None = None,
   num_workers: int | None = None,
@@ -64,6 +66,7 @@ def prepare(
     temperature_K: K.
     replica: number of the first trajectory.
     split: 'train', 'validation' or 'test'.
+    solvent: one of `protein.SOLVENTS`.
     overwrite: replace trajectories of the same name, temperature and replica number.
     block_frames: held in memory at a time, at least two; by default 64 MiB of them.
     num_workers: files prepared at once; by default one per core.
@@ -96,6 +99,7 @@ def prepare(
         temperature_K=temperature_K,
         replica=number,
         split=split,
+        solvent=solvent,
         overwrite=overwrite,
         block_frames=block_frames,
       )
@@ -126,6 +130,7 @@ def _prepare_one(raw: _RawTrajectory) -> workers.Result:
     dt_ns=dt_ns,
     sources={path.name: _sha256(path) for path in (raw.topology, raw.file)},
     split=raw.split,
+    solvent=raw.solvent,
   )
   frames = 0
 

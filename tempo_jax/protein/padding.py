@@ -98,4 +98,5 @@ def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
     disulphides=with_minus_one(arrays.disulphides),
     chi=optional_with_zeros(arrays.chi),
     chi_known=optional_with_zeros(arrays.chi_known),
+    solvent=arrays.solvent,
   )

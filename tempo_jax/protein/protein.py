@@ -47,6 +47,10 @@ MODIFIED: dict[str, str] = {
 """Names that force fields give to modified residues: phosphates of Amber, links of GLYCAM."""
 
 
+SOLVENTS = ('unknown', 'explicit', 'implicit')
+"""What may surround a protein in MD: nobody knows, water molecules, or a continuum."""
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ProteinArrays:
@@ -69,6 +73,7 @@ class ProteinArrays:
     chi: [L, 4] float32 rad, torsions of the side chains (`side_chain_atoms`), 0 where not known;
       None where the source has no side chains.
     chi_known: [L, 4] bool, which of them are known; None where `chi` is.
+    solvent: [] int32, index into `SOLVENTS`, of what surrounds it; None: water.
   """
 
   residue_type: Any
@@ -81,6 +86,7 @@ class ProteinArrays:
   disulphides: Any = None
   chi: Any = None
   chi_known: Any = None
+  solvent: Any = None
 
   @property
   def bonds(self) -> bonds_lib.Bonds:
@@ -142,6 +148,11 @@ class Protein:
 
   def __repr__(self) -> str:
     return f'Protein({self.name!r}, {self.num_residues} residues, {self.num_chains} chains)'
+
+  def in_solvent(self, name: str) -> 'Protein':
+    """The same, surrounded by one of `SOLVENTS`."""
+    solvent = np.int32(SOLVENTS.index(name))
+    return dataclasses.replace(self, arrays=dataclasses.replace(self.arrays, solvent=solvent))
 
   @property
   def num_residues(self) -> int:

@@ -24,7 +24,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import molecule, rotamers
+from tempo_jax.dynamics import expected, molecule, rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
@@ -69,6 +69,7 @@ class RolloutState:
     newest: [L] the newest state of the coarsest level.
     carried: of a model with anchors, [1] the motion by which segments were moved so far
       (`segments.join`).
+    slow: [K, L, 3] Å, displacements of the centre of an elastic prior; None without one.
   """
 
   block: jax.Array
@@ -76,18 +77,59 @@ class RolloutState:
   window: state_lib.Window
   newest: state_lib.State
   carried: rigid.Rigid
+  slow: jax.Array | None = None
 
 
-def begin(config: Any, protein: protein_lib.ProteinArrays) -> RolloutState:
-  """At time 0, in the conformation of the protein, which is moved to the origin."""
+def begin(
+  config: Any, protein: protein_lib.ProteinArrays, temperature_K: jax.Array, rng: jax.Array
+) -> RolloutState:
+  """At time 0, in the conformation of the protein, which is moved to the origin.
+
+  Args:
+    config: the model's configuration.
+    protein: [L] residues and their conformation.
+    temperature_K: [] K.
+    rng: the key of the trajectory.
+  """
   # float32 is finest near the origin.
   centre = centre_of(protein.positions, protein.mask)
   positions = protein.positions - centre[None, None, :]
   start = state_lib.of_model(config, positions, protein, rotamers.of_protein(protein))
-  window = state_lib.start_window(start, config.window)
+  prior, slow = None, None
+  if config.prior == 'elastic':
+    temperature_K = jnp.asarray(temperature_K, jnp.float32)
+    centre_rng, slow_rng = jax.random.split(jax.random.fold_in(_typed(rng), _CENTRE))
+    prior = expected.make_prior(config, positions, protein)
+    # The start is one conformation of many, not their mean.
+    prior = expected.drawn_about(prior, prior.centre, jnp.zeros(()), temperature_K, centre_rng)
+    slow = expected.drawn_slow(prior, temperature_K, slow_rng)
+  window = state_lib.start_window(start, config.window, prior=prior)
   zero = jnp.zeros((), jnp.int32)
-  return RolloutState(zero, start, window, start, rigid.Rigid.identity((1,)))
+  return RolloutState(zero, start, window, start, rigid.Rigid.identity((1,)), slow)
 
+
+def _typed(rng: jax.Array) -> jax.Array:
+  """A key, of the kind with a type."""
+  is_typed = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+  return rng if is_typed else jax.random.wrap_key_data(rng)
+
+
+def _drift(
+  run: rollout_lib.Run, at: 'RolloutState', num_passes: int
+) -> tuple[jax.Array | None, jax.Array | None]:
+  """Centres [P, L, 3] of the elastic prior in each pass of the coarsest level; and what is slow."""
+  prior, config = at.window.prior, run.config
+  if prior is None:
+    return None, None
+  rng = jax.random.fold_in(_typed(run.rng), _DRIFT)
+  numbers = at.block * num_passes + jnp.arange(num_passes)
+  rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, numbers)
+  dt_ns = jnp.float32(config.window * config.level[config.levels[0]].dt_ns)
+  return expected.drift(prior, at.slow, dt_ns, run.temperature_K, rngs)
+
+
+# Numbers of the keys of an elastic prior; levels have those from 0 on.
+_CENTRE, _DRIFT = 1_000_003, 1_000_005
 
 # Rows of the states that a block begins with: the start of the trajectory, the newest state, and
 # the T states of the window.
@@ -192,8 +234,16 @@ def sample_block(
     lambda *x: jnp.concatenate(x), at.start[None], at.newest[None], at.window.states
   )
   known = jnp.concatenate([jnp.ones(_WINDOW, bool), at.window.known])
+  num_passes = max(int(block.ticks.index[block.ticks.segment == schedule.ROLLOUT].max()) + 1, 1)
+  centres, slow = _drift(run, at, num_passes)
   rows = rollout_lib.compute(
-    run, config.levels, block.ticks, *rollout_lib.with_room(given, known, block.num_rows), at.block
+    run,
+    config.levels,
+    block.ticks,
+    *rollout_lib.with_room(given, known, block.num_rows),
+    at.block,
+    at.window.prior,
+    centres,
   )
   states, carried = rows[np.array(block.states)], at.carried
   if block.starts:
@@ -201,8 +251,14 @@ def sample_block(
   centre = centre_of(run.protein.positions, run.protein.mask)
   positions = molecule.positions(states[:num_frames], run.protein, run.atoms)
   positions = positions + centre[None, None, None, :]
-  window = state_lib.Window(rows[np.array(block.window)], jnp.ones_like(at.window.known))
-  return positions, RolloutState(at.block + 1, at.start, window, rows[block.newest], carried)
+  prior = at.window.prior
+  if prior is not None:
+    # As the drift of the whole: its sum is that of the slow displacements.
+    prior = dataclasses.replace(prior, centre=prior.centre + jnp.sum(slow - at.slow, axis=0))
+  window = state_lib.Window(
+    rows[np.array(block.window)], jnp.ones_like(at.window.known), prior=prior
+  )
+  return positions, RolloutState(at.block + 1, at.start, window, rows[block.newest], carried, slow)
 
 
 def make_sampler(
@@ -239,7 +295,7 @@ def make_sampler(
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
     params = rollout_lib.stacked(params, config.levels)
     run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes, atoms)
-    return sample_block(run, begin(config, protein), num_frames)[0]
+    return sample_block(run, begin(config, protein, temperature_K, rng), num_frames)[0]
 
   return jax.jit(sampler)
 
@@ -281,7 +337,7 @@ def make_ensemble_sampler(
   def one_replica(shared, rng):
     params, protein, temperature_K = shared
     run = rollout_lib.Run(config, params, protein, temperature_K, rng, batch_sizes, atoms)
-    return sample_block(run, begin(config, protein), num_frames)[0]
+    return sample_block(run, begin(config, protein, temperature_K, rng), num_frames)[0]
 
   def sampler(params, protein, rng, temperature_K=320.0):
     protein = jax.tree.map(jnp.asarray, protein)

@@ -1,6 +1,7 @@
 """Computes what a schedule says: one loop over its ticks, with one pass of the network in it."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tempo_jax import config as config_lib
 from tempo_jax import transitions
+from tempo_jax.dynamics import expected
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.protein import protein as protein_lib
@@ -78,6 +81,16 @@ def _keys(
   return fold(key, block * passes * is_rollout + index).reshape(ticks.segment.shape)
 
 
+def _coarse_passes(config: Any, level_names: Sequence[str], ticks: schedule.Ticks) -> np.ndarray:
+  """[N, B]: in which pass of the coarsest level a rollout or a segment stands."""
+  ratios = config_lib.frames_per_segment(config)
+  skipped = config.levels.index(level_names[0])
+  # Frames of the coarsest level that a segment of each level of the schedule begins at.
+  above = [math.prod(ratios[: max(skipped + k - 1, 0)]) for k in range(len(level_names))]
+  segment = ticks.segment // (config.window * np.array(above)[ticks.level][:, None])
+  return np.where(ticks.segment == schedule.ROLLOUT, ticks.index, segment).astype(np.int32)
+
+
 def with_room(
   states: state_lib.State, known: jax.Array, num_rows: int
 ) -> tuple[state_lib.State, jax.Array]:
@@ -94,6 +107,8 @@ def compute(
   rows: state_lib.State,
   known: jax.Array,
   block: int | jax.Array = 0,
+  prior: expected.Prior | None = None,
+  centres: jax.Array | None = None,
 ) -> state_lib.State:
   """Computes all ticks in turn.
 
@@ -104,6 +119,8 @@ def compute(
     rows: [R, L] states, those that are given in their places.
     known: [R] bool, False where a given row is a placeholder.
     block: [] how many blocks of as many passes came before this one.
+    prior: of the protein; None for a model without.
+    centres: [P, L, 3] of the prior, in each pass of the coarsest level; None: it stays.
 
   Returns:
     [R, L] states, all computed.
@@ -113,12 +130,15 @@ def compute(
   config = run.config
   levels = stacked({name: level_lib.Level.of(config, name) for name in level_names}, level_names)
 
+  if prior is not None and centres is None:
+    centres = prior.centre[None]
+
   def tick(rows: state_lib.State, inputs: Any) -> tuple[state_lib.State, None]:
-    tick, keys = inputs
+    tick, place, keys = inputs
     level, of_level = jax.tree.map(lambda x: x[tick.level], (levels, run.params))
     step = transitions.make_step(config, level)
 
-    def one_pass(tick, key):
+    def one_pass(tick, place, key):
       # Segments of given coarse frames may differ in which peptide bonds are cis.
       positions = state_lib.to_positions(rows[tick.start])
       protein = dataclasses.replace(run.protein, positions=positions)
@@ -126,12 +146,18 @@ def compute(
       if config.anchors == 'both':
         anchor = state_lib.Anchor(rows[tick.anchor], tick.place)
       window = state_lib.Window(rows[tick.window], tick.real & known[tick.window], anchor)
+      if prior is not None and centres is not None:
+        own = dataclasses.replace(prior, centre=centres[place])
+        window = dataclasses.replace(window, prior=own)
       return step(of_level, window, protein, level.noise_sample, run.temperature_K, key).states
 
     # One level for all places: there is no such axis to map over.
     of_all = dataclasses.replace(tick, level=None)
-    states = jax.vmap(one_pass)(of_all, keys)
+    states = jax.vmap(one_pass)(of_all, place, keys)
     return jax.tree.map(lambda x, new: x.at[tick.written].set(new), rows, states), None
 
   keys = _keys(run, level_names, ticks, block)
-  return jax.lax.scan(tick, rows, (jax.tree.map(jnp.asarray, ticks), keys))[0]
+  places = jnp.zeros(ticks.segment.shape, jnp.int32)
+  if centres is not None:
+    places = jnp.asarray(np.minimum(_coarse_passes(config, level_names, ticks), len(centres) - 1))
+  return jax.lax.scan(tick, rows, (jax.tree.map(jnp.asarray, ticks), places, keys))[0]

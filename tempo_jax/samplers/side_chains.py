@@ -17,6 +17,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, hops, molecule, rotamers
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -64,7 +65,10 @@ def begin(config: Any, level_name: str, protein: protein_lib.ProteinArrays) -> s
     is_reference = config.reference and level_name == config.levels[0]
     kind = anchor_lib.Kind.REFERENCE if is_reference else anchor_lib.Kind.NONE
     anchor = state_lib.Anchor(start, anchor_lib.Place(jnp.int32(kind), jnp.int32(0)))
-  return state_lib.start_window(start, config.window, anchor)
+  prior = None
+  if config.prior == 'elastic':
+    prior = expected_lib.make_prior(config, jnp.asarray(protein.positions), protein)
+  return state_lib.start_window(start, config.window, anchor, prior)
 
 
 def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
@@ -111,15 +115,18 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
       if anchor is not None:
         anchor = anchor.superposed_on(window.states[-1], protein.mask)
       seen = dataclasses.replace(window, anchor=anchor)
-      noise = generator.draw_noise(rng, config.window, window.states[-1], protein)
+      temperature = jnp.asarray(temperature_K, jnp.float32)
+      expected = expected_lib.of_step(seen, level, temperature, protein)
+      noise = generator.draw_noise(rng, config.window, window.states[-1], expected, protein)
       drawn = generator.draw(
         network,
         params,
         seen,
         protein,
         level,
+        expected,
         sigma,
-        jnp.asarray(temperature_K, jnp.float32),
+        temperature,
         noise,
         config.passes,
         backbone_of=following,

@@ -87,13 +87,15 @@ def make_beginning(config: Any, rng_impl: str) -> Callable[..., Any]:
     rng_impl: `jax.random.key_impl` of the key.
 
   Returns:
-    begin(proteins [J, L], rng, replicas [J]) -> (rngs [J], rollout_states [J]); keys as
-    `jax.random.key_data`, which executables on disk can take.
+    begin(proteins [J, L], rng, replicas [J], temperature_K) -> (rngs [J], rollout_states [J]); keys
+    as `jax.random.key_data`, which executables on disk can take.
   """
 
-  def begin(proteins, rng, replicas):
+  def begin(proteins, rng, replicas, temperature_K):
     rngs = coarse_to_fine.replica_rngs(jax.random.wrap_key_data(rng, impl=rng_impl), replicas)
-    states = jax.vmap(lambda protein: coarse_to_fine.begin(config, protein))(proteins)
+    states = jax.vmap(
+      lambda protein, rng: coarse_to_fine.begin(config, protein, temperature_K, rng)
+    )(proteins, rngs)
     return jax.random.key_data(rngs), states
 
   return jax.jit(begin)
@@ -225,7 +227,8 @@ class Stream:
     num_frames = block_frames(self.config, self.num_frames, size, length, self.atoms)
     replicas = np.array([job.replica for job in padded], np.int32)
     impl = str(jax.random.key_impl(self.rng))
-    start = proteins, jax.random.key_data(self.rng), replicas
+    temperature_K = np.float32(self.temperature_K)
+    start = proteins, jax.random.key_data(self.rng), replicas, temperature_K
     beginning = self._compiled(
       make_beginning, (self.config, impl), *start, effort=ahead_of_time.Effort.ONCE
     )
@@ -234,7 +237,7 @@ class Stream:
     # On the host, where nothing is compiled for it.
     params = jax.tree.map(np.asarray, dict(self.params))
     params = devices.replicate(rollout_lib.stacked(params, self.config.levels), len(padded))
-    rest = params, proteins, rngs, np.float32(self.temperature_K)
+    rest = params, proteins, rngs, temperature_K
     made_from = self.config, impl, num_frames, self.batch_sizes, self.atoms
     effort = compiler_effort(self.num_frames, num_jobs, length)
     compiled = self._compiled(make_block_sampler, made_from, *rest, state, effort=effort)

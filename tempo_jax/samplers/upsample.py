@@ -1,5 +1,6 @@
 """Up-sampling: the finer levels fill in the frames between given coarse ones (paper, section 7)."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
-from tempo_jax.dynamics import molecule, rotamers
+from tempo_jax.dynamics import expected, molecule, rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import alignment, rigid
@@ -118,11 +119,19 @@ def make_upsampler(
     params = rollout_lib.stacked(params, config.levels[above + 1 :])
     run = rollout_lib.Run(config, params, protein, temperature, rng)
     known = jnp.ones(len(given.psi), bool)
+    prior = None
+    if config.prior == 'elastic':
+      prior = expected.make_prior(config, coarse_positions[0], protein)
+      # Where so many conformations are given, their mean.
+      ca = given.frames.translation
+      onto = alignment.superpose(ca, ca[:1], jnp.asarray(protein.mask, jnp.float32)[None])
+      prior = dataclasses.replace(prior, centre=jnp.mean(onto[:, None].apply(ca), axis=0))
     rows = rollout_lib.compute(
       run,
       config.levels[above + 1 :],
       planner.ticks(batch),
       *rollout_lib.with_room(given, known, planner.num_rows),
+      prior=prior,
     )
     states = rows[np.array(planner.states[1:] if anchored else planner.states)]
     if anchored:

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from tempo_jax.protein import padding
 from tempo_jax.protein.protein import ProteinArrays
 from tempo_jax.store import entry as entry_lib
 from tempo_jax.store import windows as windows_lib
+
+# Frames whose mean is that of a stretch.
+_STRETCH_FRAMES = 16
 
 
 @jax.tree_util.register_dataclass
@@ -31,6 +35,7 @@ class Batch:
     chi: [B, T, L, 4] float32 rad, torsions of the side chains, 0 where there is none or it is not
       known, and in padding; `protein.chi` is that of frame 0. None if the loader reads none.
     chi_known: [B, T, L, 4] bool, which are known: none of an entry that has no side chains.
+    stretch: what the windows were cut from; None if the loader reads none.
   """
 
   protein: ProteinArrays
@@ -39,6 +44,23 @@ class Batch:
   temperature_K: Any  # noqa: N815  (K is kelvin)
   chi: Any = None
   chi_known: Any = None
+  stretch: Any = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+  """The stretch of a trajectory that windows may lie in.
+
+  Attributes:
+    reference: [B, L, 4, 3] float32 Å, its first frame.
+    ca: [B, S, L, 3] float32 Å, of frames at even distances over it; not superposed.
+    length_ns: [B] float32, ns.
+  """
+
+  reference: Any
+  ca: Any
+  length_ns: Any
 
 
 class Loader:
@@ -58,6 +80,7 @@ class Loader:
     buckets: Sequence[int] = padding.BUCKETS,
     prefetch: int = 4,
     with_chi: bool = False,
+    with_stretch: bool = False,
   ):
     """Prepares to read.
 
@@ -69,6 +92,7 @@ class Loader:
       buckets: padded lengths, ascending.
       prefetch: batches that `iterate` reads ahead.
       with_chi: read the torsions of the side chains, too.
+      with_stretch: read `Batch.stretch`, too.
 
     Raises:
       ValueError: the batch does not divide into the shards.
@@ -80,7 +104,10 @@ class Loader:
       shard_index * batch_size // num_shards, (shard_index + 1) * batch_size // num_shards
     )
     self._buckets, self._prefetch = tuple(buckets), prefetch
-    self._with_chi = with_chi
+    self._with_chi, self._with_stretch = with_chi, with_stretch
+    self._windows = {window.entry.key: window for window in source.windows}
+    # Stretches of proteins that were drawn before.
+    self._stretch = functools.lru_cache(maxsize=4096)(self._read_stretch)
     self._optional = [
       name
       for name in entry_lib.OPTIONAL
@@ -127,7 +154,28 @@ class Loader:
       known = [padding.pad_with_zeros(~np.isnan(x), length, axis=1) for x in chi]
       values = [padding.pad_with_zeros(np.nan_to_num(x), length, axis=1) for x in chi]
       batch = dataclasses.replace(batch, chi=np.stack(values), chi_known=np.stack(known))
+    if self._with_stretch:
+      stretches = [self._stretch(window.entry.key) for window in drawn]
+      padded = [
+        Stretch(
+          padding.pad_positions(x.reference, length),
+          padding.pad_with_zeros(x.ca, length, axis=1),
+          x.length_ns,
+        )
+        for x in stretches
+      ]
+      batch = dataclasses.replace(
+        batch, stretch=jax.tree.map(lambda *fields: np.stack(fields), *padded)
+      )
     return batch, tuple(window.name for window in drawn)
+
+  def _read_stretch(self, key: str) -> Stretch:
+    """Of one trajectory, without [B]."""
+    window = self._windows[key]
+    frames = np.linspace(window.first, window.end - 1, _STRETCH_FRAMES).round().astype(int)
+    positions = self.source.store.read(window.entry, frames)
+    length_ns = np.float32((window.end - window.first) * window.entry.dt_ns)
+    return Stretch(positions[0], positions[:, :, 1], length_ns)
 
   def _arrays(
     self, entry: entry_lib.Entry, positions: np.ndarray, chi: np.ndarray | None

@@ -10,7 +10,7 @@ import numpy as np
 
 from tempo_jax.errors import InputError
 from tempo_jax.geometry.bonds import Bonds
-from tempo_jax.protein.protein import Protein, ProteinArrays
+from tempo_jax.protein.protein import SOLVENTS, Protein, ProteinArrays
 
 FORMAT = 'tempo_jax trajectory store'
 VERSION = 2
@@ -50,6 +50,7 @@ class Entry:
     split: 'train', 'validation' or 'test'.
     ring: [L] int32, see `ProteinArrays`; None where no chain is a ring.
     disulphides: [L] int32, see `ProteinArrays`; None where there are none.
+    solvent: of the simulation, one of `protein.SOLVENTS`.
     notes: what preparation did to the frames, e.g. how many it cut.
     num_frames: F; set by the store.
     array: the ID of the frames, set by the store: of the positions, and, behind a dash, of the
@@ -72,6 +73,7 @@ class Entry:
   split: str = 'train'
   ring: np.ndarray | None = None
   disulphides: np.ndarray | None = None
+  solvent: str = 'unknown'
   notes: tuple[str, ...] = ()
   num_frames: int = 0
   array: str = ''
@@ -86,6 +88,7 @@ class Entry:
     dt_ns: float,
     sources: Mapping[str, str],
     split: str = 'train',
+    solvent: str = 'unknown',
     notes: Iterable[str] = (),
   ) -> 'Entry':
     """An entry, still without positions, of `protein`; the arguments are the attributes."""
@@ -107,6 +110,7 @@ class Entry:
       split=split,
       ring=arrays.ring,
       disulphides=arrays.disulphides,
+      solvent=solvent,
       notes=tuple(notes),
     )
 
@@ -165,6 +169,7 @@ class Entry:
       positions=positions,
       ring=self.ring,
       disulphides=self.disulphides,
+      solvent=np.int32(SOLVENTS.index(self.solvent)),
     )
     return arrays.with_chi(chi)
 
@@ -183,6 +188,8 @@ def to_json(entry: Entry) -> dict[str, Any]:
     field = data.pop(name)
     if field is not None:  # Stores without them are as they were.
       protein[name] = field.tolist()
+  if data['solvent'] == SOLVENTS[0]:
+    del data['solvent']
   return {'format': FORMAT, 'version': VERSION, 'proteins': [protein], 'entries': [data]}
 
 

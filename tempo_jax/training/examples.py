@@ -9,8 +9,8 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected, rotamers
 from tempo_jax.dynamics import level as level_lib
-from tempo_jax.dynamics import rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment
 from tempo_jax.protein import protein as protein_lib
@@ -26,10 +26,12 @@ class Example:
     windows: [U + 1, T, L] consecutive states of the level.
     anchor: where the segment ends, seen from the last state of the first window, or where the
       trajectory began; None for a model without anchors.
+    prior: of the protein; None for a model without.
   """
 
   windows: state_lib.State
   anchor: state_lib.Anchor | None
+  prior: expected.Prior | None = None
 
 
 def anchor_places(config: Any, level: str) -> tuple[anchor_lib.Place, ...] | None:
@@ -110,6 +112,32 @@ def make_example(
   return Example(jax.tree.map(lambda x: x.reshape(-1, config.window, *x.shape[1:]), states), aim)
 
 
+def prior_of(
+  config: Any,
+  stretch: batching.Stretch | None,
+  protein: protein_lib.ProteinArrays,
+  temperature_K: jax.Array,
+  rng: jax.Array,
+) -> expected.Prior | None:
+  """The prior of an example, about a centre that the mean of its trajectory leaves open.
+
+  Args:
+    config: the model's configuration, frozen.
+    stretch: of the trajectory, without [B]; None for a model without a prior.
+    protein: [L] residues; its positions are not read.
+    temperature_K: [] K.
+    rng: a key.
+  """
+  if stretch is None:
+    return None
+  prior = expected.make_prior(config, stretch.reference, protein)
+  reference = prior.network.frames.translation
+  weights = protein.mask.astype(jnp.float32)
+  onto = alignment.superpose(stretch.ca, reference[None], weights[None])
+  mean = jnp.mean(onto[:, None].apply(stretch.ca), axis=0)
+  return expected.drawn_about(prior, mean, stretch.length_ns, temperature_K, rng)
+
+
 # Share of examples in which the network sees no side chains of the window, or of the anchor: a
 # sampler that begins with a bare backbone lacks both at first, and later those of the reference.
 _BARE = 0.12
@@ -149,7 +177,7 @@ def first_window(config: Any, example: Example, rng: jax.Array) -> state_lib.Win
     begins = from_start & anchor.place.is_reference
     state = jax.tree.map(lambda x, y: jnp.where(begins, x[-1], y), states, aim)
     anchor = state_lib.Anchor(state, anchor.place.unless(free))
-  return state_lib.Window(states, known, anchor)
+  return state_lib.Window(states, known, anchor, example.prior)
 
 
 def _bare_where(is_bare: jax.Array, states: state_lib.State) -> state_lib.State:

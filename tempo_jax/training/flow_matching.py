@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from tempo_jax import config as config_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, rotamers, transition, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -66,16 +67,16 @@ def superposed_on(
 def _next_residue(
   newest: state_lib.State,
   numbers: jax.Array,
-  level: level_lib.Level,
+  expected: expected_lib.Expected,
   protein: protein_lib.ProteinArrays,
 ) -> jax.Array:
   """[T, L, 9]: N, CA and C of the next residue as seen from each; 0 where there is none."""
-  states = update.apply_motions(newest, numbers[..., : generator.NUM_BACKBONE], level, protein)
+  states = update.apply_motions(newest, numbers[..., : generator.NUM_BACKBONE], expected, protein)
   atoms = jnp.stack(backbone.n_ca_c_from_frames(states.frames, states.n_ca_c), axis=-2)
   there = protein.bonds.to_next[None, :, None, None]
   seen = states.frames[..., None].apply_inverse(protein.bonds.after(atoms, 1))
   seen = jnp.where(there, seen, 0.0)
-  return seen.reshape(*states.frames.shape, 9) / level.translation_std
+  return seen.reshape(*states.frames.shape, 9) / expected.strain
 
 
 @jax.tree_util.register_dataclass
@@ -219,7 +220,8 @@ def example_loss(
   noised = transition.noised_window(window, sigma, level, protein, noise_rng)
   newest = noised.states[-1]
   superposed = superposed_on(newest, following[0], protein.mask)
-  true = generator.step_between(newest, superposed, level, protein.residue_type)
+  expected = expected_lib.of_step(noised, level, temperature_K, protein)
+  true = generator.step_between(newest, superposed, expected, protein)
 
   variables = {'params': params}
   hidden = network.apply(
@@ -228,13 +230,13 @@ def example_loss(
 
   def end(step: generator.Step, tau: jax.Array, side_chain_tau: jax.Array) -> Any:
     taus = tau, side_chain_tau
-    return network.apply(variables, hidden, noised, step, *taus, level, protein, method='end')
+    return network.apply(variables, hidden, noised, step, *taus, expected, protein, method='end')
 
   def draw_noise(rng: jax.Array) -> generator.Noise:
-    return generator.draw_noise(rng, config.model.window, newest, protein)
+    return generator.draw_noise(rng, config.model.window, newest, expected, protein)
 
   def next_residue(numbers: jax.Array) -> jax.Array:
-    return _next_residue(newest, numbers, level, protein)
+    return _next_residue(newest, numbers, expected, protein)
 
   found = line_error(end, true, draw_noise, next_residue, config.train.draws, line_rng)
   free = (protein.mask & ~protein.bonds.to_next)[None, :]

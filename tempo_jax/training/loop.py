@@ -124,6 +124,7 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
       shard_index=jax.process_index(),
       num_shards=jax.process_count(),
       with_chi=with_chi,
+      with_stretch=config.model.prior == 'elastic',
     )
 
   train = loader('train', data.train_block)

@@ -1,5 +1,6 @@
 """One optimisation step of one level: loss of a batch, gradient, update."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -78,12 +79,22 @@ def batch_loss(
   if config_lib.has_side_chains(config.model):
     side_chains = rotamers.SideChains(batch.chi, batch.chi_known)
 
-  def one_example(positions, side_chains, anchor, protein, temperature_K, rng):
+  def one_example(positions, side_chains, stretch, anchor, protein, temperature_K, rng):
     example = examples.make_example(config.model, positions, anchor, protein, side_chains)
+    prior = examples.prior_of(
+      config.model, stretch, protein, temperature_K, jax.random.fold_in(rng, 4)
+    )
+    example = dataclasses.replace(example, prior=prior)
     return example_loss(config, level, params, example, protein, temperature_K, forcing, rng)
 
   sums = jax.vmap(one_example)(
-    batch.positions, side_chains, batch.anchor, batch.protein, batch.temperature_K, rngs
+    batch.positions,
+    side_chains,
+    batch.stretch,
+    batch.anchor,
+    batch.protein,
+    batch.temperature_K,
+    rngs,
   )
   terms = {name: jnp.sum(value) / totals[name] for name, value in sums.items()}
   weights = objectives.of(config).weights(config)

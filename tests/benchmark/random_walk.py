@@ -6,6 +6,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax import transitions
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import update
 from tempo_jax.models import model as model_lib
 from tempo_jax.training import objectives
@@ -29,7 +30,8 @@ def make_step(config, level):
       place = window.anchor.place
       ahead = place.known & ~place.is_reference
       numbers = numbers * jnp.where(ahead, 1.0 / jnp.maximum(place.frames, 1), 2.0)
-    states = update.apply_motions(newest, numbers, level, protein)
+    expected = expected_lib.still(newest, level, config.window)
+    states = update.apply_motions(newest, numbers, expected, protein)
     return window.followed_by(states)
 
   return step
@@ -37,7 +39,9 @@ def make_step(config, level):
 
 def example_loss(config, level, params, window, following, protein, *_):
   """Minus the logarithm of the likelihood, but for a constant."""
-  numbers = update.motions(window.states[-1], following[0], level) / params['size']
+  newest, states = window.states[-1], following[0]
+  expected = expected_lib.still(newest, level, len(states.psi))
+  numbers = update.motions(newest, states, expected, protein) / params['size']
   error = jnp.mean(0.5 * numbers**2, axis=(0, 2)) + jnp.log(params['size'])
   return {'error': jnp.sum(jnp.where(protein.mask, error, 0.0))}
 

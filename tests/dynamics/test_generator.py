@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, rotamers
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -350,8 +351,9 @@ def test_a_step_between_states_leads_there(protein, end_positions):
     known = jnp.broadcast_to(there, chi.shape)
     ends = jnp.stack([end_positions, protein.positions])
     states = state_lib.of_model(CONFIG, ends, protein, rotamers.SideChains(chi, known))
-    step = generator.step_between(newest, states, LEVEL, protein.residue_type)
-    return generator.applied(newest, step, LEVEL, protein), states
+    expected = expected_lib.still(newest, LEVEL, 2)
+    step = generator.step_between(newest, states, expected, protein)
+    return generator.applied(newest, step, expected, protein), states
 
   chi = np.where(there, rng.uniform(-np.pi, np.pi, (2, LENGTH, 4)), 0.0).astype(np.float32)
   found, states = run(chi)
@@ -373,9 +375,10 @@ def test_a_free_run_on_a_given_backbone_turns_side_chains_alone(protein):
     anchor = state_lib.Anchor(start, anchor_lib.Place(jnp.int32(0), jnp.int32(0)))
     window = state_lib.start_window(start, 2, anchor)
     following = state_lib.of_model(CONFIG, given, protein)
-    noise = generator.draw_noise(jax.random.key(0), 2, start, protein)
+    expected = expected_lib.still(start, LEVEL, 2)
+    noise = generator.draw_noise(jax.random.key(0), 2, start, expected, protein)
     zero = jnp.float32(0.0)
-    args = window, protein, LEVEL, zero, TEMPERATURE, noise, 3
+    args = window, protein, LEVEL, expected, zero, TEMPERATURE, noise, 3
     network = generator.Generator(CONFIG)
     drawn = generator.draw(network, builders.params(CONFIG), *args, backbone_of=following)
     return drawn, following
@@ -400,7 +403,9 @@ def test_noise_is_drawn_residue_by_residue():
     part = builders.take(protein, slice(length))
     side_chains = rotamers.of_protein(part)
     newest = state_lib.of_model(CONFIG, part.positions, part, side_chains)
-    return jax.tree.map(np.asarray, generator.draw_noise(jax.random.key(3), 2, newest, part))
+    expected = expected_lib.still(newest, LEVEL, 2)
+    noise = generator.draw_noise(jax.random.key(3), 2, newest, expected, part)
+    return jax.tree.map(np.asarray, noise)
 
   short, long = draw(6), draw(4_000)
   assert short.numbers.shape == (2, 6, 12)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, rotamers
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -49,13 +50,15 @@ def predict(precision, params, positions, protein, rng):
   scalars = jnp.float32(0.05), level.dt_ns, jnp.float32(320.0)
   variables = {'params': params}
   hidden = network.apply(variables, window, protein, *scalars, method='encode')
-  noise = generator.draw_noise(rng, config.window, state, protein)
+  expected = expected_lib.still(state, level, config.window)
+  noise = generator.draw_noise(rng, config.window, state, expected, protein)
   # Half of the wells are drawn.
-  found = generator.step_between(state, states, level, protein.residue_type)
+  found = generator.step_between(state, states, expected, protein)
   wells = jnp.where(noise.chances.order < 0.5, found.wells, rotamers.HIDDEN)
   step = generator.Step(noise.numbers, wells)
   taus = jnp.float32(0.6), jnp.float32(0.6)
-  end, logits = network.apply(variables, hidden, window, step, *taus, level, protein, method='end')
+  args = hidden, window, step, *taus, expected, protein
+  end, logits = network.apply(variables, *args, method='end')
   return hidden, end, logits
 
 

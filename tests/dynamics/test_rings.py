@@ -12,6 +12,7 @@ import pytest
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import chain_closure, generator, steric, transition
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.encoder import embeddings
@@ -181,6 +182,7 @@ def _following(params, protein, noise):
     window,
     protein,
     level,
+    expected_lib.still(start, level, CONFIG.window),
     np.float32(0.0),
     np.float32(320.0),
     generator.Noise(noise),

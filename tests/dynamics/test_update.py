@@ -6,6 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import rotamers, update
 from tempo_jax.dynamics import state as state_lib
@@ -122,8 +123,9 @@ def test_unknown_frames_have_no_features(window, protein):
 
 @builders.numpy_jit
 def _applied(newest, numbers, protein):
-  states = update.apply_motions(newest, numbers, LEVEL, protein)
-  return states, update.motions(newest, states, LEVEL)
+  expected = expected_lib.still(newest, LEVEL, len(numbers))
+  states = update.apply_motions(newest, numbers, expected, protein)
+  return states, update.motions(newest, states, expected, protein)
 
 
 def test_numbers_are_motion_angle_and_turn(np_rng, window, protein):

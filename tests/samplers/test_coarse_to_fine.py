@@ -171,7 +171,7 @@ def test_the_first_level_keeps_the_start_in_sight(monkeypatch, num_frames):
   protein, params = builders.helix(2), fake_step.params(config)
   params = rollout_lib.stacked(params, config.levels)
   run = rollout_lib.Run(config, params, protein, np.float32(320.0), jax.random.key(0))
-  state = coarse_to_fine.begin(config, protein)
+  state = coarse_to_fine.begin(config, protein, np.float32(320.0), jax.random.key(0))
   start = float(state.start.frames.translation[0, 0])
   block = jax.jit(lambda state: coarse_to_fine.sample_block(run, state, num_frames))
   _, state = block(state)

@@ -9,6 +9,7 @@ import pytest
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -111,7 +112,8 @@ def relative(numbers):
   origins = jnp.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
   still = rigid.Rigid(jnp.broadcast_to(jnp.eye(3), (2, 3, 3)), origins)
   newest = state_lib.from_frames(still, jnp.zeros(2), FREE.bonded)
-  return update.apply_motions(newest, numbers, LEVEL, FREE)
+  expected = expected_lib.still(newest, LEVEL, 1)
+  return update.apply_motions(newest, numbers, expected, FREE)
 
 
 def placed(vectors):

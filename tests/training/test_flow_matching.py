@@ -10,6 +10,7 @@ from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, rotamers, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -41,7 +42,8 @@ def line_error(end, true, num_draws, rng, next_residue=lambda y: y[..., :3]):
       side_chains=rotamers.unknown(kind),
     )
     protein = dataclasses.replace(builders.helix(1), residue_type=kind)
-    return generator.draw_noise(rng, 1, newest, protein)
+    expected = builders.expecting_nothing(newest, 1)
+    return generator.draw_noise(rng, 1, newest, expected, protein)
 
   return flow_matching.line_error(end, true, draw_noise, next_residue, num_draws, rng)
 
@@ -229,8 +231,9 @@ def test_the_next_residue_is_seen_from_each():
   @builders.numpy_jit
   def run(numbers):
     newest = state_lib.from_positions(protein.positions, protein.bonded)
-    states = update.apply_motions(newest, numbers, level, protein)
-    seen = flow_matching._next_residue(newest, numbers, level, protein)
+    expected = expected_lib.still(newest, level, 2)
+    states = update.apply_motions(newest, numbers, expected, protein)
+    seen = flow_matching._next_residue(newest, numbers, expected, protein)
     return seen, states.frames, state_lib.to_positions(states)
 
   found, frames, positions = run(numbers)

@@ -53,7 +53,8 @@ def draw_noise(rng):
     side_chains=rotamers.unknown(LYSINE),
   )
   protein = dataclasses.replace(builders.helix(1), residue_type=LYSINE)
-  return generator.draw_noise(rng, 2, newest, protein)
+  expected = builders.expecting_nothing(newest, 2)
+  return generator.draw_noise(rng, 2, newest, expected, protein)
 
 
 class Perceptron(nn.Module):

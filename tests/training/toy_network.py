@@ -21,7 +21,8 @@ def draw_noise(rng, shape):
   num_frames, length, _ = shape
   zero = jnp.zeros(length)
   newest = state_lib.from_frames(rigid.Rigid.identity((length,)), zero, jnp.zeros(length, bool))
-  return generator.draw_noise(rng, num_frames, newest, builders.helix(length))
+  expected = builders.expecting_nothing(newest, num_frames)
+  return generator.draw_noise(rng, num_frames, newest, expected, builders.helix(length))
 
 
 class Perceptron(nn.Module):

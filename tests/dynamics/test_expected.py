@@ -1,0 +1,216 @@
+"""What the next frames are expected to be: numbers and frames, invariances, draws alone."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from tempo_jax import config as config_lib
+from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected
+from tempo_jax.dynamics import state as state_lib
+from tempo_jax.geometry import rigid
+from tests import builders
+
+LENGTH = 14
+CONFIG = config_lib.model_config({'coarse': 0.2, 'fine': 0.01})
+TEMPERATURE = np.float32(300.0)
+
+
+def displaced(protein, seed, size=0.3):
+  noise = np.random.default_rng(seed).normal(scale=size, size=(LENGTH, 1, 3))
+  return jnp.asarray(protein.positions) + np.float32(noise)
+
+
+def window_of(protein, prior, known=True, ahead=6):
+  before, newest, end = (displaced(protein, seed) for seed in (1, 2, 3))
+  states = state_lib.from_positions(jnp.stack([before, newest]), protein.bonds)
+  aim = state_lib.from_positions(end, protein.bonds)
+  anchor = state_lib.Anchor(aim, anchor_lib.at_end(ahead)).superposed_on(states[-1], protein.mask)
+  return state_lib.Window(states, jnp.array([known, True]), anchor, prior)
+
+
+@builders.numpy_jit
+def _elastic(protein, numbers, ahead):
+  prior = expected.make_prior(CONFIG, protein.positions, protein)
+  window = window_of(protein, prior, ahead=ahead)
+  found = expected.elastic(window, prior, jnp.float32(0.01), TEMPERATURE, protein)
+  ends = found.ends(numbers[..., :3], numbers[..., 3:], protein.bonds)
+  again = found.numbers(ends, protein.bonds)
+  return found, ends, again, window.states.frames
+
+
+def numbers():
+  return np.float32(np.random.default_rng(5).normal(size=(2, LENGTH, 6)))
+
+
+def test_numbers_lead_to_frames_and_back():
+  found, _, again, _ = _elastic(builders.helix(LENGTH), numbers(), 6)
+  np.testing.assert_allclose(np.concatenate(again, axis=-1), numbers(), atol=2e-3)
+  assert found.spread.shape == (2, LENGTH)
+  assert (np.diff(found.spread, axis=0) > 0.0).all()
+
+
+def test_what_is_expected_turns_with_the_protein():
+  """Frames move along; spreads, and draws in residue frames, stay."""
+  protein = builders.helix(LENGTH)
+  rotation = Rotation.from_rotvec([1.0, 0.3, -2.0]).as_matrix()
+  positions = np.float32(np.asarray(protein.positions) @ rotation.T + [40.0, 0.0, -20.0])
+
+  @builders.numpy_jit
+  def run(protein, turn, shift):
+    start = protein.positions
+    prior = expected.make_prior(CONFIG, start, protein)
+    states = [displaced(builders.helix(LENGTH), seed) for seed in (1, 2, 3)]
+    before, newest, end = (x @ turn.T + shift[None, None] for x in states)
+    both = state_lib.from_positions(jnp.stack([before, newest]), protein.bonds)
+    aim = state_lib.from_positions(end, protein.bonds)
+    anchor = state_lib.Anchor(aim, anchor_lib.at_end(6)).superposed_on(both[-1], protein.mask)
+    window = state_lib.Window(both, jnp.ones(2, bool), anchor, prior)
+    found = expected.elastic(window, prior, jnp.float32(0.01), TEMPERATURE, protein)
+    ends = found.ends(numbers()[..., :3], numbers()[..., 3:], protein.bonds)
+    return ends, found.spread, found.coherent(jnp.asarray(numbers()[..., :3]))
+
+  eye, zero = np.eye(3, dtype=np.float32), np.zeros(3, np.float32)
+  ends, spread, drawn = run(protein, eye, zero)
+  turned = dataclasses.replace(protein, positions=positions)
+  turn = np.float32(rotation)
+  ends_too, spread_too, drawn_too = run(turned, turn, np.float32([40.0, 0.0, -20.0]))
+  np.testing.assert_allclose(spread_too, spread, rtol=1e-4)
+  np.testing.assert_allclose(drawn_too, drawn, atol=1e-3)
+  np.testing.assert_allclose(
+    ends_too.translation, ends.translation @ turn.T + [40.0, 0.0, -20.0], atol=1e-3
+  )
+  np.testing.assert_allclose(ends_too.rotation, turn @ ends.rotation, atol=1e-3)
+
+
+def test_a_segment_ends_where_it_should():
+  """Two frames ahead is the end itself: it is expected there, and certain."""
+  protein = builders.helix(LENGTH)
+  found, _, _, _ = _elastic(protein, numbers(), 2)
+  prior = expected.make_prior(CONFIG, protein.positions, protein)
+  end = np.asarray(window_of(protein, prior, ahead=2).anchor.state.frames.translation)
+  np.testing.assert_allclose(found.ca[1], end, atol=0.02)
+  np.testing.assert_allclose(found.spread[1], 0.05, atol=1e-6)
+
+
+def test_far_from_the_centre_the_pull_grows_no_more():
+  protein = builders.helix(LENGTH)
+  prior = expected.make_prior(CONFIG, protein.positions, protein)
+
+  def pulled(distance):
+    away = np.random.default_rng(0).normal(size=(LENGTH, 3)) * distance
+    centre = prior.network.frames.translation + np.float32(away - away.mean(axis=0))
+    state = state_lib.from_positions(protein.positions, protein.bonds)
+    window = state_lib.start_window(state, 2, prior=dataclasses.replace(prior, centre=centre))
+    found = expected.elastic(window, window.prior, jnp.float32(0.2), TEMPERATURE, protein)
+    return np.linalg.norm(found.ca[0] - state.frames.translation, axis=-1).mean()
+
+  assert pulled(1.0) > 1.5 * pulled(0.5)
+  assert pulled(40.0) < 1.1 * pulled(20.0)
+
+
+def test_traces_follow_the_chain():
+  protein = builders.helix(LENGTH, chains=2)
+  half = LENGTH // 2
+  whole = np.float32(Rotation.from_rotvec([0.0, 0.0, 1.0]).as_matrix())
+  ca = jnp.asarray(protein.positions)[:, 1]
+  found = np.asarray(expected.traces(ca, protein.bonds, whole))
+  np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+  np.testing.assert_allclose(found[half - 1], found[half - 2], atol=1e-6)
+  assert np.abs(found[half] - found[half - 1]).max() > 0.1
+  x = np.float64(ca[3] - ca[1])
+  np.testing.assert_allclose(found[2][:, 0], x / np.linalg.norm(x), atol=1e-5)
+  two = builders.helix(2)
+  np.testing.assert_array_equal(
+    expected.traces(jnp.asarray(two.positions)[:, 1], two.bonds, whole), np.stack([whole, whole])
+  )
+
+
+@pytest.mark.parametrize('solvent', ['explicit', 'implicit'])
+def test_draws_have_unit_spread(solvent):
+  """In units of each residue's spread, root mean square over its three directions."""
+  protein = dataclasses.replace(
+    builders.helix(LENGTH), solvent=np.int32(('unknown', 'explicit', 'implicit').index(solvent))
+  )
+
+  @builders.numpy_jit
+  def run(keys):
+    prior = expected.make_prior(CONFIG, protein.positions, protein)
+    state = state_lib.from_positions(protein.positions, protein.bonds)
+    window = state_lib.start_window(state, 2, prior=prior)
+    found = expected.elastic(window, prior, jnp.float32(0.2), TEMPERATURE, protein)
+    normal = jax.vmap(lambda key: jax.random.normal(key, (2, LENGTH, 3)))(keys)
+    return jax.vmap(found.coherent)(normal), prior.memory.variance
+
+  drawn, variance = run(jax.random.split(jax.random.key(0), 4_000))
+  np.testing.assert_allclose(np.mean(drawn**2, axis=(0, 3)), 1.0, atol=0.06)
+  # In a continuum residues move more from frame to frame.
+  assert variance == pytest.approx(0.92 if solvent == 'implicit' else 0.62, abs=1e-5)
+
+
+def test_the_centre_drifts_by_what_is_remembered_long():
+  """The process of the slow displacements, drawn exactly: variance and correlation in time."""
+  protein = builders.helix(LENGTH)
+  dt = 4.0
+
+  @builders.numpy_jit
+  def run(keys):
+    prior = expected.make_prior(CONFIG, protein.positions, protein)
+
+    def one(key):
+      start, rest = jax.random.split(key)
+      slow = expected.drawn_slow(prior, TEMPERATURE, start)
+      rngs = jax.random.split(rest, 3)
+      centres, after = expected.drift(prior, slow, jnp.float32(dt), TEMPERATURE, rngs)
+      return centres, after - slow
+
+    centres, change = jax.vmap(one)(keys)
+    return centres - prior.centre[None, None], change, prior.network.spread, prior.slow
+
+  centres, change, spread, slow = run(jax.random.split(jax.random.key(1), 3_000))
+  np.testing.assert_array_equal(centres[:, 0], 0.0)
+  for steps, moved in ((1, centres[:, 1]), (2, centres[:, 2]), (3, change.sum(axis=1))):
+    lag = steps * dt
+    square = 2.0 * np.sum(slow.variances * (1.0 - np.exp(-lag / slow.times_ns)))
+    found = np.mean((moved / spread[None, :, None]) ** 2)
+    assert found == pytest.approx(square, rel=0.06)
+
+
+def test_the_centre_is_open_as_far_as_the_mean_leaves_it():
+  """About one frame by all of the variance, about the mean of a long stretch hardly."""
+  protein = builders.helix(LENGTH)
+
+  @builders.numpy_jit
+  def run(keys, length_ns):
+    prior = expected.make_prior(CONFIG, protein.positions, protein)
+
+    def one(key):
+      about = expected.drawn_about(prior, prior.centre, length_ns, TEMPERATURE, key)
+      return (about.centre - prior.centre) / prior.network.spread[:, None]
+
+    return jax.vmap(one)(keys), prior.memory
+
+  keys = jax.random.split(jax.random.key(2), 3_000)
+  for length_ns in (0.0, 1.0, 100.0):
+    drawn, fast = run(keys, np.float32(length_ns))
+    # The mean of a process over a time, by numerical integration over pairs of times.
+    times = (np.arange(4_000) + 0.5) * length_ns / 4_000
+    lag = times[:, None] if length_ns else np.zeros((1, 1))
+    weight = (1.0 - lag / length_ns) * 2.0 / len(lag) if length_ns else np.ones((1, 1))
+    variance = np.sum(weight * fast.variances * np.exp(-lag / fast.times_ns))
+    assert np.mean(drawn**2) == pytest.approx(variance, rel=0.06, abs=1e-3)
+
+
+def test_without_a_prior_residues_stay():
+  protein = builders.helix(LENGTH)
+  state = state_lib.from_positions(protein.positions, protein.bonds)
+  found = builders.expecting_nothing(state, 2)
+  ends = found.ends(jnp.zeros((2, LENGTH, 3)), jnp.zeros((2, LENGTH, 3)), protein.bonds)
+  expected_ends = jax.tree.map(lambda x: jnp.stack([x, x]), state.frames)
+  assert isinstance(ends, rigid.Rigid)
+  np.testing.assert_allclose(ends.translation, expected_ends.translation, atol=1e-6)
+  np.testing.assert_allclose(ends.rotation, expected_ends.rotation, atol=1e-6)

@@ -169,6 +169,7 @@ def complete_paper_config(config: Any) -> None:
     return
   paper = paper_model_config(dict.fromkeys(config.levels, 1.0))
   config.side_chains = config.get('side_chains', paper.side_chains)
+  config.prior, config.memory = config.get('prior', paper.prior), paper.memory
   config.encoder.disulphides = config.encoder.get('disulphides', paper.encoder.disulphides)
 
 

@@ -100,10 +100,30 @@ def _rigid_motions(ca: jax.Array, mask: jax.Array) -> jax.Array:
   return jnp.concatenate([shifts, turns / length])
 
 
-def of_reference(positions: jax.Array, protein: protein_lib.ProteinArrays) -> ElasticNetwork:
+def of_reference(
+  positions: jax.Array, protein: protein_lib.ProteinArrays, root: jax.Array | None = None
+) -> ElasticNetwork:
   """The network about a conformation.
 
   No gradient flows through it.
+
+  Args:
+    positions: [L, 4, 3] Å, N, CA, C, O.
+    protein: [L] residues; its positions are not read.
+    root: `root_of` the same; None: computed.
+  """
+  frames = backbone.frames_from_atoms(jax.lax.stop_gradient(jnp.asarray(positions)))
+  if root is None:
+    root = root_of(positions, protein)
+  mask = jnp.asarray(protein.mask)
+  variance = jnp.mean(jnp.sum(root**2, axis=1).reshape(-1, 3), axis=-1)
+  return ElasticNetwork(frames, root, jnp.where(mask, jnp.sqrt(variance), 1.0))
+
+
+def root_of(positions: jax.Array, protein: protein_lib.ProteinArrays) -> jax.Array:
+  """`ElasticNetwork.root` [3 L, 3 L] Å: what costs time, once per protein.
+
+  Without a batch LAPACK does it; XLA's own triangular solve takes a minute to compile.
 
   Args:
     positions: [L, 4, 3] Å, N, CA, C, O.
@@ -114,10 +134,7 @@ def of_reference(positions: jax.Array, protein: protein_lib.ProteinArrays) -> El
   # be wrong by a part in a hundred, and depend on how the protein is turned.
   with jax.enable_x64(True):
     wide = jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.float64), frames)
-    root = jax.lax.convert_element_type(_root(wide, protein), jnp.float32)
-  mask = jnp.asarray(protein.mask)
-  variance = jnp.mean(jnp.sum(root**2, axis=1).reshape(-1, 3), axis=-1)
-  return ElasticNetwork(frames, root, jnp.where(mask, jnp.sqrt(variance), 1.0))
+    return jax.lax.convert_element_type(_root(wide, protein), jnp.float32)
 
 
 def _root(frames: rigid.Rigid, protein: protein_lib.ProteinArrays) -> jax.Array:

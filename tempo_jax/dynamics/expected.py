@@ -285,15 +285,21 @@ def of_step(
   return elastic(window, window.prior, level.dt_ns, temperature_K, protein)
 
 
-def make_prior(config: Any, positions: jax.Array, protein: protein_lib.ProteinArrays) -> Prior:
+def make_prior(
+  config: Any,
+  positions: jax.Array,
+  protein: protein_lib.ProteinArrays,
+  root: jax.Array | None = None,
+) -> Prior:
   """The prior of a protein, centred at its reference.
 
   Args:
     config: the model's configuration.
     positions: [L, 4, 3] Å, of the reference.
     protein: [L] residues, and their solvent; its positions are not read.
+    root: `elastic_network.root_of` the same; None: computed.
   """
-  network = elastic_network.of_reference(positions, protein)
+  network = elastic_network.of_reference(positions, protein, root)
   solvent = _EXPLICIT if protein.solvent is None else protein.solvent
   implicit = jnp.array(_IMPLICIT)[solvent]
   variances = np.array(config.memory.variances, np.float32)

@@ -77,9 +77,40 @@ def conditional(
   among = jnp.where(both, between(known_ns, known_ns), 0.0)
   among = among + jnp.diag(jnp.where(known, jitter, memory.variance))
   across = jnp.where(known[None], between(new_ns, known_ns), 0.0)
-  weights = jax.scipy.linalg.solve(among, across.T, assume_a='pos').T
+  lower = _cholesky(among)
+  weights = jnp.stack([_solved(lower, row) for row in across])
   left = between(new_ns, new_ns) - jnp.matmul(weights, across.T, precision='highest')
   left = left + jitter * jnp.eye(new_ns.shape[0])
   spread = jnp.sqrt(jnp.maximum(jnp.diag(left), jitter))
   correlation = left / (spread[:, None] * spread[None])
-  return Conditional(weights, spread, jnp.linalg.cholesky(correlation, symmetrize_input=True))
+  root = jnp.stack([jnp.stack(row) for row in _cholesky(correlation)])
+  return Conditional(weights, spread, root)
+
+
+# Of a few numbers each: written out, they are elementwise in a batch of segments, and compile in no
+# time; a batch of calls of LAPACK does not.
+
+
+def _cholesky(matrix: jax.Array) -> list[list[jax.Array]]:
+  """Rows of the lower triangular root of a positive definite matrix [N, N]."""
+  size, zero = matrix.shape[0], jnp.zeros((), matrix.dtype)
+  rows: list[list[jax.Array]] = [[zero] * size for _ in range(size)]
+  for i in range(size):
+    for j in range(i + 1):
+      left = matrix[i, j] - sum((rows[i][k] * rows[j][k] for k in range(j)), zero)
+      rows[i][j] = jnp.sqrt(left) if i == j else left / rows[j][j]
+  return rows
+
+
+def _solved(lower: list[list[jax.Array]], right: jax.Array) -> jax.Array:
+  """[N]: x with L L^T x = right [N]."""
+  size, zero = len(lower), jnp.zeros((), right.dtype)
+  half: list[jax.Array] = []
+  for i in range(size):
+    left = right[i] - sum((lower[i][k] * half[k] for k in range(i)), zero)
+    half.append(left / lower[i][i])
+  found = [zero] * size
+  for i in reversed(range(size)):
+    left = half[i] - sum((lower[k][i] * found[k] for k in range(i + 1, size)), zero)
+    found[i] = left / lower[i][i]
+  return jnp.stack(found)

@@ -93,9 +93,12 @@ def make_beginning(config: Any, rng_impl: str) -> Callable[..., Any]:
 
   def begin(proteins, rng, replicas, temperature_K):
     rngs = coarse_to_fine.replica_rngs(jax.random.wrap_key_data(rng, impl=rng_impl), replicas)
-    states = jax.vmap(
-      lambda protein, rng: coarse_to_fine.begin(config, protein, temperature_K, rng)
-    )(proteins, rngs)
+
+    # One after the other: an elastic prior calls LAPACK, which knows no batches here.
+    def one(job):
+      return coarse_to_fine.begin(config, job[0], temperature_K, job[1])
+
+    states = jax.lax.map(one, (proteins, rngs))
     return jax.random.key_data(rngs), states
 
   return jax.jit(begin)

@@ -11,11 +11,15 @@ import jax
 import numpy as np
 
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import elastic_network
 from tempo_jax.protein import padding
 from tempo_jax.protein.protein import ProteinArrays
 from tempo_jax.store import entry as entry_lib
 from tempo_jax.store import windows as windows_lib
 
+_root_of = jax.jit(elastic_network.root_of)
+# Stretches that are kept; each is some 200 KB for 64 residues.
+_NUM_STRETCHES = 512
 # Frames whose mean is that of a stretch.
 _STRETCH_FRAMES = 16
 
@@ -56,11 +60,13 @@ class Stretch:
     reference: [B, L, 4, 3] float32 Å, its first frame.
     ca: [B, S, L, 3] float32 Å, of frames at even distances over it; not superposed.
     length_ns: [B] float32, ns.
+    root: [B, 3 L, 3 L] float32 Å, `elastic_network.root_of` the reference.
   """
 
   reference: Any
   ca: Any
   length_ns: Any
+  root: Any
 
 
 class Loader:
@@ -107,7 +113,7 @@ class Loader:
     self._with_chi, self._with_stretch = with_chi, with_stretch
     self._windows = {window.entry.key: window for window in source.windows}
     # Stretches of proteins that were drawn before.
-    self._stretch = functools.lru_cache(maxsize=4096)(self._read_stretch)
+    self._stretch = functools.lru_cache(maxsize=_NUM_STRETCHES)(self._read_stretch)
     self._optional = [
       name
       for name in entry_lib.OPTIONAL
@@ -155,27 +161,22 @@ class Loader:
       values = [padding.pad_with_zeros(np.nan_to_num(x), length, axis=1) for x in chi]
       batch = dataclasses.replace(batch, chi=np.stack(values), chi_known=np.stack(known))
     if self._with_stretch:
-      stretches = [self._stretch(window.entry.key) for window in drawn]
-      padded = [
-        Stretch(
-          padding.pad_positions(x.reference, length),
-          padding.pad_with_zeros(x.ca, length, axis=1),
-          x.length_ns,
-        )
-        for x in stretches
-      ]
+      stretches = [self._stretch(window.entry.key, length) for window in drawn]
       batch = dataclasses.replace(
-        batch, stretch=jax.tree.map(lambda *fields: np.stack(fields), *padded)
+        batch, stretch=jax.tree.map(lambda *fields: np.stack(fields), *stretches)
       )
     return batch, tuple(window.name for window in drawn)
 
-  def _read_stretch(self, key: str) -> Stretch:
-    """Of one trajectory, without [B]."""
+  def _read_stretch(self, key: str, length: int) -> Stretch:
+    """Of one trajectory, padded, without [B]."""
     window = self._windows[key]
     frames = np.linspace(window.first, window.end - 1, _STRETCH_FRAMES).round().astype(int)
     positions = self.source.store.read(window.entry, frames)
     length_ns = np.float32((window.end - window.first) * window.entry.dt_ns)
-    return Stretch(positions[0], positions[:, :, 1], length_ns)
+    padded = padding.pad_positions(positions, length)
+    protein = padding.pad(self._arrays(window.entry, positions[0], None), length)
+    root = np.asarray(_root_of(padded[0], protein))
+    return Stretch(padded[0], padded[:, :, 1], length_ns, root)
 
   def _arrays(
     self, entry: entry_lib.Entry, positions: np.ndarray, chi: np.ndarray | None

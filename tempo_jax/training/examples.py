@@ -130,7 +130,7 @@ def prior_of(
   """
   if stretch is None:
     return None
-  prior = expected.make_prior(config, stretch.reference, protein)
+  prior = expected.make_prior(config, stretch.reference, protein, stretch.root)
   reference = prior.network.frames.translation
   weights = protein.mask.astype(jnp.float32)
   onto = alignment.superpose(stretch.ca, reference[None], weights[None])

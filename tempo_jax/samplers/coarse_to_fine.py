@@ -234,7 +234,8 @@ def sample_block(
     lambda *x: jnp.concatenate(x), at.start[None], at.newest[None], at.window.states
   )
   known = jnp.concatenate([jnp.ones(_WINDOW, bool), at.window.known])
-  num_passes = max(int(block.ticks.index[block.ticks.segment == schedule.ROLLOUT].max()) + 1, 1)
+  rolled_out = block.ticks.index[block.ticks.segment == schedule.ROLLOUT]
+  num_passes = 1 + int(rolled_out.max(initial=0))
   centres, slow = _drift(run, at, num_passes)
   rows = rollout_lib.compute(
     run,

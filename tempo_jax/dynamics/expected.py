@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import elastic_network, memory
+from tempo_jax.dynamics import elastic_network
 from tempo_jax.dynamics import level as level_lib
+from tempo_jax.dynamics import memory as memory_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import alignment, rigid, so3
 from tempo_jax.geometry import bonds as bonds_lib
@@ -34,7 +35,7 @@ _LEAST_SPREAD, _LEAST_TURN = 0.05, 0.02
 # inside a chain (BPTI, NTL9 and training proteins: 0.07 to 0.09) and at its ends. Nine tenths are
 # forgotten after 10 ps.
 _TILT, _TILT_AT_END = 0.09, 0.3
-_TILT_MEMORY = memory.Memory(np.array([0.9, 0.1], np.float32), np.array([0.002, 5.0], np.float32))
+_TILT_VARIANCES, _TILT_TIMES_NS = (0.9, 0.1), (0.002, 5.0)
 # Spreads, of a residue about its centre: beyond, the pull towards it grows no more.
 _FARTHEST = 3.0
 # Å: strain of a bond between residues that move together.
@@ -62,8 +63,8 @@ class Prior:
 
   network: elastic_network.ElasticNetwork
   centre: jax.Array
-  memory: memory.Memory
-  slow: memory.Memory
+  memory: memory_lib.Memory
+  slow: memory_lib.Memory
 
 
 @jax.tree_util.register_dataclass
@@ -237,7 +238,7 @@ def elastic(
   )
   centre = onto[None].apply(prior.centre)
   new_ns = dt_ns * jnp.arange(1, num_frames + 1)
-  moves = memory.conditional(prior.memory, new_ns, dt_ns * times, known)
+  moves = memory_lib.conditional(prior.memory, new_ns, dt_ns * times, known)
   amplitude = jnp.sqrt(temperature_K / _REFERENCE_K)
   spread = amplitude * moves.spread[:, None] * prior.network.spread[None]
 
@@ -257,7 +258,8 @@ def elastic(
   reference_tilt = _product(own, reference.rotation)
   tilts = _product(_transpose(traces(frames.translation, bonds, onto.rotation)), frames.rotation)
   bent = so3.log(_product(_transpose(reference_tilt)[None], tilts))
-  turns = memory.conditional(_TILT_MEMORY, new_ns, dt_ns * times, known)
+  tilting = memory_lib.Memory(jnp.array(_TILT_VARIANCES), jnp.array(_TILT_TIMES_NS))
+  turns = memory_lib.conditional(tilting, new_ns, dt_ns * times, known)
   of_residue = jnp.where(bonds.to_next & bonds.to_previous, _TILT, _TILT_AT_END)
   tilt = _product(reference_tilt[None], so3.exp(of_known(turns.weights, bent)))
   turn = _product(_transpose(newest.frames.rotation), onto.rotation[None])
@@ -313,8 +315,8 @@ def make_prior(
   return Prior(
     network,
     network.frames.translation,
-    memory.Memory(fast, jnp.array(times[is_fast])),
-    memory.Memory(jnp.array(variances[~is_fast]), jnp.array(times[~is_fast])),
+    memory_lib.Memory(fast, jnp.array(times[is_fast])),
+    memory_lib.Memory(jnp.array(variances[~is_fast]), jnp.array(times[~is_fast])),
   )
 
 

@@ -119,7 +119,7 @@ def _drift(
 ) -> tuple[jax.Array | None, jax.Array | None]:
   """Centres [P, L, 3] of the elastic prior in each pass of the coarsest level; and what is slow."""
   prior, config = at.window.prior, run.config
-  if prior is None:
+  if prior is None or at.slow is None:
     return None, None
   rng = jax.random.fold_in(_typed(run.rng), _DRIFT)
   numbers = at.block * num_passes + jnp.arange(num_passes)
@@ -253,7 +253,7 @@ def sample_block(
   positions = molecule.positions(states[:num_frames], run.protein, run.atoms)
   positions = positions + centre[None, None, None, :]
   prior = at.window.prior
-  if prior is not None:
+  if prior is not None and slow is not None and at.slow is not None:
     # As the drift of the whole: its sum is that of the slow displacements.
     prior = dataclasses.replace(prior, centre=prior.centre + jnp.sum(slow - at.slow, axis=0))
   window = state_lib.Window(

@@ -1,0 +1,201 @@
+"""MD judged by other MD of the same protein, and a model beside it, by every metric of `evaluate`.
+
+    python -m experiments.benchmarks.evaluation_floors --data=DATA --out=floors [--model=default]
+
+The floor: what differs between two simulations where only sampling does. The first half of a
+trajectory is judged by its second half (NTL9, Trp-cage, pentalanine), or some replicas by the
+others (HP35: 6 of 11, the PSI domain: one of two). With --model, trajectories as long as the
+prediction of each pair, and as many, start from the structure in the topology file. Writes
+OUT/md.md and OUT/model.md, the tables of `tempo-jax evaluate` with a column per protein, and their
+JSON.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+import mdtraj
+import numpy as np
+from absl import flags
+
+import tempo_jax
+from tempo_jax import files
+from tempo_jax.cli import command, compilation_cache_flag, evaluate
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation import markdown, summary
+from tempo_jax.evaluation.scores import Settings
+from tempo_jax.evaluation.suite import Case
+from tempo_jax.models import model as model_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """MD to compare.
+
+  Attributes:
+    name: of the protein.
+    folder: below the data.
+    topology: its file there.
+    replicas: files; those that are judged, then the reference. One file: its halves.
+    num_judged: how many of them are judged.
+    dt_ns: between frames, ns.
+    temperature_K: K.
+    has_model: whether a model is asked to sample as much.
+  """
+
+  name: str
+  folder: str
+  topology: str
+  replicas: tuple[str, ...]
+  num_judged: int
+  dt_ns: float
+  temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
+  has_model: bool = True
+
+
+_HP35 = tuple(f'R{k}.xtc' for k in range(1, 12))
+PAIRS = (
+  Pair('hp35', 'md_public/hp35_explicit', 'topology.pdb', _HP35, 6, 0.1),
+  Pair('psi', 'md_public/psi_integrin_b3', 'topology.pdb', ('R1.xtc', 'R2.xtc'), 1, 0.2),
+  Pair('trpcage', 'md_public/trpcage_tc5b_50ns', 'topology_backbone.pdb', ('R1.xtc',), 1, 0.01),
+  # 250 ns are 25,000 frames of the bundled model, far beyond what it has seen.
+  Pair('ntl9', 'md_public/ntl9_mdcath_320K', 'topology.pdb', ('R1.xtc',), 1, 1.0, 320.0, False),
+  Pair(
+    'pentalanine', 'trajectories/pentalanine_50ns', 'pentalanine.pdb', ('pentalanine.xtc',), 1, 0.01
+  ),
+)
+
+
+def halves(pair: Pair, data: pathlib.Path, out: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+  """The files of the halves of its only trajectory, with the pair's time step."""
+  folder = data / pair.folder
+  whole = mdtraj.load(folder / pair.replicas[0], top=folder / pair.topology)
+  middle, found = len(whole) // 2, []
+  for number, part in enumerate((slice(0, middle), slice(middle, 2 * middle)), start=1):
+    half = whole[part]
+    half.time = 1000.0 * pair.dt_ns * np.arange(len(half))
+    half.unitcell_vectors = None
+    found.append(out / f'{pair.name}_half{number}.xtc')
+    half.save(found[-1])
+  return found[0], found[1]
+
+
+def case_of(pair: Pair, data: pathlib.Path, out: pathlib.Path) -> Case:
+  """One part of MD, to be judged by the other.
+
+  Raises:
+    InputError: a file is not there.
+  """
+  folder = data / pair.folder
+  paths = [folder / name for name in pair.replicas]
+  for path in (folder / pair.topology, *paths):
+    if not path.is_file():
+      raise InputError(f'{path}: no such file: correct --data')
+  if len(paths) == 1:
+    judged, reference = ([path] for path in halves(pair, data, out))
+  else:
+    judged, reference = paths[: pair.num_judged], paths[pair.num_judged :]
+  return Case(
+    name=pair.name,
+    topology=folder / pair.topology,
+    reference=tuple(reference),
+    prediction=tuple(judged),
+    reference_topology=folder / pair.topology,
+    prediction_topology=folder / pair.topology,
+    temperature_K=pair.temperature_K,
+    prediction_dt_ns=pair.dt_ns,
+    reference_dt_ns=pair.dt_ns,
+  )
+
+
+def sampled(model: model_lib.Model, pair: Pair, case: Case, out: pathlib.Path, seed: int) -> Case:
+  """The same with what a model samples in place of the MD that is judged."""
+  stride = round(pair.dt_ns / model.dt_ns)
+  if stride < 1 or abs(stride * model.dt_ns - pair.dt_ns) > 1e-3 * pair.dt_ns:
+    raise InputError(
+      f'the frames of {pair.name} are {pair.dt_ns} ns apart, those of the model {model.dt_ns} ns: '
+      'take a model whose time step divides that'
+    )
+  num_frames = len(mdtraj.load(case.prediction[0], top=case.topology, atom_indices=[0]))
+  protein = tempo_jax.load_protein(case.topology).in_solvent('explicit')
+  found = model.sample(
+    protein,
+    num_frames=stride * num_frames,
+    num_replicas=len(case.prediction),
+    rng=jax.random.key(seed),
+    temperature_K=pair.temperature_K,
+  )
+  folder = out / f'{pair.name}_model'
+  folder.mkdir(parents=True, exist_ok=True)
+  paths = []
+  for number in range(1, 1 + len(case.prediction)):
+    kept = found.to_mdtraj(number - 1)[stride - 1 :: stride]
+    paths.append(folder / f'trajectory_r{number}.xtc')
+    kept.save(paths[-1])
+    kept[0].save(folder / 'topology.pdb')
+  return dataclasses.replace(
+    case, prediction=tuple(paths), prediction_topology=folder / 'topology.pdb'
+  )
+
+
+def table(content: dict, names: Sequence[str]) -> str:
+  """Markdown: a row per metric, a column per protein; then the medians of the baselines."""
+  proteins, baselines = content['proteins'], content['baselines']
+  lines = []
+  for row in summary.ROWS:
+    cells = []
+    for name in names:
+      value, error = (proteins[name].get(key) for key in (row.key, f'{row.key}_error'))
+      shown = '' if value is None else f'{value:.{row.digits}f}'
+      cells.append(shown + (f' ± {error:.{row.digits}f}' if shown and error is not None else ''))
+    for column in baselines.values():
+      value = column['summary'][row.key]
+      cells.append('' if value is None else f'{value:.{row.digits}f}')
+    if any(cells):
+      lines.append([row.label, *cells])
+  return markdown.table(['metric', *names, *(f'median: {name}' for name in baselines)], lines)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string('data', None, 'Directory with MD of others. Required.', flag_values=values)
+  flags.DEFINE_string('out', 'tempo_out/floors', 'Directory to write into.', flag_values=values)
+  flags.DEFINE_string(
+    'model', None, 'Model to judge, too: "default" or a directory.', flag_values=values
+  )
+  flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
+  flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
+  compilation_cache_flag.define_flags(values)
+
+
+def main(values: flags.FlagValues) -> None:
+  """Writes the tables."""
+  command.require(values, 'data')
+  compilation_cache_flag.use(values)
+  data, out = (pathlib.Path(x).expanduser() for x in (values.data, values.out))
+  out.mkdir(parents=True, exist_ok=True)
+  known = {pair.name: pair for pair in PAIRS}
+  if unknown := sorted(set(values.only) - set(known)):
+    raise InputError(f'--only: {", ".join(unknown)} is none of {", ".join(known)}')
+  chosen = [pair for pair in PAIRS if not values.only or pair.name in values.only]
+  cases = {pair.name: case_of(pair, data, out) for pair in chosen}
+  _judge(list(cases.values()), out, 'md')
+  if values.model:
+    model = tempo_jax.load_model(values.model)
+    asked = [pair for pair in chosen if pair.has_model]
+    _judge(
+      [sampled(model, pair, cases[pair.name], out, values.seed) for pair in asked], out, 'model'
+    )
+
+
+def _judge(cases: Sequence[Case], out: pathlib.Path, name: str) -> None:
+  evaluate.evaluate(cases, out / name, Settings(), with_page=False)
+  content = json.loads((out / name / 'metrics.json').read_text())
+  files.write_text(out / f'{name}.md', table(content, [case.name for case in cases]))
+
+
+if __name__ == '__main__':
+  command.launch(sys.modules[__name__])

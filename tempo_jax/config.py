@@ -214,6 +214,13 @@ def check(config: Any) -> None:
       f"config.model.reference = True goes with anchors = 'both' only, not {config.anchors!r}: "
       'choose reference = False'
     )
+  if len(config.memory.variances) != len(config.memory.times_ns) or not all(
+    x > 0.0 for x in (*config.memory.variances, *config.memory.times_ns)
+  ):
+    raise InputError(
+      f'config.model.memory: variances {tuple(config.memory.variances)} over times_ns '
+      f'{tuple(config.memory.times_ns)}: give as many of each, all above zero'
+    )
   _check_least('window', config.window, 1)
   _check_least('passes', config.passes, 1)
   for name, value in config.head.items():

@@ -63,6 +63,14 @@ def edited(edit):
       r"reference = True goes with anchors = 'both' only, not 'start': choose reference = False",
     ),
     (
+      lambda c: c.update(prior='white'),
+      r"config\.model\.prior = 'white': choose one of still, elastic",
+    ),
+    (
+      lambda c: c.memory.update(times_ns=(1.0,)),
+      r'config\.model\.memory: variances .* over times_ns \(1\.0,\): give as many of each',
+    ),
+    (
       lambda c: c.update(precision='float16'),
       r"config\.model\.precision = 'float16': choose one of float32, bfloat16",
     ),

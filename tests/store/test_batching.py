@@ -30,6 +30,9 @@ class FakeStore:
     self.reads = []
     self.fail_at: tuple[str, int] | None = None
 
+  def read(self, entry, frames):
+    return self.data[entry.key][frames]
+
   def read_async(self, entry, frames):
     self.reads.append((entry.key, frames[0]))
     future = concurrent.futures.Future()
@@ -54,6 +57,29 @@ def assert_batches_equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a[0], b[0])
 
 
+def test_stretches_are_what_windows_were_cut_from(store):
+  """The first frame of the block, and others at even distances over it; padded."""
+  source = windows.WindowSource(store, 0.02, 3, time_block=(0.5, 1.0))
+  loader = batching.Loader(source, 4, with_stretch=True)
+  batch, names = loader.batch(0)
+  stretch, length = batch.stretch, batch.positions.shape[2]
+  assert stretch.ca.shape == (4, 16, length, 3)
+  assert stretch.root.shape == (4, 3 * length, 3 * length)
+  for k, name in enumerate(names):
+    key = name.split('@')[0]
+    (entry,) = (e for e in store.entries if e.key == key)
+    frames = store.data[key]
+    n, first = entry.length, len(frames) // 2
+    np.testing.assert_array_equal(stretch.reference[k, :n], frames[first])
+    np.testing.assert_array_equal(stretch.ca[k, 0, :n], frames[first, :, 1])
+    np.testing.assert_array_equal(stretch.ca[k, -1, :n], frames[-1, :, 1])
+    assert stretch.length_ns[k] == pytest.approx((len(frames) - first) * entry.dt_ns)
+    assert np.isfinite(stretch.root[k]).all()
+    assert not stretch.root[k, 3 * n :].any()
+  assert loader.batch(0)[0].stretch.root.tobytes() == stretch.root.tobytes()
+  assert make_loader(store).batch(0)[0].stretch is None
+
+
 def test_bucket():
   for length in range(1, 3000):
     size = padding.bucket(length)
@@ -70,7 +96,10 @@ def test_padding_keeps_the_protein_and_is_harmless(np_rng):
   x = synthetic.positions(np_rng, 6)
   arrays = entry.arrays(x[0])
   padded = padding.pad(arrays, 16)
-  jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[:10]), arrays, padded)
+  # The solvent is of the whole.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_array_equal(a, b[:10] if np.ndim(b) else b), arrays, padded
+  )
   jax.tree.map(lambda a, b: b.dtype == a.dtype or pytest.fail(str(b.dtype)), arrays, padded)
   assert not padded.mask[10:].any()
   assert not padded.bonded[10:].any()
@@ -111,7 +140,8 @@ def test_batch_holds_the_windows_that_it_names(store):
       )
       np.testing.assert_array_equal(batch.protein.bonded[i], np.arange(length) < entry.length - 1)
       assert batch.temperature_K[i] == 300.0 + entry.length
-  assert len(jax.tree.leaves(batch)) == 10
+  np.testing.assert_array_equal(batch.protein.solvent, 0)
+  assert len(jax.tree.leaves(batch)) == 11
 
 
 def test_one_bucket_per_batch_and_few_shapes(store):

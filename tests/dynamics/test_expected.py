@@ -13,6 +13,7 @@ from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import expected
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
+from tempo_jax.protein import protein as protein_lib
 from tests import builders
 
 LENGTH = 14
@@ -214,3 +215,17 @@ def test_without_a_prior_residues_stay():
   assert isinstance(ends, rigid.Rigid)
   np.testing.assert_allclose(ends.translation, expected_ends.translation, atol=1e-6)
   np.testing.assert_allclose(ends.rotation, expected_ends.rotation, atol=1e-6)
+
+
+def test_a_protein_is_in_water_unless_it_says_otherwise():
+  """Of the same variance as one that says so; a solvent that is not known is between both."""
+  protein = builders.helix(4)
+
+  def variance(protein):
+    return float(expected.make_prior(CONFIG, protein.positions, protein).memory.variance)
+
+  found = [variance(dataclasses.replace(protein, solvent=np.int32(k))) for k in range(3)]
+  assert variance(protein) == found[protein_lib.SOLVENTS.index('explicit')]
+  unknown, explicit, implicit = found
+  assert unknown == pytest.approx((explicit + implicit) / 2.0, rel=1e-5)
+  assert implicit == pytest.approx(explicit + 0.3, rel=1e-5)

@@ -78,13 +78,12 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # move alike, each on its own; 'elastic': springs about a reference, with a memory.
     prior='still',
     # Of 'elastic': variances at 300 K, in units of the network's, and over which times (ns) they
-    # are forgotten. Fitted to the squared displacements of BPTI, trp-cage, NTL9, SH2 and PSI in
-    # explicit solvent over 10 ps to 100 ns; what is beyond 100 ns, to RMSF over microseconds. In
+    # are forgotten, fitted to MD from 10 ps to 30 ns (`experiments/benchmarks/memory.py`). In
     # implicit solvent the fastest motion is larger (`implicit_variance` is added to it).
     memory=config_dict.create(
-      variances=(0.2, 0.12, 0.3, 0.45, 0.5, 1.8),
+      variances=(0.198, 0.096, 0.264, 0.32, 0.416, 2.36),
       times_ns=(0.004, 0.04, 0.4, 4.0, 40.0, 3000.0),
-      implicit_variance=0.3,
+      implicit_variance=0.398,
     ),
     # What it was trained on (`models.trained_range`); `train` fills that in.
     trained_on=config_dict.create(
@@ -214,12 +213,19 @@ def check(config: Any) -> None:
       f"config.model.reference = True goes with anchors = 'both' only, not {config.anchors!r}: "
       'choose reference = False'
     )
-  if len(config.memory.variances) != len(config.memory.times_ns) or not all(
-    x > 0.0 for x in (*config.memory.variances, *config.memory.times_ns)
+  if config.prior == 'elastic' and config.objective == 'mse':
+    raise InputError(
+      "config.model.prior = 'elastic' goes with objectives that draw samples, not with 'mse': "
+      "choose prior = 'still'"
+    )
+  if (
+    sorted(config.memory.times_ns) != list(config.memory.times_ns)
+    or len(config.memory.variances) != len(config.memory.times_ns)
+    or not all(x > 0.0 for x in (*config.memory.variances, *config.memory.times_ns))
   ):
     raise InputError(
       f'config.model.memory: variances {tuple(config.memory.variances)} over times_ns '
-      f'{tuple(config.memory.times_ns)}: give as many of each, all above zero'
+      f'{tuple(config.memory.times_ns)}: give as many of each, all above zero, times ascending'
     )
   _check_least('window', config.window, 1)
   _check_least('passes', config.passes, 1)

@@ -149,6 +149,7 @@ def main(values: flags.FlagValues) -> int:
     f'--trajectories={",".join(map(str, files))}',
     f'--store=stores/{name}',
     f'--temperature_K={values.temperature_K:g}',
+    f'--solvent={values.solvent}',
   ]
   print(f'To add it to a store:\n  {shlex.join(following)}')
   return 0

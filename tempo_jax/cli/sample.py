@@ -61,7 +61,13 @@ _FLAGS = (
 )
 # Those that frames depend on, besides structures, model and device.
 _OF_FRAMES = (
-  *('num_frames', 'num_replicas', 'chains', 'temperature_K', 'solvent', 'seed', 'format'),
+  'num_frames',
+  'num_replicas',
+  'chains',
+  'temperature_K',
+  'solvent',
+  'seed',
+  'format',
 )
 
 

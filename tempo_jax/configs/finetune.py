@@ -1,7 +1,7 @@
 """Fine-tunes a trained model on your own MD, on a CPU, in minutes.
 
 Prepare: tempo-jax prepare trajectories --topology=START.pdb --trajectories=R1.xtc,R2.xtc \
-           --store=STORE --temperature_K=300
+           --store=STORE --temperature_K=300 --solvent=explicit
 Launch:  tempo-jax train --config=finetune:model=default \
            --workdir=RUN --config.data.store=STORE
 
@@ -36,8 +36,9 @@ def get_config(variant: str = ''):
     raise InputError(f'--config variant model={options["model"]}: {error}') from error
   config = common.experiment(model, options['scale'])
   config.train.init_from = options['model']
-  # Another protein, force field or solvent moves by steps of another size: the unit of the
-  # network's motions is measured anew. BPTI, 600 steps: JSD 0.205 instead of 0.227.
+  # Another protein, force field or solvent moves by steps of another size: where there is no
+  # elastic prior, the unit of the network's motions is measured anew. BPTI, 600 steps: JSD 0.205
+  # instead of 0.227.
   config.train.measure_scales = True
   config.data.batch_size = 8
   config.data.train_block = (0.0, 0.8)

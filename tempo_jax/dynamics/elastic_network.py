@@ -23,10 +23,8 @@ from tempo_jax.protein import protein as protein_lib
 _UNIT, _FADING, _CUTOFF = 6.0, 13.0, 15.0
 # Of the chain and of disulphides, in the same units.
 _BONDED = 100.0
-# Å^2 per unit spring: kT over the spring constant at 300 K. Fitted with the weights of `memory`,
-# which hold the amplitude: it is one.
-# Stiffness of rigid motions, which the network must not make, and of every residue: tails and parts
-# that hang on little keep within some 5 Å.
+# Stiffness of rigid motions, which the network must not make, and of every residue: components of
+# tails and of parts that hang on little have a spread of 4 Å at most, at unit amplitude.
 _RIGID, _LEAST = 100.0, 0.06
 _HIGHEST = jax.lax.Precision.HIGHEST
 

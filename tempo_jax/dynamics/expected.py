@@ -354,7 +354,7 @@ def drift(
   dt_ns: jax.Array,
   temperature_K: jax.Array,
   rngs: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Where the centre goes: the motion that is remembered for long, drawn exactly.
 
   Args:
@@ -365,23 +365,30 @@ def drift(
     rngs: [P] keys.
 
   Returns:
-    [P, L, 3] Å centres, the first that of the beginning; and [K, L, 3] the displacements after P.
+    [P, L, 3] Å centres, the first that of the beginning; [L, 3] the next one, and [K, L, 3] the
+    slow displacements there.
   """
   keep = jnp.exp(-dt_ns / prior.slow.times_ns)
   kick = jnp.sqrt(temperature_K / _REFERENCE_K * prior.slow.variances * (1.0 - keep**2))
 
   def one(carry: tuple[jax.Array, jax.Array], rng: jax.Array) -> Any:
     centre, slow = carry
-    moved = prior.network.displacements(jax.random.normal(rng, slow.shape))
+    moved = prior.network.displacements(_per_residue(rng, slow.shape))
     following = keep[:, None, None] * slow + kick[:, None, None] * moved
     return (centre + jnp.sum(following - slow, axis=0), following), centre
 
-  (_, slow), centres = jax.lax.scan(one, (prior.centre, slow), rngs)
-  return centres, slow
+  (centre, slow), centres = jax.lax.scan(one, (prior.centre, slow), rngs)
+  return centres, centre, slow
+
+
+def _per_residue(rng: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Normal numbers [K, L, 3], residue by residue: padding does not change them."""
+  count, length, size = shape
+  return jnp.moveaxis(jax.random.normal(rng, (length, count, size)), 1, 0)
 
 
 def drawn_slow(prior: Prior, temperature_K: jax.Array, rng: jax.Array) -> jax.Array:
   """[K, L, 3] Å: slow displacements at any time, in the reference's pose."""
   spread = jnp.sqrt(temperature_K / _REFERENCE_K * prior.slow.variances)
-  normal = jax.random.normal(rng, (spread.shape[0], *prior.centre.shape))
+  normal = _per_residue(rng, (spread.shape[0], *prior.centre.shape))
   return spread[:, None, None] * prior.network.displacements(normal)

@@ -116,16 +116,17 @@ def _typed(rng: jax.Array) -> jax.Array:
 
 def _drift(
   run: rollout_lib.Run, at: 'RolloutState', num_passes: int
-) -> tuple[jax.Array | None, jax.Array | None]:
-  """Centres [P, L, 3] of the elastic prior in each pass of the coarsest level; and what is slow."""
+) -> tuple[jax.Array | None, expected.Prior | None, jax.Array | None]:
+  """Centres [P, L, 3] of the prior in each pass of the coarsest level; what comes after them."""
   prior, config = at.window.prior, run.config
   if prior is None or at.slow is None:
-    return None, None
+    return None, None, None
   rng = jax.random.fold_in(_typed(run.rng), _DRIFT)
   numbers = at.block * num_passes + jnp.arange(num_passes)
   rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, numbers)
   dt_ns = jnp.float32(config.window * config.level[config.levels[0]].dt_ns)
-  return expected.drift(prior, at.slow, dt_ns, run.temperature_K, rngs)
+  centres, centre, slow = expected.drift(prior, at.slow, dt_ns, run.temperature_K, rngs)
+  return centres, dataclasses.replace(prior, centre=centre), slow
 
 
 # Numbers of the keys of an elastic prior; levels have those from 0 on.
@@ -236,7 +237,7 @@ def sample_block(
   known = jnp.concatenate([jnp.ones(_WINDOW, bool), at.window.known])
   rolled_out = block.ticks.index[block.ticks.segment == schedule.ROLLOUT]
   num_passes = 1 + int(rolled_out.max(initial=0))
-  centres, slow = _drift(run, at, num_passes)
+  centres, prior, slow = _drift(run, at, num_passes)
   rows = rollout_lib.compute(
     run,
     config.levels,
@@ -252,10 +253,6 @@ def sample_block(
   centre = centre_of(run.protein.positions, run.protein.mask)
   positions = molecule.positions(states[:num_frames], run.protein, run.atoms)
   positions = positions + centre[None, None, None, :]
-  prior = at.window.prior
-  if prior is not None and slow is not None and at.slow is not None:
-    # As the drift of the whole: its sum is that of the slow displacements.
-    prior = dataclasses.replace(prior, centre=prior.centre + jnp.sum(slow - at.slow, axis=0))
   window = state_lib.Window(
     rows[np.array(block.window)], jnp.ones_like(at.window.known), prior=prior
   )

@@ -130,6 +130,8 @@ def compute(
   config = run.config
   levels = stacked({name: level_lib.Level.of(config, name) for name in level_names}, level_names)
 
+  if (config.prior == 'elastic') != (prior is not None):
+    raise ValueError(f'a model with prior = {config.prior!r}, and prior is {prior}')
   if prior is not None and centres is None:
     centres = prior.centre[None]
 

@@ -18,8 +18,8 @@ from tempo_jax.store import entry as entry_lib
 from tempo_jax.store import windows as windows_lib
 
 _root_of = jax.jit(elastic_network.root_of)
-# Stretches that are kept; each is some 200 KB for 64 residues.
-_NUM_STRETCHES = 512
+# Stretches that are kept; each is 150 KB for 64 residues, 2.4 MB for 256.
+_NUM_STRETCHES = 128
 # Frames whose mean is that of a stretch.
 _STRETCH_FRAMES = 16
 

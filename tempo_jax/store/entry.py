@@ -260,6 +260,8 @@ def difference(current: Entry, entry: Entry) -> str:
   Not asked: what the store sets, what preparation found out, and the split, which may have been
   assigned since.
   """
+  if SOLVENTS[0] in (current.solvent, entry.solvent):  # Stores of before did not ask.
+    entry = dataclasses.replace(entry, solvent=current.solvent)
   old, new = (to_json(e) for e in (current, entry))
   pairs = [(old['entries'][0], new['entries'][0]), (old['proteins'][0], new['proteins'][0])]
   return ', '.join(

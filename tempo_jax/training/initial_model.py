@@ -10,7 +10,7 @@ from tempo_jax.models import trained_range
 
 # What shapes the network or the meaning of its input. Scales, noise, closure and the number of
 # passes may be chosen anew, and the generative objectives train the same network.
-_SAME = ('update_rule', 'anchors', 'window', 'encoder', 'head')
+_SAME = ('update_rule', 'anchors', 'window', 'prior', 'encoder', 'head')
 _SCALES = ('translation_std', 'rotation_std')
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.metrics import calibration, distribution, validity
@@ -73,9 +74,11 @@ def roll_out(
   run = rollout.Run(config, params, protein, temperature_K, rng)
   known = jnp.ones(len(states.psi), bool)
   room = rollout.with_room(states, known, planner.num_rows)
-  return state_lib.to_positions(
-    rollout.compute(run, [level_name], planner.ticks(batch), *room)[np.array(frames)]
-  )
+  prior = None
+  if config.prior == 'elastic':
+    prior = expected.make_prior(config, starts[0], protein)
+  found = rollout.compute(run, [level_name], planner.ticks(batch), *room, prior=prior)
+  return state_lib.to_positions(found[np.array(frames)])
 
 
 def compare(

@@ -696,7 +696,7 @@ def test_command_line(finished):
   done = run_binary(f'--structure={structure}', f'--out={files[0].parent}', *flags)
   assert (done.returncode, done.stderr) == (0, '')
   assert done.stdout.count('there already, skipped') == 2
-  assert '--temperature_K=320' in done.stdout
+  assert '--temperature_K=320 --solvent=implicit' in done.stdout
   assert f'--trajectories={files[0]},{files[1]}' in done.stdout
 
 

@@ -309,6 +309,7 @@ def _add_replica(
     dt_ns=times.rounded(stride * step_ns),
     sources=sources,
     split=raw.row.split or 'train',
+    solvent='explicit',
     notes=chain.notes,
   )
   frames = 0

@@ -132,6 +132,7 @@ def prepare(raw: RawDomain) -> workers.Result:
           dt_ns=DT_NS,
           sources=replica.sources(),
           split=raw.split,
+          solvent='explicit',
           notes=domain.notes,
         )
         added = writer.add(entry, replica.blocks(), raw.overwrite, replica.notes)

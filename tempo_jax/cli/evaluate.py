@@ -1,4 +1,4 @@
-r"""Judges ensembles and trajectories against MD: distributions, states, kinetics, side chains.
+r"""Judges ensembles and trajectories against MD, with error bars.
 
 One protein:
     tempo-jax evaluate --topology=native.pdb --reference=R1.xtc,R2.xtc \

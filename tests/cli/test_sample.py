@@ -119,6 +119,7 @@ def test_metadata_tells_how_it_came_about(run, model_dir, structure, tmp_path):
     'num_replicas': 2,
     'chains': [],
     'temperature_K': 350.0,
+    'solvent': 'explicit',
     'seed': 3,
     'out': f'{tmp_path}/out',
     'format': 'xtc',

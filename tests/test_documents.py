@@ -49,6 +49,9 @@ PARSED = {
   r'python -m experiments\.benchmarks\.finetuning ': 'minutes: tests/configs/test_finetune.py',
   r'python -m experiments\.benchmarks\.held_out ': 'minutes: tests/experiments/test_held_out.py',
   r'python -m experiments\.benchmarks\.molecules': 'minutes: tests/experiments/test_molecules.py',
+  r'python -m experiments\.benchmarks\.memory ': 'minutes: tests/experiments/test_memory.py',
+  r'python -m experiments\.benchmarks\.relaxation ': 'minutes: '
+  'tests/experiments/test_relaxation.py',
   r'python -m experiments\.benchmarks\.parts ': 'minutes: tests/experiments/test_parts.py',
   r'python -m experiments\.benchmarks\.limits ': 'minutes: tests/experiments/test_limits.py',
   r'python -m experiments\.benchmarks\.ramachandran_contours ': 'minutes: '

@@ -29,6 +29,7 @@ from tempo_jax.benchmark import flops, workloads
 from tempo_jax.cli import command
 from tempo_jax.compilation import ahead_of_time
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, head, rotamers, transition
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -112,8 +113,9 @@ def parts(config: Any, length: int) -> dict[str, Part]:
     if window.states.side_chains is not None:
       wells = jnp.full((*noise.shape[:2], rotamers.NUM_CHI), rotamers.HIDDEN)
     there = generator.Step(noise, wells)
+    expected = expected_lib.of_step(window, level, temperature_K, protein)
     return network.apply(
-      {'params': params}, hidden, window, there, sigma, sigma, level, protein, method='end'
+      {'params': params}, hidden, window, there, sigma, sigma, expected, protein, method='end'
     )
 
   def step(params: Any, window: state_lib.Window, key: jax.Array) -> Any:

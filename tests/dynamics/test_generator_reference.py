@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempo_jax.dynamics import anchor as anchor_lib
+from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, rotamers, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -167,6 +168,8 @@ def head_by_hand(p, config, hidden, newest, step, anchor, taus, level, protein):
         *conformation,
         neighbours.ravel(),
         strains.ravel(),
+        # Expected to stay, as certain as one step of the level is long.
+        [0.0, 0.0, 0.0, np.log(level.translation_std)],
         ahead,
       ]
       if has_chi:
@@ -253,7 +256,8 @@ def run_of(config):
     variables = {'params': params}
     features = update.features(window, protein)
     hidden = network.apply(variables, window, protein, *condition, method='encode')
-    end = network.apply(variables, hidden, window, step, *TAUS, level, protein, method='end')
+    expected = expected_lib.still(window.states[-1], level, config.window)
+    end = network.apply(variables, hidden, window, step, *TAUS, expected, protein, method='end')
     return features, hidden, end
 
   return run

@@ -128,15 +128,6 @@ def root_of(positions: jax.Array, protein: protein_lib.ProteinArrays) -> jax.Arr
     protein: [L] residues; its positions are not read.
   """
   frames = backbone.frames_from_atoms(jax.lax.stop_gradient(jnp.asarray(positions)))
-  # Stiff and soft springs are a factor of a thousand apart: in single precision, soft motion would
-  # be wrong by a part in a hundred, and depend on how the protein is turned.
-  with jax.enable_x64(True):
-    wide = jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.float64), frames)
-    return jax.lax.convert_element_type(_root(wide, protein), jnp.float32)
-
-
-def _root(frames: rigid.Rigid, protein: protein_lib.ProteinArrays) -> jax.Array:
-  """`ElasticNetwork.root`, in the precision of the frames [L]."""
   ca, turn, mask = frames.translation, frames.rotation, jnp.asarray(protein.mask)
   length = ca.shape[0]
   stiffness = hessian(ca, springs(ca, protein))

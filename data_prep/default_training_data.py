@@ -62,7 +62,7 @@ class Goal:
   """
 
   system: System
-  temperature_K: float  # noqa: N815  (K is kelvin)
+  temperature_K: float
   num_replicas: int
   length_ns: float
 

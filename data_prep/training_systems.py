@@ -63,7 +63,7 @@ class System:
   capped: bool = False
   lengths_ns: tuple[float, ...] = (0.5, 1.0, 2.0)
   num_replicas: int = 2
-  temperatures_K: tuple[float, ...] = ()  # noqa: N815  (K is kelvin)
+  temperatures_K: tuple[float, ...] = ()
   temperature_length_ns: float = 0.5
   first_pass: int = 0
   committed: bool = False

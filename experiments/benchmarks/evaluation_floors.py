@@ -52,7 +52,7 @@ class Pair:
   replicas: tuple[str, ...]
   num_judged: int
   dt_ns: float
-  temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
+  temperature_K: float = 300.0
   has_model: bool = True
 
 

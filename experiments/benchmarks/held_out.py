@@ -60,7 +60,7 @@ class Target:
   kind: str
   topology: pathlib.Path
   reference: tuple[pathlib.Path, ...]
-  temperature_K: float = 320.0  # noqa: N815  (K is kelvin)
+  temperature_K: float = 320.0
   mean_dt_ns: float | None = None
 
   @property

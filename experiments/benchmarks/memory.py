@@ -49,7 +49,7 @@ class Source:
   topology: pathlib.Path
   trajectory: pathlib.Path
   dt_ns: float
-  temperature_K: float  # noqa: N815  (K is kelvin)
+  temperature_K: float
   part: float = 1.0
 
 

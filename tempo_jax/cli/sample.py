@@ -45,20 +45,6 @@ from tempo_jax.samplers.stream import Job
 
 _BUNDLED_STRUCTURE = pathlib.Path(tempo_jax.__file__).parent / 'models/default/trp_cage.pdb'
 PLAIN_ARGUMENTS = 'structure'
-_FLAGS = (
-  *(
-    'structure',
-    'model',
-    'num_frames',
-    'num_replicas',
-    'chains',
-    'temperature_K',
-    'solvent',
-    'seed',
-  ),
-  *('out', 'format', 'atoms', 'report', 'overwrite', 'segment_batch_size', 'replica_batch_size'),
-  *('passes', 'precision'),
-)
 # Those that frames depend on, besides structures, model and device.
 _OF_FRAMES = (
   'num_frames',
@@ -68,6 +54,10 @@ _OF_FRAMES = (
   'solvent',
   'seed',
   'format',
+)
+_FLAGS = (
+  *('structure', 'model', *_OF_FRAMES, 'out', 'atoms', 'report', 'overwrite'),
+  *('segment_batch_size', 'replica_batch_size', 'passes', 'precision'),
 )
 
 

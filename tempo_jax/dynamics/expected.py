@@ -9,8 +9,8 @@ frame and in units of the spread that is expected there. Two expectations:
 `elastic`: a Gaussian process about a centre, an elastic network in space (`elastic_network`) times
 one memory in time (`memory`), given the frames that are known: the window, and the frame in which
 a segment ends. The centre drifts by what is remembered longest. Residue frames turn with the trace
-of the chain. With a network that says nothing,
-samples are this process: they fluctuate as the network of springs does, for ever about one centre.
+of the chain. With a network that says nothing, samples are this process: they fluctuate as the
+springs do, however long.
 """
 
 import dataclasses

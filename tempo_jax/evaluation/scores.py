@@ -38,7 +38,7 @@ class Settings:
 
   resample: str = 'none'
   seed: int = resampling.ALPHAFLOW_SEED
-  temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
+  temperature_K: float = 300.0
   lag_ns: float | None = None
   protocol: str = 'default'
   exposure: bool = False

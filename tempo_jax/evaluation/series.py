@@ -153,7 +153,7 @@ class ProteinSeries:
   prediction: EnsembleSeries
   names: Sequence[str] = ()
   pc_extent: tuple[float, float, float, float] | None = None
-  temperature_K: float = 300.0  # noqa: N815  (K is kelvin)
+  temperature_K: float = 300.0
   residues: protein_lib.ProteinArrays | None = None
   half_rmsf: np.ndarray | None = None
   recovery: state_recovery.StateRecovery | None = None

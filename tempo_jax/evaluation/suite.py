@@ -38,7 +38,7 @@ class Case:
   prediction: tuple[pathlib.Path, ...]
   reference_topology: pathlib.Path | None = None
   prediction_topology: pathlib.Path | None = None
-  temperature_K: float | None = None  # noqa: N815  (K is kelvin)
+  temperature_K: float | None = None
   prediction_dt_ns: float | None = None
   reference_dt_ns: float | None = None
 

@@ -31,7 +31,7 @@ class _RawTrajectory:
   store: str
   name: str
   dt_ns: float | None
-  temperature_K: float  # noqa: N815  (K is kelvin)
+  temperature_K: float
   replica: int
   split: str
   solvent: str

@@ -22,9 +22,9 @@ class Settings:
     seed: of that.
   """
 
-  pH: float = 7.0  # noqa: N815  (so it is written)
+  pH: float = 7.0
   md_ps: float = 0.0
-  temperature_K: float = 320.0  # noqa: N815
+  temperature_K: float = 320.0
   seed: int = 0
 
 
@@ -53,16 +53,16 @@ class Row:
   frame: int
   time_ns: float | None = None
   population: float | None = None
-  energy_before_kJ_per_mol: float | None = None  # noqa: N815  (so the units are written)
-  energy_kJ_per_mol: float | None = None  # noqa: N815
-  energy_per_residue_kJ_per_mol: float | None = None  # noqa: N815
-  ca_rms_A: float | None = None  # noqa: N815
-  ca_max_A: float | None = None  # noqa: N815
+  energy_before_kJ_per_mol: float | None = None
+  energy_kJ_per_mol: float | None = None
+  energy_per_residue_kJ_per_mol: float | None = None
+  ca_rms_A: float | None = None
+  ca_max_A: float | None = None
   flips: int | None = None
   pierced_rings_before: int | None = None
   pierced_rings: int | None = None
-  md_temperature_K: float | None = None  # noqa: N815
-  md_ca_rms_A: float | None = None  # noqa: N815
+  md_temperature_K: float | None = None
+  md_ca_rms_A: float | None = None
   ok: bool = False
   problem: str = ''
 

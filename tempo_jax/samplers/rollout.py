@@ -36,7 +36,7 @@ class Run:
   config: Any
   params: Any
   protein: protein_lib.ProteinArrays
-  temperature_K: jax.Array  # noqa: N815  (K is kelvin)
+  temperature_K: jax.Array
   rng: jax.Array
   batch_sizes: settings.BatchSizes = settings.DEFAULT
   atoms: str = atoms_lib.BACKBONE

@@ -169,7 +169,7 @@ class Stream:
   jobs: Sequence[Job]
   num_frames: int
   rng: jax.Array
-  temperature_K: float  # noqa: N815
+  temperature_K: float
   batch_sizes: settings.BatchSizes = settings.DEFAULT
   done: Collection[Job] = ()
   atoms: str = atoms_lib.BACKBONE

@@ -45,7 +45,7 @@ class Batch:
   protein: ProteinArrays
   positions: Any
   anchor: anchor_lib.Place
-  temperature_K: Any  # noqa: N815  (K is kelvin)
+  temperature_K: Any
   chi: Any = None
   chi_known: Any = None
   stretch: Any = None

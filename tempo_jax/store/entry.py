@@ -58,7 +58,7 @@ class Entry:
   """
 
   name: str
-  temperature_K: float  # noqa: N815  (K is kelvin)
+  temperature_K: float
   replica: int
   dt_ns: float
   sources: Mapping[str, str]

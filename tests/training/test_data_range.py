@@ -8,7 +8,7 @@ from tempo_jax.training import data_range
 
 @dataclasses.dataclass
 class Trajectory:
-  temperature_K: float  # noqa: N815  (K is kelvin)
+  temperature_K: float
   num_residues: int
   num_frames: int = 100
   chain_ids: tuple[str, ...] = ('A',)

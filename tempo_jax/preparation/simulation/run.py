@@ -60,7 +60,7 @@ class Replica:
   number: int
   stem: pathlib.Path
   start: pathlib.Path
-  temperature_K: float  # noqa: N815  (K is kelvin)
+  temperature_K: float
   num_equilibration_steps: int
   frame_steps: int
   num_frames: int

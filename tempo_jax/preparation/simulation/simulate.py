@@ -34,10 +34,10 @@ class Settings:
     seed: all random numbers follow from it.
   """
 
-  temperature_K: float = 320.0  # noqa: N815  (K is kelvin)
+  temperature_K: float = 320.0
   frame_ps: float = 10.0
   solvent: str = 'implicit'
-  pH: float = 7.0  # noqa: N815  (so it is written)
+  pH: float = 7.0
   equilibration_ps: float = 50.0
   chains: str = ''
   seed: int = 0

@@ -31,7 +31,7 @@ from tempo_jax.compilation import ahead_of_time, cache
 from tempo_jax.errors import InputError
 
 _LOG = logging.getLogger('tempo_jax')
-_FORMAT = b'tempo_jax executable 1\n'
+_FORMAT = b'tempo_jax executable 2\n'
 # What traces depend on besides the arguments.
 _SETTINGS = (
   *('jax_enable_x64', 'jax_default_matmul_precision', 'jax_default_prng_impl'),
@@ -128,10 +128,12 @@ def _read(path: pathlib.Path, args: Any) -> Any:
     digest, body = content[len(_FORMAT) : len(_FORMAT) + 32], content[len(_FORMAT) + 32 :]
     if not content.startswith(_FORMAT) or hashlib.sha256(body).digest() != digest:
       return None
-    payload, result = pickle.loads(body)
+    payload, result, ids = pickle.loads(body)
     trees = jax.tree.structure((args, {})), jax.tree.structure(result)
     _prepare_lapack()
-    found = serialize_executable.deserialize_and_load(payload, *trees)
+    # Unless told, it takes all devices for its own, and asks for a part of the arguments on each.
+    devices = [device for device in jax.local_devices() if device.id in ids]
+    found = serialize_executable.deserialize_and_load(payload, *trees, execution_devices=devices)
   except FileNotFoundError:
     return None
   except Exception as error:
@@ -166,8 +168,10 @@ def _write(path: pathlib.Path, executable: Any) -> None:
     payload, _, out_tree = serialize_executable.serialize(executable)
     # Structures of JAX cannot be pickled; what has that structure can.
     result = jax.tree.unflatten(out_tree, range(out_tree.num_leaves))
+    shardings = jax.tree.leaves(executable.output_shardings)
+    ids = {device.id for sharding in shardings for device in sharding.device_set}
     body = io.BytesIO()
-    pickle.dump((payload, result), body)
+    pickle.dump((payload, result, ids), body)
     content = body.getvalue()
     files.write_bytes(path, _FORMAT + hashlib.sha256(content).digest() + content)
   except InputError as error:

@@ -91,6 +91,36 @@ def test_what_jax_keeps_is_not_serialised_again(tmp_path):
   assert len(list(tmp_path.glob('*.executable'))) == 1
 
 
+# One of four devices computes what is not spread, another program takes two of them.
+_SPREAD = textwrap.dedent("""
+  import sys
+  import jax, numpy as np
+  from tempo_jax.compilation import cache, executables
+
+  cache.use(sys.argv[1])
+  x, traced = np.arange(2.0, dtype=np.float32), []
+
+  def function(x):
+    traced.append(1)
+    return 2 * x
+
+  if sys.argv[2] == 'spread':
+    x = jax.device_put(x, jax.sharding.NamedSharding(
+      jax.sharding.Mesh(np.array(jax.local_devices()[:2]), ('x',)), jax.sharding.PartitionSpec('x')
+    ))
+  result = executables.compiled(jax.jit(function), sys.argv[2], x)(x)
+  print(np.asarray(result).tolist(), len(result.sharding.device_set), bool(traced))
+""")
+
+
+@pytest.mark.parametrize(('kind', 'count'), [('one', 1), ('spread', 2)])
+def test_a_program_that_is_read_keeps_to_its_devices(tmp_path, kind, count):
+  flags = '--xla_force_host_platform_device_count=4'
+  for traced in (True, False):
+    found = run(tmp_path, kind, program=_SPREAD, XLA_FLAGS=flags)
+    assert found == f'[0.0, 2.0] {count} {traced}'
+
+
 @pytest.fixture
 def folder(first_run, tmp_path):
   """The cache after one run."""
@@ -114,7 +144,7 @@ def test_another_program_is_another_entry(folder, other):
   [
     lambda content: content[: len(content) // 2],
     lambda content: content[:-9] + bytes(9),
-    lambda content: b'tempo_jax executable 0\n' + content[23:],
+    lambda content: b'tempo_jax executable 1\n' + content[23:],
     lambda content: b'',
   ],
   ids=['cut', 'changed', 'of another version', 'empty'],

@@ -331,7 +331,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_float(
     'lag_ns',
     None,
-    'Lag of the Markov models of kinetics, ns: a multiple of both times between frames. '
+    'Lag of kinetics (Markov models, tICA, VAMP-2), ns: a multiple of both times between frames. '
     'Default: a hundredth of the longest replica of MD.',
     flag_values=values,
   )

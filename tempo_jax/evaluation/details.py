@@ -61,7 +61,7 @@ def details(
     'torsions': trajectory_details.torsions(reference, prediction),
     'slow_torsions': trajectory_details.slow_torsion_distances(reference, prediction),
     'markov': markov_details.details(reference, prediction, settings.lag_ns),
-    'choices': dict(trajectory_details.CHOICES),
+    'choices': trajectory_details.choices(reference, prediction, settings.lag_ns),
   }
   if settings.protocol == 'biokinema':
     found['biokinema'] = biokinema_protocol.details(reference, prediction)

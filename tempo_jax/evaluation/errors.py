@@ -4,8 +4,8 @@ All are standard errors, of the prediction's sampling alone. The reference is ta
 well it is known itself, the baseline `MD halves` shows.
 
 Which method, and why:
-- Shares of frames (clashes, broken chains): `uncertainty.mean_error`, which uses the statistical
-  inefficiency of just these.
+- Shares of frames (clashes, broken chains, valid frames): `uncertainty.share_error`, with the
+  statistical inefficiency of just these, or, where all frames are alike, of the slowest coordinate.
 - All others: delete-a-part jackknife. `sections.cut` makes four to six parts that are nearly
   independent of each other, of one trajectory or of several replicas; the number is computed again
   without each, and the error is `uncertainty.jackknife_error`. Of 40 repeats it is 0.7 to 1.45
@@ -26,7 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from tempo_jax.evaluation import scores, sections, summary, time_errors
+from tempo_jax.evaluation import (
+  scores,
+  sections,
+  side_chain_scores,
+  summary,
+  time_errors,
+  trajectory_scores,
+)
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import flexibility, uncertainty, validity
 from tempo_jax.metrics.kinetics import Found
@@ -77,7 +84,10 @@ def of_prediction(
   else:
     found |= _of_samples(reference, prediction, cut, settings)
     found |= time_errors.in_time(reference, prediction, cut, settings.lag_ns)
-  found |= {key: value for key, value in _of_means(prediction).items() if value[0] is not None}
+  inefficiency = (
+    sections.inefficiency(prediction, reference.pca) if cut is None else cut.inefficiency
+  )
+  found |= _of_shares(reference, prediction, inefficiency)
   found |= _of_reference(reference)
   found['pairwise_rmsd_r'] = None, 'needs several proteins'
   found['mfpt_pearson_log10_ceiling'] = None, 'of MD alone, and of two halves only'
@@ -88,7 +98,7 @@ def of_prediction(
     {key: found[key][0] for key in summary.KEYS},
     {key: why for key in summary.KEYS if (why := found[key][1]) is not None},
     None if cut is None else len(cut.parts),
-    sections.inefficiency(prediction, reference.pca) if cut is None else cut.inefficiency,
+    inefficiency,
   )
 
 
@@ -103,24 +113,35 @@ def _of_samples(
   for key in summary.KEYS:
     values = [numbers[key] for numbers, _ in scored]
     reason = next((notes[key] for _, notes in scored if key in notes), None)
-    found[key] = (uncertainty.jackknife_error(values), None) if reason is None else (None, reason)
+    found[key] = uncertainty.jackknife_error(values) if reason is None else (None, reason)
   return found
 
 
-def _of_means(prediction: Ensemble) -> dict[str, Found[float]]:
-  """Of shares of frames, in percent."""
+def _of_shares(
+  reference: Ensemble, prediction: Ensemble, slowest: float
+) -> dict[str, Found[float]]:
+  """Of shares of frames, in percent; nothing of those that are worth too few independent frames."""
   bonds = prediction.native.arrays.bonds
   broken = validity.is_broken(
     *validity.ca_ca_range(prediction.positions, bonds),
     validity.c_n_max(prediction.positions, bonds),
   )
+  counted = {'clash_ratio_percent': prediction.clashes > 0, 'bond_break_percent': broken}
+  valid, _ = trajectory_scores.validity(reference, prediction)
+  if valid is not None:
+    counted['valid_ca_percent'] = valid.frames_ca
+  if reference.chi is not None and prediction.chi is not None:
+    valid, _ = side_chain_scores.validity(reference, prediction)
+    if valid is not None and valid.frames_all_atom is not None:
+      counted['valid_all_atom_percent'] = valid.frames_all_atom
+      counted['valid_percent'] = valid.frames_all_atom & valid.frames_ca
   found: dict[str, Found[float]] = {}
-  for key, frames in (
-    ('clash_ratio_percent', prediction.clashes > 0),
-    ('bond_break_percent', broken),
-  ):
-    mean, reason = uncertainty.mean_error(prediction.split(100.0 * frames))
-    found[key] = (None, reason or '') if mean is None else (mean.error, None)
+  for key, frames in counted.items():
+    own, _ = uncertainty.statistical_inefficiency(prediction.split(frames.astype(float)))
+    num_independent = len(frames) / (own or slowest)
+    if num_independent >= uncertainty.MIN_INDEPENDENT:
+      share = float(frames.mean())
+      found[key] = 100.0 * uncertainty.share_error(share, num_independent), None
   return found
 
 

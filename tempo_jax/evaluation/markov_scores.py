@@ -6,7 +6,7 @@ prediction and all baselines.
 
 import dataclasses
 
-from tempo_jax.evaluation.common_times import common_times
+from tempo_jax.evaluation import common_times
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import markov_comparison
 from tempo_jax.metrics.kinetics import Found
@@ -54,13 +54,10 @@ def compare(reference: Ensemble, prediction: Ensemble, lag_ns: float | None = No
 def _states_of(
   reference: Ensemble, prediction: Ensemble, lag_ns: float | None
 ) -> Found[markov_comparison.Reference]:
-  grid, reason = common_times(reference, prediction)
+  grid, reason = common_times.common_times(reference, prediction)
   if grid is None:
     return None, reason or ''
-  if lag_ns is None:
-    longest = max(replica.num_frames for replica in reference.replicas)
-    lag_ns = markov_comparison.default_lag_ns(longest, grid)
-  lag = lag_ns
+  lag = common_times.lag_ns(reference, grid, lag_ns)
   return reference.once(
     ('states', lag),
     lambda: markov_comparison.reference(reference.split(reference.positions), reference.dt_ns, lag),

@@ -31,7 +31,7 @@ class Settings:
     resample: 'none', or 'alphaflow' for `resampling.Frames.alphaflow`.
     seed: of its draws, of baselines and of the bootstrap.
     temperature_K: of free energies, K.
-    lag_ns: of Markov models, ns; None: a hundredth of the longest replica of MD.
+    lag_ns: of Markov models, tICA and VAMP-2, ns; None: a hundredth of the longest replica of MD.
     protocol: 'default', or 'biokinema' for BioKinema's own kinetics beside ours.
     exposure: look at the surface of side chains, which takes long.
   """
@@ -144,8 +144,9 @@ def score(
   else:
     note('ddg', thermodynamics.ddg(q, reference_q, settings.temperature_K), None)
 
-  timed = kinetics_of(reference, prediction) | trajectory_scores.scores(reference, prediction)
-  for key, (value, reason) in timed.items():
+  timed = kinetics_of(reference, prediction)
+  suite = trajectory_scores.scores(reference, prediction, settings.lag_ns)
+  for key, (value, reason) in (timed | suite).items():
     note(key, value, reason)
   markov = markov_scores.compare(reference, prediction, settings.lag_ns)
   for key in markov_scores.KEYS:

@@ -210,16 +210,20 @@ def _frame_values(ensemble: Ensemble) -> md_validity.FrameValues:
   )
 
 
-def _validity(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
-  keys = 'valid_all_atom_percent', 'valid_percent'
+def validity(reference: Ensemble, prediction: Ensemble) -> kinetics.Found[md_validity.ValidShares]:
+  """Frames whose torsions, and CA, are as sound as those of 99 % of MD; both have chi."""
   if np.isnan(chi_of(prediction)).all() or np.isnan(chi_of(reference)).all():
-    return dict.fromkeys(keys, (None, 'no chi is known on one side'))
+    return None, 'no chi is known on one side'
   limits, reason = md_validity.limits_of(_frame_values(reference))
   if limits is None:
-    return dict.fromkeys(keys, (None, reason))
-  shares, reason = md_validity.valid_shares(_frame_values(prediction), limits)
+    return None, reason or ''
+  return md_validity.valid_shares(_frame_values(prediction), limits)
+
+
+def _validity(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
+  shares, reason = validity(reference, prediction)
   if shares is None:
-    return dict.fromkeys(keys, (None, reason))
+    return dict.fromkeys(('valid_all_atom_percent', 'valid_percent'), (None, reason))
   return {'valid_all_atom_percent': (shares.all_atom, None), 'valid_percent': (shares.both, None)}
 
 

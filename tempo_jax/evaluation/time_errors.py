@@ -28,7 +28,7 @@ def in_time(
     reference: all replicas of MD.
     prediction: what was judged.
     cut: into parts.
-    lag_ns: of Markov models, ns, as in `scores.Settings`.
+    lag_ns: ns, as in `scores.Settings`.
   """
   grid, _ = common_times(reference, prediction)
   if grid is None:
@@ -39,7 +39,7 @@ def in_time(
   }
   masks = cut.masks(prediction)
   found = {key: _jackknife(map(statistic, masks)) for key, statistic in statistics.items()}
-  motion = [trajectory_scores.motion(reference, prediction, grid, valid) for valid in masks]
+  motion = [trajectory_scores.motion(reference, prediction, grid, lag_ns, valid) for valid in masks]
   found |= {key: _jackknife([each[key] for each in motion]) for key in trajectory_scores.MOTION}
   found |= _dynamic_content(reference, prediction, grid)
   return found | _changes_of_state(reference, prediction, cut, lag_ns)
@@ -51,7 +51,7 @@ def _jackknife(values: Iterable[tuple[float | None, str | None]]) -> Found[float
   there = [number for number in numbers if number is not None]
   if len(there) < len(numbers):
     return None, next(filter(None, reasons), '')
-  return uncertainty.jackknife_error(there), None
+  return uncertainty.jackknife_error(there)
 
 
 def _at_common_times(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tempo_jax.evaluation import trajectory_scores
+from tempo_jax.evaluation import common_times, trajectory_scores
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import (
   markov_models,
@@ -24,7 +24,6 @@ CHOICES: dict[str, Any] = {
   'deviations': 'mean over lags of absolute differences; no second superposition',
   'deviation_lags': 'common steps, 1 to half of the shorter side',
   'autocorrelation_components': trajectory_deviations.NUM_COMPONENTS,
-  'tica_and_vamp2_lag_common_steps': slow_modes.LAG,
   'tica_features': 'principal components of the CA of each side',
   'tica_most_features': slow_modes.MAX_FEATURES,
   'tica_modes': slow_modes.NUM_MODES,
@@ -36,10 +35,25 @@ CHOICES: dict[str, Any] = {
   'validity_percentile': md_validity.PERCENTILE,
   'torsion_bins': torsion_distances.NUM_BINS,
 }
-"""What ConfRover's and STAR-MD's texts leave open, and we chose."""
+"""What ConfRover's and STAR-MD's texts leave open, and we chose, but for the lag."""
 
 SLOW_TORSIONS_LAG_NS = 0.1
 """MDGen's."""
+
+
+def choices(
+  reference: Ensemble, prediction: Ensemble, lag_ns: float | None = None
+) -> dict[str, Any]:
+  """`CHOICES`, and `tica_and_vamp2_lag_ns`; None where frames have no common times.
+
+  Args:
+    reference: all replicas of MD.
+    prediction: what is judged.
+    lag_ns: as for `trajectory_scores.scores`.
+  """
+  grid, _ = common_times.common_times(reference, prediction)
+  lag = None if grid is None else common_times.lag_ns(reference, grid, lag_ns)
+  return CHOICES | {'tica_and_vamp2_lag_ns': lag}
 
 
 def states(reference: Ensemble, prediction: Ensemble) -> dict[str, Any]:

@@ -5,7 +5,7 @@ What depends on MD alone is computed once and shared by the prediction and all b
 
 import numpy as np
 
-from tempo_jax.evaluation.common_times import common_times
+from tempo_jax.evaluation import common_times
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.metrics import (
   distribution,
@@ -41,12 +41,15 @@ LARGEST_START_DISTANCE = 0.5
 """Of the mean pairwise RMSD of MD: first frames that are farther apart are no common start."""
 
 
-def scores(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
+def scores(
+  reference: Ensemble, prediction: Ensemble, lag_ns: float | None = None
+) -> dict[str, Score]:
   """Numbers by `KEYS`.
 
   Args:
     reference: all replicas of MD.
     prediction: what is judged.
+    lag_ns: of tICA and VAMP-2, ns; None: a hundredth of the longest replica of MD.
   """
   found: dict[str, Score] = {}
   states, reason = recovery(reference, prediction)
@@ -56,10 +59,10 @@ def scores(reference: Ensemble, prediction: Ensemble) -> dict[str, Score]:
   found['torsion_js_distance_backbone'] = _torsions(reference, prediction)
   valid, reason = validity(reference, prediction)
   found['valid_ca_percent'] = None if valid is None else valid.ca, reason
-  grid, reason = common_times(reference, prediction)
+  grid, reason = common_times.common_times(reference, prediction)
   if grid is None:
     return found | dict.fromkeys(TIMED, (None, reason))
-  return found | _timed(reference, prediction, grid)
+  return found | _timed(reference, prediction, grid, lag_ns)
 
 
 def recovery(
@@ -119,6 +122,7 @@ def motion(
   reference: Ensemble,
   prediction: Ensemble,
   grid: TimeGrid,
+  lag_ns: float | None = None,
   valid: list[np.ndarray] | None = None,
 ) -> dict[str, Found[float]]:
   """How far and how slowly it moves: numbers by `MOTION`.
@@ -127,6 +131,7 @@ def motion(
     reference: all replicas of MD.
     prediction: what is judged.
     grid: of times.
+    lag_ns: as for `scores`.
     valid: [F] bool per replica of the prediction; pairs of such frames alone count. None: all do.
   """
   ours, theirs = prediction.split(prediction.ca), reference.split(reference.ca)
@@ -135,18 +140,21 @@ def motion(
     reference.split(projected(reference, reference)),
   )
   once = reference.once
+  lag = common_times.lag_ns(reference, grid, lag_ns)
   return {
     'rmsd_deviation': trajectory_deviations.rmsd_deviation(ours, theirs, grid, valid, once),
     'autocorrelation_deviation': trajectory_deviations.autocorrelation_deviation(
       *components, grid, valid, once
     ),
-    'vamp2_deviation': slow_modes.vamp2_deviation(*components, grid, valid=valid, once=once),
-    'tica_correlation': slow_modes.tica_correlation(ours, theirs, grid, valid=valid, once=once),
+    'vamp2_deviation': slow_modes.vamp2_deviation(*components, grid, lag, valid, once),
+    'tica_correlation': slow_modes.tica_correlation(ours, theirs, grid, lag, valid, once),
   }
 
 
-def _timed(reference: Ensemble, prediction: Ensemble, grid: TimeGrid) -> dict[str, Score]:
-  found: dict[str, Score] = {**motion(reference, prediction, grid)}
+def _timed(
+  reference: Ensemble, prediction: Ensemble, grid: TimeGrid, lag_ns: float | None
+) -> dict[str, Score]:
+  found: dict[str, Score] = {**motion(reference, prediction, grid, lag_ns)}
   reason = _no_common_starts(reference, prediction)
   if reason:
     return found | dict.fromkeys(_DYNAMIC_CONTENT, (None, reason))

@@ -8,14 +8,19 @@ Where a metric compares histograms, it says divergence: the Jensen-Shannon diver
 import dataclasses
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import linalg, optimize, spatial, special
 from scipy.spatial import distance
 
 from tempo_jax import extras
 
 DISTANCE_BINS = 40
 TORSION_BINS = 36
+MAX_W2_POINTS = 3000
+"""Of each side of a W2: 1.4 s and 0.6 GiB for as many on both. More frames are merged into so many
+cells. Half as many cells as frames (2,500, of 25 ns) change 0.208 to 0.209 Å in halves of trp-cage,
+0.082 to 0.089 Å in those of pentalanine; every second frame instead, to 0.208 and 0.115 Å."""
 
+_FEW = 500  # Points, up to which linear assignment is as fast as the simplex.
 _CA = 1
 _STILL = 1e-8  # Å^2; an ensemble whose leading variance is below this does not move.
 
@@ -139,9 +144,11 @@ class Pca:
 
 
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-  """Exact 2-Wasserstein distance of two sets of points, each point of a set weighing the same.
+  """2-Wasserstein distance of two sets of points, each point of a set weighing the same.
 
-  By linear assignment (scipy) where they are as many, else by the network simplex (POT).
+  Exact: by linear assignment (scipy) of few points that are as many, else by the network simplex
+  (POT), which takes a third of its time for 2,500 and 2,500. Of a set of more than `MAX_W2_POINTS`
+  nearest ones are merged.
 
   Args:
     a: [n, K].
@@ -150,11 +157,29 @@ def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
   Returns:
     A distance, in the unit of the points.
   """
-  squares = distance.cdist(a, b, 'sqeuclidean')
-  if len(a) == len(b):
+  if len(a) == len(b) <= _FEW:
+    squares = distance.cdist(a, b, 'sqeuclidean')
     return float(np.sqrt(squares[optimize.linear_sum_assignment(squares)].mean()))
   ot = extras.require('ot', 'evaluate')
-  return float(np.sqrt(ot.emd2([], [], squares, numItermax=10_000_000)))
+  (a, mass_a), (b, mass_b) = map(_merged, (a, b))
+  squares = distance.cdist(a, b, 'sqeuclidean')
+  return float(np.sqrt(ot.emd2(mass_a, mass_b, squares, numItermax=10_000_000)))
+
+
+def _merged(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """At most `MAX_W2_POINTS` [n, K], and the share [n] of the points that each stands for.
+
+  A point belongs to the nearest of so many evenly spaced ones; where they are, is the mean of those
+  that belong together. No W2 changes by more than the root of their mean square distance to it.
+  """
+  if len(points) <= MAX_W2_POINTS:
+    return points, np.full(len(points), 1.0 / len(points))
+  centers = points[np.linspace(0, len(points) - 1, MAX_W2_POINTS).round().astype(int)]
+  _, cell = spatial.cKDTree(centers).query(points)
+  counts = np.bincount(cell)
+  some = counts > 0
+  sums = [np.bincount(cell, x)[some] for x in points.T]
+  return np.stack(sums, axis=1) / counts[some, None], counts[some] / len(points)
 
 
 def pca_w2(pca: Pca, a: np.ndarray, b: np.ndarray) -> float:
@@ -170,7 +195,7 @@ def pca_w2(pca: Pca, a: np.ndarray, b: np.ndarray) -> float:
   Returns:
     Å; divided by the root of the number of CA atoms, as an RMSD is.
   """
-  distance_2d = wasserstein(pca.project(a)[:, :2], pca.project(b)[:, :2])
+  distance_2d = wasserstein(*(pca.project(x)[:, :2] for x in (a, b)))
   return distance_2d / float(np.sqrt(a.shape[1]))
 
 

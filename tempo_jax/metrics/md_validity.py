@@ -71,6 +71,7 @@ class ValidShares:
     all_atom: by outliers of phi and psi and of rotamers; None for a model of backbones.
     both: by all four.
     frames_ca: [F] bool, valid by CA: what other metrics of STAR-MD count.
+    frames_all_atom: [F] bool; None where `all_atom` is.
     notes: why a number is None.
   """
 
@@ -78,6 +79,7 @@ class ValidShares:
   all_atom: float | None
   both: float | None
   frames_ca: np.ndarray
+  frames_all_atom: np.ndarray | None
   notes: tuple[str, ...]
 
 
@@ -211,7 +213,7 @@ def valid_shares(values: FrameValues, limits: Limits) -> Found[ValidShares]:
   outliers, most = values.rotamer_outliers, limits.rotamer_outliers
   if outliers is None or most is None or limits.ramachandran_outliers is None:
     note = 'all-atom validity: no side chains on one side'
-    return ValidShares(share, None, None, ca, (note,)), None
+    return ValidShares(share, None, None, ca, None, (note,)), None
   atoms = (values.ramachandran_outliers <= limits.ramachandran_outliers) & (outliers <= most)
   both = 100.0 * float((ca & atoms).mean())
-  return ValidShares(share, 100.0 * float(atoms.mean()), both, ca, ()), None
+  return ValidShares(share, 100.0 * float(atoms.mean()), both, ca, atoms, ()), None

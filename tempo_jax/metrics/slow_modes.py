@@ -1,8 +1,10 @@
 """Slow modes of a prediction beside those of MD: which residues they move, and how slow they are.
 
 After STAR-MD (arXiv 2602.02128), whose evaluation code is not public. What the text leaves open is
-chosen here, and is ours: lag, features, the formula of a residue's contribution, and how features
-are reduced (constants below). Do not compare with published numbers, but with MD by MD.
+chosen here, and is ours: features, the formula of a residue's contribution, how features are
+reduced (constants below), and the lag, which the caller gives in ns: that of the other kinetics, so
+that it does not depend on how far apart frames are. Do not compare with published numbers, but with
+MD by MD.
 """
 
 import dataclasses
@@ -12,14 +14,12 @@ from typing import TypeVar
 import numpy as np
 from scipy import linalg
 
-from tempo_jax.metrics import flexibility, kinetics, tica
+from tempo_jax.metrics import flexibility, kinetics, markov_models, tica
 from tempo_jax.metrics.kinetics import Found, Replicas
 from tempo_jax.metrics.trajectory_deviations import MIN_PAIRS
 
 _T = TypeVar('_T')
 
-LAG = 5
-"""Steps of the common times, of tICA and VAMP-2."""
 NUM_MODES = 2
 """tICA components whose contributions are compared; the number is the mean of their Pearsons."""
 VAMP_DIMENSIONS = 2
@@ -138,16 +138,25 @@ def _of_both(
   measure: Callable[[Replicas, int, Valid], Found[_T]],
   sides: tuple[Replicas, Replicas],
   grid: kinetics.TimeGrid,
-  lag: int,
+  lag_ns: float,
   valid: Valid,
   once: kinetics.Once,
 ) -> Found[tuple[_T, _T]]:
   """What a measure says of prediction and reference."""
-  ours, reason = measure(sides[0], lag * grid.prediction_stride, valid)
+  lags = []
+  for side, series, stride in (
+    ('prediction', sides[0], grid.prediction_stride),
+    ('reference', sides[1], grid.reference_stride),
+  ):
+    longest = max(map(len, series), default=0)
+    lag, reason = markov_models.lag_in_frames(lag_ns, grid.dt_ns / stride, longest)
+    if lag is None:
+      return None, f'{side}: {reason}'
+    lags.append(lag)
+  ours, reason = measure(sides[0], lags[0], valid)
   if ours is None:
     return None, f'prediction: {reason}'
-  in_frames = lag * grid.reference_stride
-  theirs, reason = once((name, in_frames), lambda: measure(sides[1], in_frames, None))
+  theirs, reason = once((name, lags[1]), lambda: measure(sides[1], lags[1], None))
   if theirs is None:
     return None, f'reference: {reason}'
   return (ours, theirs), None
@@ -157,7 +166,7 @@ def tica_correlation(
   prediction: Replicas,
   reference: Replicas,
   grid: kinetics.TimeGrid,
-  lag: int = LAG,
+  lag_ns: float,
   valid: Valid = None,
   once: kinetics.Once = kinetics.anew,
 ) -> Found[float]:
@@ -171,7 +180,7 @@ def tica_correlation(
     prediction: CA, [F, L, 3] Å per replica, superposed on the structure that both sides share.
     reference: the same.
     grid: of times.
-    lag: steps of `grid.dt_ns`.
+    lag_ns: ns, a multiple of both times between frames.
     valid: [F] bool per replica of the prediction; None: all frames are.
     once: keeps what is of this reference.
 
@@ -179,7 +188,7 @@ def tica_correlation(
     -1 to 1 and None; or None and the reason.
   """
   both, reason = _of_both(
-    'contributions', _contributions, (prediction, reference), grid, lag, valid, once
+    'contributions', _contributions, (prediction, reference), grid, lag_ns, valid, once
   )
   if both is None:
     return None, reason or ''
@@ -222,7 +231,7 @@ def vamp2_deviation(
   prediction: Replicas,
   reference: Replicas,
   grid: kinetics.TimeGrid,
-  lag: int = LAG,
+  lag_ns: float,
   valid: Valid = None,
   once: kinetics.Once = kinetics.anew,
 ) -> Found[float]:
@@ -232,7 +241,7 @@ def vamp2_deviation(
     prediction: [F, 2 or more] Å per replica, `distribution.Pca.project` with the reference's PCA.
     reference: the same.
     grid: of times.
-    lag: steps of `grid.dt_ns`.
+    lag_ns: ns, a multiple of both times between frames.
     valid: [F] bool per replica of the prediction; None: all frames are.
     once: keeps what is of this reference.
 
@@ -240,7 +249,7 @@ def vamp2_deviation(
     0 to 2 and None; or None and the reason.
   """
   sides = tuple([x[:, :VAMP_DIMENSIONS] for x in side] for side in (prediction, reference))
-  both, reason = _of_both('VAMP-2', vamp2, (sides[0], sides[1]), grid, lag, valid, once)
+  both, reason = _of_both('VAMP-2', vamp2, (sides[0], sides[1]), grid, lag_ns, valid, once)
   if both is None:
     return None, reason or ''
   return abs(both[0] - both[1]), None

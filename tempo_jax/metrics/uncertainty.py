@@ -30,6 +30,7 @@ MIN_BLOCKS = 5
 MIN_INDEPENDENT = 10
 """Frames / g, below which the error of a mean is not to be trusted."""
 _LONGER = 1.2  # Each block length over the one before, but one frame more at the least.
+_SAME = 1e-9  # Of the largest value.
 _ALWAYS_COUNTED = 3  # Lags: noise below 0 does not end the sum before this (pymbar's mintime).
 
 
@@ -317,16 +318,37 @@ def section_error(values: Sequence[float]) -> float:
   return float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
-def jackknife_error(values: Sequence[float]) -> float:
+def jackknife_error(values: Sequence[float]) -> Found[float]:
   """Standard error of a number, from its values without one part of the data each.
 
   s (n - 1) / root of n (Tukey; Efron and Stein, Ann. Stat. 9, 586 (1981)): for numbers which a part
-  alone cannot give. Of a mean it is `section_error`.
+  alone cannot give. Of a mean it is `section_error`. Near a bound (an overlap of 0.98) it is right
+  on average, but mostly 0 or too small, and sometimes far too large.
 
   Args:
     values: without the first part, without the second, ...; two or more.
+
+  Returns:
+    The error and None; or None and the reason: no part changes the number, which says nothing.
   """
-  return section_error(values) * (len(values) - 1)
+  if np.ptp(values) <= _SAME * np.max(np.abs(values)):
+    return None, 'no part changes it: it is at a bound, or counts few things'
+  return section_error(values) * (len(values) - 1), None
+
+
+def share_error(share: float, num_independent: float) -> float:
+  """Standard error of a share of frames, also where none of them, or all, are counted.
+
+  Agresti and Coull (Am. Stat. 52, 119 (1998)): that of a binomial share with two more frames that
+  count, and two that do not. Of a share of 0 it is about 1.4 / n.
+
+  Args:
+    share: 0 to 1.
+    num_independent: n, frames over their statistical inefficiency.
+  """
+  num = num_independent + 4.0
+  nearer = (share * num_independent + 2.0) / num
+  return math.sqrt(nearer * (1.0 - nearer) / num)
 
 
 def is_noise(value: float, error: float) -> bool:

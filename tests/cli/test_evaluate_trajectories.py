@@ -123,8 +123,9 @@ class TestFlags:
     assert lags == pytest.approx([0.01, 0.03])
     assert other['settings']['lag_ns'] == 0.03
     keys = [key for key in one['summary'] if one['summary'][key] != other['summary'][key]]
-    assert 'tica_w1_rms' in keys
+    assert {'tica_w1_rms', 'vamp2_deviation', 'tica_correlation'} <= set(keys)
     assert 'state_recall' not in keys
+    assert other['details']['one']['choices']['tica_and_vamp2_lag_ns'] == 0.03
 
   @pytest.mark.parametrize('value', ['0', '-1', 'nan', 'inf'])
   def test_a_lag_that_is_none(self, case, tmp_path, value):
@@ -144,7 +145,7 @@ class TestFlags:
     content, _ = commanded(case, tmp_path / 'out', '--nobaselines', '--protocol=biokinema')
     details = content['details']['one']
     assert details['choices']['state_bins_per_component'] == 10
-    assert details['choices']['tica_and_vamp2_lag_common_steps'] == 5
+    assert details['choices']['tica_and_vamp2_lag_ns'] == pytest.approx(0.01)
     assert details['states']['all_frames']['recall'] == content['summary']['state_recall']
     assert details['torsions']['phi_psi'] > 0.0
     assert len(details['torsions']['of_phi_and_psi']) == 10

@@ -90,7 +90,7 @@ def test_the_error_of_a_mean_is_that_of_theory(native, reference):
     ensemble = make(native, seed, 200)
     masks = errors.sections.cut(ensemble, reference.pca)[0].masks(ensemble)
     z = ensemble.positions[:, -1, 1, 2].astype(float)
-    found.append(errors.uncertainty.jackknife_error([z[m].mean() for (m,) in masks]))
+    found.append(errors.uncertainty.jackknife_error([z[m].mean() for (m,) in masks])[0])
   lags = np.arange(1, 200)
   g = 1.0 + 2.0 * np.sum((1.0 - lags / 200) * MEMORY**lags)
   # At the chain's end, the modes are 1, 0 and 0, of half an Å; and 0.04 Å of noise; scaled by 3.
@@ -116,7 +116,7 @@ def test_identical_replicas_have_no_error(native, reference):
   _, found = judge(reference, Ensemble(native, [one] * 4))
   assert found.num_parts == 4
   for key in ('rmsf', 'root_mean_w2', 'md_pca_w2', 'torsion_jsd', 'rmsd_error', 'tica_w1_rms'):
-    assert found.errors[key] == pytest.approx(0.0, abs=1e-6), key
+    assert (found.errors[key] or 0.0) == pytest.approx(0.0, abs=1e-6), key
   # MD differs from itself all the same.
   assert found.errors['reference_rmsf'] > 1e-3
 
@@ -143,9 +143,19 @@ def test_without_times_only_numbers_in_time_lack_an_error(native, reference):
     assert found.errors[key] == timed.errors[key]
 
 
-def test_shares_that_are_zero_have_no_error(native, reference):
-  numbers, found = judge(reference, make(native, 0, scale=0.5))
-  assert numbers['bond_break_percent'] == found.errors['bond_break_percent'] == 0.0
+def test_numbers_at_their_bounds(native, reference):
+  """No frame is broken, nor any valid frame missing: that is not known for sure."""
+  prediction = make(native, 0, scale=0.3)
+  numbers, found = judge(reference, prediction)
+  assert (numbers['bond_break_percent'], numbers['valid_ca_percent']) == (0.0, 100.0)
+  independent = prediction.num_frames / found.inefficiency
+  p = 2.0 / (independent + 4.0)
+  expected = 100.0 * np.sqrt(p * (1.0 - p) / (independent + 4.0))
+  assert found.errors['bond_break_percent'] == pytest.approx(expected)
+  assert found.errors['valid_ca_percent'] == pytest.approx(expected)
+  assert numbers['state_precision'] == 1.0
+  assert found.errors['state_precision'] is None
+  assert 'no part changes it' in found.notes['state_precision']
 
 
 def test_frames_are_superposed_once(native, reference, monkeypatch):

@@ -5,7 +5,7 @@ import mdtraj
 import numpy as np
 import ot
 import pytest
-from scipy import linalg
+from scipy import linalg, optimize
 from scipy.spatial import distance
 from sklearn import decomposition
 
@@ -103,6 +103,37 @@ def test_wasserstein_of_as_many_and_of_more_points(np_rng):
   np.testing.assert_allclose(distribution.wasserstein(np.tile(b, (3, 1)), a), expected, atol=1e-8)
   np.testing.assert_allclose(distribution.wasserstein(a, a[::-1]), 0.0, atol=1e-12)
   np.testing.assert_allclose(distribution.wasserstein(a, a + np.array([3.0, 4.0])), 5.0, atol=1e-8)
+
+
+def test_wasserstein_of_many_points_is_that_of_linear_assignment(np_rng):
+  a, b = np_rng.normal(size=(2, 501, 2))
+  squares = distance.cdist(a, b) ** 2
+  expected = np.sqrt(squares[optimize.linear_sum_assignment(squares)].mean())
+  np.testing.assert_allclose(distribution.wasserstein(a, b), expected, rtol=1e-9)
+  np.testing.assert_allclose(distribution.wasserstein(a, a[::-1]), 0.0, atol=1e-12)
+
+
+def test_wasserstein_of_more_points_is_within_its_bound(np_rng, monkeypatch):
+  """Points merge with near ones: what W2 changes by is less than how far they move."""
+  a, b = np_rng.normal(size=(2, 400, 2)) + np.array([[[0.0, 0.0]], [[0.3, 0.0]]])
+  exact = distribution.wasserstein(a, b)
+  monkeypatch.setattr(distribution, '_FEW', 0)
+  assert distribution.wasserstein(a, b) == pytest.approx(exact)
+  monkeypatch.setattr(distribution, 'MAX_W2_POINTS', 100)
+  points, mass = distribution._merged(a)
+  assert points.shape == (100, 2)
+  assert mass.sum() == pytest.approx(1.0)
+  # Each point is the mean of those for which it stands.
+  np.testing.assert_allclose(mass @ points, a.mean(axis=0), atol=1e-12)
+  moved = [distribution._merged(x)[0] for x in (a, b)]
+  bound = sum(
+    np.sqrt(np.mean(distance.cdist(x, y, 'sqeuclidean').min(axis=1)))
+    for x, y in zip((a, b), moved, strict=True)
+  )
+  found = distribution.wasserstein(a, b)
+  assert found != exact
+  assert abs(found - exact) < 0.3 * bound < 0.15
+  assert distribution.wasserstein(a, a) == pytest.approx(0.0, abs=1e-7)
 
 
 def test_w2_on_components(pair):

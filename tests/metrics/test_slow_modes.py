@@ -75,13 +75,13 @@ class TestTicaCorrelation:
   def test_same_residues(self, np_rng):
     profiles = np.array([[4.0, 1.0, 0.0, 0.2, 0.0], [0.0, 3.0, 1.0, 0.0, 0.1]])
     series = [_residues(np_rng, 20_000, profiles)]
-    value, reason = slow_modes.tica_correlation(series, series, _GRID)
+    value, reason = slow_modes.tica_correlation(series, series, _GRID, 5.0)
     assert reason is None
     assert value == pytest.approx(1.0)
     again = [_residues(np_rng, 20_000, profiles)]
     elsewhere = [_residues(np_rng, 20_000, profiles[:, ::-1])]
-    close, _ = slow_modes.tica_correlation(again, series, _GRID)
-    far, _ = slow_modes.tica_correlation(elsewhere, series, _GRID)
+    close, _ = slow_modes.tica_correlation(again, series, _GRID, 5.0)
+    far, _ = slow_modes.tica_correlation(elsewhere, series, _GRID, 5.0)
     assert close > 0.98
     assert far < 0.7
 
@@ -103,7 +103,7 @@ class TestTicaCorrelation:
     fine = [_residues(np_rng, 400, np.eye(3, 5))]
     grid = kinetics.TimeGrid(2.0, prediction_stride=2)
     coarse = [_residues(np_rng, 300, np.eye(3, 5))]
-    value, _ = slow_modes.tica_correlation(fine, coarse, grid, lag=3)
+    value, _ = slow_modes.tica_correlation(fine, coarse, grid, 6.0)
     ours, theirs = (
       slow_modes.residue_contributions(slow_modes.fit(x, lag)[0], 5)[:2]
       for x, lag in ((fine, 6), (coarse, 3))
@@ -113,21 +113,24 @@ class TestTicaCorrelation:
 
   def test_reasons(self, np_rng):
     series = [np_rng.normal(size=(40, 5, 3))]
-    value, reason = slow_modes.tica_correlation([series[0][:34]], series, _GRID)
+    value, reason = slow_modes.tica_correlation([series[0][:34]], series, _GRID, 5.0)
     assert value is None
     assert reason == 'prediction: 29 pairs of valid frames 5 frames apart, fewer than 30'
-    value, reason = slow_modes.tica_correlation(series, [series[0][:2]], _GRID)
+    value, reason = slow_modes.tica_correlation(series, [series[0][:2]], _GRID, 5.0)
     assert value is None
-    assert 'reference: 0 pairs' in reason
+    assert reason == 'reference: a lag of 5 ns is longer than the longest replica, 1 ns'
+    value, reason = slow_modes.tica_correlation(series, series, _GRID, 2.5)
+    assert value is None
+    assert reason == 'prediction: a lag of 2.5 ns is no multiple of the 1 ns between frames'
     value, reason = slow_modes.tica_correlation(
-      series, series, _GRID, valid=[np.arange(40) % 2 == 0]
+      series, series, _GRID, 5.0, valid=[np.arange(40) % 2 == 0]
     )
     assert value is None
     assert 'prediction: 0 pairs of valid frames' in reason
-    value, reason = slow_modes.tica_correlation([np.ones((40, 5, 3))], series, _GRID)
+    value, reason = slow_modes.tica_correlation([np.ones((40, 5, 3))], series, _GRID, 5.0)
     assert value is None
     assert reason == 'prediction: nothing moves'
-    value, reason = slow_modes.tica_correlation([series[0][:, :1]], [series[0][:, :1]], _GRID)
+    value, reason = slow_modes.tica_correlation([series[0][:, :1]], [series[0][:, :1]], _GRID, 5.0)
     assert value is None
     assert '1 residues' in reason
 
@@ -146,10 +149,10 @@ class TestVamp2:
 
   def test_deviation(self, np_rng):
     a, b = ([_processes(np_rng, 300)] for _ in range(2))
-    value, _ = slow_modes.vamp2_deviation(a, b, _GRID)
+    value, _ = slow_modes.vamp2_deviation(a, b, _GRID, 5.0)
     ours, theirs = (slow_modes.vamp2([x[0][:, :2]], 5)[0] for x in (a, b))
     assert value == pytest.approx(abs(ours - theirs))
-    assert slow_modes.vamp2_deviation(a, a, _GRID) == (0.0, None)
+    assert slow_modes.vamp2_deviation(a, a, _GRID, 5.0) == (0.0, None)
 
   def test_lags_are_common_times(self, np_rng):
     fine, coarse = [_processes(np_rng, 900)], [_processes(np_rng, 300)]
@@ -157,7 +160,7 @@ class TestVamp2:
       (fine, coarse, kinetics.TimeGrid(3.0, prediction_stride=3), (12, 4)),
       (coarse, fine, kinetics.TimeGrid(3.0, reference_stride=3), (4, 12)),
     ):
-      value, _ = slow_modes.vamp2_deviation(ours, theirs, grid, lag=4)
+      value, _ = slow_modes.vamp2_deviation(ours, theirs, grid, 12.0)
       scores = [
         slow_modes.vamp2([x[0][:, :2]], lag)[0] for x, lag in zip((ours, theirs), lags, strict=True)
       ]
@@ -170,9 +173,9 @@ class TestVamp2:
     value, reason = slow_modes.vamp2([np.full((300, 2), 7.7)], 5)
     assert value is None
     assert reason == 'nothing moves'
-    value, reason = slow_modes.vamp2_deviation([line[:34]], [line], _GRID)
+    value, reason = slow_modes.vamp2_deviation([line[:34]], [line], _GRID, 5.0)
     assert value is None
     assert 'prediction: 29 pairs' in reason
-    value, reason = slow_modes.vamp2_deviation([line], [line[:9]], _GRID)
+    value, reason = slow_modes.vamp2_deviation([line], [line[:9]], _GRID, 5.0)
     assert value is None
     assert 'reference: 4 pairs' in reason

@@ -233,13 +233,30 @@ class TestParts:
     expected = scipy.stats.sem(parts.mean(axis=1))
     assert uncertainty.section_error(parts.mean(axis=1)) == pytest.approx(expected)
     without = [np.delete(parts, k, axis=0).mean() for k in range(6)]
-    assert uncertainty.jackknife_error(without) == pytest.approx(expected)
+    assert uncertainty.jackknife_error(without) == (pytest.approx(expected), None)
 
   def test_jackknife_is_its_definition(self, np_rng):
     parts = np_rng.normal(size=(5, 40))
     without = np.array([np.delete(parts, k, axis=0).var() for k in range(5)])
     expected = np.sqrt(4.0 / 5.0 * np.sum((without - without.mean()) ** 2))
-    assert uncertainty.jackknife_error(without) == pytest.approx(expected)
+    assert uncertainty.jackknife_error(without) == (pytest.approx(expected), None)
+
+  def test_a_number_that_no_part_changes_has_no_error(self):
+    for value in (1.0, 0.0, -3.0):
+      found, reason = uncertainty.jackknife_error([value] * 5)
+      assert found is None
+      assert 'no part changes it' in reason
+
+  @pytest.mark.parametrize('share', [0.0, 0.01, 0.5, 0.98, 1.0])
+  def test_error_of_a_share_covers_it(self, np_rng, share):
+    """Shares of 100 frames, of which most are at or near the bound: two errors hold the truth."""
+    shares = np_rng.binomial(100, share, 4_000) / 100.0
+    errors = np.array([uncertainty.share_error(x, 100.0) for x in shares])
+    assert np.mean(np.abs(shares - share) <= 2.0 * errors) > 0.93
+    # Never 0, and little more than the scatter: that of a share of at least 3.5 %.
+    scatter = np.sqrt(share * (1.0 - share) / 100.0)
+    assert 0.95 * scatter < errors.mean() < max(1.05 * scatter, 0.0185 + 1e-3)
+    assert errors.min() > 0.013
 
   @pytest.mark.parametrize(('inefficiencies', 'share'), [(1.0, 0.73), (2.5, 0.89)])
   def test_short_parts_make_errors_too_small(self, np_rng, inefficiencies, share):

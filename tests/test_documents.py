@@ -47,6 +47,8 @@ PARSED = {
   _PROGRAM + r'benchmark ': 'minutes: tests/cli/test_benchmark.py',
   r'python -m experiments\.ablation': 'tests/experiments/test_ablation.py',
   r'python -m experiments\.benchmarks\.finetuning ': 'minutes: tests/configs/test_finetune.py',
+  r'python -m experiments\.benchmarks\.evaluation_floors ': 'minutes: '
+  'tests/experiments/test_evaluation_floors.py',
   r'python -m experiments\.benchmarks\.held_out ': 'minutes: tests/experiments/test_held_out.py',
   r'python -m experiments\.benchmarks\.molecules': 'minutes: tests/experiments/test_molecules.py',
   r'python -m experiments\.benchmarks\.memory ': 'minutes: tests/experiments/test_memory.py',

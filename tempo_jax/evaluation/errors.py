@@ -89,7 +89,8 @@ def of_prediction(
   )
   found |= _of_shares(reference, prediction, inefficiency)
   found |= _of_reference(reference)
-  found['pairwise_rmsd_r'] = None, 'needs several proteins'
+  for key in ('pairwise_rmsd_r', 'pc_sim_above_half_percent'):
+    found[key] = None, 'needs several proteins'
   found['mfpt_pearson_log10_ceiling'] = None, 'of MD alone, and of two halves only'
   for key in summary.KEYS:
     if numbers[key] is None:

@@ -78,13 +78,14 @@ def _of_side(
 ) -> dict[str, Any]:
   """`occupancy`, shares of frames; the rest, of the Markov model, is None where there is none.
 
-  `populations`, `mfpt_ns` from row to column (None where not connected), `time_scales_ns` with the
-  longest first, and standard errors: replicas drawn again; of one replica, of the shares of frames.
+  `populations`, `mfpt_ns` from row to column (None where not connected), `flux_per_ns` (changes
+  from row to column in equilibrium), `time_scales_ns` with the longest first, and standard errors:
+  replicas drawn again; of one replica, of the shares of frames.
   """
   found: dict[str, Any] = {'occupancy': _occupancy(side, len(against.centers)).tolist()}
   model = side.model
   if model is None:
-    names = 'populations', 'mfpt_ns', 'time_scales_ns'
+    names = 'populations', 'mfpt_ns', 'flux_per_ns', 'time_scales_ns'
     return found | dict.fromkeys(
       (*names, 'populations_error', 'time_scales_error_ns', 'errors_from')
     )
@@ -101,6 +102,7 @@ def _of_side(
     'mfpt_ns': [
       [float(x) if np.isfinite(x) else None for x in row] for row in model.passage_times_ns()
     ],
+    'flux_per_ns': (markov_models.flux(model) / against.lag_ns).tolist(),
     'time_scales_ns': time_scales.tolist(),
     'time_scales_error_ns': errors[1],
     'errors_from': 'replicas' if len(side.states) > 1 else 'frames',

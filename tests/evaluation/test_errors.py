@@ -106,6 +106,8 @@ def test_every_key_has_an_error_or_a_reason(native, reference):
     if numbers[key] is None:
       assert found.notes[key] == 'there is no number'
   assert found.notes['mfpt_pearson_log10_ceiling'] == 'of MD alone, and of two halves only'
+  # Of one protein, a yes or no.
+  assert found.notes['pc_sim_above_half_percent'] == 'needs several proteins'
   assert found.num_parts in (4, 6)
   assert 2.0 < found.inefficiency < 30.0
   assert all(x >= 0.0 for x in found.errors.values() if x is not None)

@@ -89,6 +89,10 @@ class TestKnownKinetics:
       assert np.all(errors < 0.15)
       times = np.array(side['mfpt_ns'])[np.ix_(order, order)]
       np.testing.assert_allclose(times, factor * DT_NS * known.THREE_PASSAGE_TIMES, rtol=0.35)
+      flux = known.THREE_POPULATIONS[:, None] * (known.THREE_STATES - np.eye(3)) / factor
+      flux[np.diag_indices(3)] = 0.0
+      found_flux = np.array(side['flux_per_ns'])[np.ix_(order, order)]
+      np.testing.assert_allclose(found_flux * DT_NS, flux, rtol=0.3, atol=1e-9)
       counts = np.array(side['occupancy'])[order]
       np.testing.assert_allclose(counts, populations, atol=0.02)
     scales = DT_NS * known.THREE_TIME_SCALES

@@ -17,15 +17,6 @@ LENGTH, FRAMES = 9, 12
 NATIVE = heavy_trajectories.SIMULATED / 'cln025' / 'cln025.pdb'
 
 
-@pytest.fixture
-def files(tmp_path, np_rng):
-  """Native structure in a folder of its own, and positions [F, L, 5, 3] Å about it."""
-  (tmp_path / 'md').mkdir()
-  native = tmp_path / 'md' / 'native.pdb'
-  xyz = cases.write_native(native, LENGTH)
-  return native, cases.wander(np_rng, xyz, FRAMES)
-
-
 @pytest.fixture(scope='module')
 def md():
   """MD of all heavy atoms."""

@@ -13,15 +13,6 @@ LENGTH = 9
 FRAMES = 12
 
 
-@pytest.fixture
-def files(tmp_path, np_rng):
-  """Native structure in a folder of its own, and positions [F, L, 5, 3] Å about it."""
-  (tmp_path / 'md').mkdir()
-  native = tmp_path / 'md' / 'native.pdb'
-  xyz = cases.write_native(native, LENGTH)
-  return native, cases.wander(np_rng, xyz, FRAMES)
-
-
 def test_native_keeps_what_stands_in_the_file(files):
   native = replica.Native(files[0])
   assert native.protein.num_residues == LENGTH

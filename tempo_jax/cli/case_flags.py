@@ -33,7 +33,7 @@ def define_flags(values: flags.FlagValues) -> None:
     'prediction',
     [],
     'Trajectory files to judge, comma-separated, each one replica: also PDB and mmCIF with several '
-    'models, and arrays (.npy).',
+    'models, folders of PDB or mmCIF files, each a frame, and arrays (.npy).',
     flag_values=values,
   )
   flags.DEFINE_string(

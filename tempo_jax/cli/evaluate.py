@@ -13,7 +13,8 @@ An item may also have "prediction_topology", "reference_topology" (structures wi
 those files), "prediction_dt_ns", "reference_dt_ns" (time between their frames) and "temperature_K".
 
 Trajectories are of any format that mdtraj reads; PDB and mmCIF with several models, also gzipped;
-or NumPy arrays of [frames, residues, atoms, 3], as AlphaFold's kin have them (.npy).
+folders of such files, which are the frames of one replica, as numbers in their names count; or
+NumPy arrays of [frames, residues, atoms, 3], as AlphaFold's kin have them (.npy).
 
 Writes into --out: metrics.json (all numbers, with why some are missing), metrics.md (the table:
 medians over proteins, with 95 % bootstrap intervals, or errors) and report.html (pictures and the

@@ -34,7 +34,8 @@ def fingerprint(case: Case, settings: Settings, with_baselines: bool) -> str:
   stamps = []
   trajectories = (*case.reference, *case.prediction)
   beside = {other for file in trajectories for other in peer_files.topologies_beside(file)}
-  for file in (*case.files(), *sorted(beside)):
+  frames = [one for file in trajectories if file.is_dir() for one in peer_files.frames_in(file)]
+  for file in (*case.files(), *sorted(beside), *frames):
     status = file.stat()
     stamps.append((str(file.absolute()), status.st_size, status.st_mtime_ns))
   asked = (dataclasses.astuple(settings), with_baselines, case.temperature_K, case.times())

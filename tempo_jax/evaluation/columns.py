@@ -178,8 +178,9 @@ def check(case: Case) -> None:
   Raises:
     InputError: a file is not there, or counts twice.
   """
+  folders = {file for file in (*case.reference, *case.prediction) if file.is_dir()}
   for file in case.files():
-    if not file.is_file():
+    if not file.is_file() and file not in folders:
       raise InputError(f'{case.name}: {file}: no such file')
   for kind, replicas in (('reference', case.reference), ('prediction', case.prediction)):
     found: set[pathlib.Path] = set()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 
 import mdtraj
@@ -102,6 +103,49 @@ def of_array(
     of_several = f' (sample {number + 1} of {samples.shape[1]})' if samples.shape[1] > 1 else ''
     found.append(_contents(frames, atoms, f'{path}{of_several}'))
   return found
+
+
+def of_folder(folder: pathlib.Path, atoms_of: Callable[[pathlib.Path], Atoms]) -> Contents:
+  """Of structures in a folder, which are the frames of one replica.
+
+  Args:
+    folder: of PDB and mmCIF files, of one or more frames each.
+    atoms_of: says which atoms a file holds; those of all are the same.
+
+  Raises:
+    InputError: there are none; when frames are read: one has other atoms than the first.
+  """
+  files = frames_in(folder)
+  if not files:
+    raise InputError(f'{folder}: is a folder without PDB or mmCIF files: name trajectory files')
+  first = atoms_of(files[0])
+
+  def blocks(num_frames: int | None) -> Iterator[mdtraj.Trajectory]:
+    for file in files:
+      if _names(atoms_of(file).topology) != _names(first.topology):
+        raise InputError(
+          f'{file}: has other atoms, or in another order, than {files[0].name}: put only frames of '
+          'one ensemble into a folder'
+        )
+      yield from reader.TrajectoryFile(file, first.topology, file).blocks(num_frames)
+
+  return Contents(first, blocks, str(folder))
+
+
+def frames_in(path: pathlib.Path) -> list[pathlib.Path]:
+  """The PDB and mmCIF files of a folder but topology.pdb, as numbers in their names count."""
+  files = (file for file in path.iterdir() if file.is_file() and file.name != 'topology.pdb')
+  return sorted(filter(structure_lib.is_pdb_or_mmcif, files), key=_counted)
+
+
+def _counted(file: pathlib.Path) -> list[tuple[str, int]]:
+  """Text and numbers in turns: frame_2 is before frame_10."""
+  parts = re.findall(r'(\D*)(\d*)', file.name)
+  return [(text, int(digits or 0)) for text, digits in parts]
+
+
+def _names(topology: mdtraj.Topology) -> list[tuple[int, str]]:
+  return [(atom.residue.index, atom.name) for atom in topology.atoms]
 
 
 def check_backbone(structure: structure_lib.Structure, path: pathlib.Path) -> None:

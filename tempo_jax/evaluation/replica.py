@@ -130,7 +130,8 @@ class Native:
     N, CA, C, O of its residues.
 
     Args:
-      file: of any format that mdtraj reads, or an array (`peer_files.of_array`).
+      file: of any format that mdtraj reads, an array (`peer_files.of_array`), or a folder of
+        structures, which are frames.
       topology: structure with the atoms of the file.
       dt_ns: time between frames, ns, whatever the file says; None to take it from the file.
       block_frames: read at a time, of all atoms; at least two, by default 64 MiB of them.
@@ -139,9 +140,11 @@ class Native:
       InputError: the file cannot be read, is of another protein, or has fewer than two frames.
     """
     path = pathlib.Path(file).expanduser()
-    if not path.is_file():
+    if not path.exists():
       raise InputError(f'{path}: no such file: correct --reference or --prediction')
-    if arrays.is_array(path):
+    if path.is_dir():
+      contents = [peer_files.of_folder(path, lambda one: self._atoms_of(one, topology))]
+    elif arrays.is_array(path):
       contents = peer_files.of_array(
         *(path, self.protein, self.path), lambda number: self._atoms_of(path, topology, number)
       )

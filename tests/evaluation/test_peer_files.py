@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tempo_jax.errors import InputError
-from tempo_jax.evaluation import peer_files, replica
+from tempo_jax.evaluation import cache, columns, peer_files, replica, suite
+from tempo_jax.evaluation.scores import Settings
 from tests import heavy_trajectories
 from tests.evaluation import cases
 
@@ -190,3 +191,45 @@ def test_ca_alone_in_a_file(files, tmp_path, name):
   with pytest.raises(InputError, match=r'P.pdb: holds CA atoms alone, and the numbers') as raised:
     replica.Native(native).read(tmp_path / name)
   assert '\n' not in str(raised.value)
+
+
+class TestFolder:
+  @staticmethod
+  def _write(folder, native, positions):
+    folder.mkdir()
+    structure = mdtraj.load(str(native))
+    for k, frame in enumerate(positions, start=1):
+      one = mdtraj.Trajectory(frame.reshape(1, -1, 3) / 10.0, structure.topology)
+      one.save(str(folder / f'frame_{k}.pdb'))
+    return folder
+
+  def test_its_structures_are_frames(self, files):
+    """frame_10 is after frame_2, and topology.pdb is no frame."""
+    native, positions = files
+    folder = self._write(native.parent / 'frames', native, positions)
+    (folder / 'topology.pdb').write_text(native.read_text())
+    found = replica.Native(native).read(folder, dt_ns=0.5)
+    np.testing.assert_allclose(found.positions, positions[:, :, :4], atol=1e-3)
+    np.testing.assert_allclose(found.time_ns, 0.5 * np.arange(1, FRAMES + 1))
+    assert replica.Native(native).read(folder).time_ns is None
+
+  def test_what_cannot_be_joined(self, files):
+    native, positions = files
+    folder = native.parent / 'empty'
+    folder.mkdir()
+    with pytest.raises(InputError, match=r'empty: is a folder without PDB or mmCIF files'):
+      replica.Native(native).read(folder)
+    folder = self._write(native.parent / 'frames', native, positions)
+    lines = (folder / 'frame_5.pdb').read_text().splitlines(keepends=True)
+    (folder / 'frame_5.pdb').write_text(''.join(x for x in lines if ' CB ' not in x))
+    with pytest.raises(InputError, match=r'frame_5.pdb: has other atoms.* than frame_1.pdb'):
+      replica.Native(native).read(folder)
+
+  def test_a_frame_that_changes_is_seen(self, files):
+    native, positions = files
+    folder = self._write(native.parent / 'frames', native, positions)
+    case = suite.Case('one', native, (folder,), (folder,))
+    columns.check(case)
+    before = cache.fingerprint(case, Settings(), False)
+    (folder / 'frame_3.pdb').write_text((folder / 'frame_4.pdb').read_text() + 'REMARK\n')
+    assert cache.fingerprint(case, Settings(), False) != before

@@ -119,10 +119,11 @@ def of_folder(folder: pathlib.Path, atoms_of: Callable[[pathlib.Path], Atoms]) -
   if not files:
     raise InputError(f'{folder}: is a folder without PDB or mmCIF files: name trajectory files')
   first = atoms_of(files[0])
+  names = _names(first.topology)
 
   def blocks(num_frames: int | None) -> Iterator[mdtraj.Trajectory]:
     for file in files:
-      if _names(atoms_of(file).topology) != _names(first.topology):
+      if _names(atoms_of(file).topology) != names:
         raise InputError(
           f'{file}: has other atoms, or in another order, than {files[0].name}: put only frames of '
           'one ensemble into a folder'

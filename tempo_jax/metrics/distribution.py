@@ -195,7 +195,7 @@ def pca_w2(pca: Pca, a: np.ndarray, b: np.ndarray) -> float:
   Returns:
     Å; divided by the root of the number of CA atoms, as an RMSD is.
   """
-  distance_2d = wasserstein(*(pca.project(x)[:, :2] for x in (a, b)))
+  distance_2d = wasserstein(pca.project(a)[:, :2], pca.project(b)[:, :2])
   return distance_2d / float(np.sqrt(a.shape[1]))
 
 

@@ -17,7 +17,8 @@ make more: with another --seed and --out, new replicas are numbered after those 
 
     --list    what there is to do, and what is done
     --card    writes data_prep/simulated/README.md anew, from the files there
-    --store=DIR    the files there as a store, for experiments/configs/default_model.py
+    --store=DIR    the files there as a store, for tempo_jax/configs/default_model.py; with
+                   --public=DATA, MD of others too (data_prep/public_md.py)
 """
 
 import contextlib
@@ -285,12 +286,15 @@ def main(values: flags.FlagValues) -> None:
   """From the flags to `work`."""
   out = pathlib.Path(values.out).expanduser().resolve() if values.out else None
   simulated = pathlib.Path(values.simulated).expanduser()
+  if values.public and not values.store:
+    raise InputError('--public goes into a store: give --store=DIR, too')
   if values.list:
     print(list_goals(out, values.only))
   if values.card:
     training_data_card.write(simulated)
   if values.store:
-    training_store.build(simulated, pathlib.Path(values.store).expanduser())
+    public = pathlib.Path(values.public).expanduser() if values.public else None
+    training_store.build(simulated, pathlib.Path(values.store).expanduser(), public)
   if values.list or values.card or values.store:
     return
   if out is None:
@@ -342,6 +346,12 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_bool('card', False, 'Write the data card anew, and end.', flag_values=values)
   flags.DEFINE_string(
     'store', None, 'Directory: write all replicas into this store, and end.', flag_values=values
+  )
+  flags.DEFINE_string(
+    'public',
+    None,
+    'Directory with MD of others (data_prep/public_md.py): into the --store, too.',
+    flag_values=values,
   )
 
 

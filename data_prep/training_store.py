@@ -4,6 +4,7 @@ import collections
 import pathlib
 import re
 
+from data_prep import public_md
 from data_prep.training_systems import SYSTEMS
 from tempo_jax.errors import InputError
 from tempo_jax.preparation import trajectories
@@ -31,12 +32,13 @@ def split_of(folder: str, number: int) -> str:
   return 'validation' if held_out else 'train'
 
 
-def build(simulated: pathlib.Path, store: pathlib.Path) -> None:
+def build(simulated: pathlib.Path, store: pathlib.Path, public: pathlib.Path | None = None) -> None:
   """Writes every replica, with its split, into a store.
 
   Args:
     simulated: with NAME/NAME.pdb, NAME/NAME_R1.xtc, NAME/NAME_R1.json, NAME_350K/...
     store: directory of the store; replicas that it holds already are replaced.
+    public: with MD of others (`public_md`); None: without.
 
   Raises:
     InputError: there are no replicas, one of them cannot be used, or the store holds others, which
@@ -64,6 +66,9 @@ def build(simulated: pathlib.Path, store: pathlib.Path) -> None:
     )
     counts[split] += 1
     written.add((record['name'], float(record['temperature_K']), number))
+  for name, temperature_K, number, split in [] if public is None else public_md.add(public, store):
+    counts[split] += 1
+    written.add((name, temperature_K, number))
   others = [
     entry.key
     for entry in store_lib.Store(store).entries

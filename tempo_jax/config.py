@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from tempo_jax import time_scales
 from tempo_jax.errors import InputError
 
 # What `objective` can be; `transitions.register` adds to it.
@@ -92,6 +93,9 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
       num_chains=0,
       longest_ns=(),  # (residues, ns): how long proteins of a size were followed
     ),
+    # Of a model whose parameters serve every time step: the shortest and the longest, ns
+    # (`any_step_config`). (): each level has a time step, and parameters of its own.
+    lags_ns=(),
     # Frames in and frames out of one network pass (paper: T = 2).
     window=2,
     # In which the network multiplies matrices, one of `PRECISIONS`. Parameters, geometry, points,
@@ -113,6 +117,8 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
       ipa_reads='hidden',
       # Whether it sees which cysteines a disulphide joins.
       disulphides=True,
+      # Whether it sees in which solvent the protein is.
+      solvent=True,
       # Spatial neighbours per residue in the local-surroundings features; 0 switches them off.
       num_neighbours=16,
     ),
@@ -140,8 +146,22 @@ def paper_model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.
   config.encoder.ipa_reads = 'sequence'
   config.encoder.num_neighbours = 0
   config.encoder.disulphides = False
+  config.encoder.solvent = False
   for level in config.level.values():
     level.update({'noise_min': 0.01, 'noise_max': 0.05, 'noise_sample': 0.05})
+  return config
+
+
+def any_step_config(shortest_ns: float, longest_ns: float) -> config_dict.ConfigDict:
+  """A model of any time step (`time_scales`), with the elastic prior that it needs.
+
+  Args:
+    shortest_ns: the shortest lag time that it learns, ns.
+    longest_ns: the longest one, ns.
+  """
+  config = model_config({time_scales.LEVEL: shortest_ns})
+  config.lags_ns = (float(shortest_ns), float(longest_ns))
+  config.prior = 'elastic'
   return config
 
 
@@ -169,7 +189,9 @@ def complete_paper_config(config: Any) -> None:
   paper = paper_model_config(dict.fromkeys(config.levels, 1.0))
   config.side_chains = config.get('side_chains', paper.side_chains)
   config.prior, config.memory = config.get('prior', paper.prior), paper.memory
-  config.encoder.disulphides = config.encoder.get('disulphides', paper.encoder.disulphides)
+  config.lags_ns = config.get('lags_ns', paper.lags_ns)
+  for name in ('disulphides', 'solvent'):
+    config.encoder[name] = config.encoder.get(name, paper.encoder[name])
 
 
 def missing_settings(config: Any) -> list[str]:
@@ -227,6 +249,8 @@ def check(config: Any) -> None:
       f'config.model.memory: variances {tuple(config.memory.variances)} over times_ns '
       f'{tuple(config.memory.times_ns)}: give as many of each, all above zero, times ascending'
     )
+  if config.lags_ns:
+    _check_any_step(config)
   _check_least('window', config.window, 1)
   _check_least('passes', config.passes, 1)
   for name, value in config.head.items():
@@ -254,6 +278,20 @@ def check(config: Any) -> None:
         'needed'
       )
   frames_per_segment(config)
+
+
+def _check_any_step(config: Any) -> None:
+  lags_ns = tuple(config.lags_ns)
+  if len(lags_ns) != 2 or not 0.0 < lags_ns[0] < lags_ns[1]:
+    raise InputError(
+      f'config.model.lags_ns = {lags_ns}: give the shortest and the longest lag time, ns, or ()'
+    )
+  for name, needed in (('prior', 'elastic'), ('anchors', 'both'), ('objective', 'flow_matching')):
+    if config[name] != needed:
+      raise InputError(
+        f'config.model.{name} = {config[name]!r}: a model of any time step (config.model.lags_ns) '
+        f'needs {needed!r}'
+      )
 
 
 def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:

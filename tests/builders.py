@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
-from tempo_jax import transitions
+from tempo_jax import time_scales, transitions
 from tempo_jax.dynamics import chain_closure
 from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import level as level_lib
@@ -179,6 +179,13 @@ def generative_config(dt_ns=None, **model):
   for name in config.levels:
     config.level[name].noise_sample = 0.0
   return config_lib.freeze(config)
+
+
+def any_step_config(shortest_ns=0.01, longest_ns=0.2, **model):
+  """The same for any time step of a range. Frozen."""
+  settings = {'anchors': 'both', 'reference': True, 'prior': 'elastic', 'closure': True} | model
+  settings['lags_ns'] = (shortest_ns, longest_ns)
+  return generative_config({time_scales.LEVEL: shortest_ns}, **settings)
 
 
 def expecting_nothing(newest, num_frames: int):

@@ -8,7 +8,7 @@ import pathlib
 PACKAGE = pathlib.Path(__file__).parents[1] / 'tempo_jax'
 # From the ground up: a room imports from itself and from those before it.
 ROOMS = (
-  *('version', 'errors', 'extras', 'files', 'progress', 'config'),
+  *('version', 'errors', 'extras', 'files', 'progress', 'time_scales', 'config'),
   *('geometry', 'protein', 'trajectory', 'compilation'),
   *('encoder', 'dynamics', 'paper', 'transitions', 'samplers'),
   *('store', 'models', 'metrics', 'training', 'evaluation'),

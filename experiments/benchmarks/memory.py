@@ -9,6 +9,10 @@ proteins in implicit solvent, the difference at the shortest lag. A sum of decay
 fixed times, with weights that are not negative, is fitted to it (least squares of relative errors;
 Lawson & Hanson). Beyond 100 ns no such MD is at hand: the slowest weight makes the RMSF 2.4 times
 that over 5 ns, as MD beyond a microsecond has it. Proteins that are held out are not read.
+
+Printed, too: how far residue frames tilt against the trace of the chain (root mean square per
+component about their mean, rad), inside a chain and at its ends, and how much of that is left after
+the first lag.
 """
 
 import dataclasses
@@ -16,6 +20,7 @@ import pathlib
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 from absl import flags
@@ -23,15 +28,18 @@ from absl import flags
 from data_prep import training_store, training_systems
 from experiments.benchmarks import held_out
 from tempo_jax.cli import command
-from tempo_jax.dynamics import elastic_network
+from tempo_jax.dynamics import elastic_network, expected
 from tempo_jax.evaluation.replica import Native
+from tempo_jax.geometry import backbone, rigid, so3
 from tempo_jax.metrics import superposition
+from tempo_jax.protein import protein as protein_lib
 
 _LAGS_NS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 TIMES_NS = (0.004, 0.04, 0.4, 4.0, 40.0, 3000.0)
 # RMSF of MD: beyond a microsecond 2.1 to 2.7, over 1 to 6 ns 0.9 to 1.2 times that of a network.
 _SLOW_RATIO = 2.4
 _SHORT_NS = 5.0
+_TILT_FRAMES = 1000
 _FOLDED = ('1tg0', 'nug2', 'eehee1049', 'hhh0335', '2jof')
 
 
@@ -84,13 +92,35 @@ def implicit() -> dict[str, Source]:
   return found
 
 
-def displacements(source: Source) -> dict[float, float]:
-  """By lag, ns: the squared displacement in units of the network's variance, at 300 K."""
+def read(source: Source) -> tuple[protein_lib.ProteinArrays, np.ndarray]:
+  """The protein, and positions [F, L, 4, 3] Å of the frames that may be read."""
   native = Native(source.topology)
   positions = native.read(source.trajectory, source.topology).positions
-  positions = positions[: int(source.part * len(positions))]
+  return native.protein.arrays, positions[: int(source.part * len(positions))]
+
+
+def tilts(source: Source) -> tuple[float, float, float]:
+  """Of residue frames against the trace: rad inside a chain, at its ends; correlation after dt."""
+  protein, positions = read(source)
+  positions = positions[-_TILT_FRAMES:]
+  frames = backbone.frames_from_atoms(jnp.asarray(positions))
+  traces = rigid.Rigid(
+    expected.traces(frames.translation, protein.bonds, jnp.eye(3)), frames.translation
+  )
+  tilt = (traces.inverse() @ frames).rotation
+  bent = np.asarray(so3.log(jnp.swapaxes(tilt[:1], -1, -2) @ tilt))
+  bent = bent - bent.mean(axis=0)
+  inner = np.asarray(protein.bonds.to_next & protein.bonds.to_previous)
+  variance, moved = np.mean(bent**2, axis=(0, 2)), np.mean(np.diff(bent, axis=0) ** 2, axis=(0, 2))
+  left = 1.0 - moved[inner].mean() / (2.0 * variance[inner].mean())
+  return float(variance[inner].mean() ** 0.5), float(variance[~inner].mean() ** 0.5), float(left)
+
+
+def displacements(source: Source) -> dict[float, float]:
+  """By lag, ns: the squared displacement in units of the network's variance, at 300 K."""
+  protein, positions = read(source)
   start = positions[0]
-  network = jax.jit(elastic_network.of_reference)(start, native.protein.arrays)
+  network = jax.jit(elastic_network.of_reference)(start, protein)
   ca = superposition.superpose_points(positions[:, :, 1], start[:, 1])
   ca = superposition.superpose_points(ca, ca.mean(axis=0))
   unit = 3.0 * np.float64(network.spread) ** 2 * source.temperature_K / 300.0
@@ -130,6 +160,9 @@ def main(values: flags.FlagValues) -> None:
     ('implicit', implicit()),
   ):
     every = {key: displacements(source) for key, source in sources.items()}
+    for key, source in sources.items():
+      inside, at_ends, left = tilts(source)
+      print(f'{name} {key}: tilt {inside:.3f} rad, at ends {at_ends:.3f}, left {left:.2f}')
     for key, found in every.items():
       print(f'{name} {key}: ' + ', '.join(f'{lag:g} ns {x:.3f}' for lag, x in found.items()))
     lags = sorted({lag for found in every.values() for lag in found})

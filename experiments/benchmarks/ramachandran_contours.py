@@ -25,6 +25,7 @@ from scipy import ndimage
 from experiments.benchmarks import md_atoms
 from tempo_jax.cli import command
 from tempo_jax.evaluation import markdown
+from tempo_jax.geometry import ramachandran_table
 from tempo_jax.metrics import ramachandran, torsions
 from tempo_jax.protein import protein as protein_lib
 
@@ -56,10 +57,10 @@ def counts(
   phi, psi, _ = torsions.backbone_torsions(positions, protein.bonds)
   kinds = ramachandran.classes(protein.residue_type, protein.bonds)
   for i in np.flatnonzero((kinds >= 0) & ~np.isnan(phi[0] + psi[0])).tolist():
-    cell = ramachandran.cells(phi[:, i]), ramachandran.cells(psi[:, i])
-    found = np.zeros((ramachandran.NUM_CELLS, ramachandran.NUM_CELLS))
+    cell = ramachandran_table.cells(phi[:, i]), ramachandran_table.cells(psi[:, i])
+    found = np.zeros((ramachandran_table.NUM_CELLS, ramachandran_table.NUM_CELLS))
     np.add.at(found, cell, 1.0)
-    yield ramachandran.CLASSES[kinds[i]], found
+    yield ramachandran_table.CLASSES[kinds[i]], found
 
 
 def symmetric(found: np.ndarray) -> np.ndarray:
@@ -71,13 +72,13 @@ def contour(kind: str, groups: Iterable[Iterable[list[np.ndarray]]]) -> np.ndarr
   """Allowed cells.
 
   Args:
-    kind: one of `ramachandran.CLASSES`.
+    kind: one of `ramachandran_table.CLASSES`.
     groups: of equal weight, each of proteins, each with the counts [72, 72] of its residues.
 
   Returns:
     [72, 72] bool, phi then psi.
   """
-  density = np.zeros((ramachandran.NUM_CELLS, ramachandran.NUM_CELLS))
+  density = np.zeros((ramachandran_table.NUM_CELLS, ramachandran_table.NUM_CELLS))
   support = np.zeros(density.shape, int)
   for group in groups:
     total = np.zeros(density.shape)
@@ -88,7 +89,7 @@ def contour(kind: str, groups: Iterable[Iterable[list[np.ndarray]]]) -> np.ndarr
       seen = own > _LEAST_SHARE
       support += ndimage.maximum_filter(seen.astype(int), size=3, mode='wrap')
     density += total / total.sum()
-  width = _SMOOTHING / ramachandran.CELL
+  width = _SMOOTHING / ramachandran_table.CELL
   density = ndimage.gaussian_filter(density, width, mode='wrap')
   density[support < _LEAST_PROTEINS.get(kind, 0)] = 0.0
   falling = np.sort(density.ravel())[::-1]
@@ -98,7 +99,7 @@ def contour(kind: str, groups: Iterable[Iterable[list[np.ndarray]]]) -> np.ndarr
 
 def table(data: pathlib.Path) -> dict[str, np.ndarray]:
   """Allowed cells [72, 72] of each class."""
-  found: dict[str, list[list[list[np.ndarray]]]] = {name: [] for name in ramachandran.CLASSES}
+  found: dict[str, list[list[list[np.ndarray]]]] = {name: [] for name in ramachandran_table.CLASSES}
   simulated = ((x.backbone, x.protein.arrays) for x in md_atoms.of_md(data))
   crystals = ((x.arrays.positions[None], x.arrays) for x in md_atoms.crystals(data))
   for group in (simulated, crystals):
@@ -131,9 +132,11 @@ def judge(frames: md_atoms.Frames) -> list[str]:
     return f'{100.0 * mask.mean():.2f}' if mask.size else '-'
 
   boxed = judged & np.isin(
-    kinds, [ramachandran.CLASSES.index(x) for x in ('general', 'pre-proline')]
+    kinds, [ramachandran_table.CLASSES.index(x) for x in ('general', 'pre-proline')]
   )
-  by_class = [share(outlier[:, judged & (kinds == i)]) for i in range(len(ramachandran.CLASSES))]
+  by_class = [
+    share(outlier[:, judged & (kinds == i)]) for i in range(len(ramachandran_table.CLASSES))
+  ]
   old = share(~in_boxes(phi[:, boxed], psi[:, boxed]))
   return [frames.name, old, share(outlier[:, judged]), *by_class]
 
@@ -159,12 +162,12 @@ def main(values: flags.FlagValues) -> None:
       name, topology, files = text.split('=')
       paths = [pathlib.Path(file).expanduser() for file in files.split(',')]
       rows.append(judge(md_atoms.read(name, pathlib.Path(topology).expanduser(), paths)))
-    heads = ['protein', 'six boxes, %', 'contours, %', *ramachandran.CLASSES]
+    heads = ['protein', 'six boxes, %', 'contours, %', *ramachandran_table.CLASSES]
     print(markdown.table(heads, rows))
     return
   for kind, allowed in table(pathlib.Path(values.data).expanduser()).items():
     print(f'  # {100.0 * allowed.mean():.0f} % of the plot.\n  \'{kind}\': """')
-    for line in ramachandran.packed(allowed):
+    for line in ramachandran_table.packed(allowed):
       print(line)
     print('  """,')
 

@@ -257,6 +257,7 @@ def _batch(config: Any, level: str, workload: Workload) -> batching.Batch:
     positions=np.stack([workloads.trajectory(protein, num_frames, seed) for seed in range(size)]),
     anchor=anchor_lib.stack([at[-1] if at else anchor_lib.Place()] * size),
     temperature_K=np.full(size, 320.0, np.float32),
+    dt_ns=np.full(size, config.model.level[level].dt_ns, np.float32),
   )
 
 

@@ -49,6 +49,7 @@ PLAIN_ARGUMENTS = 'structure'
 _OF_FRAMES = (
   'num_frames',
   'num_replicas',
+  'dt_ns',
   'chains',
   'temperature_K',
   'solvent',
@@ -79,7 +80,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'num_frames',
     400,
-    'Frames per replica; the time between them belongs to the model.',
+    'Frames per replica, --dt_ns apart.',
     lower_bound=1,
     flag_values=values,
   )
@@ -106,6 +107,7 @@ def define_flags(values: flags.FlagValues) -> None:
     lower_bound=1,
     flag_values=values,
   )
+  sampling_flags.define_step_flag(values)
   sampling_flags.define_flags(values)
   multiprocess.define_flags(values)
 
@@ -128,7 +130,7 @@ def sample(values: flags.FlagValues) -> pathlib.Path:
         structure_file.load_protein(source, values.chains or None).in_solvent(values.solvent)
         for source in sources
       ]
-      model = sampling_flags.load_model(values)
+      model = sampling_flags.load_model(values, values.dt_ns)
       atoms = model.atoms(values.atoms)
       names = _names(proteins) if len(proteins) > 1 else ['']
       out = pathlib.Path(values.out or _default_out(proteins))

@@ -30,6 +30,18 @@ def define_flags(values: flags.FlagValues) -> None:
   )
 
 
+def define_step_flag(values: flags.FlagValues) -> None:
+  """Defines --dt_ns, of what is written."""
+  flags.DEFINE_float(
+    'dt_ns',
+    None,
+    'Time between two frames of the output, ns, within the range that the model has learnt. '
+    'Default: the shortest, 0.01 of the bundled model.',
+    lower_bound=0.0,
+    flag_values=values,
+  )
+
+
 def define_model_flags(values: flags.FlagValues) -> None:
   """Defines those of every such command."""
   flags.DEFINE_string(
@@ -89,9 +101,14 @@ def define_model_flags(values: flags.FlagValues) -> None:
   compilation_cache_flag.define_flags(values)
 
 
-def load_model(values: flags.FlagValues) -> model_lib.Model:
-  """Loads --model and sets --passes and --precision."""
-  model = model_lib.load_model(values.model)
+def load_model(values: flags.FlagValues, dt_ns: float | None = None) -> model_lib.Model:
+  """Loads --model and sets --passes and --precision.
+
+  Args:
+    values: the flags.
+    dt_ns: between frames, ns; None: the model's own.
+  """
+  model = model_lib.load_model(values.model, dt_ns)
   if values.passes is not None:
     model = model.with_passes(values.passes)
   return model if values.precision is None else model.with_precision(values.precision)

@@ -34,7 +34,16 @@ from tempo_jax.trajectory import structure as structure_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
 _FLAGS = (
-  *('topology', 'coarse_trajectory', 'dt_ns', 'stride', 'model', 'temperature_K', 'seed'),
+  *(
+    'topology',
+    'coarse_trajectory',
+    'coarse_dt_ns',
+    'dt_ns',
+    'stride',
+    'model',
+    'temperature_K',
+    'seed',
+  ),
   *('out', 'format', 'atoms', 'report', 'overwrite', 'segment_batch_size', 'passes'),
   'precision',
 )
@@ -49,14 +58,15 @@ def define_flags(values: flags.FlagValues) -> None:
     'One trajectory file, of any format that mdtraj reads; molecules must be whole. Required.',
     flag_values=values,
   )
-  define_time_flags(values)
+  define_time_flags(values, 'coarse_dt_ns')
+  sampling_flags.define_step_flag(values)
   sampling_flags.define_flags(values)
 
 
-def define_time_flags(values: flags.FlagValues) -> None:
-  """Defines the flags that say how far apart the frames of a file are."""
+def define_time_flags(values: flags.FlagValues, name: str = 'dt_ns') -> None:
+  """Defines the flags that say how far apart the frames of a file are; the first has that name."""
   flags.DEFINE_float(
-    'dt_ns',
+    name,
     None,
     'Time between two frames of the file, ns; the first is taken to be at this time. Default: '
     'from the file. Needed for formats without times (DCD, PDB, ...); elsewhere it overrides them.',
@@ -67,10 +77,11 @@ def define_time_flags(values: flags.FlagValues) -> None:
   )
 
 
-def check_time_flags(values: flags.FlagValues) -> None:
+def check_time_flags(values: flags.FlagValues, name: str = 'dt_ns') -> None:
   """Raises `InputError` for times that cannot be."""
-  if values.dt_ns is not None and not 0.0 < values.dt_ns < np.inf:
-    raise InputError(f'--dt_ns={values.dt_ns}: give a number above zero')
+  dt_ns = values[name].value
+  if dt_ns is not None and not 0.0 < dt_ns < np.inf:
+    raise InputError(f'--{name}={dt_ns}: give a number above zero')
 
 
 def upsample(values: flags.FlagValues) -> pathlib.Path:
@@ -85,12 +96,17 @@ def upsample(values: flags.FlagValues) -> pathlib.Path:
   started = time.monotonic()
   command.require(values, 'topology', 'coarse_trajectory')
   sampling_flags.check_flags(values)
-  check_time_flags(values)
+  check_time_flags(values, 'coarse_dt_ns')
   coarse = read_coarse(
-    values.topology, values.coarse_trajectory, values.dt_ns, values.stride, 'coarse_trajectory'
+    values.topology,
+    values.coarse_trajectory,
+    values.coarse_dt_ns,
+    values.stride,
+    'coarse_trajectory',
+    'coarse_dt_ns',
   )
   protein = coarse.protein
-  model = sampling_flags.load_model(values)
+  model = sampling_flags.load_model(values, values.dt_ns).between(coarse.dt_ns)
   atoms = model.atoms(values.atoms)
   upsampler = model.upsampler(coarse.dt_ns, values.segment_batch_size, atoms)
   name = pathlib.Path(values.coarse_trajectory).stem
@@ -142,6 +158,7 @@ def read_coarse(
   dt_ns: float | None = None,
   stride: int = 1,
   flag: str = 'coarse_trajectory',
+  dt_flag: str = 'dt_ns',
 ) -> trajectory_lib.Trajectory:
   """Reads and checks the frames of a trajectory.
 
@@ -151,6 +168,7 @@ def read_coarse(
     dt_ns: time between two frames of the file, ns; None: as it says.
     stride: take every so many frames.
     flag: that names the file.
+    dt_flag: that says the time.
 
   Raises:
     InputError: a file cannot be read, or the two do not belong together; the frames are not
@@ -161,12 +179,14 @@ def read_coarse(
       raise InputError(f'{path}: no such file: correct --{name}')
   structure = reader.load_structure(topology, file)
   coarse_file = reader.TrajectoryFile(file, structure.topology, topology)
-  if dt_ns is not None and (said := coarse_file.contradiction(dt_ns)):
+  if dt_ns is not None and (said := coarse_file.contradiction(dt_ns, dt_flag)):
     print(f'warning: {said}')
   frames = coarse_file.read(stride)
   _check_whole(frames, structure, topology, file)
   if dt_ns is None and not times.has_times(frames):
-    raise InputError(f'{file}: its format has no times: give the time between frames by --dt_ns')
+    raise InputError(
+      f'{file}: its format has no times: give the time between frames by --{dt_flag}'
+    )
   name = pathlib.Path(topology).name.split('.')[0]
   if dt_ns is None:
     coarse = trajectory_lib.Trajectory.from_mdtraj(frames, name, structure=structure)

@@ -18,9 +18,9 @@ def parse_variant(variant: str, defaults: Mapping[str, str]) -> dict[str, str]:
   for part in filter(None, variant.split(',')):
     key, _, value = part.partition('=')
     if key not in values or not value:
-      raise InputError(
-        f'--config variant {part!r}: write {" or ".join(f"{k}={v}" for k, v in defaults.items())}'
-      )
+      known = ' or '.join(f'{k}={v}' for k, v in defaults.items())
+      advice = f'write {known}' if known else 'this configuration has none: leave it out'
+      raise InputError(f'--config variant {part!r}: {advice}')
     values[key] = value
   return values
 

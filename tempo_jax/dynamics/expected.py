@@ -31,10 +31,10 @@ from tempo_jax.protein import protein as protein_lib
 
 # Å, rad: no number is measured in a smaller unit.
 _LEAST_SPREAD, _LEAST_TURN = 0.05, 0.02
-# Radians: of a residue's frame about the trace of the chain, root mean square per component,
-# inside a chain (BPTI, NTL9 and training proteins: 0.07 to 0.09) and at its ends. Nine tenths are
-# forgotten after 10 ps.
-_TILT, _TILT_AT_END = 0.09, 0.3
+# Radians: of a residue's frame about the trace of the chain, root mean square per component, inside
+# a chain (0.07 to 0.09 in the MD that `experiments.benchmarks.memory` reads) and at its ends (0.15
+# to 0.8). Nine tenths are forgotten after 10 ps.
+_TILT, _TILT_AT_END = 0.08, 0.5
 _TILT_VARIANCES, _TILT_TIMES_NS = (0.9, 0.1), (0.002, 5.0)
 # Spreads, of a residue about its centre: beyond, the pull towards it grows no more.
 _FARTHEST = 3.0
@@ -45,7 +45,6 @@ _REFERENCE_K = 300.0
 _SLOW = 5.0
 # How implicit each of `protein.SOLVENTS` is: one that is not known, by half.
 _IMPLICIT = np.array([0.5, 0.0, 1.0], np.float32)
-_EXPLICIT = protein_lib.SOLVENTS.index('explicit')
 
 
 @jax.tree_util.register_dataclass
@@ -292,6 +291,7 @@ def make_prior(
   positions: jax.Array,
   protein: protein_lib.ProteinArrays,
   root: jax.Array | None = None,
+  longest_ns: jax.Array | None = None,
 ) -> Prior:
   """The prior of a protein, centred at its reference.
 
@@ -300,51 +300,53 @@ def make_prior(
     positions: [L, 4, 3] Å, of the reference.
     protein: [L] residues, and their solvent; its positions are not read.
     root: `elastic_network.root_of` the same; None: computed.
+    longest_ns: [] time step of the coarsest level, ns; None: as the configuration says.
   """
   network = elastic_network.of_reference(positions, protein, root)
-  solvent = _EXPLICIT if protein.solvent is None else protein.solvent
-  implicit = jnp.array(_IMPLICIT)[solvent]
+  implicit = jnp.array(_IMPLICIT)[protein.known_solvent]
   variances = np.array(config.memory.variances, np.float32)
   times = np.array(config.memory.times_ns, np.float32)
-  longest = max(config.level[name].dt_ns for name in config.levels)
-  is_fast = times <= _SLOW * longest
-  if not is_fast.any():
-    is_fast[0] = True
-  fast = jnp.array(variances[is_fast])
-  fast = fast.at[0].add(config.memory.implicit_variance * implicit)
-  return Prior(
-    network,
-    network.frames.translation,
-    memory_lib.Memory(fast, jnp.array(times[is_fast])),
-    memory_lib.Memory(jnp.array(variances[~is_fast]), jnp.array(times[~is_fast])),
-  )
+  first = np.arange(len(times)) == 0
+  more = jnp.where(first, config.memory.implicit_variance * implicit, 0.0)
+  if longest_ns is None:
+    longest = max(config.level[name].dt_ns for name in config.levels)
+    is_fast = (times <= _SLOW * longest) | first
+    fast, slow = (
+      memory_lib.Memory(variances[x] + more[x], jnp.array(times[x])) for x in (is_fast, ~is_fast)
+    )
+  else:
+    among_fast = (times <= _SLOW * longest_ns) | first
+    fast, slow = (
+      memory_lib.Memory(jnp.where(x, variances + more, 0.0), jnp.array(times))
+      for x in (among_fast, ~among_fast)
+    )
+  return Prior(network, network.frames.translation, fast, slow)
 
 
 def drawn_about(
   prior: Prior,
-  mean: jax.Array,
-  length_ns: jax.Array,
+  ca: jax.Array,
+  times_ns: jax.Array,
   temperature_K: jax.Array,
   rng: jax.Array,
 ) -> Prior:
-  """The prior about a centre that was drawn, given the mean of frames of some stretch of time.
+  """The prior about a centre that was drawn, given some frames.
 
-  The mean is where the centre was, and what is left of the motion about it: of a single frame
-  (length 0) all of that.
+  Their mean is where the centre was, and what is left of the motion about it: of a single frame all
+  of that.
 
   Args:
     prior: of the protein.
-    mean: [L, 3] Å, in the pose of the reference.
-    length_ns: [] of the stretch, ns.
+    ca: [S, L, 3] Å, in the pose of the reference.
+    times_ns: [S] of these frames, ns.
     temperature_K: [] K.
     rng: a key.
   """
-  # Variance of the mean over a time t of a process with correlation exp(-t / tau).
-  x = length_ns / prior.memory.times_ns
-  share = jnp.where(x > 1e-2, 2.0 * (x - 1.0 + jnp.exp(-x)) / jnp.maximum(x, 1e-2) ** 2, 1.0)
-  variance = temperature_K / _REFERENCE_K * jnp.sum(share * prior.memory.variances)
+  weights, variance = memory_lib.mean_of(prior.memory, times_ns)
+  mean = jnp.einsum('s,slx->lx', weights, ca, precision=jax.lax.Precision.HIGHEST)
   normal = jax.random.normal(rng, mean.shape)
-  centre = mean - jnp.sqrt(variance) * prior.network.displacements(normal)
+  amplitude = jnp.sqrt(temperature_K / _REFERENCE_K * variance)
+  centre = mean - amplitude * prior.network.displacements(normal)
   return dataclasses.replace(prior, centre=jax.lax.stop_gradient(centre))
 
 

@@ -87,6 +87,23 @@ def conditional(
   return Conditional(weights, spread, root)
 
 
+def mean_of(memory: Memory, times_ns: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The centre of displacements as frames of these times tell it (generalised least squares).
+
+  Args:
+    memory: of the displacements.
+    times_ns: [S] ns; some may be the same.
+
+  Returns:
+    [S] weights, of sum 1, and [] the variance of the mean that they make.
+  """
+  among = memory.covariance(times_ns[:, None] - times_ns[None])
+  among = among + _JITTER * memory.variance * jnp.eye(times_ns.shape[0])
+  solved = jnp.linalg.solve(among, jnp.ones(times_ns.shape[0]))
+  total = jnp.sum(solved)
+  return solved / total, 1.0 / total
+
+
 # Of a few numbers each: written out, they are elementwise in a batch of segments, and compile in no
 # time; a batch of calls of LAPACK does not.
 

@@ -1,13 +1,13 @@
 """Residues whose atoms overlap are pushed apart, before their chains are closed.
 
-Those that a disulphide joins are held together on the same occasion.
+Those that a disulphide joins are held together on the same occasion, and peptide planes turned.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.dynamics import chain_closure, side_chain_relief
+from tempo_jax.dynamics import chain_closure, peptide_planes, side_chain_relief
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import backbone, neighbours, side_chains
 from tempo_jax.geometry.rigid import Rigid
@@ -49,7 +49,7 @@ _GLYCINE = protein_lib.RESIDUE_TYPES.index('GLY')
 def separated_chains(
   states: state_lib.State, protein: protein_lib.ProteinArrays, cis: jax.Array
 ) -> tuple[Rigid, jax.Array]:
-  """Pushes overlapping residues apart, holds disulphides together and closes the chains.
+  """Pushes overlapping residues apart, holds disulphides together, turns planes, closes chains.
 
   Args:
     states: [T, L].
@@ -57,7 +57,7 @@ def separated_chains(
     cis: [L] bool: the peptide bond to the next residue is cis.
 
   Returns:
-    Frames [T, L] and N-CA-C angles [T, L]. The derivative leaves both motions out,
+    Frames [T, L] and N-CA-C angles [T, L]. The derivative leaves these motions out,
     `chain_closure.closed_by_constants`.
   """
   bonds = protein.bonds
@@ -70,6 +70,7 @@ def separated_chains(
       atoms = side_chains.heavy_atoms(atoms, states.side_chains.chi, protein.residue_type)
     shift = jax.vmap(lambda x: separation(x, protein))(jax.lax.stop_gradient(atoms))
     apart = Rigid(frames.rotation, frames.translation + shift)
+    apart, n_ca_c = peptide_planes.turned(apart, n_ca_c, protein)
     return chain_closure.closed_by_constants(apart, n_ca_c, bonds, cis), None
 
   return jax.lax.scan(one_round, (states.frames, states.n_ca_c), length=_NUM_ROUNDS)[0]

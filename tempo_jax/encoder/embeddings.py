@@ -91,12 +91,24 @@ def _fourier(x: jax.Array, octaves: int) -> jax.Array:
 
 
 class ConditionEmbedding(nn.Module):
-  """Noise scale sigma, time step (ns) and temperature (K), each a scalar, to one vector."""
+  """Noise scale sigma, time step (ns), temperature (K) and solvent, each a scalar, to one vector.
+
+  Attributes:
+    channels: D.
+    solvent: whether the solvent is seen; by nothing before training.
+  """
 
   channels: int
+  solvent: bool = False
 
   @nn.compact
-  def __call__(self, sigma: jax.Array, dt_ns: jax.Array, temperature_K: jax.Array) -> jax.Array:
+  def __call__(
+    self,
+    sigma: jax.Array,
+    dt_ns: jax.Array,
+    temperature_K: jax.Array,
+    protein: protein_lib.ProteinArrays,
+  ) -> jax.Array:
     """Returns [D]."""
     # Scaled so that the ranges of use (sigma 0.01-5, dt 1 ps-1 us, 270-450 K) span order one.
     features = jnp.concatenate(
@@ -107,4 +119,9 @@ class ConditionEmbedding(nn.Module):
       ]
     )
     hidden = nn.silu(nn.Dense(self.channels, name='hidden')(features))
-    return nn.Dense(self.channels, name='out')(hidden)
+    out = nn.Dense(self.channels, name='out')(hidden)
+    if self.solvent:
+      shape = len(protein_lib.SOLVENTS), self.channels
+      table = self.param('solvent', nn.initializers.zeros, shape)
+      out = out + table[protein.known_solvent]
+    return out

@@ -181,8 +181,8 @@ class SpatiotemporalEncoder(nn.Module):
       [T, L, D]; row t has seen frames 0 ... t.
     """
     config, dtype, mask = self.config, self.dtype, protein.mask
-    condition = embeddings.ConditionEmbedding(config.channels, name='condition')(
-      sigma, dt_ns, temperature_K
+    condition = embeddings.ConditionEmbedding(config.channels, config.solvent, name='condition')(
+      sigma, dt_ns, temperature_K, protein
     )
     embed = embeddings.ResidueEmbedding(config.channels, config.disulphides, name='sequence')
     sequence = embed(protein)

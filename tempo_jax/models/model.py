@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from tempo_jax import config as config_lib
-from tempo_jax import transitions
+from tempo_jax import time_scales, transitions
 from tempo_jax.errors import InputError
 from tempo_jax.models import directory as model_directory
 from tempo_jax.protein import padding, side_chain_atoms
@@ -80,6 +80,68 @@ class Model:
       InputError: it is neither.
     """
     return self._with(precision=precision)
+
+  def at(self, dt_ns: float) -> 'Model':
+    """The same model with frames of another time step, if it has learnt any.
+
+    Coarser levels are laid over it, up to the longest lag time of the model.
+
+    Args:
+      dt_ns: between two frames, ns.
+
+    Raises:
+      InputError: the model has one time step, and it is another; or `dt_ns` is out of its range.
+    """
+    if time_scales.has_any_step(self.config):
+      time_scales.check_step(self.config, dt_ns)
+      return self._with_steps(time_scales.steps_ns(self.config.lags_ns, dt_ns))
+    if math.isclose(dt_ns, self.dt_ns, rel_tol=1e-3):
+      return self
+    raise InputError(
+      f'dt_ns = {dt_ns:g}: the frames of the model {self.name} are {self.dt_ns:g} ns apart: '
+      'leave dt_ns out, or take a model of any time step'
+    )
+
+  def free(self, dt_ns: float) -> 'Model':
+    """As `at`, without coarser levels: every step goes on from those before it alone.
+
+    Raises:
+      InputError: `dt_ns` is out of the model's range, or it has levels of one step each.
+    """
+    if not time_scales.has_any_step(self.config):
+      raise InputError(f'the model {self.name} has a time step per level: it has no free ones')
+    return self._with_steps((dt_ns,))
+
+  def between(self, coarse_dt_ns: float) -> 'Model':
+    """The same with levels for `upsample` to fill in between frames that are so far apart, ns.
+
+    A model with one time step per level stays as it is.
+
+    Raises:
+      InputError: it has not learnt such a step, or that is no multiple of its own.
+    """
+    if not time_scales.has_any_step(self.config):
+      return self
+    time_scales.check_step(self.config, coarse_dt_ns, 'coarse_dt_ns')
+    ratio = coarse_dt_ns / self.dt_ns
+    if ratio < 1.5 or abs(ratio - round(ratio)) > 1e-3 * ratio:
+      raise InputError(
+        f'coarse_dt_ns = {coarse_dt_ns:g}: not a whole multiple of dt_ns = {self.dt_ns:g}: choose '
+        'another dt_ns'
+      )
+    return self._with_steps(time_scales.steps_between(coarse_dt_ns, self.dt_ns))
+
+  def _with_steps(self, steps_ns: tuple[float, ...]) -> 'Model':
+    config, params = time_scales.at(self.config, self.params, steps_ns)
+    config_lib.check(config)
+    return dataclasses.replace(self, config=config_lib.freeze(config), params=params)
+
+  def as_trained(self) -> 'Model':
+    """The same with the levels that it was trained with, not those that it is sampled with."""
+    if not time_scales.has_any_step(self.config):
+      return self
+    config, params = time_scales.as_trained(self.config, self.params)
+    return dataclasses.replace(self, config=config_lib.freeze(config), params=params)
 
   def _with(self, **settings: Any) -> 'Model':
     config = config_lib.from_dict(config_lib.to_dict(self.config))
@@ -271,7 +333,8 @@ class Model:
     _check_frames('coarse_positions', coarse_positions, (protein.num_residues, 4, 3))
     if coarse_chi is not None:
       _check_frames('coarse_chi', coarse_chi, (protein.num_residues, 4), len(coarse_positions))
-    upsampler = self.upsampler(spacing_ns, segment_batch_size, self.atoms(atoms))
+    model = self.between(spacing_ns)
+    upsampler = model.upsampler(spacing_ns, segment_batch_size, self.atoms(atoms))
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
     if self.has_side_chains:
@@ -283,7 +346,7 @@ class Model:
       coarse_chi = None
     coarse_positions = padded_positions(coarse_positions)
     positions = upsampler(
-      self.params, padded(protein), coarse_positions, rng, temperature_K, coarse_chi
+      model.params, padded(protein), coarse_positions, rng, temperature_K, coarse_chi
     )
     return self.trajectory(protein, positions[None], start_ns + self.dt_ns)
 
@@ -360,12 +423,16 @@ class Model:
         f'{len(positions)} frames, spacing_ns = {spacing_ns}: give at least one frame, and a time '
         'above zero, or None'
       )
+    model = self
+    if spacing_ns is not None and time_scales.has_any_step(self.config):
+      shortest, longest = self.config.lags_ns
+      model = self.at(min(max(spacing_ns, shortest), longest))
     size = side_chains.block_frames(self.config)
     blocks = (padded_positions(positions[k : k + size]) for k in range(0, len(positions), size))
     check_temperature(temperature_K)
     rng = jax.random.key(0) if rng is None else rng
     for chi in side_chains.place(
-      self.config, self.params, padded(protein), blocks, spacing_ns, rng, temperature_K
+      model.config, model.params, padded(protein), blocks, spacing_ns, rng, temperature_K
     ):
       yield chi[:, : protein.num_residues]
 
@@ -432,7 +499,8 @@ class Model:
     Raises:
       InputError: it cannot be written: not empty, permission, space, ...
     """
-    model_directory.save(directory, self.config, self.params)
+    trained = self.as_trained()
+    model_directory.save(directory, trained.config, trained.params)
 
 
 # A number that no pass draws by.
@@ -489,20 +557,24 @@ _ensemble_sampler = functools.lru_cache(maxsize=16)(coarse_to_fine.make_ensemble
 _upsampler = functools.lru_cache(maxsize=16)(upsample.make_upsampler)
 
 
-def load_model(name: str | os.PathLike[str] = 'default') -> Model:
+def load_model(name: str | os.PathLike[str] = 'default', dt_ns: float | None = None) -> Model:
   """Loads a model.
 
   Args:
     name: 'default', the bundled model; or a directory: one that `experiments.train` wrote, one
       that `Model.save` wrote, or one with a folder of either kind per level (e.g. `coarse`,
       `fine`).
+    dt_ns: between two frames, ns, of a model of any time step; None: its shortest.
 
   Returns:
     The model with the averaged parameters of the best checkpoint, where training selected one
     (`config.train.select_by`), else of the newest.
 
   Raises:
-    InputError: there is no such model, a level of it is missing, or it is damaged.
+    InputError: there is no such model, a level of it is missing, or it is damaged; or its frames
+      are never so far apart.
   """
-  config, params = model_directory.load(name)
-  return Model(str(name), config, params)
+  model = Model(str(name), *model_directory.load(name))
+  if dt_ns is None and time_scales.has_any_step(model.config):
+    dt_ns = model.config.lags_ns[0]
+  return model if dt_ns is None else model.at(dt_ns)

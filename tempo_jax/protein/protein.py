@@ -94,6 +94,11 @@ class ProteinArrays:
     to_next = self.bonded if self.ring is None else self.bonded | (self.ring >= 0)
     return bonds_lib.Bonds(to_next, self.ring)
 
+  @property
+  def known_solvent(self) -> Any:
+    """[] int32, index into `SOLVENTS`: water where nothing else is said."""
+    return np.int32(SOLVENTS.index('explicit')) if self.solvent is None else self.solvent
+
   def with_chi(self, chi: np.ndarray | None) -> 'ProteinArrays':
     """The same with other side chains, [L, 4] rad, NaN where not known; None for no side chains."""
     if chi is None:

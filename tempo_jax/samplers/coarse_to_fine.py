@@ -101,7 +101,7 @@ def begin(
     centre_rng, slow_rng = jax.random.split(jax.random.fold_in(_typed(rng), _CENTRE))
     prior = expected.make_prior(config, positions, protein)
     # The start is one conformation of many, not their mean.
-    prior = expected.drawn_about(prior, prior.centre, jnp.zeros(()), temperature_K, centre_rng)
+    prior = expected.drawn_about(prior, prior.centre[None], jnp.zeros(1), temperature_K, centre_rng)
     slow = expected.drawn_slow(prior, temperature_K, slow_rng)
   window = state_lib.start_window(start, config.window, prior=prior)
   zero = jnp.zeros((), jnp.int32)

@@ -15,13 +15,16 @@ from tempo_jax.dynamics import elastic_network
 from tempo_jax.protein import padding
 from tempo_jax.protein.protein import ProteinArrays
 from tempo_jax.store import entry as entry_lib
+from tempo_jax.store import lag_windows
 from tempo_jax.store import windows as windows_lib
 
 _root_of = jax.jit(elastic_network.root_of)
-# Stretches that are kept; each is 150 KB for 64 residues, 2.4 MB for 256.
-_NUM_STRETCHES = 128
-# Frames whose mean is that of a stretch.
+# References that are kept; each is 150 KB for 64 residues, 2.4 MB for 256.
+_NUM_REFERENCES = 128
+# Frames that show the surroundings of a window, and how long these are, in steps of the coarsest
+# level: what is remembered longer moves the centre.
 _STRETCH_FRAMES = 16
+_STRETCH_STEPS = 5.0
 
 
 @jax.tree_util.register_dataclass
@@ -36,16 +39,18 @@ class Batch:
       residues apart from each other.
     anchor: [B], what the anchors are, and at which frame of the level, counted from the first.
     temperature_K: [B] float32, K.
+    dt_ns: [B] float32, ns between the frames of a window.
     chi: [B, T, L, 4] float32 rad, torsions of the side chains, 0 where there is none or it is not
       known, and in padding; `protein.chi` is that of frame 0. None if the loader reads none.
     chi_known: [B, T, L, 4] bool, which are known: none of an entry that has no side chains.
-    stretch: what the windows were cut from; None if the loader reads none.
+    stretch: the surroundings of the windows; None if the loader reads none.
   """
 
   protein: ProteinArrays
   positions: Any
   anchor: anchor_lib.Place
   temperature_K: Any
+  dt_ns: Any
   chi: Any = None
   chi_known: Any = None
   stretch: Any = None
@@ -54,19 +59,21 @@ class Batch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-  """The stretch of a trajectory that windows may lie in.
+  """The surroundings of a window in its trajectory, and where that began.
 
   Attributes:
-    reference: [B, L, 4, 3] float32 Å, its first frame.
-    ca: [B, S, L, 3] float32 Å, of frames at even distances over it; not superposed.
-    length_ns: [B] float32, ns.
+    reference: [B, L, 4, 3] float32 Å, first frame of the trajectory.
     root: [B, 3 L, 3 L] float32 Å, `elastic_network.root_of` the reference.
+    ca: [B, S, L, 3] float32 Å, of frames at even distances around the window; not superposed.
+    times_ns: [B, S] float32, ns, of these frames, from the first.
+    longest_ns: [B] float32, ns, time step of the coarsest level.
   """
 
   reference: Any
-  ca: Any
-  length_ns: Any
   root: Any
+  ca: Any
+  times_ns: Any
+  longest_ns: Any
 
 
 class Loader:
@@ -78,7 +85,7 @@ class Loader:
 
   def __init__(
     self,
-    source: windows_lib.WindowSource,
+    source: windows_lib.WindowSource | lag_windows.LagWindowSource,
     batch_size: int,
     *,
     shard_index: int = 0,
@@ -112,8 +119,7 @@ class Loader:
     self._buckets, self._prefetch = tuple(buckets), prefetch
     self._with_chi, self._with_stretch = with_chi, with_stretch
     self._windows = {window.entry.key: window for window in source.windows}
-    # Stretches of proteins that were drawn before.
-    self._stretch = functools.lru_cache(maxsize=_NUM_STRETCHES)(self._read_stretch)
+    self._reference = functools.lru_cache(maxsize=_NUM_REFERENCES)(self._read_reference)
     self._optional = [
       name
       for name in entry_lib.OPTIONAL
@@ -155,28 +161,45 @@ class Loader:
       positions=np.stack([padding.pad_positions(x, length) for x in positions]),
       anchor=anchor_lib.stack([window.anchor for window in drawn]),
       temperature_K=np.array([window.entry.temperature_K for window in drawn], np.float32),
+      dt_ns=np.array([window.dt_ns for window in drawn], np.float32),
     )
     if chi is not None:
       known = [padding.pad_with_zeros(~np.isnan(x), length, axis=1) for x in chi]
       values = [padding.pad_with_zeros(np.nan_to_num(x), length, axis=1) for x in chi]
       batch = dataclasses.replace(batch, chi=np.stack(values), chi_known=np.stack(known))
     if self._with_stretch:
-      stretches = [self._stretch(window.entry.key, length) for window in drawn]
+      stretches = self._stretches(drawn, length)
       batch = dataclasses.replace(
         batch, stretch=jax.tree.map(lambda *fields: np.stack(fields), *stretches)
       )
     return batch, tuple(window.name for window in drawn)
 
-  def _read_stretch(self, key: str, length: int) -> Stretch:
-    """Of one trajectory, padded, without [B]."""
+  def _stretches(self, drawn: Sequence[windows_lib.DrawnWindow], length: int) -> list[Stretch]:
+    """Of each window, padded, without [B]."""
+    reads, times_ns = [], []
+    for window in drawn:
+      block, entry = self._windows[window.entry.key], window.entry
+      half = 0.5 * _STRETCH_STEPS * window.longest_ns / entry.dt_ns
+      middle = 0.5 * float(window.frames[0] + window.frames[self.source.num_frames - 1])
+      low, high = max(middle - half, block.first), min(middle + half, block.end - 1)
+      frames = np.linspace(low, high, _STRETCH_FRAMES).round().astype(int)
+      reads.append(self.source.store.read_async(entry, frames))
+      times_ns.append(((frames - frames[0]) * entry.dt_ns).astype(np.float32))
+    found = []
+    for window, read, times in zip(drawn, reads, times_ns, strict=True):
+      ca = padding.pad_positions(read.result(), length)[:, :, 1]
+      longest_ns = np.float32(window.longest_ns)
+      reference = self._reference(window.entry.key, length)
+      found.append(Stretch(*reference, ca, times, longest_ns))
+    return found
+
+  def _read_reference(self, key: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of a trajectory, padded: where it began, [L, 4, 3] Å, and the root of its network."""
     window = self._windows[key]
-    frames = np.linspace(window.first, window.end - 1, _STRETCH_FRAMES).round().astype(int)
-    positions = self.source.store.read(window.entry, frames)
-    length_ns = np.float32((window.end - window.first) * window.entry.dt_ns)
+    positions = self.source.store.read(window.entry, slice(window.first, window.first + 1))[0]
     padded = padding.pad_positions(positions, length)
-    protein = padding.pad(self._arrays(window.entry, positions[0], None), length)
-    root = np.asarray(_root_of(padded[0], protein))
-    return Stretch(padded[0], padded[:, :, 1], length_ns, root)
+    protein = padding.pad(self._arrays(window.entry, positions, None), length)
+    return padded, np.asarray(_root_of(padded, protein))
 
   def _arrays(
     self, entry: entry_lib.Entry, positions: np.ndarray, chi: np.ndarray | None

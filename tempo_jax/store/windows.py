@@ -12,7 +12,6 @@ from tempo_jax.errors import InputError
 from tempo_jax.store import store as store_lib
 
 _TOLERANCE = 1e-3  # relative, of a time step: files hold times in float32
-_NO_ANCHOR = anchor_lib.Place()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +23,15 @@ class DrawnWindow:
     frames: which of its frames, with the level's stride, forwards or backwards in time; where
       the source draws anchors, the last one is the anchor.
     anchor: what the anchor is, and at which frame of the level, counted from the first.
+    dt_ns: between the frames, ns.
+    longest_ns: time step of the coarsest level that such windows are sampled under, ns.
   """
 
   entry: store_lib.Entry
   frames: np.ndarray
-  anchor: anchor_lib.Place = _NO_ANCHOR
+  anchor: anchor_lib.Place
+  dt_ns: float
+  longest_ns: float
 
   @property
   def name(self) -> str:
@@ -82,6 +85,7 @@ class WindowSource:
     anchors: Sequence[anchor_lib.Place] | None = None,
     reversal: float = 0.0,
     balance: float = 0.0,
+    longest_ns: float | None = None,
   ):
     """Finds the windows.
 
@@ -104,6 +108,7 @@ class WindowSource:
         the two directions apart.
       balance: 0: every window is equally likely; 1: every protein, whatever its number of windows;
         between: a protein in proportion to (its windows)^(1 - balance).
+      longest_ns: time step of the coarsest level, ns; None: this is it.
 
     Raises:
       InputError: no trajectory serves, or the level is longer than a quarter of the longest
@@ -111,6 +116,7 @@ class WindowSource:
     """
     self.store, self.dt_ns, self.num_frames = store, float(dt_ns), int(num_frames)
     self._seed = seed
+    self._longest_ns = self.dt_ns if longest_ns is None else float(longest_ns)
     self._anchors = None if anchors is None else tuple(anchors)
     self._reversal = float(reversal)
     low, high = time_block
@@ -137,11 +143,7 @@ class WindowSource:
     self.windows, self.left_out = tuple(windows), tuple(left_out)
     self._counts = np.array([w.count for w in windows])
     self.num_windows = int(self._counts.sum())
-    of_protein: collections.Counter[str] = collections.Counter()
-    for w in windows:
-      of_protein[w.entry.name] += w.count
-    shared = np.array([of_protein[w.entry.name] for w in windows], np.float64)
-    self._weights = self._counts * shared**-balance
+    self._weights = weights_of(windows, balance)
 
   def draw(self, step: int, batch_size: int, group: np.ndarray | None = None) -> list[DrawnWindow]:
     """Draws the windows of one training step, as likely as `balance` says.
@@ -156,10 +158,7 @@ class WindowSource:
       `batch_size` windows, the same for the same seed, step and arguments.
     """
     rng = np.random.default_rng(np.random.SeedSequence([self._seed, step]))
-    leader = _choose(rng, self._weights, 1)[0]
-    group = np.zeros(len(self.windows), np.int64) if group is None else np.asarray(group)
-    (members,) = np.nonzero(group == group[leader])
-    which = members[_choose(rng, self._weights[members], batch_size)]
+    which = choose(rng, self._weights, group, batch_size)
     picks = rng.integers(self._counts[which])
     choices = self._anchors or (anchor_lib.Place(),)
     anchors = [choices[k] for k in rng.integers(len(choices), size=batch_size)]
@@ -182,7 +181,7 @@ class WindowSource:
         # Rounded towards the window, which it may begin in.
         beginning = w.end - 1 if back else w.first
         frames = np.append(frames, frames[0] + int(age * (beginning - frames[0])))
-      batch.append(DrawnWindow(w.entry, frames, anchor))
+      batch.append(DrawnWindow(w.entry, frames, anchor, self.dt_ns, self._longest_ns))
     return batch
 
   def _span(self, stride: int) -> int:
@@ -240,6 +239,32 @@ class WindowSource:
       f'{where}: choose {_at_most(longest, _length_ns(longest) / max(self._span(1), 4))}, fewer '
       'frames per window, a wider time block or longer trajectories'
     )
+
+
+def weights_of(windows: Sequence[EntryWindows], balance: float) -> np.ndarray:
+  """How likely each trajectory is: see `balance` of `WindowSource`."""
+  of_protein: collections.Counter[str] = collections.Counter()
+  for w in windows:
+    of_protein[w.entry.name] += w.count
+  shared = np.array([of_protein[w.entry.name] for w in windows], np.float64)
+  return np.array([w.count for w in windows]) * shared**-balance
+
+
+def choose(
+  rng: np.random.Generator, weights: np.ndarray, group: np.ndarray | None, size: int
+) -> np.ndarray:
+  """[size] numbers of trajectories, of one group, which is as likely as its members together.
+
+  Args:
+    rng: draws.
+    weights: [N] of the trajectories.
+    group: [N] int; None: all are of one.
+    size: how many.
+  """
+  leader = _choose(rng, weights, 1)[0]
+  group = np.zeros(len(weights), np.int64) if group is None else np.asarray(group)
+  (members,) = np.nonzero(group == group[leader])
+  return members[_choose(rng, weights[members], size)]
 
 
 def _choose(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:

@@ -119,30 +119,41 @@ def prior_of(
   temperature_K: jax.Array,
   rng: jax.Array,
 ) -> expected.Prior | None:
-  """The prior of an example, about a centre that the mean of its trajectory leaves open.
+  """The prior of an example, about a centre that its surroundings leave open.
 
   Args:
     config: the model's configuration, frozen.
-    stretch: of the trajectory, without [B]; None for a model without a prior.
+    stretch: around the window, without [B]; None for a model without a prior.
     protein: [L] residues; its positions are not read.
     temperature_K: [] K.
     rng: a key.
   """
   if stretch is None:
     return None
-  prior = expected.make_prior(config, stretch.reference, protein, stretch.root)
+  prior = expected.make_prior(config, stretch.reference, protein, stretch.root, stretch.longest_ns)
   reference = prior.network.frames.translation
   weights = protein.mask.astype(jnp.float32)
   onto = alignment.superpose(stretch.ca, reference[None], weights[None])
-  mean = jnp.mean(onto[:, None].apply(stretch.ca), axis=0)
-  return expected.drawn_about(prior, mean, stretch.length_ns, temperature_K, rng)
+  ca = onto[:, None].apply(stretch.ca)
+  return expected.drawn_about(prior, ca, stretch.times_ns, temperature_K, rng)
 
 
 # Share of examples in which the network sees no side chains of the window, or of the anchor: a
 # sampler that begins with a bare backbone lacks both at first, and later those of the reference.
 _BARE = 0.12
+# Share of examples whose solvent is not known, so that either may be asked for.
+_NO_SOLVENT = 0.1
 # Share of examples whose window has the noise that windows have in sampling.
 _AS_SAMPLED = 0.25
+
+
+def with_hidden_solvent(
+  protein: protein_lib.ProteinArrays, rng: jax.Array
+) -> protein_lib.ProteinArrays:
+  """The protein of an example, in some of them of an unknown solvent."""
+  unknown = protein_lib.SOLVENTS.index('unknown')
+  hidden = jax.random.bernoulli(rng, _NO_SOLVENT)
+  return dataclasses.replace(protein, solvent=jnp.where(hidden, unknown, protein.known_solvent))
 
 
 def draw_sigma(level: level_lib.Level, rng: jax.Array) -> jax.Array:

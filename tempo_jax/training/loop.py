@@ -21,12 +21,12 @@ import tqdm
 from jax.experimental import multihost_utils
 
 from tempo_jax import config as config_lib
-from tempo_jax import files
+from tempo_jax import files, time_scales
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
 from tempo_jax.models import config_file
 from tempo_jax.models import model as model_lib
-from tempo_jax.store import batching, windows
+from tempo_jax.store import batching, lag_windows, windows
 from tempo_jax.store import store as store_lib
 from tempo_jax.training import (
   checkpoint,
@@ -86,25 +86,47 @@ class Parts:
 DEFAULT_PARTS = Parts()
 
 
+def _window_source(
+  config: Any, store: store_lib.Store, name: str, split: str, block: tuple[float, float]
+) -> windows.WindowSource | lag_windows.LagWindowSource:
+  """The windows of a level."""
+  data, model = config.data, config.model
+  num_frames = objectives.frames_per_window(config)
+  shared: dict[str, Any] = {
+    'split': split,
+    'seed': config.seed,
+    'time_block': block,
+    'reversal': data.reversal,
+    'balance': data.balance,
+  }
+  if time_scales.has_any_step(model):
+    return lag_windows.LagWindowSource(
+      store,
+      model.lags_ns,
+      num_frames,
+      newest=model.window - 1,
+      reference=model.reference,
+      **shared,
+    )
+  dt_ns = model.level[name].dt_ns
+  return windows.WindowSource(
+    store,
+    dt_ns,
+    num_frames,
+    start_stride_ns=dt_ns if name in data.aligned_starts else None,
+    anchors=examples.anchor_places(model, name),
+    longest_ns=max(model.level[level].dt_ns for level in model.levels),
+    **shared,
+  )
+
+
 def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
   """Training and validation batches of one level."""
   data = config.data
-  dt_ns = config.model.level[name].dt_ns
   with_chi = config_lib.has_side_chains(config.model)
 
   def loader(split, block):
-    source = windows.WindowSource(
-      store,
-      dt_ns=dt_ns,
-      num_frames=objectives.frames_per_window(config),
-      split=split,
-      seed=config.seed,
-      time_block=tuple(block),
-      start_stride_ns=dt_ns if name in data.aligned_starts else None,
-      anchors=examples.anchor_places(config.model, name),
-      reversal=data.reversal,
-      balance=data.balance,
-    )
+    source = _window_source(config, store, name, split, tuple(block))
     for key, reason in source.left_out:
       _LOG.warning('%s level, %s: %s left out, %s', name, split, key, reason)
     if with_chi and not any(window.entry.has_chi for window in source.windows):
@@ -269,7 +291,7 @@ def _train(
   model = None
   # A run that was stopped before its first checkpoint begins anew, from the same model.
   if config.train.init_from and checkpointer.latest_step is None:
-    model = model_lib.load_model(config.train.init_from)
+    model = model_lib.load_model(config.train.init_from).as_trained()
   earlier = run_config.read(workdir)
   if earlier is not None:
     run_config.adopt(config, earlier, workdir)
@@ -319,14 +341,13 @@ def _train(
   optimizer = optimizer_lib.make_optimizer(frozen.train)
   for name, level in levels.items():
     level.scalars = parallel.replicate(level_lib.Level.of(frozen.model, name))
-    if level.validation is None or not config.train.rollout_every:
+    source = None if level.validation is None else level.validation.source
+    if not isinstance(source, windows.WindowSource) or not config.train.rollout_every:
       continue
     if rollout_validation.segment_frames(config.model, name) == 1:
       _LOG.warning('%s level: no rollouts: its only frames are those of the level above', name)
     else:
-      level.rollouts = rollout_validation.RolloutValidation(
-        config, name, level.validation.source, parts.roll_out
-      )
+      level.rollouts = rollout_validation.RolloutValidation(config, name, source, parts.roll_out)
   step = parts.map_train_step(frozen, optimizer)
   evaluate = parts.map_evaluation_step(frozen)
   return _run(

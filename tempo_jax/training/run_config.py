@@ -58,6 +58,11 @@ def check(config: Any) -> None:
   for section, name in shares:
     if not 0.0 <= config[section][name] <= 1.0:
       raise InputError(f'config.{section}.{name} = {config[section][name]}: a share, 0 to 1')
+  if config.model.lags_ns and (config.train.rollout_every or tuple(config.data.aligned_starts)):
+    raise InputError(
+      'config.train.rollout_every and config.data.aligned_starts are for levels of one time step: '
+      'set them to 0 and () where config.model.lags_ns gives a range'
+    )
   levels, known = tuple(config.train.levels), tuple(config.model.levels)
   if not levels or not set(levels) <= set(known):
     raise InputError(f'config.train.levels = {levels}: choose from config.model.levels = {known}')

@@ -79,13 +79,15 @@ def batch_loss(
   if config_lib.has_side_chains(config.model):
     side_chains = rotamers.SideChains(batch.chi, batch.chi_known)
 
-  def one_example(positions, side_chains, stretch, anchor, protein, temperature_K, rng):
+  def one_example(positions, side_chains, stretch, anchor, protein, temperature_K, dt_ns, rng):
+    protein = examples.with_hidden_solvent(protein, jax.random.fold_in(rng, 5))
     example = examples.make_example(config.model, positions, anchor, protein, side_chains)
     prior = examples.prior_of(
       config.model, stretch, protein, temperature_K, jax.random.fold_in(rng, 4)
     )
     example = dataclasses.replace(example, prior=prior)
-    return example_loss(config, level, params, example, protein, temperature_K, forcing, rng)
+    own_level = dataclasses.replace(level, dt_ns=dt_ns)
+    return example_loss(config, own_level, params, example, protein, temperature_K, forcing, rng)
 
   sums = jax.vmap(one_example)(
     batch.positions,
@@ -94,6 +96,7 @@ def batch_loss(
     batch.anchor,
     batch.protein,
     batch.temperature_K,
+    batch.dt_ns,
     rngs,
   )
   terms = {name: jnp.sum(value) / totals[name] for name, value in sums.items()}

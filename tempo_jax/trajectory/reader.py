@@ -228,8 +228,13 @@ class TrajectoryFile:
       )
     return self._check_times(blocks, dt_ns), dt_ns
 
-  def contradiction(self, dt_ns: float) -> str | None:
-    """One line where the file says another time step than the user, who is believed."""
+  def contradiction(self, dt_ns: float, flag: str = 'dt_ns') -> str | None:
+    """One line where the file says another time step than the user, who is believed.
+
+    Args:
+      dt_ns: ns, of the user.
+      flag: that says it.
+    """
     if pathlib.Path(self.path).suffix.lower() not in _WITH_LENGTH:
       return None
     blocks = self.blocks(2)
@@ -243,7 +248,7 @@ class TrajectoryFile:
     rounding = 0.01 * said_ns + 2e-3 * times.resolution(first.time)
     if not said_ns > 0.0 or abs(said_ns - dt_ns) <= rounding:
       return None
-    return f'{self.path}: its frames are {said_ns:g} ns apart, it says; --dt_ns={dt_ns:g} is used'
+    return f'{self.path}: its frames are {said_ns:g} ns apart, it says; --{flag}={dt_ns:g} is used'
 
   def _check_times(
     self, blocks: Iterator[mdtraj.Trajectory], dt_ns: float

@@ -117,6 +117,7 @@ def test_metadata_tells_how_it_came_about(run, model_dir, structure, tmp_path):
     'model': str(model_dir),
     'num_frames': 5,
     'num_replicas': 2,
+    'dt_ns': None,
     'chains': [],
     'temperature_K': 350.0,
     'solvent': 'explicit',

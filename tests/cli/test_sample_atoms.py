@@ -161,7 +161,7 @@ def test_upsample_writes_all_heavy_atoms(model_dir, monkeypatch, tmp_path):
   monkeypatch.setattr(execution, 'compute', lambda *args: (between, seconds))
   coarse = mdtraj.load(str(HP35.with_name('hp35_R1.xtc')), top=str(HP35))[:40:20]
   coarse.save_dcd(str(tmp_path / 'coarse.dcd'))
-  files = (f'--topology={HP35}', f'--coarse_trajectory={tmp_path}/coarse.dcd', '--dt_ns=0.2')
+  files = (f'--topology={HP35}', f'--coarse_trajectory={tmp_path}/coarse.dcd', '--coarse_dt_ns=0.2')
   args = (*files, f'--model={model_dir}', f'--out={tmp_path}/out')
   out = upsample.upsample(commands.parse(upsample, *args))
   assert json.loads((out / 'metadata.json').read_text())['atoms'] == 'heavy'

@@ -100,7 +100,7 @@ def test_fills_in_the_frames_after_each_coarse_one(run, coarse, capsys, monkeypa
   assert (data['dt_ns'], data['num_frames'], data['num_replicas']) == (0.01, 40, 1)
   assert data['first_frame_ns'] == pytest.approx(0.21)
   assert data['flags']['stride'] == 1
-  assert data['flags']['dt_ns'] is None
+  assert data['flags']['coarse_dt_ns'] is data['flags']['dt_ns'] is None
   assert (out / 'frames.csv').read_text().splitlines()[1].startswith('0.21,')
   assert '2 coarse frames 0.2 ns apart -> 40 frames 0.01 ns apart' in capsys.readouterr().out
 
@@ -260,7 +260,7 @@ def test_a_topology_that_orders_its_atoms_differently_is_refused(shared_data):
     (['--stride=2'], 'the coarse frames are 0.4 ns apart, but this model .* 0.2 ns apart'),
     (['--topology='], '--topology is missing'),
     (['--coarse_trajectory=no.xtc'], r'no\.xtc: no such file: correct --coarse_trajectory'),
-    (['--dt_ns=-1'], '--dt_ns=-1.0: give a number above zero'),
+    (['--coarse_dt_ns=-1'], '--coarse_dt_ns=-1.0: give a number above zero'),
     (['--stride=3'], 'one frame has no spacing'),
   ],
 )
@@ -275,7 +275,7 @@ def test_a_mistake_is_one_line_before_any_computing(run, coarse, tmp_path, capsy
 
 def test_a_file_without_times_needs_them(run, coarse):
   coarse('dcd')
-  with pytest.raises(InputError, match=r'its format has no times: .* --dt_ns'):
+  with pytest.raises(InputError, match=r'its format has no times: .* --coarse_dt_ns'):
     run(extension='dcd')
 
 

@@ -10,10 +10,10 @@ import pytest
 from tempo_jax import config as config_lib
 from tempo_jax.configs import common
 from tempo_jax.errors import InputError
-from tempo_jax.training import loop
+from tempo_jax.training import loop, run_config
 from tests.training import examples
 
-_FILES = ('mdcath', 'atlas', 'quickstart', 'tiny', 'default_model')
+_FILES = ('mdcath', 'atlas', 'quickstart', 'tiny')
 _DATASETS = ('mdcath', 'atlas')
 
 
@@ -47,6 +47,32 @@ def test_unknown_variants_are_refused(name, variant):
     load(name, variant)
 
 
+@pytest.mark.parametrize('variant', ['scale=coarse', 'size=big', 'fine'])
+def test_the_bundled_model_has_no_variants(variant):
+  with pytest.raises(InputError, match=f"--config variant '{variant}'"):
+    load('default_model', variant)
+
+
+def test_the_bundled_model_serves_any_time_step():
+  config = load('default_model')
+  assert config.model.lags_ns == (0.01, 5.0)
+  assert config.model.levels == config.train.levels == ('any',)
+  assert config.model.encoder.solvent
+  run_config.check(config_with_store(config))
+  assert config_lib.from_dict(config_lib.to_dict(config)) == config
+  # Settings of levels with a time step of their own.
+  for section, name, value in (('train', 'rollout_every', 5), ('data', 'aligned_starts', ('any',))):
+    wrong = config_with_store(load('default_model'))
+    wrong[section][name] = value
+    with pytest.raises(InputError, match='are for levels of one time step: set them to 0 and'):
+      run_config.check(wrong)
+
+
+def config_with_store(config):
+  config.data.store = 'anywhere'
+  return config
+
+
 @pytest.mark.parametrize('name', _DATASETS)
 def test_unknown_dynamics_are_refused(name):
   with pytest.raises(InputError, match='dynamics=theirs: choose paper or ours'):
@@ -73,6 +99,8 @@ def test_settings_of_the_paper(name):
   # Nothing but 13 numbers, and nothing but frames and the sequence is seen.
   assert not config_lib.has_side_chains(model)
   assert not model.encoder.disulphides
+  assert not model.encoder.solvent
+  assert model.lags_ns == ()
 
 
 @pytest.mark.parametrize(('name', 'dt_ns'), [('mdcath', (20.0, 1.0)), ('atlas', (4.0, 0.2))])
@@ -124,7 +152,7 @@ def compile_once(tmp_path_factory):
     pytest.param('atlas', 'scale=fine,dynamics=paper', 'fine', 0.2, marks=pytest.mark.slow),
     pytest.param('quickstart', 'scale=fine', 'fine', 0.01, marks=pytest.mark.slow),
     pytest.param('tiny', 'scale=fine', 'fine', 0.01, marks=pytest.mark.slow),
-    pytest.param('default_model', 'scale=coarse', 'coarse', 0.01, marks=pytest.mark.slow),
+    pytest.param('default_model', '', 'any', 0.01, marks=pytest.mark.slow),
   ],
 )
 def test_trains_two_steps(name, variant, level, dt_ns, tmp_path):

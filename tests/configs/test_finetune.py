@@ -76,7 +76,7 @@ def test_the_network_is_that_of_the_model(trained):
 def test_the_bundled_model_by_default():
   config = finetune.get_config()
   assert config == finetune.get_config('model=default,scale=both')
-  assert plain(config.model) == plain(model_lib.load_model('default').config)
+  assert plain(config.model) == plain(model_lib.load_model('default').as_trained().config)
   assert config_lib.from_dict(plain(config)) == config
 
 

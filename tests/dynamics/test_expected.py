@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import expected
+from tempo_jax.dynamics import expected, memory
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import rigid
 from tempo_jax.protein import protein as protein_lib
@@ -182,29 +182,64 @@ def test_the_centre_drifts_by_what_is_remembered_long():
     assert found == pytest.approx(square, rel=0.06)
 
 
-def test_the_centre_is_open_as_far_as_the_mean_leaves_it():
-  """About one frame by all of the variance, about the mean of a long stretch hardly."""
+@pytest.mark.parametrize('spacing_ns', [0.0, 0.003, 0.05, 5.0])
+def test_the_centre_is_open_as_far_as_the_frames_leave_it(spacing_ns):
+  """About one frame by all of the variance; else by that of the best mean, in float64."""
   protein = builders.helix(LENGTH)
+  times = spacing_ns * np.array([0.0, 1.0, 2.0, 3.0, 3.0, 7.0])
+  rng = np.random.default_rng(0)
+  moved = rng.normal(size=(6, LENGTH, 3)).astype(np.float32)
 
   @builders.numpy_jit
-  def run(keys, length_ns):
+  def run(keys):
     prior = expected.make_prior(CONFIG, protein.positions, protein)
+    ca = prior.centre[None] + moved
 
     def one(key):
-      about = expected.drawn_about(prior, prior.centre, length_ns, TEMPERATURE, key)
-      return (about.centre - prior.centre) / prior.network.spread[:, None]
+      about = expected.drawn_about(prior, ca, jnp.asarray(times, jnp.float32), TEMPERATURE, key)
+      return about.centre - prior.centre
 
-    return jax.vmap(one)(keys), prior.memory
+    return jax.vmap(one)(keys), prior.network.spread, prior.memory
 
-  keys = jax.random.split(jax.random.key(2), 3_000)
-  for length_ns in (0.0, 1.0, 100.0):
-    drawn, fast = run(keys, np.float32(length_ns))
-    # The mean of a process over a time, by numerical integration over pairs of times.
-    times = (np.arange(4_000) + 0.5) * length_ns / 4_000
-    lag = times[:, None] if length_ns else np.zeros((1, 1))
-    weight = (1.0 - lag / length_ns) * 2.0 / len(lag) if length_ns else np.ones((1, 1))
-    variance = np.sum(weight * fast.variances * np.exp(-lag / fast.times_ns))
-    assert np.mean(drawn**2) == pytest.approx(variance, rel=0.06, abs=1e-3)
+  drawn, spread, fast = run(jax.random.split(jax.random.key(2), 3_000))
+  lags = np.abs(times[:, None] - times)[..., None]
+  among = np.sum(fast.variances * np.exp(-lags / np.float64(fast.times_ns)), axis=-1)
+  # As well as what is known is known.
+  solved = np.linalg.solve(among + 1e-4 * among[0, 0] * np.eye(6), np.ones(6))
+  mean = np.einsum('s,slx->lx', solved / solved.sum(), moved)
+  error = np.abs(drawn.mean(axis=0) - mean) / spread[:, None]
+  assert error.max() < 4.5 * np.sqrt(1.0 / solved.sum() / len(drawn))
+  variance = np.mean(((drawn - mean) / spread[None, :, None]) ** 2)
+  assert variance == pytest.approx(1.0 / solved.sum(), rel=0.06)
+  if spacing_ns == 0.0:
+    assert variance == pytest.approx(np.sum(fast.variances), rel=0.06)
+  if spacing_ns == 5.0:
+    # Five frames that know nothing of each other.
+    assert variance == pytest.approx(np.sum(fast.variances) / 5.0, rel=0.07)
+
+
+def test_frames_of_the_process_are_numbers_of_unit_variance():
+  """About a centre that was drawn from them, the next frame that they are followed by, too."""
+  times, variances = np.array([0.004, 0.04, 0.4]), np.array([0.2, 0.1, 0.26])
+  known, following = np.array([6, 7]), 8
+  frames = 0.1 * np.arange(16)
+  lags = np.abs(frames[:, None] - frames)[..., None]
+  among = np.sum(variances * np.exp(-lags / times), axis=-1)
+  process = memory.Memory(jnp.asarray(variances, jnp.float32), jnp.asarray(times, jnp.float32))
+  weights, open_variance = memory.mean_of(process, jnp.asarray(frames, jnp.float32))
+  rng = np.random.default_rng(3)
+  moved = rng.normal(size=(40_000, 16)) @ np.linalg.cholesky(among).T
+  centre = moved @ np.asarray(weights) - np.sqrt(open_variance) * rng.normal(size=40_000)
+  moved = moved - centre[:, None]
+  given = memory.conditional(
+    process,
+    jnp.asarray(frames[[following]] - frames[known[-1]], jnp.float32),
+    jnp.asarray(frames[known] - frames[known[-1]], jnp.float32),
+    jnp.ones(2, bool),
+  )
+  number = (moved[:, following] - moved[:, known] @ given.weights[0]) / given.spread[0]
+  assert np.var(number) == pytest.approx(1.0, abs=0.03)
+  assert np.corrcoef(number, moved[:, known[-1]])[0, 1] == pytest.approx(0.0, abs=0.03)
 
 
 def test_without_a_prior_residues_stay():
@@ -230,3 +265,41 @@ def test_a_protein_is_in_water_unless_it_says_otherwise():
   unknown, explicit, implicit = found
   assert unknown == pytest.approx((explicit + implicit) / 2.0, rel=1e-5)
   assert implicit == pytest.approx(explicit + 0.398, rel=1e-5)
+
+
+@pytest.mark.parametrize('longest_ns', [5e-4, 0.01, 0.2, 5.0])
+def test_what_is_slow_may_be_a_matter_of_the_example(longest_ns):
+  """The longest lag as a number of an example splits the memory as that of a configuration does."""
+  protein = builders.helix(LENGTH)
+  protein = dataclasses.replace(protein, solvent=np.int32(2))
+  config = config_lib.model_config({'coarse': longest_ns, 'fine': longest_ns / 4})
+  lags = jnp.asarray(np.geomspace(1e-3, 1e4, 30), jnp.float32)
+
+  @builders.numpy_jit
+  def run(longest):
+    static = expected.make_prior(config, protein.positions, protein)
+    traced = expected.make_prior(CONFIG, protein.positions, protein, longest_ns=longest)
+    found = []
+    for prior in (static, traced):
+      times = longest_ns * jnp.array([1.0, 2.0]), longest_ns * jnp.array([-1.0, 0.0, 7.0])
+      moves = memory.conditional(prior.memory, *times, jnp.array([True, True, False]))
+      about = expected.drawn_about(
+        prior,
+        prior.centre[None] + jnp.array([1.0, 2.0])[:, None, None],
+        jnp.array([0.0, 3.0]) * longest,
+        TEMPERATURE,
+        jax.random.key(0),
+      )
+      curves = prior.memory.covariance(lags), prior.slow.covariance(lags)
+      found.append((curves, about.centre, moves))
+    return found
+
+  static, traced = run(jnp.float32(longest_ns))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), static, traced)
+  # An independent split: what is forgotten within five steps, and the fastest in any case.
+  times, variances = (np.array(CONFIG.memory[name]) for name in ('times_ns', 'variances'))
+  variances[0] += CONFIG.memory.implicit_variance
+  is_fast = (times <= 5.0 * longest_ns) | (np.arange(len(times)) == 0)
+  for curve, chosen in zip(traced[0], (is_fast, ~is_fast), strict=True):
+    decay = np.exp(-np.asarray(lags)[:, None] / times)
+    np.testing.assert_allclose(curve, (decay * variances)[:, chosen].sum(axis=1), atol=1e-5)

@@ -229,7 +229,9 @@ def inputs():
   # Types with every number of torsions, all four of period pi among them.
   letters = 'YKDWEPFGR' + 'QF'
   kinds = [protein_lib.RESIDUE_TYPES.index(protein_lib.THREE_LETTER[x]) for x in letters]
-  protein = dataclasses.replace(protein, residue_type=np.array(kinds, np.int32))
+  solvent = np.int32(protein_lib.SOLVENTS.index('implicit'))
+  kinds = np.array(kinds, np.int32)
+  protein = dataclasses.replace(protein, residue_type=kinds, solvent=solvent)
   shape = (3, *protein.positions.shape)
   positions = protein.positions + 0.3 * rng.normal(size=shape)
   # Padding lies among the residues, where not to read it takes a mask.

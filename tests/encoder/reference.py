@@ -192,13 +192,15 @@ def residue_embedding(p, protein):
   return embedded
 
 
-def condition_embedding(p, sigma, dt_ns, temperature_K):
+def condition_embedding(p, protein, sigma, dt_ns, temperature_K):
   features = []
   values = (np.log(sigma + 1e-3) / 8, 8), (np.log(dt_ns) / 8, 8), ((temperature_K - 300) / 100, 2)
   for x, octaves in values:
     phases = [2**octave * x for octave in range(octaves)]
     features += [*np.sin(phases), *np.cos(phases)]
-  return dense(p['out'], silu(dense(p['hidden'], np.array(features))))
+  embedded = dense(p['out'], silu(dense(p['hidden'], np.array(features))))
+  # Rows: not known, explicit, implicit. Explicit where nothing is said.
+  return embedded + p['solvent'][1 if protein.solvent is None else int(protein.solvent)]
 
 
 def encoder(
@@ -207,7 +209,7 @@ def encoder(
   """As `SpatiotemporalEncoder`, [T, L, D]; condition is (sigma, dt in ns, temperature in K)."""
   length, mask = len(protein.mask), protein.mask
   context = residue_embedding(p['sequence'], protein)
-  context = context + condition_embedding(p['condition'], *condition)
+  context = context + condition_embedding(p['condition'], protein, *condition)
   table = p['relative_position']['table']
   bias = np.zeros((table.shape[1], length, length))
   for i in range(length):

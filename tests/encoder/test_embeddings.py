@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tempo_jax.encoder import embeddings
+from tempo_jax.protein import protein as protein_lib
 from tests import builders
 
 
@@ -89,8 +90,9 @@ def test_condition_embedding_tells_conditions_apart():
   dt_ns = [1e-3, 0.01, 0.2, 1.0, 20.0, 1000.0]
   temperature = [279.0, 300.0, 320.0, 348.0, 450.0]
   grid = np.array(list(itertools.product(sigma, dt_ns, temperature)), np.float32)
-  shapes = jax.eval_shape(module.init, jax.random.key(0), *grid[0])
-  run = builders.numpy_jit(jax.vmap(lambda p, x: module.apply(p, *x), in_axes=(None, 0)))
+  protein = builders.helix(3)
+  shapes = jax.eval_shape(module.init, jax.random.key(0), *grid[0], protein)
+  run = builders.numpy_jit(jax.vmap(lambda p, x: module.apply(p, *x, protein), in_axes=(None, 0)))
   out = run(builders.fill(shapes, 0), grid)
   distance = np.linalg.norm(out[:, None] - out[None], axis=-1)
   assert distance[~np.eye(len(grid), dtype=bool)].min() > 0.05
@@ -101,3 +103,31 @@ def test_condition_embedding_tells_conditions_apart():
   near, far = (distance[same.all(-1) & (kelvin == step)].mean() for step in (20.0, 150.0))
   assert near < far / 4
   assert np.abs(out).max() < 10.0
+
+
+def test_condition_embedding_tells_solvents_apart():
+  """By nothing before training; what says nothing is in water; the paper's does not look."""
+  sees, blind = (embeddings.ConditionEmbedding(channels=16, solvent=x) for x in (True, False))
+  condition = np.float32(0.05), np.float32(0.2), np.float32(310.0)
+  protein = builders.helix(3)
+  assert protein.solvent is None
+  found = [
+    dataclasses.replace(protein, solvent=np.int32(protein_lib.SOLVENTS.index(name)))
+    for name in ('unknown', 'explicit', 'implicit')
+  ]
+  run = builders.numpy_jit(sees.apply)
+  params = builders.numpy_jit(sees.init)(jax.random.key(0), *condition, protein)['params']
+  assert params['solvent'].shape == (3, 16)
+  before = run({'params': params}, *condition, found[0])
+  for other in found[1:]:
+    np.testing.assert_array_equal(run({'params': params}, *condition, other), before)
+  params['solvent'] = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+  after = [run({'params': params}, *condition, x) for x in found]
+  for x, row in zip(found, after, strict=True):
+    np.testing.assert_allclose(row - before, params['solvent'][x.solvent], atol=1e-6)
+  np.testing.assert_array_equal(run({'params': params}, *condition, protein), after[1])
+  del params['solvent']
+  assert set(blind.init(jax.random.key(0), *condition, protein)['params']) == set(params)
+  for other in found:
+    without = blind.apply({'params': params}, *condition, other)
+    np.testing.assert_allclose(without, before, atol=1e-6)

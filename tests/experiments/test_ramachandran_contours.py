@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import md_atoms, ramachandran_contours
-from tempo_jax.metrics import ramachandran
+from tempo_jax.geometry import ramachandran_table
 
 
 def blob(phi, psi, size=20_000, seed=0):
   """[72, 72] counts of a residue about phi and psi, degrees."""
   angles = np.random.default_rng(seed).normal((phi, psi), 10.0, (size, 2))
-  cells = ramachandran.cells(np.deg2rad((angles + 180.0) % 360.0 - 180.0))
+  cells = ramachandran_table.cells(np.deg2rad((angles + 180.0) % 360.0 - 180.0))
   found = np.zeros((72, 72))
   np.add.at(found, tuple(cells.T), 1.0)
   return found

@@ -75,21 +75,6 @@ def test_angles_that_are_no_numbers_are_outliers():
   assert outlier[:, 1].tolist() == [False, True, False]
 
 
-def test_cells_begin_at_minus_half_a_turn():
-  angles = np.deg2rad([-180.0, -175.1, -174.9, -0.1, 0.1, 179.9, 180.0])
-  np.testing.assert_array_equal(ramachandran.cells(angles), [0, 0, 1, 35, 36, 71, 0])
-
-
-def test_the_table_is_read_as_it_is_written():
-  for name, allowed in zip(ramachandran.CLASSES, ramachandran.contours(), strict=True):
-    lines = [line.strip() for line in ramachandran._ALLOWED[name].strip().splitlines()]
-    assert ramachandran.packed(allowed) == lines
-  general, glycine, proline, before = ramachandran.contours()
-  np.testing.assert_array_equal(glycine, glycine[::-1, ::-1])
-  assert 0.3 < general.mean() < 0.45 < 0.65 < glycine.mean() < 0.8
-  assert proline.mean() < before.mean() < 0.2
-
-
 def test_md_that_was_held_out_has_few_outliers_and_its_mirror_image_many():
   folder = SIMULATED / 'hp35'
   traj = mdtraj.load(str(folder / 'hp35_R1.xtc'), top=str(folder / 'hp35.pdb'))

@@ -57,23 +57,29 @@ def assert_batches_equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a[0], b[0])
 
 
-def test_stretches_are_what_windows_were_cut_from(store):
-  """The first frame of the block, and others at even distances over it; padded."""
-  source = windows.WindowSource(store, 0.02, 3, time_block=(0.5, 1.0))
+@pytest.mark.parametrize('longest_ns', [0.02, 0.04, 4.0])
+def test_stretches_are_the_surroundings_of_windows(store, longest_ns):
+  """Five steps of the coarsest level long, inside the block; and where that begins; padded."""
+  source = windows.WindowSource(store, 0.02, 3, time_block=(0.5, 1.0), longest_ns=longest_ns)
   loader = batching.Loader(source, 4, with_stretch=True)
   batch, names = loader.batch(0)
   stretch, length = batch.stretch, batch.positions.shape[2]
   assert stretch.ca.shape == (4, 16, length, 3)
   assert stretch.root.shape == (4, 3 * length, 3 * length)
   for k, name in enumerate(names):
-    key = name.split('@')[0]
+    key, start = name.split('@')
     (entry,) = (e for e in store.entries if e.key == key)
     frames = store.data[key]
-    n, first = entry.length, len(frames) // 2
+    n, first, last = entry.length, len(frames) // 2, len(frames) - 1
+    # The window is frames start, start + 2, start + 4.
+    half = round(2.5 * longest_ns / entry.dt_ns)
+    low, high = max(int(start) + 2 - half, first), min(int(start) + 2 + half, last)
     np.testing.assert_array_equal(stretch.reference[k, :n], frames[first])
-    np.testing.assert_array_equal(stretch.ca[k, 0, :n], frames[first, :, 1])
-    np.testing.assert_array_equal(stretch.ca[k, -1, :n], frames[-1, :, 1])
-    assert stretch.length_ns[k] == pytest.approx((len(frames) - first) * entry.dt_ns)
+    np.testing.assert_array_equal(stretch.ca[k, 0, :n], frames[low, :, 1])
+    np.testing.assert_array_equal(stretch.ca[k, -1, :n], frames[high, :, 1])
+    assert stretch.times_ns[k, 0] == 0.0
+    assert stretch.times_ns[k, -1] == pytest.approx((high - low) * entry.dt_ns)
+    assert stretch.longest_ns[k] == pytest.approx(longest_ns)
     assert np.isfinite(stretch.root[k]).all()
     assert not stretch.root[k, 3 * n :].any()
   assert loader.batch(0)[0].stretch.root.tobytes() == stretch.root.tobytes()
@@ -140,8 +146,9 @@ def test_batch_holds_the_windows_that_it_names(store):
       )
       np.testing.assert_array_equal(batch.protein.bonded[i], np.arange(length) < entry.length - 1)
       assert batch.temperature_K[i] == 300.0 + entry.length
+  np.testing.assert_array_equal(batch.dt_ns, np.float32([0.02] * 4))
   np.testing.assert_array_equal(batch.protein.solvent, 0)
-  assert len(jax.tree.leaves(batch)) == 11
+  assert len(jax.tree.leaves(batch)) == 12
 
 
 def test_one_bucket_per_batch_and_few_shapes(store):

@@ -25,7 +25,8 @@ def stretch_of(protein, length_ns):
   turns *= np.sign(np.linalg.det(turns))[:, None, None]
   root = jax.jit(elastic_network.root_of)(start, protein)
   ca = np.float32(np.einsum('fxy,fly->flx', turns, ca) + rng.normal(size=(FRAMES, 1, 3)))
-  return batching.Stretch(start, ca, np.float32(length_ns), root)
+  times = np.linspace(0.0, length_ns, FRAMES).astype(np.float32)
+  return batching.Stretch(start, root, ca, times, np.float32(0.2))
 
 
 def test_the_centre_is_near_the_mean_of_the_trajectory():
@@ -43,7 +44,7 @@ def test_the_centre_is_near_the_mean_of_the_trajectory():
   np.testing.assert_array_equal(root, stretch.root)
   # Of a short one almost everything.
   centres = [
-    run(dataclasses.replace(stretch, length_ns=np.float32(1e-4)), jax.random.key(k))[0]
+    run(dataclasses.replace(stretch, times_ns=1e-8 * stretch.times_ns), jax.random.key(k))[0]
     for k in range(60)
   ]
   apart = np.std(centres, axis=0) / spread[:, None]

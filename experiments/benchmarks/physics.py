@@ -1,0 +1,256 @@
+r"""How far held-out proteins move, at the spacing and length of their MD, beside the MD itself.
+
+    python -m experiments.benchmarks.physics --model=RUN --data=DATA --out=physics
+
+Of each protein four replicas, as long as each replica of MD and with frames as far apart, from its
+first frame: RMSF of CA about a replica's own mean (ratio of the means over residues, and Pearson's
+r over residues), the CA-RMSD between successive frames, and the CA-RMSD to the start over the
+root-mean-square RMSF, at the end (last fifth). Beside it the elastic network without any training
+(equal springs, 15 Å), and one half of MD against the other. Writes STEM.json and STEM.md.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+import tempo_jax
+from experiments import results
+from experiments.benchmarks import held_out
+from tempo_jax import time_scales
+from tempo_jax.cli import command, compilation_cache_flag
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation.replica import Native
+from tempo_jax.metrics import baselines, flexibility, superposition
+from tempo_jax.models import model as model_lib
+from tempo_jax.output import provenance
+from tempo_jax.protein import protein as protein_lib
+
+# Frames of one conformation at a time that the network's fluctuation is measured from.
+_NETWORK_FRAMES = 2000
+_END = 0.2
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """MD of a protein that no model may have learnt from.
+
+  Attributes:
+    name: of the protein.
+    topology: file of the atoms of its trajectories.
+    trajectories: files, one replica each.
+    dt_ns: between the frames that are compared, ns.
+    stride: of the files' frames.
+    temperature_K: K.
+    solvent: one of `protein.SOLVENTS`.
+  """
+
+  name: str
+  topology: pathlib.Path
+  trajectories: tuple[pathlib.Path, ...]
+  dt_ns: float
+  stride: int = 1
+  temperature_K: float = 300.0
+  solvent: str = 'explicit'
+
+
+def cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
+  """All of them that there are files of.
+
+  Args:
+    simulated: our own MD, NAME/NAME_R1.xtc, ...
+    data: MD of others.
+  """
+  public, other = data / 'md_public', data / 'trajectories'
+
+  def of_others(name: str, folder: str, dt_ns: float, temperature_K: float = 300.0) -> Case:
+    files = tuple(sorted((public / folder).glob('R*.xtc')))
+    return Case(name, public / folder / 'topology.pdb', files, dt_ns, 1, temperature_K)
+
+  found = [
+    of_others('barstar', 'barstar', 0.4),
+    of_others('3tvj_I', 'atlas_3tvj_I', 0.1),
+    of_others('ntl9', 'ntl9_mdcath_320K', 1.0, 320.0),
+    of_others('hp35_explicit', 'hp35_explicit', 0.1),
+  ]
+  folder = other / 'bpti_5ns'
+  found.append(Case('bpti', folder / 'bpti.pdb', (folder / 'bpti.xtc',), 0.01))
+  folder = other / 'ubiquitin_1ns'
+  # Frames are 1 or 2 ps apart, 812 in 1 ns: every eighth is 10 ps after the one before on average.
+  found.append(Case('ubiquitin', folder / 'ubq.pdb', (folder / 'ubq_1ns.xtc',), 0.01, 8))
+  for target in held_out.targets(simulated, None):
+    if target.kind == held_out.PROTEIN:
+      found.append(
+        Case(target.name, target.topology, target.reference, 0.01, 1, 320.0, target.solvent)
+      )
+  return [case for case in found if case.topology.is_file() and case.trajectories]
+
+
+@dataclasses.dataclass(frozen=True)
+class Motion:
+  """What one replica does.
+
+  Attributes:
+    rmsf: [L] Å, of CA about the mean of the replica.
+    step: Å, root-mean-square CA-RMSD between successive frames.
+    away: CA-RMSD to the start at the end, over the root-mean-square RMSF.
+  """
+
+  rmsf: np.ndarray
+  step: float
+  away: float
+
+
+def motion_of(positions: np.ndarray, start: np.ndarray) -> Motion:
+  """Of frames [F, L, 4, 3] Å after a start [L, 4, 3]."""
+  ca = superposition.superpose_points(positions[:, :, 1], start[:, 1])
+  ca = superposition.superpose_points(ca, ca.mean(axis=0))
+  rmsf = flexibility.rmsf(ca)
+  distance = flexibility.ca_rmsd(positions, start)
+  last = distance[-max(round(_END * len(distance)), 1) :]
+  return Motion(
+    rmsf,
+    float(np.sqrt(np.mean(flexibility.step_lengths(positions) ** 2))),
+    float(last.mean() / np.sqrt(np.mean(rmsf**2))),
+  )
+
+
+def sample(
+  model: model_lib.Model,
+  protein: protein_lib.Protein,
+  case: Case,
+  num_frames: int,
+  num_replicas: int,
+  seed: int,
+) -> np.ndarray:
+  """[R, F, L, 4, 3] Å, as far apart as the frames of the case.
+
+  Raises:
+    InputError: the model's frames are never so far apart.
+  """
+  if time_scales.has_any_step(model.config):
+    model, stride = model.at(case.dt_ns), 1
+  else:
+    stride = round(case.dt_ns / model.dt_ns)
+    if stride < 1 or abs(stride * model.dt_ns - case.dt_ns) > 1e-3 * case.dt_ns:
+      raise InputError(f'{case.name}: frames {case.dt_ns:g} ns apart are none of the model')
+  sampled = model.sample(
+    protein,
+    num_frames=stride * num_frames,
+    num_replicas=num_replicas,
+    rng=jax.random.key(seed),
+    temperature_K=case.temperature_K,
+    atoms='backbone',
+  )
+  return np.asarray(sampled.positions)[:, stride - 1 :: stride]
+
+
+def measure(model: model_lib.Model, case: Case, num_replicas: int, seed: int) -> Row:
+  """The numbers of one protein."""
+  began = time.monotonic()
+  native = Native(case.topology, case.name)
+  md = [np.asarray(native.read(x).positions)[:: case.stride] for x in case.trajectories]
+  protein = native.protein.in_solvent(case.solvent)
+  start = md[0][0]
+  protein = dataclasses.replace(
+    protein, arrays=dataclasses.replace(protein.arrays, positions=start)
+  )
+  num_frames = max(map(len, md)) - 1
+  of_md = [motion_of(x[1:], x[0]) for x in md]
+  of_halves = [motion_of(part, part[0]) for x in md for part in np.array_split(x, 2)]
+  halves = zip(of_halves[::2], of_halves[1::2], strict=True)
+  sampled = sample(model, protein, case, num_frames, num_replicas, seed)
+  lengths = [len(x) - 1 for x in md]
+  ours = [motion_of(x[: lengths[k % len(md)]], start) for k, x in enumerate(sampled)]
+  true = np.mean([x.rmsf for x in of_md], axis=0)
+  network = baselines.elastic_network(start, _NETWORK_FRAMES, float(true.mean()), seed)
+  step = np.mean([x.step for x in of_md])
+  return {
+    'residues': protein.num_residues,
+    'md_ns': num_frames * case.dt_ns,
+    'dt_ns': case.dt_ns,
+    'md_rmsf': float(true.mean()),
+    'rmsf_ratio': [float(x.rmsf.mean() / true.mean()) for x in ours],
+    'r': [flexibility.pearson(x.rmsf, true) for x in ours],
+    'network_r': flexibility.pearson(motion_of(network, start).rmsf, true),
+    'halves_r': float(np.mean([flexibility.pearson(a.rmsf, b.rmsf) for a, b in halves])),
+    'step_ratio': [float(x.step / step) for x in ours],
+    'away': [x.away for x in ours],
+    'md_away': [x.away for x in of_md],
+    'seconds': time.monotonic() - began,
+  }
+
+
+_HEAD = (
+  '| protein | residues | MD | RMSF of MD, Å | RMSF, ours / MD | r, ours | r, network | '
+  'r, MD halves | step, ours / MD | RMSD to start / RMSF: MD | ours |\n' + '|---' * 11 + '|\n'
+)
+
+
+def table(found: dict[str, Row]) -> str:
+  """Markdown: means over replicas, and ranges."""
+
+  def ranged(values: Sequence[float], digits: int = 2) -> str:
+    mean, low, high = (f'{x:.{digits}f}' for x in (np.mean(values), min(values), max(values)))
+    return mean if len(values) == 1 else f'{mean} ({low} to {high})'
+
+  lines = []
+  for name, row in found.items():
+    cells = (
+      *(name, row['residues'], f'{row["md_ns"]:g} ns, {row["dt_ns"]:g} apart'),
+      *(f'{row["md_rmsf"]:.2f}', ranged(row['rmsf_ratio']), ranged(row['r'])),
+      *(f'{row["network_r"]:.2f}', f'{row["halves_r"]:.2f}', ranged(row['step_ratio'])),
+      *(ranged(row['md_away'], 1), ranged(row['away'], 1)),
+    )
+    lines.append(f'| {" | ".join(map(str, cells))} |\n')
+  return _HEAD + ''.join(lines)
+
+
+def define_flags(values: flags.FlagValues) -> None:
+  """Defines the flags."""
+  flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
+  flags.DEFINE_string(
+    'simulated', str(held_out.SIMULATED), 'Directory with our MD.', flag_values=values
+  )
+  flags.DEFINE_string('data', None, 'Directory with MD of others. Required.', flag_values=values)
+  flags.DEFINE_string('out', 'tempo_out/physics', 'STEM of the files.', flag_values=values)
+  flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
+  flags.DEFINE_integer('num_replicas', 4, 'To sample.', lower_bound=1, flag_values=values)
+  flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
+  compilation_cache_flag.define_flags(values)
+
+
+def main(values: flags.FlagValues) -> None:
+  """From the flags to the table."""
+  command.require(values, 'data')
+  compilation_cache_flag.use(values)
+  data = pathlib.Path(values.data).expanduser()
+  every = cases(pathlib.Path(values.simulated).expanduser(), data)
+  if unknown := sorted(set(values.only) - {case.name for case in every}):
+    raise InputError(f'--only: {", ".join(unknown)} is none of those that there are files of')
+  model = tempo_jax.load_model(values.model)
+  found: dict[str, Row] = {}
+  for case in every:
+    if values.only and case.name not in values.only:
+      continue
+    found[case.name] = measure(model, case, values.num_replicas, values.seed)
+    print(table(found).splitlines()[-1], flush=True)
+    # After each: what is done stays, should the next one fail.
+    results.write(
+      pathlib.Path(values.out).expanduser(),
+      table(found),
+      model_sha256=provenance.params_sha256(model.params),
+      seed=values.seed,
+      proteins=found,
+    )
+
+
+if __name__ == '__main__':
+  command.launch(sys.modules[__name__])

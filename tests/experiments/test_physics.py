@@ -1,0 +1,111 @@
+"""The table of how far held-out proteins move: its numbers on motion that is known."""
+
+import dataclasses
+import types
+
+import mdtraj
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from experiments.benchmarks import lags, physics
+from tests import builders
+
+
+def shaken(spread, num_frames, seed=0):
+  """A helix whose residues move by a normal number each, turned and moved as a whole."""
+  rng = np.random.default_rng(seed)
+  start = np.asarray(builders.helix(12).positions, np.float64)
+  moved = start + rng.normal(size=(num_frames, 12, 1, 3)) * spread[:, None, None]
+  turns = Rotation.random(num_frames, random_state=rng).as_matrix()
+  return start, np.einsum('fij,flaj->flai', turns, moved) + 30.0 * rng.normal(
+    size=(num_frames, 1, 1, 3)
+  )
+
+
+def test_motion_of_residues_that_tremble():
+  start, positions = shaken(np.where(np.arange(12) % 3 == 0, 0.4, 0.1), 500)
+  found = physics.motion_of(positions, start)
+  topology = mdtraj.Topology()
+  chain = topology.add_chain()
+  for _ in range(12):
+    topology.add_atom('CA', mdtraj.element.carbon, topology.add_residue('GLY', chain))
+  frames = mdtraj.Trajectory(0.1 * positions[:, :, 1], topology)
+  frames.superpose(mdtraj.Trajectory(0.1 * start[None, :, 1], topology))
+  mean = mdtraj.Trajectory(frames.xyz.mean(axis=0)[None], topology)
+  # About the mean, superposed on it.
+  np.testing.assert_allclose(found.rmsf, 10.0 * mdtraj.rmsf(frames, mean), rtol=1e-3)
+  steps = [10.0 * mdtraj.rmsd(frames[k + 1], frames[k])[0] for k in range(499)]
+  assert found.step == pytest.approx(np.sqrt(np.mean(np.square(steps))), rel=1e-3)
+  # The start is the mean.
+  assert found.away == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_replica_that_has_left_is_away():
+  start, positions = shaken(np.full(12, 0.1), 50)
+  bent = start * np.linspace(1.0, 1.5, 12)[:, None, None]
+  assert physics.motion_of(positions, start).away < 1.3
+  assert (
+    physics.motion_of(np.broadcast_to(bent, positions.shape) + 1e-3 * positions, start).away > 5
+  )
+
+
+def test_table_has_means_and_ranges():
+  row = {
+    **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.734, 'network_r': 0.47},
+    **{'halves_r': 0.84, 'rmsf_ratio': [0.9, 1.1], 'r': [0.2, 0.4], 'step_ratio': [1.0]},
+    **{'away': [1.5, 1.7], 'md_away': [1.9]},
+  }
+  line = physics.table({'barstar': row}).splitlines()[-1]
+  assert line == (
+    '| barstar | 12 | 20 ns, 0.4 apart | 0.73 | 1.00 (0.90 to 1.10) | 0.30 (0.20 to 0.40) | 0.47 | '
+    '0.84 | 1.00 | 1.9 | 1.6 (1.5 to 1.7) |'
+  )
+
+
+def test_held_out_proteins_are_all_there(tmp_path):
+  for folder in ('barstar', 'atlas_3tvj_I', 'ntl9_mdcath_320K', 'hp35_explicit'):
+    (tmp_path / 'md_public' / folder).mkdir(parents=True)
+    for name in ('topology.pdb', 'R1.xtc', 'R2.xtc'):
+      (tmp_path / 'md_public' / folder / name).touch()
+  found = {case.name: case for case in physics.cases(physics.held_out.SIMULATED, tmp_path)}
+  known = ('barstar', '3tvj_I', 'ntl9', 'hp35_explicit', '2m9i', 'ehee0053', 'hp35')
+  assert sorted(found) == sorted(known)
+  assert len(found['barstar'].trajectories) == 2
+  assert found['hp35'].solvent == 'implicit'
+  assert found['hp35_explicit'].solvent == 'explicit'
+
+
+def test_frames_of_a_model_with_one_step_are_taken_at_the_spacing_of_md():
+  asked = {}
+
+  def sample(protein, **settings):
+    asked.update(settings)
+    return types.SimpleNamespace(positions=np.arange(12.0)[None, :, None, None, None])
+
+  config = types.SimpleNamespace(lags_ns=())
+  model = types.SimpleNamespace(config=config, dt_ns=0.1, sample=sample)
+  case = physics.Case('x', None, (), 0.3)
+  found = physics.sample(model, None, case, 4, 1, seed=0)
+  assert asked['num_frames'] == 12
+  assert found.ravel().tolist() == [2.0, 5.0, 8.0, 11.0]
+  with pytest.raises(physics.InputError, match=r'0\.25 ns apart'):
+    physics.sample(model, None, dataclasses.replace(case, dt_ns=0.25), 4, 1, seed=0)
+
+
+def test_displacements_do_not_see_tumbling():
+  start, positions = shaken(np.zeros(12), 5)
+  assert lags.displacements(positions).max() < 1e-6
+  moved = np.stack([start, start + np.where(np.arange(12) == 5, 2.0, 0.0)[:, None, None]])
+  found = lags.displacements(moved)
+  assert len(found) == 12
+  assert np.argmax(found) == 5
+  assert found[5] > 2.0
+
+
+def test_jsd_of_displacements():
+  rng = np.random.default_rng(0)
+  a, b = np.abs(rng.normal(size=(2, 20_000)))
+  assert lags.jsd(a, a) == 0.0
+  assert lags.jsd(a, b) < 2e-3
+  assert lags.jsd(np.zeros(10), np.full(10, 9.0)) == pytest.approx(1.0)

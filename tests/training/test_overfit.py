@@ -36,6 +36,7 @@ def window():
     backbone_atoms.positions(traj, protein, atom_index),
     np.int32(0),
     np.float32(320.0),
+    np.float32(0.01),
   )
   return jax.tree.map(lambda x: np.asarray(x)[None], batch)
 

@@ -12,6 +12,7 @@ from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.protein import structure_file
+from tempo_jax.samplers import upsample
 from tests import builders
 
 STRUCTURE = pathlib.Path(model_lib.__file__).parent / 'default/trp_cage.pdb'
@@ -78,6 +79,30 @@ def test_levels_between_given_frames(saved):
   for coarse_ns in (0.015, 0.205):
     with pytest.raises(InputError, match='not a whole multiple of dt_ns'):
       model.between(coarse_ns)
+
+
+@pytest.mark.parametrize('coarse_ns', [0.2001, 0.20002, 0.19981, 0.2 * (1 + 1e-7)])
+def test_spacings_are_those_of_files(saved, coarse_ns):
+  """A thousandth beside a whole multiple."""
+  model = model_lib.load_model(saved).between(coarse_ns)
+  assert steps_of(model) == {'coarse': 0.2, 'fine': 0.01}
+  assert upsample.level_of_spacing(model.config, coarse_ns) == 0
+  model.upsampler(coarse_ns)
+
+
+def test_messages_name_the_argument(saved):
+  protein = structure_file.load_protein(STRUCTURE)
+  given = np.stack([np.asarray(protein.arrays.positions)] * 2)
+  model = model_lib.load_model(saved)
+  for spacing_ns, message in (
+    (0.47, 'spacing_ns = 0.47: 47 steps of dt_ns = 0.01'),
+    (0.205, 'spacing_ns = 0.205: not a whole multiple'),
+    (20.0, 'spacing_ns = 20: this model has learnt'),
+  ):
+    with pytest.raises(InputError, match=f'^{message}'):
+      model.upsample(protein, given, spacing_ns)
+  with pytest.raises(InputError, match=r'^coarse_dt_ns = 0.47: 47 steps'):
+    model.between(0.47)
 
 
 def test_a_model_of_one_time_step_has_no_other():

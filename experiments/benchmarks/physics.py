@@ -246,7 +246,7 @@ def main(values: flags.FlagValues) -> None:
     results.write(
       pathlib.Path(values.out).expanduser(),
       table(found),
-      model_sha256=provenance.params_sha256(model.params),
+      model_sha256=provenance.model_sha256(model),
       seed=values.seed,
       proteins=found,
     )

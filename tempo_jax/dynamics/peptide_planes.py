@@ -16,18 +16,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.geometry import backbone, ramachandran_table
+from tempo_jax.dynamics import chain_closure
+from tempo_jax.geometry import backbone, components, ramachandran_table
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry.rigid import Rigid
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import ramachandran_classes
+
+_cross, _dot, _dihedral = components.cross, components.dot, components.dihedral
 
 # Degrees; the first one is none.
 _TURNS = (0.0, 12.0, -12.0, 25.0, -25.0, 40.0, -40.0, 60.0, -60.0)
 # Costs, in degrees from the inside of the contours: of a degree of turning; and of a degree by
 # which N-CA-C leaves the band of `chain_closure`, which would bend it back.
 _TURNING, _BENDING = 0.1, 1.0
-_N_CA_C, _N_CA_C_WIDTH = 112.8, 6.2
-_GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO', 'UNK'))
+_UNKNOWN = protein_lib.RESIDUE_TYPES.index('UNK')
 _TINY = 1e-9
 
 
@@ -61,10 +64,9 @@ def classes(residue_type: jax.Array, bonds: bonds_lib.Bonds) -> jax.Array:
   Returns:
     [L] int32 index into `ramachandran_table.CLASSES`.
   """
-  general, glycine, proline, before = range(len(ramachandran_table.CLASSES))
-  is_proline = residue_type == _PROLINE
-  found = jnp.where(bonds.to_next & bonds.after(is_proline, -1), before, general)
-  return jnp.where(is_proline, proline, jnp.where(residue_type == _GLYCINE, glycine, found))
+  is_proline = residue_type == ramachandran_classes.PROLINE
+  before_proline = bonds.to_next & bonds.after(is_proline, -1)
+  return ramachandran_classes.of(residue_type, before_proline, jnp.where)
 
 
 def turned(
@@ -171,9 +173,9 @@ def _chosen(
 def _bending(a: jax.Array, b: jax.Array) -> jax.Array:
   """By how much the angle between [3, ...] is outside of the band of N-CA-C, degrees, roughly."""
   cosine = _dot(a, b) / jnp.sqrt(_dot(a, a) * _dot(b, b) + _TINY)
-  middle = np.deg2rad(_N_CA_C)
+  middle = chain_closure.N_CA_C
   off = jnp.rad2deg(jnp.abs(cosine - np.cos(middle)) / np.sin(middle))
-  return jnp.maximum(off - _N_CA_C_WIDTH, 0)
+  return jnp.maximum(off - np.rad2deg(chain_closure.N_CA_C_WIDTH), 0)
 
 
 def _rotated(vector: jax.Array, axis: jax.Array, angle: jax.Array | np.ndarray) -> jax.Array:
@@ -181,20 +183,3 @@ def _rotated(vector: jax.Array, axis: jax.Array, angle: jax.Array | np.ndarray) 
   sine, cosine = jnp.sin(jnp.asarray(angle)), jnp.cos(jnp.asarray(angle))
   along = (_dot(axis, vector) * (1 - cosine))[None] * axis
   return cosine[None] * vector + sine[None] * _cross(axis, vector) + along
-
-
-def _dihedral(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array:
-  """As `torsion.dihedral`, of [3, ..., L]."""
-  first, middle, last = b - a, c - b, d - c
-  left, right = _cross(first, middle), _cross(middle, last)
-  sine = jnp.sqrt(_dot(middle, middle) + _TINY) * _dot(first, right)
-  return jnp.arctan2(sine, _dot(left, right) + _TINY)
-
-
-def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-  (ax, ay, az), (bx, by, bz) = a, b
-  return jnp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
-
-
-def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]

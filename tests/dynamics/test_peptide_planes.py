@@ -82,9 +82,9 @@ def cost(positions, protein, turn):
   total += ramachandran_table.distances()[kinds[inner], *cells].sum()
   n, c = positions[:, 0] - positions[:, 1], positions[:, 2] - positions[:, 1]
   cosine = np.sum(n * c, -1) / np.linalg.norm(n, axis=-1) / np.linalg.norm(c, axis=-1)
-  middle = np.deg2rad(112.8)
+  middle = chain_closure.N_CA_C
   off = np.rad2deg(np.abs(cosine - np.cos(middle)) / np.sin(middle))
-  return total + np.maximum(off - 6.2, 0).sum()
+  return total + np.maximum(off - np.rad2deg(chain_closure.N_CA_C_WIDTH), 0).sum()
 
 
 @pytest.mark.parametrize(

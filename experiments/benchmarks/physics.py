@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """MD of a protein that no model may have learnt from.
+  """MD that a model is compared with: held-out proteins, and NTL9, half trained on.
 
   Attributes:
     name: of the protein.

@@ -90,6 +90,22 @@ def test_a_range_of_lags_goes_with_one_level():
   assert '\n' not in str(error.value)
 
 
+def test_training_follows_the_range_of_lags(monkeypatch, tmp_path):
+  seen = []
+
+  def stopped(config, *_):
+    seen.append(config.model.level.any.dt_ns)
+    raise InputError('stop')
+
+  monkeypatch.setattr(loop, '_loaders', stopped)
+  monkeypatch.setattr(loop.store_lib, 'Store', lambda _: None)
+  config = config_with_store(load('default_model'))
+  config.model.lags_ns = (0.02, 4.0)
+  with pytest.raises(InputError, match='stop'):
+    loop.train(config, str(tmp_path))
+  assert seen == [0.02]
+
+
 def config_with_store(config):
   config.data.store = 'anywhere'
   return config

@@ -76,6 +76,7 @@ def build(simulated: pathlib.Path, store: pathlib.Path, public: pathlib.Path | N
   ]
   if others:
     raise InputError(
-      f'{store}: holds {", ".join(others)}, of which {simulated} has nothing: give a new --store'
+      f'{store}: holds {", ".join(others)}, of which {simulated} has nothing: give a new '
+      '--store, or --public'
     )
   print(f'{store}: ' + ', '.join(f'{counts[key]} {key}' for key in SPLITS))

@@ -46,21 +46,51 @@ def steps_ns(lags_ns: tuple[float, float], dt_ns: float) -> tuple[float, ...]:
   return tuple(steps)
 
 
-def steps_between(coarse_ns: float, dt_ns: float) -> tuple[float, ...]:
+def steps_between(coarse_ns: float, dt_ns: float, name: str = 'coarse_dt_ns') -> tuple[float, ...]:
   """Time steps, ns, of levels that fill in frames dt_ns apart between those coarse_ns apart.
 
   Args:
     coarse_ns: between the frames that are given, ns.
-    dt_ns: between those that are wanted, ns; the other is a whole multiple of it.
+    dt_ns: between those that are wanted, ns.
+    name: what messages call the first one.
+
+  Returns:
+    Coarse to fine, each a whole multiple of the next: the first is `coarse_ns` but for what times
+    in files lack.
+
+  Raises:
+    InputError: the first is no whole multiple of the second, or one that levels of `MOST_STEPS` do
+      not make, since a prime number is left.
   """
-  steps, left = [dt_ns], round(coarse_ns / dt_ns)
+  count = round(coarse_ns / dt_ns)
+  if count < 2 or abs(coarse_ns - count * dt_ns) > _TOLERANCE * count * dt_ns:
+    raise InputError(
+      f'{name} = {coarse_ns:g}: not a whole multiple of dt_ns = {dt_ns:g}: choose another dt_ns'
+    )
+  factors = _factors(count)
+  if factors is None:
+    fewer = next(n for n in range(count, 1, -1) if _factors(n))
+    raise InputError(
+      f'{name} = {coarse_ns:g}: {count} steps of dt_ns = {dt_ns:g}, which a prime number above '
+      f'{MOST_STEPS} divides, too many for one level: choose dt_ns = {coarse_ns / fewer:.6g}, or '
+      f'frames {fewer * dt_ns:g} ns apart'
+    )
+  steps = [dt_ns]
+  for factor in factors:
+    steps.insert(0, _rounded(factor * steps[0]))
+  return tuple(steps)
+
+
+def _factors(count: int) -> list[int] | None:
+  """Of a product, largest first, each 2 to `MOST_STEPS`; None: there are none."""
+  found, left = [], count
   while left > MOST_STEPS:
     fitting = [n for n in range(2, MOST_STEPS + 1) if left % n == 0]
     if not fitting:
-      break
-    steps.insert(0, _rounded(fitting[-1] * steps[0]))
+      return None
+    found.append(fitting[-1])
     left //= fitting[-1]
-  return _rounded(coarse_ns), *steps
+  return [*found, left]
 
 
 def _rounded(time_ns: float) -> float:

@@ -105,6 +105,7 @@ def pad(protein: protein_lib.ProteinArrays, length: int, seed: int = 0):
     'disulphides': np.full(extra, -1),
     'chi': rng.uniform(-3.0, 3.0, (extra, 4)),
     'chi_known': rng.random((extra, 4)) < 0.5,
+    'mirrored': rng.random(extra) < 0.5,
   }
   return protein_lib.ProteinArrays(
     **{

@@ -1,6 +1,7 @@
 """Models of any time step: the ladder of levels, and configurations that it makes."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -58,30 +59,59 @@ def test_the_ladder_stays_in_the_range(lags_ns):
   [
     (0.2, 0.01, (0.2, 0.01)),
     (0.05, 0.01, (0.05, 0.01)),
-    (0.2, 0.2, (0.2, 0.2)),
     (4.0, 0.01, (4.0, 0.2, 0.01)),
     (0.21, 0.01, (0.21, 0.07, 0.01)),
     (1.0, 0.01, (1.0, 0.2, 0.01)),
     (100.0, 0.01, (100.0, 20.0, 4.0, 0.2, 0.01)),
     # The noise of binary numbers, as of times in a file.
     (1.1 - 1.0, 0.01, (0.1, 0.01)),
-    # Nothing divides a prime number.
-    (0.23, 0.01, (0.23, 0.01)),
+    # As times in files are: whole multiples all the same.
+    (0.2001, 0.01, (0.2, 0.01)),
+    (0.20002, 0.01, (0.2, 0.01)),
+    (0.9997, 0.01, (1.0, 0.2, 0.01)),
+    (0.14, 0.0700001, (0.1400002, 0.0700001)),
   ],
 )
 def test_levels_between_given_frames(coarse_ns, dt_ns, expected):
   assert time_scales.steps_between(coarse_ns, dt_ns) == expected
 
 
+@pytest.mark.parametrize(
+  ('coarse_ns', 'dt_ns', 'message'),
+  [
+    (0.23, 0.01, '23 steps of dt_ns = 0.01, .* choose dt_ns = 0.0104545, or frames 0.22 ns apart'),
+    (0.47, 0.01, '47 steps of dt_ns = 0.01, .* choose dt_ns = 0.0104444, or frames 0.45 ns apart'),
+    (4.6, 0.01, '460 steps of dt_ns = 0.01, .* choose dt_ns = 0.0100218, or frames 4.59 ns apart'),
+    (4.99, 0.01, '499 steps .* choose dt_ns = 0.0100808, or frames 4.95 ns apart'),
+    (0.205, 0.01, r'not a whole multiple of dt_ns = 0\.01: choose another dt_ns'),
+    (0.01, 0.01, 'not a whole multiple'),
+    (0.2003, 0.01, 'not a whole multiple'),
+  ],
+)
+def test_what_no_levels_lie_between(coarse_ns, dt_ns, message):
+  """In training no segment of more than twenty steps was seen."""
+  with pytest.raises(InputError, match=f'^spacing = {coarse_ns:g}: {message}') as error:
+    time_scales.steps_between(coarse_ns, dt_ns, 'spacing')
+  assert '\n' not in str(error.value)
+  if found := re.search(r'choose dt_ns = (\S+), or frames (\S+) ns', str(error.value)):
+    for pair in ((coarse_ns, float(found[1])), (float(found[2]), dt_ns)):
+      assert max(ratios(time_scales.steps_between(*pair))) <= 20.001
+
+
 def test_what_lies_between_divides():
-  for count in range(1, 2000):
+  primes = [n for n in range(21, 2000) if all(n % k for k in range(2, n))]
+  for count in range(2, 2000):
+    if any(count % prime == 0 for prime in primes):
+      with pytest.raises(InputError, match='a prime number above 20'):
+        time_scales.steps_between(0.01 * count, 0.01)
+      continue
     steps = time_scales.steps_between(0.01 * count, 0.01)
     assert steps[0] == pytest.approx(0.01 * count, rel=1e-8)
     assert steps[-1] == 0.01
     whole = [round(ratio) for ratio in ratios(steps)]
     assert ratios(steps) == pytest.approx(whole, rel=1e-6)
     assert np.prod(whole) == count
-    assert all(number <= 20 for number in whole[1:])
+    assert all(number <= 20 for number in whole)
 
 
 def any_config():

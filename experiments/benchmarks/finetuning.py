@@ -180,7 +180,7 @@ def run(
     rows=rows,
     steps=configs[_TUNED].train.num_steps,
     num_replicas=num_replicas,
-    model_sha256=provenance.params_sha256(before.params),
+    model_sha256=provenance.model_sha256(before),
   )
 
 

@@ -355,7 +355,7 @@ def run(
     results.write(
       out / 'held_out',
       text,
-      model_sha256=provenance.params_sha256(model.params),
+      model_sha256=provenance.model_sha256(model),
       num_replicas=num_replicas,
       seed=seed,
       proteins={target.name: rows for target, rows in found},

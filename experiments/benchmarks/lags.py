@@ -6,8 +6,8 @@ r"""A model of any time step: its error at each lag time, and whether steps agre
 spread) on held-out replicas, windows of one lag at a time. *Steps*: one step of 0.2 ns against 20
 of 0.01 ns, and one of 1 ns against 5 of 0.2 ns, each sampled free, without a coarser level, from
 the same start: Jensen-Shannon divergence (bits) of the CA displacements over the longer step, of
-BPTI and of Trp-cage TC5b; and the same of halves of MD, of as many frames. Writes STEM.json and
-STEM.md.
+BPTI and of Trp-cage TC5b; and the same of halves of MD, of as many frames; pairs with too little
+MD are left out. Writes STEM.json and STEM.md.
 """
 
 import dataclasses
@@ -37,6 +37,8 @@ _LAGS_NS = (0.01, 0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _PAIRS_NS = ((0.2, 0.01), (1.0, 0.2))
 # Å; displacements beyond fall into the last bin.
 _BINS = np.linspace(0.0, 6.0, 61)
+# Per bin: with fewer displacements the divergence is that of counts.
+_LEAST_PER_BIN = 5
 _STEPS = 100
 
 
@@ -67,6 +69,7 @@ def errors(
         reference=config.model.reference,
         reversal=0.5,
         balance=1.0,
+        range_ns=config.model.lags_ns,
       )
     except tempo_jax.InputError:
       continue
@@ -85,8 +88,11 @@ def displacements(positions: np.ndarray) -> np.ndarray:
   """[(F - 1) L] Å: of CA between successive frames [F, L, 4, 3], superposed on the one before."""
   ca = positions[:, :, 1].astype(np.float64)
   moved = [
-    np.linalg.norm(superposition.superpose_points(b[None], a)[0] - a, axis=-1)
-    for a, b in itertools.pairwise(ca)
+    np.empty(0),
+    *(
+      np.linalg.norm(superposition.superpose_points(b[None], a)[0] - a, axis=-1)
+      for a, b in itertools.pairwise(ca)
+    ),
   ]
   return np.concatenate(moved)
 
@@ -100,7 +106,10 @@ def jsd(a: np.ndarray, b: np.ndarray) -> float:
 def agreement(
   model: model_lib.Model, topology: pathlib.Path, trajectory: pathlib.Path, dt_ns: float, seed: int
 ) -> list[dict[str, float | str]]:
-  """JSD between long steps and as many short ones, and between halves of MD, for each pair."""
+  """JSD between long steps and as many short ones, and between halves of MD, for each pair.
+
+  Pairs of which the MD has too few displacements for the bins are left out; it is said.
+  """
   native = Native(topology)
   md = np.asarray(native.read(trajectory).positions)
   protein = native.protein.in_solvent('explicit')
@@ -108,6 +117,17 @@ def agreement(
   protein = dataclasses.replace(protein, arrays=arrays)
   found: list[dict[str, float | str]] = []
   for long_ns, short_ns in _PAIRS_NS:
+    coarse = md[:: round(long_ns / dt_ns)]
+    # As many displacements on either side as there are in half of the MD.
+    count = len(coarse) // 2
+    floor = [displacements(part) for part in (coarse[:count], coarse[count : 2 * count])]
+    if len(floor[0]) < (least := _LEAST_PER_BIN * (len(_BINS) - 1)):
+      print(
+        f'{native.protein.name}, {long_ns:g} ns: left out, {len(floor[0])} displacements in half '
+        f'of the MD, {least} needed',
+        flush=True,
+      )
+      continue
     ratio = round(long_ns / short_ns)
     moved = []
     for step_ns, stride in ((long_ns, 1), (short_ns, ratio)):
@@ -116,10 +136,6 @@ def agreement(
         protein, _STEPS * stride, rng=jax.random.key(seed), temperature_K=300.0, atoms='backbone'
       )
       moved.append(displacements(np.asarray(sampled.positions)[0, stride - 1 :: stride]))
-    coarse = md[:: round(long_ns / dt_ns)]
-    # As many displacements on either side as there are in half of the MD.
-    count = len(coarse) // 2
-    floor = [displacements(part) for part in (coarse[:count], coarse[count : 2 * count])]
     size = min(len(floor[0]), len(moved[0]))
     found.append(
       {

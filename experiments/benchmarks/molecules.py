@@ -241,7 +241,7 @@ def main(values: Any) -> None:
   results.write(
     pathlib.Path(values.out).expanduser(),
     '\n'.join(texts),
-    model_sha256=None if model is None else provenance.params_sha256(model.params),
+    model_sha256=None if model is None else provenance.model_sha256(model),
     num_frames=values.num_frames,
     num_replicas=values.num_replicas,
     seed=values.seed,

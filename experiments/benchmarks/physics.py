@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """MD of a protein that no model may have learnt from.
+  """MD that a model is compared with: held-out proteins, and NTL9, half trained on.
 
   Attributes:
     name: of the protein.
@@ -246,7 +246,7 @@ def main(values: flags.FlagValues) -> None:
     results.write(
       pathlib.Path(values.out).expanduser(),
       table(found),
-      model_sha256=provenance.params_sha256(model.params),
+      model_sha256=provenance.model_sha256(model),
       seed=values.seed,
       proteins=found,
     )

@@ -60,7 +60,7 @@ def correlation(memory: Any, lags: np.ndarray) -> np.ndarray:
 
 
 def amplitudes(ca: np.ndarray, modes: np.ndarray) -> np.ndarray:
-  """[F, 3 L] along modes [3 L, 3 L], in units of their expected spread, about their mean."""
+  """[F, M] Å along modes [3 L, M], of CA [F, L, 3] Å about their mean."""
   moved = (ca - ca.mean(axis=0)).reshape(len(ca), -1)
   return moved @ modes
 

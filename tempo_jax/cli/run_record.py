@@ -126,7 +126,7 @@ def complete(
     taken_over: how many trajectories an earlier run had sampled: the times lack theirs.
   """
   circumstances = {
-    'model_sha256': provenance.params_sha256(model.params),
+    'model_sha256': provenance.model_sha256(model),
     'levels_ns': {name: model.config.level[name].dt_ns for name in model.config.levels},
     'versions': provenance.versions(),
     'device': provenance.device(),

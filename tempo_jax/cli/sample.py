@@ -241,7 +241,7 @@ def _made_for(
       for protein, source in zip(proteins, sources, strict=True)
     ],
     'model': config_lib.to_dict(model.config),
-    'model_sha256': provenance.params_sha256(model.params),
+    'model_sha256': provenance.model_sha256(model),
     'versions': provenance.versions(),
     'source': executables.source(),
     'device': [device['platform'], device['kind']],

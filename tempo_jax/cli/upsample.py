@@ -2,14 +2,16 @@
 
     tempo-jax upsample --topology=FILE --coarse_trajectory=FILE
 
-The frames must be as far apart as a time scale of the model: 0.2 ns for the bundled one. After
-each of them the model writes the frames up to the time of the next one, so that the result of
-1 x 0.2 ns at 0.01 ns is 20 frames; the coarse frames themselves are not among them.
+The file says how far apart its frames are; --coarse_dt_ns says it where the format has no times.
+--dt_ns is the time between the frames that are written; the other is a whole multiple of it.
+The bundled model takes any times from 0.01 to 5 ns (default of --dt_ns: 0.01); a model with a time
+step per level takes the spacing of a coarse level, and writes frames of its finest.
 
-A model with anchors (config.model.anchors = 'both') fills in what lies between the frames instead:
-two frames, 0.2 ns apart, give 20, the last of which is the second of the two. So a file of a start
-and an end structure becomes a path from one to the other. Each coarse frame is superposed on the
-one before it.
+A model with anchors (config.model.anchors = 'both', as the bundled one) fills in what lies between
+the frames: two frames, 0.2 ns apart, give 20 at 0.01 ns, the last of which is the second of the
+two. So a file of a start and an end structure becomes a path from one to the other. Each coarse
+frame is superposed on the one before it. A model without anchors goes on from each frame up to the
+time of the next one; the coarse frames themselves are not among what it writes.
 
 Writes into --out what `tempo-jax sample` writes; topology.pdb is the first coarse frame.
 """

@@ -28,8 +28,10 @@ import numpy as np
 
 from tempo_jax.dynamics import chain_systems
 from tempo_jax.geometry import bonds as bonds_lib
-from tempo_jax.geometry import ideal, torsion
+from tempo_jax.geometry import components, ideal, torsion
 from tempo_jax.geometry.rigid import Rigid
+
+_cross, _dot = components.cross, components.dot
 
 # Bands: the middle, and half the width. MD of 15 small proteins (ff14SB, no bond constrained), mean
 # and sd as simulated, and in brackets through the state:
@@ -42,7 +44,8 @@ from tempo_jax.geometry.rigid import Rigid
 _C_N, _C_N_WIDTH = 1.341, 0.036
 _CA_C_N, _CA_C_N_WIDTH = np.deg2rad([117.7, 4.6]).tolist()
 _C_N_CA, _C_N_CA_WIDTH = np.deg2rad([124.2, 5.5]).tolist()
-_N_CA_C, _N_CA_C_WIDTH = np.deg2rad([112.8, 6.2]).tolist()
+N_CA_C, N_CA_C_WIDTH = np.deg2rad([112.8, 6.2]).tolist()
+"""Radians, of the band of the angle at CA."""
 _CIS_CA_CA, _CIS_CA_CA_WIDTH = ideal.CA_CA_CIS, 0.12
 _OMEGA_WIDTH = float(np.deg2rad(22.0))
 
@@ -126,7 +129,7 @@ def close_chains(
 
 
 def _bent(n_ca_c: jax.Array) -> jax.Array:
-  return jnp.clip(n_ca_c, _N_CA_C - _N_CA_C_WIDTH, _N_CA_C + _N_CA_C_WIDTH)
+  return jnp.clip(n_ca_c, N_CA_C - N_CA_C_WIDTH, N_CA_C + N_CA_C_WIDTH)
 
 
 def closed_by_constants(
@@ -278,16 +281,6 @@ def _quantities(
   )
   offset = jnp.concatenate([distance, lever[None] * omega[None]]) - middle
   return of_angles(offset), width, shift, turn, turn_next
-
-
-def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-  """[3, ...] of the same shape."""
-  (ax, ay, az), (bx, by, bz) = a, b
-  return jnp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
-
-
-def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _dot2(*vectors: jax.Array) -> jax.Array:

@@ -291,7 +291,7 @@ def make_prior(
   positions: jax.Array,
   protein: protein_lib.ProteinArrays,
   root: jax.Array | None = None,
-  longest_ns: jax.Array | None = None,
+  longest_ns: jax.Array | float | None = None,
 ) -> Prior:
   """The prior of a protein, centred at its reference.
 
@@ -309,8 +309,9 @@ def make_prior(
   first = np.arange(len(times)) == 0
   more = jnp.where(first, config.memory.implicit_variance * implicit, 0.0)
   if longest_ns is None:
-    longest = max(config.level[name].dt_ns for name in config.levels)
-    is_fast = (times <= _SLOW * longest) | first
+    longest_ns = float(max(config.level[name].dt_ns for name in config.levels))
+  if isinstance(longest_ns, float):
+    is_fast = (times <= _SLOW * longest_ns) | first
     fast, slow = (
       memory_lib.Memory(variances[x] + more[x], jnp.array(times[x])) for x in (is_fast, ~is_fast)
     )

@@ -4,8 +4,7 @@ A turn of C, O and the next N about the axis from CA to the next CA changes psi 
 phi of the next one, in opposite directions, and moves no CA. Of a fixed set of turns each peptide
 looks for the one after which its two residues are nearest to what their classes visit
 (`geometry.ramachandran_table`), with little turning, and little bending at CA. Of neighbours the
-one that gains most turns. Between residues that are where residues are, no
-peptide turns.
+one that gains most turns. Peptides between two allowed residues are left alone.
 
 Arrays inside have their components in front and residues last, [3, K, ..., L] for K turns, so that
 every operation runs over long vectors.
@@ -17,32 +16,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.geometry import backbone, ramachandran_table
+from tempo_jax.dynamics import chain_closure
+from tempo_jax.geometry import backbone, components, ramachandran_table
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry.rigid import Rigid
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import ramachandran_classes
+
+_cross, _dot, _dihedral = components.cross, components.dot, components.dihedral
 
 # Degrees; the first one is none.
 _TURNS = (0.0, 12.0, -12.0, 25.0, -25.0, 40.0, -40.0, 60.0, -60.0)
 # Costs, in degrees from the inside of the contours: of a degree of turning; and of a degree by
 # which N-CA-C leaves the band of `chain_closure`, which would bend it back.
 _TURNING, _BENDING = 0.1, 1.0
-_N_CA_C, _N_CA_C_WIDTH = 112.8, 6.2
-_GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO', 'UNK'))
+_UNKNOWN = protein_lib.RESIDUE_TYPES.index('UNK')
 _TINY = 1e-9
 
 
 class _Plot(NamedTuple):
-  """Of residues [..., L]: where their class begins in the tables, and which are judged."""
+  """Of residues [..., L]: where their class begins in the tables, which are judged, and their hand.
+
+  Angles of D-residues are judged with the other sign, that is -1.
+  """
 
   first: jax.Array
   judged: jax.Array
+  sign: jax.Array
 
   def places(self, phi: jax.Array, psi: jax.Array) -> jax.Array:
     """Index into the flat tables of angles in radians."""
     size = ramachandran_table.NUM_CELLS
     row, column = (
-      jnp.clip((x + np.pi) * (size / (2 * np.pi)), 0, size - 1).astype(jnp.int32)
+      jnp.clip((self.sign * x + np.pi) * (size / (2 * np.pi)), 0, size - 1).astype(jnp.int32)
       for x in (phi, psi)
     )
     return self.first + size * row + column
@@ -58,16 +64,17 @@ def classes(residue_type: jax.Array, bonds: bonds_lib.Bonds) -> jax.Array:
   Returns:
     [L] int32 index into `ramachandran_table.CLASSES`.
   """
-  general, glycine, proline, before = range(len(ramachandran_table.CLASSES))
-  is_proline = residue_type == _PROLINE
-  found = jnp.where(bonds.to_next & bonds.after(is_proline, -1), before, general)
-  return jnp.where(is_proline, proline, jnp.where(residue_type == _GLYCINE, glycine, found))
+  is_proline = residue_type == ramachandran_classes.PROLINE
+  before_proline = bonds.to_next & bonds.after(is_proline, -1)
+  return ramachandran_classes.of(residue_type, before_proline, jnp.where)
 
 
 def turned(
   frames: Rigid, n_ca_c: jax.Array, protein: protein_lib.ProteinArrays
 ) -> tuple[Rigid, jax.Array]:
   """Turns the planes of peptides between residues whose phi and psi are not allowed.
+
+  D-residues (`protein.mirrored`) are turned as the mirror images of L-residues are.
 
   Args:
     frames: [..., L] residue frames, Å.
@@ -131,7 +138,10 @@ def _chosen(
   kind = jnp.asarray(protein.residue_type)
   along = protein.bonds.broadcast(kind.shape)
   judged = along.to_next & along.to_previous & (kind != _UNKNOWN) & jnp.asarray(protein.mask)
-  here = _Plot(classes(kind, along) * ramachandran_table.NUM_CELLS**2, judged)
+  sign = jnp.ones(kind.shape)
+  if protein.mirrored is not None:
+    sign = jnp.where(jnp.asarray(protein.mirrored), -1.0, 1.0)
+  here = _Plot(classes(kind, along) * ramachandran_table.NUM_CELLS**2, judged, sign)
   here = jax.tree.map(lambda x: x.reshape(*[1] * (ca.ndim - 1), -1), here)  # [1, ..., L]
   there = jax.tree.map(lambda x: bonds.after(x, -1), here)
 
@@ -140,6 +150,7 @@ def _chosen(
   second_n = bonds.after(next_n, -1)
   n, ca, c, axis = (x[:, None] for x in (n, ca, c, axis))
   turns = np.deg2rad(np.array(_TURNS, np.float32)).reshape(-1, *[1] * (ca.ndim - 2))
+  turns = turns * here.sign  # [K, ..., L]: of turns that gain as much, the first one is taken.
   c = ca + _rotated(c - ca, axis, turns)  # [3, K, ..., L]
   next_n = next_ca + _rotated(next_n - next_ca, axis, turns)
 
@@ -147,7 +158,7 @@ def _chosen(
   next_place = there.places(
     _dihedral(c, next_n, next_ca, next_c), _dihedral(next_n, next_ca, next_c, second_n)
   )
-  cost = _TURNING * np.rad2deg(np.abs(turns)) + _BENDING * (
+  cost = _TURNING * jnp.rad2deg(jnp.abs(turns)) + _BENDING * (
     _bending(n - ca, c - ca) + _bending(next_n - next_ca, next_c - next_ca)
   )
   cost = cost + jnp.where(here.judged, distances[place], 0)
@@ -155,15 +166,16 @@ def _chosen(
   outside = (here.judged[0] & ~allowed[place[0]]) | (there.judged[0] & ~allowed[next_place[0]])
   gain = jnp.where(bonds.to_next & outside, cost[0] - jnp.min(cost, axis=0), 0)
   most = (gain > bonds.before(gain, -1)) & (gain >= bonds.after(gain, -1))
-  return jnp.where(most, jnp.asarray(turns.reshape(-1))[jnp.argmin(cost, axis=0)], 0)
+  best = jnp.argmin(cost, axis=0)
+  return jnp.where(most, jnp.deg2rad(jnp.asarray(_TURNS))[best] * here.sign[0], 0)
 
 
 def _bending(a: jax.Array, b: jax.Array) -> jax.Array:
   """By how much the angle between [3, ...] is outside of the band of N-CA-C, degrees, roughly."""
   cosine = _dot(a, b) / jnp.sqrt(_dot(a, a) * _dot(b, b) + _TINY)
-  middle = np.deg2rad(_N_CA_C)
+  middle = chain_closure.N_CA_C
   off = jnp.rad2deg(jnp.abs(cosine - np.cos(middle)) / np.sin(middle))
-  return jnp.maximum(off - _N_CA_C_WIDTH, 0)
+  return jnp.maximum(off - np.rad2deg(chain_closure.N_CA_C_WIDTH), 0)
 
 
 def _rotated(vector: jax.Array, axis: jax.Array, angle: jax.Array | np.ndarray) -> jax.Array:
@@ -171,20 +183,3 @@ def _rotated(vector: jax.Array, axis: jax.Array, angle: jax.Array | np.ndarray) 
   sine, cosine = jnp.sin(jnp.asarray(angle)), jnp.cos(jnp.asarray(angle))
   along = (_dot(axis, vector) * (1 - cosine))[None] * axis
   return cosine[None] * vector + sine[None] * _cross(axis, vector) + along
-
-
-def _dihedral(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array:
-  """As `torsion.dihedral`, of [3, ..., L]."""
-  first, middle, last = b - a, c - b, d - c
-  left, right = _cross(first, middle), _cross(middle, last)
-  sine = jnp.sqrt(_dot(middle, middle) + _TINY) * _dot(first, right)
-  return jnp.arctan2(sine, _dot(left, right) + _TINY)
-
-
-def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
-  (ax, ay, az), (bx, by, bz) = a, b
-  return jnp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
-
-
-def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]

@@ -112,7 +112,7 @@ def separation(
   there = jnp.concatenate([jnp.ones((length, 4), bool), has_cb[:, None]], axis=1)
   judged = found[..., None, None] & there[:, None, :, None] & there[indices][:, :, None]
   nearest = jnp.where(judged, nearest, 0.0)
-  cb = backbone.virtual_cb(positions)[:, None]
+  cb = backbone.virtual_cb(positions, protein.mirrored)[:, None]
   atoms = jnp.concatenate([positions[:, :4], cb], axis=1)
   has_side_chains = positions.shape[1] > 4
   if has_side_chains:
@@ -140,7 +140,7 @@ def separation(
       push, count = push + of_side_chains[0], count + of_side_chains[1]
     shift = shift + push / jnp.maximum(count, 1)[:, None]
     if protein.disulphides is not None:
-      shift = shift + _pull(positions + shift[:, None], jnp.asarray(protein.disulphides))
+      shift = shift + _pull(positions + shift[:, None], protein)
     return shift, None
 
   start = jnp.zeros((length, 3), positions.dtype)
@@ -148,9 +148,10 @@ def separation(
   return shift
 
 
-def _pull(positions: jax.Array, partner: jax.Array) -> jax.Array:
+def _pull(positions: jax.Array, protein: protein_lib.ProteinArrays) -> jax.Array:
   """[L, 3] Å, half of what brings the CB of partners back into their range."""
-  cb = backbone.virtual_cb(positions)
+  partner = jnp.asarray(protein.disulphides)
+  cb = backbone.virtual_cb(positions, protein.mirrored)
   apart = cb - cb[jnp.maximum(partner, 0)]
   distance = jnp.sqrt(jnp.sum(apart**2, axis=-1) + _TINY)
   beyond = distance - jnp.clip(distance, _NEAREST_CB, _FARTHEST_CB)

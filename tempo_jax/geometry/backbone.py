@@ -39,11 +39,12 @@ def n_ca_c_angles(positions: jax.Array) -> jax.Array:
   return jnp.where(degenerate, ideal.N_CA_C, jnp.arctan2(across, jnp.sum(n * c, axis=-1)))
 
 
-def virtual_cb(positions: jax.Array) -> jax.Array:
+def virtual_cb(positions: jax.Array, mirrored: jax.Array | None = None) -> jax.Array:
   """Where CB is, or would be in glycine.
 
   Args:
     positions: [..., L, 4, 3] Å, N, CA, C, O.
+    mirrored: [L] bool, of D-residues; None: there are none.
 
   Returns:
     [..., L, 3] Å, as in trRosetta (Yang et al., PNAS 117, 1496, 2020): a fixed combination of the
@@ -52,6 +53,8 @@ def virtual_cb(positions: jax.Array) -> jax.Array:
   n, ca, c = positions[..., 0, :], positions[..., 1, :], positions[..., 2, :]
   first, second = ca - n, c - ca
   normal = jnp.cross(first, second)
+  if mirrored is not None:
+    normal = jnp.where(jnp.asarray(mirrored)[:, None], -normal, normal)
   return ca - 0.58273431 * normal + 0.56802827 * first - 0.54067466 * second
 
 

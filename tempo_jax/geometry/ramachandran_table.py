@@ -14,7 +14,6 @@ CLASSES = ('general', 'glycine', 'proline', 'pre-proline')
 CELL = 5.0
 """Degrees, of a cell of the contours."""
 NUM_CELLS = 72
-_DIGITS = NUM_CELLS // 4
 _PER_LINE = 5
 
 # Of each phi from -180 degrees on, in turn: 18 hexadecimal digits, a bit for each psi from -180 on.

@@ -13,9 +13,10 @@ import numpy as np
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ramachandran_table
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import ramachandran_classes
 
 _NONE = -1
-_GLYCINE, _PROLINE, _UNKNOWN = map(protein_lib.RESIDUE_TYPES.index, ('GLY', 'PRO', 'UNK'))
+_UNKNOWN = protein_lib.RESIDUE_TYPES.index('UNK')
 
 
 def classes(residue_type: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds) -> np.ndarray:
@@ -30,13 +31,10 @@ def classes(residue_type: np.ndarray, bonded: np.ndarray | bonds_lib.Bonds) -> n
   """
   residue_type = np.asarray(residue_type)
   here, there = bonds_lib.pairs(bonded)
-  index = ramachandran_table.CLASSES.index
-  found = np.full(len(residue_type), index('general'))
-  found[here[residue_type[there] == _PROLINE]] = index('pre-proline')
-  found[residue_type == _PROLINE] = index('proline')
-  found[residue_type == _GLYCINE] = index('glycine')
-  found[residue_type == _UNKNOWN] = _NONE
-  return found
+  before_proline = np.zeros(len(residue_type), bool)
+  before_proline[here] = residue_type[there] == ramachandran_classes.PROLINE
+  found = ramachandran_classes.of(residue_type, before_proline, np.where)
+  return np.where(residue_type == _UNKNOWN, _NONE, found)
 
 
 def outliers(

@@ -112,24 +112,23 @@ class Model:
       raise InputError(f'the model {self.name} has a time step per level: it has no free ones')
     return self._with_steps((dt_ns,))
 
-  def between(self, coarse_dt_ns: float) -> 'Model':
-    """The same with levels for `upsample` to fill in between frames that are so far apart, ns.
+  def between(self, coarse_dt_ns: float, name: str = 'coarse_dt_ns') -> 'Model':
+    """The same with levels for `upsample` to fill in between given frames.
 
     A model with one time step per level stays as it is.
 
+    Args:
+      coarse_dt_ns: between the given frames, ns.
+      name: what messages call it.
+
     Raises:
-      InputError: it has not learnt such a step, or that is no multiple of its own.
+      InputError: it has not learnt such a step, or levels between that and its own are not to be
+        had.
     """
     if not time_scales.has_any_step(self.config):
       return self
-    time_scales.check_step(self.config, coarse_dt_ns, 'coarse_dt_ns')
-    ratio = coarse_dt_ns / self.dt_ns
-    if ratio < 1.5 or abs(ratio - round(ratio)) > 1e-3 * ratio:
-      raise InputError(
-        f'coarse_dt_ns = {coarse_dt_ns:g}: not a whole multiple of dt_ns = {self.dt_ns:g}: choose '
-        'another dt_ns'
-      )
-    return self._with_steps(time_scales.steps_between(coarse_dt_ns, self.dt_ns))
+    time_scales.check_step(self.config, coarse_dt_ns, name)
+    return self._with_steps(time_scales.steps_between(coarse_dt_ns, self.dt_ns, name))
 
   def _with_steps(self, steps_ns: tuple[float, ...]) -> 'Model':
     config, params = time_scales.at(self.config, self.params, steps_ns)
@@ -333,7 +332,7 @@ class Model:
     _check_frames('coarse_positions', coarse_positions, (protein.num_residues, 4, 3))
     if coarse_chi is not None:
       _check_frames('coarse_chi', coarse_chi, (protein.num_residues, 4), len(coarse_positions))
-    model = self.between(spacing_ns)
+    model = self.between(spacing_ns, 'spacing_ns')
     upsampler = model.upsampler(spacing_ns, segment_batch_size, self.atoms(atoms))
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)

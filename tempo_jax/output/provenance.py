@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax
 import jax
@@ -11,6 +11,9 @@ import numpy as np
 from flax import traverse_util
 
 from tempo_jax import version
+
+if TYPE_CHECKING:
+  from tempo_jax.models import model as model_lib
 
 
 def versions() -> dict[str, str]:
@@ -28,6 +31,11 @@ def device() -> dict[str, Any]:
   """The accelerator or processor that JAX computes on."""
   first = jax.devices()[0]
   return {'platform': first.platform, 'kind': first.device_kind, 'count': jax.device_count()}
+
+
+def model_sha256(model: 'model_lib.Model') -> str:
+  """Checksum of its parameters as trained: whatever time step it is sampled with."""
+  return params_sha256(model.as_trained().params)
 
 
 def params_sha256(params: Any) -> str:

@@ -99,4 +99,5 @@ def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
     chi=optional_with_zeros(arrays.chi),
     chi_known=optional_with_zeros(arrays.chi_known),
     solvent=arrays.solvent,
+    mirrored=optional_with_zeros(arrays.mirrored),
   )

@@ -74,6 +74,8 @@ class ProteinArrays:
       None where the source has no side chains.
     chi_known: [L, 4] bool, which of them are known; None where `chi` is.
     solvent: [] int32, index into `SOLVENTS`, of what surrounds it; None: water.
+    mirrored: [L] bool, a D-residue, or one without CB in a mirror image; None where there are none,
+      or the source has no CB.
   """
 
   residue_type: Any
@@ -87,6 +89,7 @@ class ProteinArrays:
   chi: Any = None
   chi_known: Any = None
   solvent: Any = None
+  mirrored: Any = None
 
   @property
   def bonds(self) -> bonds_lib.Bonds:

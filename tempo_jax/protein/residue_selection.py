@@ -12,6 +12,7 @@ from tempo_jax.protein import candidate as candidate_lib
 from tempo_jax.protein import (
   chain_order,
   disulphides,
+  mirror_images,
   selection_warnings,
   side_chain_atoms,
   side_chain_torsions,
@@ -131,6 +132,7 @@ def select(
     positions=positions.astype(np.float32),
     ring=ring,
     disulphides=disulphides.find([residue.atoms for residue in kept], coordinates),
+    mirrored=mirror_images.find([residue.atoms for residue in kept], coordinates),
   )
   heavy_atoms = _heavy_atom_rows(kept, residue_type, rows, coordinates)
   said = [
@@ -139,7 +141,7 @@ def select(
     *selection_warnings.breaks(kept, bonded, chain_index),
   ]
   said += selection_warnings.rings(kept, ring)
-  said += selection_warnings.geometry(kept, rows, coordinates, positions, bonds)
+  said += selection_warnings.geometry(kept, rows, positions, bonds, arrays.mirrored)
   return protein_lib.Protein(
     name=name,
     arrays=arrays.with_chi(

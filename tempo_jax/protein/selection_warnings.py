@@ -9,6 +9,7 @@ import numpy as np
 from tempo_jax.errors import first_few
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import limits
+from tempo_jax.protein import mirror_images
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein.candidate import Candidate
 
@@ -78,32 +79,28 @@ def rings(kept: Sequence[Candidate], ring: np.ndarray | None) -> list[str]:
 def geometry(
   kept: Sequence[Candidate],
   rows: np.ndarray,
-  coordinates: np.ndarray,
   positions: np.ndarray,
   bonds: bonds_lib.Bonds,
+  mirrored: np.ndarray | None,
 ) -> list[str]:
   """Oxygens that were placed, D-residues, backbone atoms that overlap."""
   said = []
   placed = [kept[i].label() for i in np.flatnonzero(rows[:, 3] < 0).tolist()]
   if placed:
     said.append(f'{len(placed)} missing O atoms placed from the geometry: {first_few(placed)}')
-  said += _warn_chirality(kept, coordinates)
+  said += _warn_chirality(kept, mirrored)
   said += _warn_clashes(kept, positions, bonds)
   return said
 
 
-def _warn_chirality(kept: Sequence[Candidate], coordinates: np.ndarray) -> list[str]:
+def _warn_chirality(kept: Sequence[Candidate], mirrored: np.ndarray | None) -> list[str]:
   """Without CB atoms nothing can be said: a backbone has no hand of its own."""
-  with_cb = [residue for residue in kept if 'CB' in residue.atoms]
-  if not with_cb:
+  if mirrored is None:
     return []
-  rows = np.array([[r.atoms[atom] for atom in ('CA', 'N', 'C', 'CB')] for r in with_cb])
-  n, c, cb = (coordinates[rows[:, 1 + k]] - coordinates[rows[:, 0]] for k in range(3))
-  # 2.6 Å^3 in an L-residue; near zero the hand is not clear, and a coarse file is no news.
-  volume = np.sum(np.cross(n, c) * cb, axis=-1)
-  wrong = [with_cb[i].label() for i in np.flatnonzero(volume < -1.0).tolist()]
-  if len(wrong) > len(with_cb) / 2:
-    return [f'a mirror image: {len(wrong)} of {len(with_cb)} residues are D-residues']
+  has_cb = np.array(['CB' in residue.atoms for residue in kept])
+  wrong = [kept[i].label() for i in np.flatnonzero(mirrored & has_cb).tolist()]
+  if mirror_images.is_most(mirrored[has_cb]):
+    return [f'a mirror image: {len(wrong)} of {np.count_nonzero(has_cb)} residues are D-residues']
   return [f'D-residues: {first_few(wrong)}'] if wrong else []
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import config as config_lib
+from tempo_jax import time_scales
 from tempo_jax.dynamics import expected, molecule, rotamers
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
@@ -83,6 +84,10 @@ def make_upsampler(
   config = config_lib.freeze(config)
   above = level_of_spacing(config, spacing_ns)
   ratios = config_lib.frames_per_segment(config)[above:]
+  longest_ns = None
+  if time_scales.has_any_step(config):
+    # As in training: that of the levels for the whole range, not of those between the frames.
+    longest_ns = time_scales.steps_ns(config.lags_ns, config.level[config.levels[-1]].dt_ns)[0]
 
   def upsampler(params, protein, coarse_positions, rng, temperature_K=320.0, coarse_chi=None):
     protein = jax.tree.map(jnp.asarray, protein)
@@ -121,7 +126,7 @@ def make_upsampler(
     known = jnp.ones(len(given.psi), bool)
     prior = None
     if config.prior == 'elastic':
-      prior = expected.make_prior(config, coarse_positions[0], protein)
+      prior = expected.make_prior(config, coarse_positions[0], protein, longest_ns=longest_ns)
       # Where so many conformations are given, their mean.
       ca = given.frames.translation
       onto = alignment.superpose(ca, ca[:1], jnp.asarray(protein.mask, jnp.float32)[None])

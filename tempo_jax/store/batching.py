@@ -204,10 +204,13 @@ class Loader:
   def _arrays(
     self, entry: entry_lib.Entry, positions: np.ndarray, chi: np.ndarray | None
   ) -> ProteinArrays:
-    """Where any protein has rings or disulphides, all others say that they have none."""
+    """Where any protein has one of `entry.OPTIONAL`, all others say that they have none."""
     arrays = entry.arrays(positions, chi)
-    nothing = np.full(entry.length, -1, np.int32)
-    missing = {name: nothing for name in self._optional if getattr(arrays, name) is None}
+    missing = {
+      name: np.full(entry.length, entry_lib.OPTIONAL[name])
+      for name in self._optional
+      if getattr(arrays, name) is None
+    }
     return dataclasses.replace(arrays, **missing)
 
   def iterate(self, start_step: int = 0) -> Generator[tuple[Batch, tuple[str, ...]], None, None]:

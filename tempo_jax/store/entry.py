@@ -23,8 +23,12 @@ _RESIDUE_DTYPES: dict[str, type[np.generic]] = {
   'bonded': np.bool_,
   'residue_number': np.int32,
 }
-OPTIONAL = ('ring', 'disulphides')
-"""Fields [L] of residue indices, -1 where there is nothing; None where it is nowhere."""
+OPTIONAL: dict[str, np.generic] = {
+  'ring': np.int32(-1),
+  'disulphides': np.int32(-1),
+  'mirrored': np.False_,
+}
+"""Fields [L], and what they hold where there is nothing; None where it is nowhere."""
 # Shared by all replicas of a protein; the manifest holds them once.
 _PROTEIN_FIELDS = ('sequence', *_RESIDUE_DTYPES, 'insertion_code', 'chain_ids')
 
@@ -50,6 +54,7 @@ class Entry:
     split: 'train', 'validation' or 'test'.
     ring: [L] int32, see `ProteinArrays`; None where no chain is a ring.
     disulphides: [L] int32, see `ProteinArrays`; None where there are none.
+    mirrored: [L] bool, see `ProteinArrays`; None where there are none.
     solvent: of the simulation, one of `protein.SOLVENTS`.
     notes: what preparation did to the frames, e.g. how many it cut.
     num_frames: F; set by the store.
@@ -73,6 +78,7 @@ class Entry:
   split: str = 'train'
   ring: np.ndarray | None = None
   disulphides: np.ndarray | None = None
+  mirrored: np.ndarray | None = None
   solvent: str = 'unknown'
   notes: tuple[str, ...] = ()
   num_frames: int = 0
@@ -110,6 +116,7 @@ class Entry:
       split=split,
       ring=arrays.ring,
       disulphides=arrays.disulphides,
+      mirrored=arrays.mirrored,
       solvent=solvent,
       notes=tuple(notes),
     )
@@ -169,6 +176,7 @@ class Entry:
       positions=positions,
       ring=self.ring,
       disulphides=self.disulphides,
+      mirrored=self.mirrored,
       solvent=np.int32(SOLVENTS.index(self.solvent)),
     )
     return arrays.with_chi(chi)
@@ -250,7 +258,7 @@ def _read(content: bytes, where: str) -> dict[str, Any]:
 def _protein_fields(data: Mapping[str, Any]) -> dict[str, Any]:
   arrays = {name: np.array(data[name], dtype) for name, dtype in _RESIDUE_DTYPES.items()}
   texts = {name: tuple(data[name]) for name in ('insertion_code', 'chain_ids')}
-  arrays |= {name: np.array(data[name], np.int32) for name in OPTIONAL if name in data}
+  arrays |= {name: np.array(data[name], x.dtype) for name, x in OPTIONAL.items() if name in data}
   return {'sequence': data['sequence'], **arrays, **texts}
 
 

@@ -26,7 +26,7 @@ class LagWindowSource:
 
   Attributes:
     store: where the trajectories are.
-    lags_ns: the shortest and the longest lag time, ns.
+    lags_ns: the shortest and the longest lag time that are drawn, ns.
     num_frames: frames of a window, T.
     windows: per trajectory that serves, in the order of the store; at its own spacing.
     num_windows: frames of all of them together.
@@ -46,12 +46,13 @@ class LagWindowSource:
     reference: bool = True,
     reversal: float = 0.0,
     balance: float = 0.0,
+    range_ns: Sequence[float] | None = None,
   ):
     """Finds the trajectories.
 
     Args:
       store: an open store.
-      lags_ns: the shortest and the longest lag time, ns.
+      lags_ns: the shortest and the longest lag time that are drawn, ns.
       num_frames: frames of a window, T.
       split: which trajectories: those that the store's manifest says are of this split.
       seed: of the draws.
@@ -62,6 +63,8 @@ class LagWindowSource:
       reversal: share of windows that run backwards in time.
       balance: 0: every frame is equally likely; 1: every protein, whatever its number of frames;
         between: a protein in proportion to (its frames)^(1 - balance).
+      range_ns: the shortest and the longest lag time of the model, ns, in which coarser levels are
+        laid over a window; None: those that are drawn.
 
     Raises:
       InputError: no trajectory serves.
@@ -69,6 +72,7 @@ class LagWindowSource:
     self.store, self.num_frames = store, int(num_frames)
     shortest, longest = (float(x) for x in lags_ns)
     self.lags_ns = shortest, longest
+    self._range_ns = self.lags_ns if range_ns is None else (float(range_ns[0]), float(range_ns[1]))
     self._seed, self._newest, self._reversal = seed, int(newest), float(reversal)
     kind = anchor_lib.Kind.REFERENCE if reference else anchor_lib.Kind.NONE
     self._coarsest = anchor_lib.Place(kind)
@@ -123,7 +127,7 @@ class LagWindowSource:
       ahead = self._newest + 1 + min(int(of_end * ends), ends - 1)
       place = anchor_lib.Place(anchor_lib.Kind.END, ahead)
       steps = np.append(steps, ahead)
-      longest_ns = time_scales.steps_ns(self.lags_ns, dt_ns)[0]
+      longest_ns = time_scales.steps_ns(self._range_ns, dt_ns)[0]
     offsets = stride * steps
     start = w.first + int(of_start * (w.count - int(offsets.max())))
     is_back = of_direction < self._reversal

@@ -254,6 +254,7 @@ def train(config: Any, workdir: str, parts: Parts = DEFAULT_PARTS) -> checkpoint
   """
   config = config_lib.from_dict(config_lib.to_dict(config))
   run_config.check(config)
+  run_config.follow_lags(config)
   parallel.check_batch_size(config.data.batch_size, config.train.accumulation_steps)
   store = store_lib.Store(config.data.store)
   levels = {name: _loaders(config, store, name) for name in config.train.levels}

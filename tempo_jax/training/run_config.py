@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tempo_jax import config as config_lib
+from tempo_jax import time_scales
 from tempo_jax.errors import InputError
 from tempo_jax.models import config_file
 from tempo_jax.training import objectives, selection
@@ -64,6 +65,12 @@ def check(config: Any) -> None:
       'set them to 0 and () where config.model.lags_ns gives a range'
     )
   levels, known = tuple(config.train.levels), tuple(config.model.levels)
+  if config.model.lags_ns and known != (time_scales.LEVEL,):
+    raise InputError(
+      f'config.model.lags_ns = {tuple(config.model.lags_ns)} goes with the one level '
+      f'{time_scales.LEVEL!r}, not with config.model.levels = {known}: start from '
+      '--config=default_model, or leave lags_ns empty'
+    )
   if not levels or not set(levels) <= set(known):
     raise InputError(f'config.train.levels = {levels}: choose from config.model.levels = {known}')
   aligned = tuple(config.data.aligned_starts)
@@ -77,6 +84,12 @@ def check(config: Any) -> None:
       raise InputError(
         f'config.model.level.{name}: 0 <= noise_min <= noise_max and 0 <= noise_sample are needed'
       )
+
+
+def follow_lags(config: Any) -> None:
+  """The level of a model of any time step has the shortest lag, to which that is set here."""
+  if time_scales.has_any_step(config.model):
+    config.model.level[time_scales.LEVEL].dt_ns = float(config.model.lags_ns[0])
 
 
 def _check_selection(config: Any) -> None:

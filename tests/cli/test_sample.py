@@ -93,7 +93,7 @@ def test_metadata_tells_how_it_came_about(run, model_dir, structure, tmp_path):
   model = model_lib.load_model(model_dir)
   expected = {
     'model': str(model_dir),
-    'model_sha256': provenance.params_sha256(model.params),
+    'model_sha256': provenance.model_sha256(model),
     'levels_ns': {'coarse': 0.2, 'fine': 0.01},
     'versions': provenance.versions(),
     'device': {'platform': 'cpu', 'kind': 'cpu', 'count': 8},

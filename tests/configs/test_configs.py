@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tempo_jax import config as config_lib
+from tempo_jax import time_scales
 from tempo_jax.configs import common
 from tempo_jax.errors import InputError
 from tempo_jax.training import loop, run_config
@@ -66,6 +67,43 @@ def test_the_bundled_model_serves_any_time_step():
     wrong[section][name] = value
     with pytest.raises(InputError, match='are for levels of one time step: set them to 0 and'):
       run_config.check(wrong)
+
+
+def test_a_range_of_lags_goes_with_one_level():
+  config = config_with_store(load('default_model'))
+  config.model.lags_ns = (0.02, 4.0)
+  run_config.check(config)
+  run_config.follow_lags(config)
+  assert config.model.level.any.dt_ns == 0.02
+  assert time_scales.as_trained(config.model, {'any': {}})[0] == config.model
+  wrong = config_with_store(load('quickstart'))
+  before = config_lib.to_dict(wrong)
+  run_config.follow_lags(wrong)
+  assert config_lib.to_dict(wrong) == before
+  wrong.model.update(lags_ns=(0.01, 0.2), prior='elastic')
+  wrong.train.rollout_every = 0
+  with pytest.raises(
+    InputError,
+    match=r"lags_ns = \(0.01, 0.2\) goes with the one level 'any', not with .*'coarse', 'fine'",
+  ) as error:
+    run_config.check(wrong)
+  assert '\n' not in str(error.value)
+
+
+def test_training_follows_the_range_of_lags(monkeypatch, tmp_path):
+  seen = []
+
+  def stopped(config, *_):
+    seen.append(config.model.level.any.dt_ns)
+    raise InputError('stop')
+
+  monkeypatch.setattr(loop, '_loaders', stopped)
+  monkeypatch.setattr(loop.store_lib, 'Store', lambda _: None)
+  config = config_with_store(load('default_model'))
+  config.model.lags_ns = (0.02, 4.0)
+  with pytest.raises(InputError, match='stop'):
+    loop.train(config, str(tmp_path))
+  assert seen == [0.02]
 
 
 def config_with_store(config):

@@ -95,7 +95,7 @@ def test_public_md_stands_beside_our_own(tmp_path, data, capsys):
   # Again: it is replaced.
   assert len(build(tmp_path, f'--public={folder}').entries) == len(entries)
   # Without them the store holds what would be trained on by mistake.
-  with pytest.raises(InputError, match=r'holds .*: give a new --store'):
+  with pytest.raises(InputError, match=r'holds .*: give a new --store, or --public'):
     build(tmp_path)
 
 

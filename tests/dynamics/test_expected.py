@@ -279,8 +279,9 @@ def test_what_is_slow_may_be_a_matter_of_the_example(longest_ns):
   def run(longest):
     static = expected.make_prior(config, protein.positions, protein)
     traced = expected.make_prior(CONFIG, protein.positions, protein, longest_ns=longest)
+    number = expected.make_prior(CONFIG, protein.positions, protein, longest_ns=longest_ns)
     found = []
-    for prior in (static, traced):
+    for prior in (static, traced, number):
       times = longest_ns * jnp.array([1.0, 2.0]), longest_ns * jnp.array([-1.0, 0.0, 7.0])
       moves = memory.conditional(prior.memory, *times, jnp.array([True, True, False]))
       about = expected.drawn_about(
@@ -294,8 +295,9 @@ def test_what_is_slow_may_be_a_matter_of_the_example(longest_ns):
       found.append((curves, about.centre, moves))
     return found
 
-  static, traced = run(jnp.float32(longest_ns))
+  static, traced, number = run(jnp.float32(longest_ns))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5), static, traced)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), static, number)
   # An independent split: what is forgotten within five steps, and the fastest in any case.
   times, variances = (np.array(CONFIG.memory[name]) for name in ('times_ns', 'variances'))
   variances[0] += CONFIG.memory.implicit_variance

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry import ramachandran_table, rigid
 from tempo_jax.metrics import ramachandran
 from tempo_jax.protein import protein as protein_lib
+from tempo_jax.protein import structure_file
 from tests import builders
 
 LENGTH = 10
@@ -75,13 +77,14 @@ def cost(positions, protein, turn):
   kinds = ramachandran.classes(protein.residue_type, protein.bonded)
   total = 0.1 * abs(turn)
   inner = slice(1, -1)
-  cells = (ramachandran_table.cells(x[inner]) for x in (phi, psi))
+  sign = np.ones(len(phi)) if protein.mirrored is None else np.where(protein.mirrored, -1.0, 1.0)
+  cells = (ramachandran_table.cells((sign * x)[inner]) for x in (phi, psi))
   total += ramachandran_table.distances()[kinds[inner], *cells].sum()
   n, c = positions[:, 0] - positions[:, 1], positions[:, 2] - positions[:, 1]
   cosine = np.sum(n * c, -1) / np.linalg.norm(n, axis=-1) / np.linalg.norm(c, axis=-1)
-  middle = np.deg2rad(112.8)
+  middle = chain_closure.N_CA_C
   off = np.rad2deg(np.abs(cosine - np.cos(middle)) / np.sin(middle))
-  return total + np.maximum(off - 6.2, 0).sum()
+  return total + np.maximum(off - np.rad2deg(chain_closure.N_CA_C_WIDTH), 0).sum()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,10 @@ def crumpled(seed, protein):
   return frames @ kick, jnp.float32(rng.normal(1.95, 0.05, length))
 
 
-def test_what_is_crumpled_gains(helix):
+@pytest.mark.parametrize('hands', [None, np.arange(LENGTH) % 3 == 1])
+def test_what_is_crumpled_gains(helix, hands):
+  """Each residue by its own hand."""
+  helix = dataclasses.replace(helix, mirrored=hands)
   gained = []
   for seed in range(8):
     frames, angle = crumpled(seed, helix)
@@ -130,6 +136,42 @@ def test_what_is_crumpled_gains(helix):
     gained.append(cost(before, helix, 0.0) - cost(after, helix, 0.0))
     assert gained[-1] > 0 or not moved.any()
   assert np.mean(gained) > 10.0
+
+
+def mirrored(frames):
+  """The frames of the mirror image in x: N, CA and C are reflected, the normal keeps its hand."""
+  flip = np.diag(np.float32([-1.0, 1.0, 1.0]))
+  rotation = flip @ frames.rotation @ np.diag(np.float32([1.0, 1.0, -1.0]))
+  return rigid.Rigid(rotation, frames.translation @ flip)
+
+
+def test_a_mirror_image_is_turned_as_one(helix):
+  """D-residues are judged with the other signs of phi and psi."""
+  turn = jax.jit(peptide_planes.turned)
+  image = dataclasses.replace(helix, mirrored=np.ones(LENGTH, bool))
+  some, others = 0, 0
+  for seed in range(4):
+    frames, angle = crumpled(seed, helix)
+    expected, expected_bent = turn(frames, angle, helix)
+    found, bent = turn(mirrored(frames), angle, image)
+    np.testing.assert_allclose(found.rotation, mirrored(expected).rotation, atol=1e-4)
+    np.testing.assert_allclose(bent, expected_bent, atol=1e-4)
+    some += np.abs(found.rotation - mirrored(frames).rotation).max() > 0.1
+    as_if, _ = turn(mirrored(frames), angle, helix)
+    others += np.abs(as_if.rotation - found.rotation).max() > 0.1
+  assert some >= 2
+  assert others >= 2
+
+
+def test_the_mirror_image_of_md_stays_as_it_is():
+  """As the start that it mirrors does."""
+  path = pathlib.Path(__file__).parents[2] / 'data_prep/simulated/hp35/hp35.pdb'
+  protein = structure_file.load_protein(path).arrays
+  assert not run(protein.positions, protein)[1].any()
+  image = protein.positions * np.float32([-1.0, 1.0, 1.0])
+  known = dataclasses.replace(protein, mirrored=np.ones(len(protein.mask), bool))
+  assert not run(image, known)[1].any()
+  assert run(image, protein)[1].any()
 
 
 def test_padding_and_a_motion_of_all_change_nothing(helix):

@@ -104,6 +104,18 @@ def test_pairs_move_apart(crowded):
   assert (shift[10:] == 0).all()
 
 
+def test_a_mirror_image_moves_as_one(crowded):
+  """The CB of D-residues is on the other side."""
+  crowd, protein = crowded
+  positions = np.asarray(state.to_positions(crowd))
+  flip = np.float32([-1.0, 1.0, 1.0])
+  separation = builders.numpy_jit(functools.partial(steric.separation, num_neighbours=LENGTH))
+  expected = separation(positions, protein) * flip
+  known = dataclasses.replace(protein, mirrored=np.ones(LENGTH, bool))
+  np.testing.assert_allclose(separation(positions * flip, known), expected, atol=1e-4)
+  assert np.abs(separation(positions * flip, protein) - expected).max() > 0.1
+
+
 def test_two_atoms_are_moved_by_half_of_their_overlap():
   positions = np.array([[0.0, -5.0, -10.0, -15.0], [1.4, 20.0, 25.0, 30.0]], np.float32)
   positions = positions[..., None] * np.array([1.0, 0.0, 0.0], np.float32)

@@ -32,7 +32,8 @@ def model_of(replicas, tell=lambda *asked: None):
     tell(protein.num_residues, num_frames, temperature_K)
     return types.SimpleNamespace(positions=replicas[:num_replicas])
 
-  return types.SimpleNamespace(dt_ns=0.01, params={}, sample=sample)
+  trained = types.SimpleNamespace(params={})
+  return types.SimpleNamespace(dt_ns=0.01, as_trained=lambda: trained, sample=sample)
 
 
 def md_of(target, num_frames=400):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from experiments.benchmarks import lags, physics
+from experiments.benchmarks import physics
 from tests import builders
 
 
@@ -91,21 +91,3 @@ def test_frames_of_a_model_with_one_step_are_taken_at_the_spacing_of_md():
   assert found.ravel().tolist() == [2.0, 5.0, 8.0, 11.0]
   with pytest.raises(physics.InputError, match=r'0\.25 ns apart'):
     physics.sample(model, None, dataclasses.replace(case, dt_ns=0.25), 4, 1, seed=0)
-
-
-def test_displacements_do_not_see_tumbling():
-  start, positions = shaken(np.zeros(12), 5)
-  assert lags.displacements(positions).max() < 1e-6
-  moved = np.stack([start, start + np.where(np.arange(12) == 5, 2.0, 0.0)[:, None, None]])
-  found = lags.displacements(moved)
-  assert len(found) == 12
-  assert np.argmax(found) == 5
-  assert found[5] > 2.0
-
-
-def test_jsd_of_displacements():
-  rng = np.random.default_rng(0)
-  a, b = np.abs(rng.normal(size=(2, 20_000)))
-  assert lags.jsd(a, a) == 0.0
-  assert lags.jsd(a, b) < 2e-3
-  assert lags.jsd(np.zeros(10), np.full(10, 9.0)) == pytest.approx(1.0)

@@ -173,6 +173,10 @@ def test_virtual_cb_is_where_cb_is(np_rng):
   found = np.asarray(backbone.virtual_cb(jnp.asarray(helix[:, :4], jnp.float32)))
   assert np.linalg.norm(found - helix[:, 4], axis=-1).max() < 0.15
   rotation = Rotation.random(rng=np_rng).as_matrix()
+  some = np.arange(len(helix)) % 2 == 0
+  mixed = np.asarray(backbone.virtual_cb(jnp.asarray(helix[:, :4], jnp.float32), some))
+  image = np.asarray(backbone.virtual_cb(jnp.asarray(-helix[:, :4], jnp.float32)))
+  np.testing.assert_allclose(mixed, np.where(some[:, None], -image, found), atol=1e-5)
   turned = np.asarray(backbone.virtual_cb(jnp.asarray(helix[:, :4] @ rotation.T, jnp.float32)))
   np.testing.assert_allclose(turned, found @ rotation.T, atol=1e-4)
 

@@ -11,7 +11,9 @@ from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
 from tempo_jax.metrics import validity
 from tempo_jax.models import model as model_lib
+from tempo_jax.output import provenance
 from tempo_jax.protein import structure_file
+from tempo_jax.samplers import upsample
 from tests import builders
 
 STRUCTURE = pathlib.Path(model_lib.__file__).parent / 'default/trp_cage.pdb'
@@ -80,6 +82,42 @@ def test_levels_between_given_frames(saved):
       model.between(coarse_ns)
 
 
+@pytest.mark.parametrize('coarse_ns', [0.2001, 0.20002, 0.19981, 0.2 * (1 + 1e-7)])
+def test_spacings_are_those_of_files(saved, coarse_ns):
+  """A thousandth beside a whole multiple."""
+  model = model_lib.load_model(saved).between(coarse_ns)
+  assert steps_of(model) == {'coarse': 0.2, 'fine': 0.01}
+  assert upsample.level_of_spacing(model.config, coarse_ns) == 0
+  model.upsampler(coarse_ns)
+
+
+def test_messages_name_the_argument(saved):
+  protein = structure_file.load_protein(STRUCTURE)
+  given = np.stack([np.asarray(protein.arrays.positions)] * 2)
+  model = model_lib.load_model(saved)
+  for spacing_ns, message in (
+    (0.47, 'spacing_ns = 0.47: 47 steps of dt_ns = 0.01'),
+    (0.205, 'spacing_ns = 0.205: not a whole multiple'),
+    (20.0, 'spacing_ns = 20: this model has learnt'),
+  ):
+    with pytest.raises(InputError, match=f'^{message}'):
+      model.upsample(protein, given, spacing_ns)
+  with pytest.raises(InputError, match=r'^coarse_dt_ns = 0.47: 47 steps'):
+    model.between(0.47)
+
+
+def test_one_checksum_at_every_time_step(saved, tmp_path):
+  model = model_lib.load_model(saved)
+  found = {
+    provenance.model_sha256(x)
+    for x in (model, model.at(5.0), model.free(0.2), model.between(0.05), model.as_trained())
+  }
+  assert found == {provenance.params_sha256(any_model().params)}
+  config = builders.any_step_config(longest_ns=5.0)
+  other = model_lib.Model('other', config, {'any': builders.params(config, seed=1)})
+  assert provenance.model_sha256(other) not in found
+
+
 def test_a_model_of_one_time_step_has_no_other():
   config = builders.generative_config({'coarse': 0.2, 'fine': 0.01})
   params = {name: builders.params(config) for name in config.levels}
@@ -88,6 +126,7 @@ def test_a_model_of_one_time_step_has_no_other():
   assert model.at(0.01 * (1.0 + 1e-6)) is model
   assert model.between(7.0) is model
   assert model.as_trained() is model
+  assert provenance.model_sha256(model) == provenance.params_sha256(params)
   with pytest.raises(InputError, match=r'dt_ns = 0.2: the frames of the model fixed are 0.01 ns'):
     model.at(0.2)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tempo_jax.errors import InputError
+from tempo_jax.protein import mirror_images, padding, residue_selection, structure_file
 from tempo_jax.protein import protein as protein_lib
-from tempo_jax.protein import residue_selection, structure_file
 from tempo_jax.trajectory import backbone_atoms, structure
 from tests import peptides, random_structures
 
@@ -820,13 +820,31 @@ def test_mirror_image_is_kept_with_a_warning(load):
   mirror = load(peptides.peptide(xyz=HELIX * [-1, 1, 1]))
   assert mirror.num_residues == 8
   assert said(mirror, 'a mirror image: 8 of 8')
+  assert mirror.arrays.mirrored.tolist() == [True] * 8
+  assert padding.pad(mirror.arrays, 10).mirrored.tolist() == [True] * 8 + [False] * 2
+  assert load(peptides.peptide(xyz=HELIX)).arrays.mirrored is None
   backbone_only = load(peptides.peptide(xyz=HELIX * [-1, 1, 1], atoms=('N', 'CA', 'C', 'O')))
   assert backbone_only.warnings == ()
+  assert backbone_only.arrays.mirrored is None
   one = HELIX.copy()
   n, ca, c, cb = one[3, 0], one[3, 1], one[3, 2], one[3, 4]
   normal = np.cross(n - ca, c - ca) / np.linalg.norm(np.cross(n - ca, c - ca))
   one[3, 4] = cb - 2.0 * np.dot(cb - ca, normal) * normal
-  assert said(load(peptides.peptide(xyz=one)), 'D-residues: A:4 LEU')
+  protein = load(peptides.peptide(xyz=one))
+  assert said(protein, 'D-residues: A:4 LEU')
+  assert np.flatnonzero(protein.arrays.mirrored).tolist() == [3]
+
+
+def test_a_residue_without_cb_has_the_hand_of_most():
+  atoms = [
+    dict.fromkeys(('N', 'CA', 'C'), 0),
+    *({'CA': 0, 'N': 1, 'C': 2, 'CB': k} for k in (3, 3, 4)),
+  ]
+  coordinates = np.array([[0, 0, 0], [1.5, 0, 0], [0, 1.5, 0], [0, 0, -1.5], [0, 0, 1.5]])
+  assert mirror_images.find(atoms, coordinates).tolist() == [True, True, True, False]
+  atoms[1] = atoms[3]
+  assert mirror_images.find(atoms, coordinates).tolist() == [False, False, True, False]
+  assert mirror_images.find(atoms[:1], coordinates) is None
 
 
 def test_clashes_are_named(load):

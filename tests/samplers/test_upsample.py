@@ -3,6 +3,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from tempo_jax import config as config_lib
+from tempo_jax import time_scales
+from tempo_jax.dynamics import expected
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import side_chains
 from tempo_jax.protein import side_chain_atoms
@@ -77,6 +80,48 @@ def test_lowers_for_accelerators(np_rng):
     params, protein, coarse_trajectory(np_rng, protein, 3), jax.random.key(0)
   )
   assert exported.out_avals[0].shape == (12, 6, 4, 3)
+
+
+@pytest.mark.parametrize(
+  ('steps_ns', 'top_ns'), [((0.2, 0.01), 4.0), ((4.0, 0.2), 4.0), ((1.0, 0.5), 5.0)]
+)
+def test_the_prior_is_that_of_the_whole_range(monkeypatch, steps_ns, top_ns):
+  """As windows within segments are learnt: not of the levels between the frames alone."""
+  found = []
+
+  def compute(run, levels, ticks, rows, known, prior):
+    found.append(prior)
+    return rows
+
+  monkeypatch.setattr(upsample.rollout_lib, 'compute', compute)
+  config = builders.any_step_config(0.01, 5.0)
+  protein = builders.helix(5)
+  params = {'any': builders.params(config)}
+
+  def prior_of(steps, make):
+    laid, laid_params = time_scales.at(config, params, steps)
+    return make(config_lib.freeze(laid), laid_params)
+
+  def upsampled(laid, laid_params):
+    given = np.stack([protein.positions] * 2)
+    upsample.make_upsampler(laid, steps_ns[0]).__wrapped__(
+      laid_params, protein, given, jax.random.key(0)
+    )
+    return found[-1]
+
+  def whole(laid, _):
+    return expected.make_prior(laid, protein.positions, protein)
+
+  prior = prior_of(steps_ns, upsampled)
+  ladder = time_scales.steps_ns(config.lags_ns, steps_ns[-1])
+  assert ladder[0] == top_ns
+  for name in ('memory', 'slow'):
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      getattr(prior, name),
+      getattr(prior_of(ladder, whole), name),
+    )
+  assert max(prior.memory.times_ns) <= 5.0 * top_ns < min(prior.slow.times_ns)
 
 
 ANCHORED = builders.generative_config(

@@ -1,4 +1,5 @@
 import concurrent.futures
+import dataclasses
 import threading
 import time
 import types
@@ -226,6 +227,28 @@ def test_with_a_real_store(tmp_path, np_rng):
   for row, name in zip(batch.positions, names, strict=True):
     start = int(name.split('@')[1])
     np.testing.assert_array_equal(row[:, :10], x[start : start + 5 : 2])
+
+
+def test_what_one_protein_has_the_others_say_that_they_have_not(store):
+  first = dataclasses.replace(
+    store.entries[0],
+    mirrored=np.ones(store.entries[0].length, bool),
+    disulphides=np.zeros(store.entries[0].length, np.int32),
+  )
+  store.entries = (first, *store.entries[1:])
+  loader = make_loader(store)
+  found = set()
+  for step in range(8):
+    batch, names = loader.batch(step)
+    assert batch.protein.ring is None
+    for mirrored, partner, mask, name in zip(
+      batch.protein.mirrored, batch.protein.disulphides, batch.protein.mask, names, strict=True
+    ):
+      has = name.startswith(first.key)
+      np.testing.assert_array_equal(mirrored, mask & has)
+      np.testing.assert_array_equal(partner == 0, mask & has)
+      found.add(has)
+  assert found == {True, False}
 
 
 def test_batch_goes_through_jit(store):

@@ -105,6 +105,17 @@ def test_mixed_spacings():
   assert 2.0 < max(by_name['middle']) <= 3.0
 
 
+@pytest.mark.parametrize(('lag_ns', 'top_ns'), [(0.01, 4.0), (0.2, 4.0), (0.5, 5.0), (2.0, 2.0)])
+def test_one_lag_of_a_model_of_many(lag_ns, top_ns):
+  """Levels above a window are those of the model, whichever lags are drawn."""
+  source = make_source(entry(1000, lag_ns), lags_ns=(lag_ns, lag_ns), range_ns=LAGS_NS)
+  assert source.lags_ns == (lag_ns, lag_ns)
+  drawn = draws(source, 10)
+  assert {w.dt_ns for w in drawn} == {lag_ns}
+  assert {w.longest_ns for w in drawn if w.anchor.kind == END} == {top_ns}
+  assert {w.longest_ns for w in drawn if w.anchor.kind != END} == {lag_ns}
+
+
 @pytest.mark.parametrize('reversal', [0.0, 0.3, 1.0])
 def test_frames_of_a_window(reversal):
   """Evenly spaced, inside the block; an end on the grid ahead of the newest frame of the window."""

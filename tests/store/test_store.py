@@ -60,7 +60,12 @@ def test_reads_back_what_was_written(tmp_path, np_rng, block):
 
 
 def test_metadata_survives(tmp_path, np_rng):
-  written = synthetic.entry(length=5, split='test', temperature_K=310.15, replica=3)
+  optional = {
+    'ring': np.full(5, -1, np.int32),
+    'disulphides': np.array([3, -1, -1, 0, -1], np.int32),
+    'mirrored': np.arange(5) == 2,
+  }
+  written = synthetic.entry(length=5, split='test', temperature_K=310.15, replica=3, **optional)
   store = write(tmp_path / 'a b', (written, synthetic.positions(np_rng, 4, 5)))
   (entry,) = store.entries
   assert entry.key == 'toy/T310.15/R3'
@@ -75,6 +80,8 @@ def test_metadata_survives(tmp_path, np_rng):
   arrays = entry.arrays(store.read(entry)[0])
   assert arrays.mask.all()
   assert arrays.positions.shape == (5, 4, 3)
+  for name, value in optional.items():
+    np.testing.assert_array_equal(getattr(arrays, name), value)
 
 
 def test_manifest_holds_a_protein_once(tmp_path, np_rng):

@@ -85,6 +85,9 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
       variances=(0.198, 0.096, 0.264, 0.32, 0.416, 2.36),
       times_ns=(0.004, 0.04, 0.4, 4.0, 40.0, 3000.0),
       implicit_variance=0.398,
+      # By how much samples are widened, in explicit and in implicit solvent: what a trained network
+      # and closed chains take from the fluctuation (`experiments/benchmarks/physics.py`).
+      gain=(1.0, 1.0),
     ),
     # What it was trained on (`models.trained_range`); `train` fills that in.
     trained_on=config_dict.create(
@@ -248,6 +251,11 @@ def check(config: Any) -> None:
     raise InputError(
       f'config.model.memory: variances {tuple(config.memory.variances)} over times_ns '
       f'{tuple(config.memory.times_ns)}: give as many of each, all above zero, times ascending'
+    )
+  if len(config.memory.gain) != 2 or not all(x > 0.0 for x in config.memory.gain):
+    raise InputError(
+      f'config.model.memory.gain = {tuple(config.memory.gain)}: give two numbers above zero, for '
+      'explicit and for implicit solvent'
     )
   if config.lags_ns:
     _check_any_step(config)

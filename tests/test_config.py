@@ -71,6 +71,10 @@ def edited(edit):
       r'config\.model\.memory: variances .* over times_ns \(1\.0,\): give as many of each',
     ),
     (
+      lambda c: c.memory.update(gain=(1.2, 0.0)),
+      r'config\.model\.memory\.gain = \(1\.2, 0\.0\): give two numbers above zero',
+    ),
+    (
       lambda c: c.update(precision='float16'),
       r"config\.model\.precision = 'float16': choose one of float32, bfloat16",
     ),

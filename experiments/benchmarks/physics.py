@@ -7,6 +7,10 @@ first frame: RMSF of CA about a replica's own mean (ratio of the means over resi
 r over residues), the CA-RMSD between successive frames, and the CA-RMSD to the start over the
 root-mean-square RMSF, at the end (last fifth). Beside it the elastic network without any training
 (equal springs, 15 Å), and one half of MD against the other. Writes STEM.json and STEM.md.
+
+With --trained the same of proteins that models are trained on, those that the memory is fitted to
+(`benchmarks.memory`). Printed then: the geometric mean of the RMSF ratios, by solvent, and the gain
+(`config.model.memory.gain`) that would make it 1, were RMSF in proportion to it.
 """
 
 import dataclasses
@@ -22,7 +26,7 @@ from absl import flags
 
 import tempo_jax
 from experiments import results
-from experiments.benchmarks import held_out
+from experiments.benchmarks import held_out, memory
 from tempo_jax import time_scales
 from tempo_jax.cli import command, compilation_cache_flag
 from tempo_jax.errors import InputError
@@ -50,6 +54,7 @@ class Case:
     stride: of the files' frames.
     temperature_K: K.
     solvent: one of `protein.SOLVENTS`.
+    part: which frames of each file, as fractions of them.
   """
 
   name: str
@@ -59,6 +64,7 @@ class Case:
   stride: int = 1
   temperature_K: float = 300.0
   solvent: str = 'explicit'
+  part: tuple[float, float] = (0.0, 1.0)
 
 
 def cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
@@ -80,6 +86,8 @@ def cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
     of_others('ntl9', 'ntl9_mdcath_320K', 1.0, 320.0),
     of_others('hp35_explicit', 'hp35_explicit', 0.1),
   ]
+  # The first half is trained on.
+  found[2] = dataclasses.replace(found[2], part=(0.5, 1.0))
   folder = other / 'bpti_5ns'
   found.append(Case('bpti', folder / 'bpti.pdb', (folder / 'bpti.xtc',), 0.01))
   folder = other / 'ubiquitin_1ns'
@@ -91,6 +99,21 @@ def cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
         Case(target.name, target.topology, target.reference, 0.01, 1, 320.0, target.solvent)
       )
   return [case for case in found if case.topology.is_file() and case.trajectories]
+
+
+# Frames of Trp-cage are compared 0.1 ns apart: as they are there would be 5,000.
+_TRAINED_STRIDES = {'trpcage': 10}
+
+
+def trained_cases(data: pathlib.Path) -> list[Case]:
+  """MD that models are trained on; `data`: MD of others."""
+  found = []
+  for solvent, sources in (('explicit', memory.explicit(data)), ('implicit', memory.implicit())):
+    for name, source in sources.items():
+      stride = _TRAINED_STRIDES.get(name, 1)
+      rest = stride * source.dt_ns, stride, source.temperature_K, solvent, (0.0, source.part)
+      found.append(Case(name, source.topology, (source.trajectory,), *rest))
+  return [case for case in found if case.topology.is_file() and case.trajectories[0].is_file()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +179,9 @@ def measure(model: model_lib.Model, case: Case, num_replicas: int, seed: int) ->
   """The numbers of one protein."""
   began = time.monotonic()
   native = Native(case.topology, case.name)
-  md = [np.asarray(native.read(x).positions)[:: case.stride] for x in case.trajectories]
+  files = [np.asarray(native.read(x).positions) for x in case.trajectories]
+  first, end = case.part
+  md = [x[round(first * len(x)) : round(end * len(x)) : case.stride] for x in files]
   protein = native.protein.in_solvent(case.solvent)
   start = md[0][0]
   protein = dataclasses.replace(
@@ -221,6 +246,7 @@ def define_flags(values: flags.FlagValues) -> None:
   )
   flags.DEFINE_string('data', None, 'Directory with MD of others. Required.', flag_values=values)
   flags.DEFINE_string('out', 'tempo_out/physics', 'STEM of the files.', flag_values=values)
+  flags.DEFINE_bool('trained', False, 'Proteins that were trained on.', flag_values=values)
   flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
   flags.DEFINE_integer('num_replicas', 4, 'To sample.', lower_bound=1, flag_values=values)
   flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
@@ -232,7 +258,11 @@ def main(values: flags.FlagValues) -> None:
   command.require(values, 'data')
   compilation_cache_flag.use(values)
   data = pathlib.Path(values.data).expanduser()
-  every = cases(pathlib.Path(values.simulated).expanduser(), data)
+  every = (
+    trained_cases(data)
+    if values.trained
+    else cases(pathlib.Path(values.simulated).expanduser(), data)
+  )
   if unknown := sorted(set(values.only) - {case.name for case in every}):
     raise InputError(f'--only: {", ".join(unknown)} is none of those that there are files of')
   model = tempo_jax.load_model(values.model)
@@ -250,6 +280,13 @@ def main(values: flags.FlagValues) -> None:
       seed=values.seed,
       proteins=found,
     )
+  if values.trained:
+    by_solvent = {case.name: case.solvent for case in every}
+    for solvent, now in zip(('explicit', 'implicit'), model.config.memory.gain, strict=True):
+      ratios = [np.mean(x['rmsf_ratio']) for n, x in found.items() if by_solvent[n] == solvent]
+      if ratios:
+        mean = float(np.exp(np.mean(np.log(ratios))))
+        print(f'{solvent}: RMSF {mean:.2f} times that of MD; gain {now:g}, better {now / mean:.2f}')
 
 
 if __name__ == '__main__':

@@ -324,6 +324,33 @@ def make_prior(
   return Prior(network, network.frames.translation, fast, slow)
 
 
+def sampling_prior(
+  config: Any,
+  positions: jax.Array,
+  protein: protein_lib.ProteinArrays,
+  longest_ns: jax.Array | float | None = None,
+) -> Prior:
+  """The prior that samples are drawn from: that of training, widened by `config.memory.gain`.
+
+  Numbers are measured in the wider spread, so a network cannot tell it from the narrow one.
+
+  Args:
+    config: the model's configuration.
+    positions: [L, 4, 3] Å, of the reference.
+    protein: [L] residues, and their solvent; its positions are not read.
+    longest_ns: as in `make_prior`.
+  """
+  prior = make_prior(config, positions, protein, longest_ns=longest_ns)
+  in_explicit, in_implicit = config.memory.gain
+  implicit = jnp.array(_IMPLICIT)[protein.known_solvent]
+  gain = in_explicit + (in_implicit - in_explicit) * implicit
+
+  def widened(memory: memory_lib.Memory) -> memory_lib.Memory:
+    return dataclasses.replace(memory, variances=gain**2 * memory.variances)
+
+  return dataclasses.replace(prior, memory=widened(prior.memory), slow=widened(prior.slow))
+
+
 def drawn_about(
   prior: Prior,
   ca: jax.Array,

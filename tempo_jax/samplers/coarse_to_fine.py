@@ -99,7 +99,7 @@ def begin(
   if config.prior == 'elastic':
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
     centre_rng, slow_rng = jax.random.split(jax.random.fold_in(_typed(rng), _CENTRE))
-    prior = expected.make_prior(config, positions, protein)
+    prior = expected.sampling_prior(config, positions, protein)
     # The start is one conformation of many, not their mean.
     prior = expected.drawn_about(prior, prior.centre[None], jnp.zeros(1), temperature_K, centre_rng)
     slow = expected.drawn_slow(prior, temperature_K, slow_rng)

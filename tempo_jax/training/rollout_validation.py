@@ -76,7 +76,7 @@ def roll_out(
   room = rollout.with_room(states, known, planner.num_rows)
   prior = None
   if config.prior == 'elastic':
-    prior = expected.make_prior(config, starts[0], protein)
+    prior = expected.sampling_prior(config, starts[0], protein)
   found = rollout.compute(run, [level_name], planner.ticks(batch), *room, prior=prior)
   return state_lib.to_positions(found[np.array(frames)])
 

@@ -267,6 +267,27 @@ def test_a_protein_is_in_water_unless_it_says_otherwise():
   assert implicit == pytest.approx(explicit + 0.398, rel=1e-5)
 
 
+def test_samples_are_widened_by_the_gain_of_their_solvent():
+  """Spreads, draws of the centre and its drift grow by the same factor; training does not."""
+  config = config_lib.model_config({'coarse': 0.2, 'fine': 0.01})
+  config.memory.gain = 1.3, 1.1
+  protein = builders.helix(LENGTH)
+  for solvent, gain in enumerate((1.2, 1.3, 1.1)):
+    inside = dataclasses.replace(protein, solvent=np.int32(solvent))
+    wide = expected.sampling_prior(config, inside.positions, inside)
+    narrow = expected.make_prior(config, inside.positions, inside)
+    for name in ('memory', 'slow'):
+      ratio = getattr(wide, name).variances / getattr(narrow, name).variances
+      np.testing.assert_allclose(ratio, gain**2, rtol=1e-6)
+      np.testing.assert_array_equal(getattr(wide, name).times_ns, getattr(narrow, name).times_ns)
+    window = state_lib.start_window(state_lib.from_positions(inside.positions, inside.bonds), 2)
+    moves = [
+      expected.elastic(window, prior, jnp.float32(0.2), jnp.float32(300.0), inside).spread
+      for prior in (wide, narrow)
+    ]
+    np.testing.assert_allclose(moves[0] / moves[1], gain, rtol=1e-5)
+
+
 @pytest.mark.parametrize('longest_ns', [5e-4, 0.01, 0.2, 5.0])
 def test_what_is_slow_may_be_a_matter_of_the_example(longest_ns):
   """The longest lag as a number of an example splits the memory as that of a configuration does."""

@@ -76,6 +76,25 @@ def test_held_out_proteins_are_all_there(tmp_path):
   assert found['hp35_explicit'].solvent == 'explicit'
 
 
+def test_proteins_that_calibrate_are_none_that_judge(tmp_path):
+  for source in physics.memory.explicit(tmp_path).values():
+    source.trajectory.parent.mkdir(parents=True, exist_ok=True)
+    source.trajectory.touch()
+    source.topology.touch()
+  found = {case.name: case for case in physics.trained_cases(tmp_path)}
+  assert sorted(found) == sorted(
+    ('trpcage', 'ntl9', 'sh2', 'psi', '1tg0', 'nug2', 'eehee1049', 'hhh0335', '2jof')
+  )
+  # The second half of NTL9 judges.
+  judges = {case.name for case in physics.cases(physics.held_out.SIMULATED, tmp_path)}
+  assert not judges & found.keys() - {'ntl9'}
+  assert found['ntl9'].part == (0.0, 0.5)
+  (held,) = (c for c in physics.cases(physics.held_out.SIMULATED, tmp_path) if c.name == 'ntl9')
+  assert held.part == (0.5, 1.0)
+  assert (found['trpcage'].dt_ns, found['trpcage'].stride) == (0.1, 10)
+  assert (found['nug2'].solvent, found['psi'].solvent) == ('implicit', 'explicit')
+
+
 def test_frames_of_a_model_with_one_step_are_taken_at_the_spacing_of_md():
   asked = {}
 

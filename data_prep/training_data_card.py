@@ -23,7 +23,7 @@ Written by `python -m data_prep.default_training_data --card`: do not edit.
   motion about the start and, for the smallest peptides, folding and unfolding, but no equilibrium.
   Motion is faster than in water, since the thermostat is the only source of friction.
 - An earlier script with the same settings made cln025, 2jof and fs_unf at 320 K; with a cutoff of
-  1.6 nm it made hp35, 2m9i and R1 of ehee0053.
+  1.6 nm it made R1 and R2 of hp35, and R1 of 2m9i and ehee0053.
 - The trajectories have the licence of this repository (Apache-2.0). Structure files of others from
   which they start are not included; the table names their source. Those of Tsuboyama et al. are
   designs of the mega-scale data set (Nature 2023, 620, 434).
@@ -34,7 +34,8 @@ Written by `python -m data_prep.default_training_data --card`: do not edit.
 
 NAME.pdb is the topology of the XTC files: heavy atoms of protein and caps at t = 0 of replica 1.
 NAME_R1.xtc has a frame every 10 ps, the first at 10 ps; NAME_R1.json has all parameters and seeds.
-A longer replica replaces a shorter one, whose frames it repeats.
+In a record, `replica` is the number that the replica had where it was simulated. A longer replica
+replaces a shorter one, whose frames it repeats.
 
 ## Related proteins
 

@@ -4,10 +4,11 @@ r"""The bundled model against MD that it was not trained on: the table of its mo
 
 Proteins that it was not trained on (in data_prep/simulated, and BPTI and ubiquitin in DATA), and
 unseen replicas of proteins that it was trained on. Replicas are sampled from the native structure,
-and each is compared with a replica of MD of the same length; validity is that of at least 400
-frames of each. Every number is a mean over replicas. For comparison, the table has MD against MD,
-the frozen structure, and an elastic network with the mean RMSF of MD. Writes held_out.json and
-held_out.md; --card puts the table between the marks in a file.
+and each is compared with a replica of MD of the same length; where there are replicas of 4 ns,
+shorter ones are left out, since motion grows with time. Validity is that of at least 400 frames of
+each. Every number is a mean over replicas. For comparison, the table has MD against MD, the frozen
+structure, and an elastic network with the mean RMSF of MD. Writes held_out.json and held_out.md;
+--card puts the table between the marks in a file.
 """
 
 import dataclasses
@@ -35,10 +36,12 @@ from tempo_jax.geometry import bonds
 from tempo_jax.metrics import baselines, calibration, flexibility, validity
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance
+from tempo_jax.preparation.simulation import checkpoint as simulation_checkpoint
 from tempo_jax.protein.protein import Protein
 
 SIMULATED = pathlib.Path(training_store.__file__).with_name('simulated')
 _LEAST_FRAMES = 400
+_LONG_NS = 4.0
 _MARKS = '<!-- held_out: begin -->', '<!-- held_out: end -->'
 PROTEIN, REPLICA, _WATER = 'protein', 'replica', 'protein, explicit solvent'
 
@@ -54,6 +57,7 @@ class Target:
     reference: files of MD, each a replica.
     temperature_K: of MD and sampling, K.
     mean_dt_ns: time between the frames of MD on average, ns, where it varies.
+    left_out: numbers of replicas that are too short beside those of `reference`.
   """
 
   name: str
@@ -62,6 +66,7 @@ class Target:
   reference: tuple[pathlib.Path, ...]
   temperature_K: float = 320.0
   mean_dt_ns: float | None = None
+  left_out: tuple[int, ...] = ()
 
   @property
   def solvent(self) -> str:
@@ -70,7 +75,7 @@ class Target:
 
 
 def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
-  """All targets that there are files of.
+  """All targets that there are files of; where there are replicas of 4 ns, without shorter ones.
 
   Args:
     simulated: our own MD, NAME/NAME_R1.xtc, ...
@@ -79,15 +84,17 @@ def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
   found = []
   for system in training_systems.SYSTEMS:
     folder = simulated / system.name
-    replicas = sorted(folder.glob(f'{system.name}_R*.xtc'))
     unseen = [
       file
-      for file in replicas
-      if training_store.split_of(system.name, int(file.stem.rpartition('_R')[2])) != 'train'
+      for file in sorted(folder.glob(f'{system.name}_R*.xtc'))
+      if training_store.split_of(system.name, _number(file)) != 'train'
     ]
     if unseen:
       kind = PROTEIN if system.held_out else REPLICA
-      found.append(Target(system.name, kind, folder / f'{system.name}.pdb', tuple(unseen)))
+      kept = [file for file in unseen if _length_ns(file) >= _LONG_NS] or unseen
+      short = tuple(_number(file) for file in unseen if file not in kept)
+      topology = folder / f'{system.name}.pdb'
+      found.append(Target(system.name, kind, topology, tuple(kept), left_out=short))
   if data is not None:
     for name, structure, trajectory, mean_dt_ns in (
       ('bpti', 'bpti_5ns/bpti.pdb', 'bpti.xtc', None),
@@ -99,6 +106,15 @@ def targets(simulated: pathlib.Path, data: pathlib.Path | None) -> list[Target]:
         reference = (native.with_name(trajectory),)
         found.append(Target(name, _WATER, native, reference, 300.0, mean_dt_ns))
   return found
+
+
+def _number(trajectory: pathlib.Path) -> int:
+  return int(trajectory.stem.rpartition('_R')[2])
+
+
+def _length_ns(trajectory: pathlib.Path) -> float:
+  """As its record says; 0 without."""
+  return simulation_checkpoint.read_json(trajectory.with_suffix('.json')).get('length_ns', 0.0)
 
 
 def choose(every: Sequence[Target], names: Sequence[str], flag: str) -> list[Target]:
@@ -273,7 +289,8 @@ def table(found: Iterable[tuple[Target, dict[str, dict[str, Any]]]]) -> str:
   lines: list[list[str]] = []
   for target, rows in found:
     md = rows['MD']
-    lengths = ' + '.join(f'{x:.2f}' for x in md['replicas_ns'])
+    short = f' (without {", ".join(f"R{k}" for k in target.left_out)})' if target.left_out else ''
+    lengths = ' + '.join(f'{x:.2f}' for x in md['replicas_ns']) + short
     first = [target.name, target.kind, str(md['residues']), lengths, f'{md["rmsf"]:.2f}']
     for name, label in _SHOWN:
       if name in rows:

@@ -5,8 +5,9 @@ r"""Are the frames molecules? Backbone geometry and side chains of a model besid
 Proteins that the bundled model was not trained on: hp35, 2m9i and ehee0053 from our own MD, and,
 where DATA has them, BPTI and ubiquitin in explicit solvent. Replicas are sampled from the native
 structure; MD is of the same protein and time step, and what depends on the length of a series is
-taken from equally many frames of both. Several replicas of MD count where none is shorter than half
-of the longest. --prediction=DIR judges files in place of a model: DIR/NAME/topology.pdb and
+taken from equally many frames of both. Where there are replicas of MD of 4 ns, shorter ones of
+data_prep/simulated are left out; so is every replica that is shorter than half of the longest.
+--prediction=DIR judges files in place of a model: DIR/NAME/topology.pdb and
 DIR/NAME/trajectory*.xtc, as `tempo-jax sample` writes them.
 
 Three tables, chosen by --tables:
@@ -54,7 +55,7 @@ _DT_NS = 0.01  # of files in place of a model, unless they have times
 def targets(
   simulated: pathlib.Path, unfinished: pathlib.Path | None, data: pathlib.Path | None
 ) -> list[held_out.Target]:
-  """Proteins that were not trained on, each with all of its MD, `unfinished` MD last."""
+  """Proteins that were not trained on, with their MD (`held_out.targets`), `unfinished` MD last."""
   found = []
   for target in held_out.targets(simulated, data):
     if target.kind != held_out.REPLICA:

@@ -5,7 +5,8 @@ r"""How far held-out proteins move, at the spacing and length of their MD, besid
 Of each protein four replicas, as long as each replica of MD and with frames as far apart, from its
 first frame: RMSF of CA about a replica's own mean (ratio of the means over residues, and Pearson's
 r over residues), the CA-RMSD between successive frames, and the CA-RMSD to the start over the
-root-mean-square RMSF, at the end (last fifth). Beside it the elastic network without any training
+root-mean-square RMSF, at the end (last fifth). Where our MD has replicas of 4 ns, shorter ones are
+left out. Beside it the elastic network without any training
 (equal springs, 15 Å), and one half of MD against the other. Writes STEM.json and STEM.md.
 
 With --trained the same of proteins that models are trained on, those that the memory is fitted to

@@ -197,7 +197,8 @@ def test_store_has_the_splits(tmp_path):
   }
   assert {entry.temperature_K for entry in entries} == {320.0}
   assert sum(system.held_out for system in SYSTEMS) >= 3
-  assert training_store.split_of('hp35', 1) == 'test'
+  for folder, numbers in (('hp35', (1, 2, 3)), ('2m9i', (1, 2)), ('ehee0053', (1, 2, 3))):
+    assert {training_store.split_of(folder, number) for number in numbers} == {'test'}
   assert training_store.split_of('gb1_hairpin_300K', 2) == 'train'
   with pytest.raises(InputError, match='gb1 is no directory of a system'):
     training_store.split_of('gb1', 1)

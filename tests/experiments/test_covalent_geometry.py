@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import covalent_geometry, held_out
-from tests.experiments.test_held_out import SIMULATED
+from tests.experiments.test_held_out import short_hp35
 
 
 @pytest.fixture(scope='module')
@@ -16,8 +16,7 @@ def within():
 
 @pytest.fixture(scope='module')
 def hp35():
-  (target,) = (x for x in held_out.targets(SIMULATED, None) if x.name == 'hp35')
-  return held_out.read(target, 0.01)
+  return held_out.read(short_hp35(), 0.01)
 
 
 def test_md_is_nearly_always_inside(hp35, within):

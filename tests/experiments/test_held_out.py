@@ -5,6 +5,7 @@ import json
 import pathlib
 import types
 
+import mdtraj
 import numpy as np
 import pytest
 
@@ -19,10 +20,14 @@ PAIRED = ('rmsf_ratio', 'pairwise_rmsd_ratio', 'rg_ratio')
 
 @pytest.fixture(scope='module')
 def target():
-  """A protein with two replicas that the model has not seen."""
-  (found,) = (x for x in held_out.targets(SIMULATED, None) if x.name == 'hp35')
-  assert len(found.reference) == 2
-  return found
+  """A protein with two replicas that the model has not seen, both short."""
+  return short_hp35()
+
+
+def short_hp35():
+  folder = SIMULATED / 'hp35'
+  both = tuple(folder / f'hp35_R{k}.xtc' for k in (1, 2))
+  return held_out.Target('hp35', held_out.PROTEIN, folder / 'hp35.pdb', both)
 
 
 def model_of(replicas, tell=lambda *asked: None):
@@ -53,6 +58,36 @@ def test_targets_were_not_trained_on(tmp_path):
       number = int(file.stem.rpartition('_R')[2])
       assert training_store.split_of(file.parent.name, number) != 'train'
   assert not held_out.targets(tmp_path, tmp_path)
+
+
+def test_long_replicas_are_the_reference_alone(tmp_path):
+  found = {x.name: x for x in held_out.targets(SIMULATED, None)}
+  for name, number, left_out in (('hp35', 3, (1, 2)), ('2m9i', 2, (1,))):
+    target = found[name]
+    assert [file.name for file in target.reference] == [f'{name}_R{number}.xtc']
+    assert target.left_out == left_out
+    md = mdtraj.load(target.reference[0], top=target.topology)
+    np.testing.assert_allclose(md.time, 10.0 * np.arange(1, 401))
+    bonds = [(a.index, b.index) for a, b in md.topology.bonds]
+    lengths = 10.0 * mdtraj.compute_distances(md, bonds)
+    # The atoms are those of the PDB in their order: bonds of heavy atoms, CA-S the longest.
+    assert 1.1 < lengths.min() < lengths.max() < 2.0
+  # None of them is long.
+  short = tmp_path / 'hp35'
+  short.mkdir()
+  for k, length_ns in ((1, 0.5), (2, 3.99)):
+    (short / f'hp35_R{k}.xtc').touch()
+    (short / f'hp35_R{k}.json').write_text(json.dumps({'length_ns': length_ns}))
+  (target,) = held_out.targets(tmp_path, None)
+  assert len(target.reference) == 2
+  assert target.left_out == ()
+  # A second long one counts as well.
+  for k in (3, 10):
+    (short / f'hp35_R{k}.xtc').touch()
+    (short / f'hp35_R{k}.json').write_text(json.dumps({'length_ns': 4.0}))
+  (target,) = held_out.targets(tmp_path, None)
+  assert {file.stem for file in target.reference} == {'hp35_R3', 'hp35_R10'}
+  assert target.left_out == (1, 2)
 
 
 def test_md_in_the_models_place_is_right(target):
@@ -135,4 +170,7 @@ def test_table_shows_what_a_column_can_have(target):
   lines = held_out.table([(target, rows)]).splitlines()
   cells = {line.split(' | ')[5]: line.strip('| ').split(' | ') for line in lines[2:]}
   assert list(cells) == ['model', 'elastic network', 'frozen', 'MD replicas', 'MD halves']
+  assert cells['model'][3] == '0.46 + 0.88'
+  left_out = dataclasses.replace(target, left_out=(4, 5))
+  assert ' | 0.46 + 0.88 (without R4, R5) | ' in held_out.table([(left_out, rows)])
   assert cells['model'][-8:] == ['1.00', '1.00', '1.00', '1.000', '1.00', '0.000', '0.00%', '0.00%']

@@ -20,15 +20,12 @@ from experiments.benchmarks import (
 )
 from tempo_jax.errors import InputError
 from tempo_jax.protein import side_chain_atoms
-from tests.experiments.test_held_out import SIMULATED
-
-UNFINISHED = SIMULATED.with_name('unfinished')
+from tests.experiments.test_held_out import SIMULATED, short_hp35
 
 
 @pytest.fixture(scope='module')
 def target():
-  (found,) = (x for x in molecules.targets(SIMULATED, None, None) if x.name == 'hp35')
-  return found
+  return short_hp35()
 
 
 @pytest.fixture(scope='module')
@@ -88,12 +85,22 @@ def test_backbones_have_no_side_chains(tmp_path, theirs):
     molecules.predicted(tmp_path, '2m9i', 0.01)
 
 
-def test_short_replicas_are_left_out(target):
-  every = molecules.targets(SIMULATED, UNFINISHED, None)
-  (more,) = (x for x in every if x.name == 'hp35')
-  assert more.reference[:2] == target.reference
-  _, md = molecules.md_of(more, 0.01)
+def test_short_replicas_are_left_out(tmp_path, target):
+  (tmp_path / 'hp35').mkdir()
+  more = tmp_path / 'hp35/hp35_R1.xtc'
+  shutil.copy(target.reference[1], more)
+  every = molecules.targets(SIMULATED, tmp_path, None)
+  (long,) = (x for x in every if x.name == 'hp35')
+  assert long.reference == (SIMULATED / 'hp35/hp35_R3.xtc', more)
+  _, md = molecules.md_of(long, 0.01)
   assert [len(x) for x in md.positions] == [400]
+  (short,) = (x for x in every if x.name == 'ehee0053')
+  more = dataclasses.replace(short, reference=(*short.reference, short.reference[1]))
+  assert [len(x) for x in molecules.md_of(more, 0.01)[1].positions] == [40, 40]
+  # There need be no unfinished MD.
+  assert long.reference[:1] == next(
+    x.reference for x in molecules.targets(SIMULATED, tmp_path / 'no', None) if x.name == 'hp35'
+  )
   _, md = molecules.md_of(target, 0.01)
   assert [len(x) for x in md.heavy_atoms] == [46, 88]
   assert {x.name for x in every} == {'hp35', '2m9i', 'ehee0053'}

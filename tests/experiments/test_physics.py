@@ -73,6 +73,9 @@ def test_held_out_proteins_are_all_there(tmp_path):
   assert sorted(found) == sorted(known)
   assert len(found['barstar'].trajectories) == 2
   assert found['hp35'].solvent == 'implicit'
+  # Of MD of several lengths the longest alone.
+  assert [file.name for file in found['hp35'].trajectories] == ['hp35_R3.xtc']
+  assert [file.name for file in found['2m9i'].trajectories] == ['2m9i_R2.xtc']
   assert found['hp35_explicit'].solvent == 'explicit'
 
 

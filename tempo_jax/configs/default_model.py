@@ -2,6 +2,7 @@
 
 Prepare: python -m data_prep.default_training_data --store=STORE --public=DATA
 Launch:  tempo-jax train --config=default_model --config.data.store=STORE --workdir=RUN
+Calibrate: python -m experiments.benchmarks.physics --model=RUN --data=DATA --trained
 Judge:   python -m experiments.benchmarks.held_out --model=RUN --data=DATA
 Bundle:  tempo-jax export --model=RUN --bundle
 
@@ -19,6 +20,8 @@ def get_config(variant: str = ''):
   """Returns the configuration."""
   common.parse_variant(variant, {})
   config = common.experiment(config_lib.any_step_config(0.01, 5.0))
+  # Calibrated after training, which does not know of it: see "Calibrate" above.
+  config.model.memory.gain = 1.25, 1.12
   common.small_network(config, channels=64, blocks=2)
   config.model.encoder.num_neighbours = 16
   config.data.batch_size = 16

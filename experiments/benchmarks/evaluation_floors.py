@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 import tempo_jax
+from experiments.benchmarks import physics
 from tempo_jax import files
 from tempo_jax.cli import command, compilation_cache_flag, evaluate
 from tempo_jax.errors import InputError
@@ -43,7 +44,6 @@ class Pair:
     num_judged: how many of them are judged.
     dt_ns: between frames, ns.
     temperature_K: K.
-    has_model: whether a model is asked to sample as much.
   """
 
   name: str
@@ -53,7 +53,6 @@ class Pair:
   num_judged: int
   dt_ns: float
   temperature_K: float = 300.0
-  has_model: bool = True
 
 
 _HP35 = tuple(f'R{k}.xtc' for k in range(1, 12))
@@ -61,8 +60,7 @@ PAIRS = (
   Pair('hp35', 'md_public/hp35_explicit', 'topology.pdb', _HP35, 6, 0.1),
   Pair('psi', 'md_public/psi_integrin_b3', 'topology.pdb', ('R1.xtc', 'R2.xtc'), 1, 0.2),
   Pair('trpcage', 'md_public/trpcage_tc5b_50ns', 'topology_backbone.pdb', ('R1.xtc',), 1, 0.01),
-  # 250 ns are 25,000 frames of the bundled model, far beyond what it has seen.
-  Pair('ntl9', 'md_public/ntl9_mdcath_320K', 'topology.pdb', ('R1.xtc',), 1, 1.0, 320.0, False),
+  Pair('ntl9', 'md_public/ntl9_mdcath_320K', 'topology.pdb', ('R1.xtc',), 1, 1.0, 320.0),
   Pair(
     'pentalanine', 'trajectories/pentalanine_50ns', 'pentalanine.pdb', ('pentalanine.xtc',), 1, 0.01
   ),
@@ -113,12 +111,7 @@ def case_of(pair: Pair, data: pathlib.Path, out: pathlib.Path) -> Case:
 
 def sampled(model: model_lib.Model, pair: Pair, case: Case, out: pathlib.Path, seed: int) -> Case:
   """The same with what a model samples in place of the MD that is judged."""
-  stride = round(pair.dt_ns / model.dt_ns)
-  if stride < 1 or abs(stride * model.dt_ns - pair.dt_ns) > 1e-3 * pair.dt_ns:
-    raise InputError(
-      f'the frames of {pair.name} are {pair.dt_ns} ns apart, those of the model {model.dt_ns} ns: '
-      'take a model whose time step divides that'
-    )
+  model, stride = physics.at_spacing(model, pair.dt_ns, pair.name)
   num_frames = len(mdtraj.load(case.prediction[0], top=case.topology, atom_indices=[0]))
   protein = tempo_jax.load_protein(case.topology).in_solvent('explicit')
   found = model.sample(
@@ -185,10 +178,8 @@ def main(values: flags.FlagValues) -> None:
   _judge(list(cases.values()), out, 'md')
   if values.model:
     model = tempo_jax.load_model(values.model)
-    asked = [pair for pair in chosen if pair.has_model]
-    _judge(
-      [sampled(model, pair, cases[pair.name], out, values.seed) for pair in asked], out, 'model'
-    )
+    of_model = [sampled(model, pair, cases[pair.name], out, values.seed) for pair in chosen]
+    _judge(of_model, out, 'model')
 
 
 def _judge(cases: Sequence[Case], out: pathlib.Path, name: str) -> None:

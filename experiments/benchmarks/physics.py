@@ -146,6 +146,23 @@ def motion_of(positions: np.ndarray, start: np.ndarray) -> Motion:
   )
 
 
+def at_spacing(model: model_lib.Model, dt_ns: float, name: str) -> tuple[model_lib.Model, int]:
+  """The model, and every how manieth of its frames is dt_ns (ns) after the one before.
+
+  Raises:
+    InputError: its frames are never so far apart.
+  """
+  if time_scales.has_any_step(model.config):
+    return model.at(dt_ns), 1
+  stride = round(dt_ns / model.dt_ns)
+  if stride < 1 or abs(stride * model.dt_ns - dt_ns) > 1e-3 * dt_ns:
+    raise InputError(
+      f'the frames of {name} are {dt_ns:g} ns apart, those of the model {model.dt_ns:g} ns: '
+      'take a model whose time step divides that'
+    )
+  return model, stride
+
+
 def sample(
   model: model_lib.Model,
   protein: protein_lib.Protein,
@@ -159,12 +176,7 @@ def sample(
   Raises:
     InputError: the model's frames are never so far apart.
   """
-  if time_scales.has_any_step(model.config):
-    model, stride = model.at(case.dt_ns), 1
-  else:
-    stride = round(case.dt_ns / model.dt_ns)
-    if stride < 1 or abs(stride * model.dt_ns - case.dt_ns) > 1e-3 * case.dt_ns:
-      raise InputError(f'{case.name}: frames {case.dt_ns:g} ns apart are none of the model')
+  model, stride = at_spacing(model, case.dt_ns, case.name)
   sampled = model.sample(
     protein,
     num_frames=stride * num_frames,

@@ -47,7 +47,7 @@ def test_the_table_has_a_column_per_protein_and_the_medians_of_baselines():
 
 
 def test_what_the_model_cannot_reach_is_refused():
-  model = types.SimpleNamespace(dt_ns=0.15)
+  model = types.SimpleNamespace(dt_ns=0.15, config=types.SimpleNamespace(lags_ns=()))
   case = floors.Case('x', None, (), ())
   with pytest.raises(InputError, match='take a model whose time step divides that'):
     floors.sampled(model, floors.PAIRS[0], case, None, 0)

@@ -111,5 +111,5 @@ def test_frames_of_a_model_with_one_step_are_taken_at_the_spacing_of_md():
   found = physics.sample(model, None, case, 4, 1, seed=0)
   assert asked['num_frames'] == 12
   assert found.ravel().tolist() == [2.0, 5.0, 8.0, 11.0]
-  with pytest.raises(physics.InputError, match=r'0\.25 ns apart'):
+  with pytest.raises(physics.InputError, match=r'frames of x are 0\.25 ns apart'):
     physics.sample(model, None, dataclasses.replace(case, dt_ns=0.25), 4, 1, seed=0)

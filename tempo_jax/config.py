@@ -6,6 +6,7 @@ directory stores it; `make_sampler` takes it frozen, so that it is hashable.
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -216,6 +217,10 @@ def _paths(config: Any, prefix: str = 'model') -> set[str]:
   return found
 
 
+def _is_positive(value: Any) -> bool:
+  return isinstance(value, int | float) and 0.0 < value < math.inf
+
+
 def check(config: Any) -> None:
   """Raises `InputError` for a model configuration that cannot work."""
   if config.get('shared_levels', False):
@@ -252,10 +257,11 @@ def check(config: Any) -> None:
       f'config.model.memory: variances {tuple(config.memory.variances)} over times_ns '
       f'{tuple(config.memory.times_ns)}: give as many of each, all above zero, times ascending'
     )
-  if len(config.memory.gain) != 2 or not all(x > 0.0 for x in config.memory.gain):
+  gain = config.memory.gain
+  if not isinstance(gain, tuple | list) or len(gain) != 2 or not all(map(_is_positive, gain)):
     raise InputError(
-      f'config.model.memory.gain = {tuple(config.memory.gain)}: give two numbers above zero, for '
-      'explicit and for implicit solvent'
+      f'config.model.memory.gain = {config.memory.gain}: give two numbers above zero, for explicit '
+      'and for implicit solvent'
     )
   if config.lags_ns:
     _check_any_step(config)

@@ -59,8 +59,8 @@ def steps_between(coarse_ns: float, dt_ns: float, name: str = 'coarse_dt_ns') ->
     in files lack.
 
   Raises:
-    InputError: the first is no whole multiple of the second, or one that levels of `MOST_STEPS` do
-      not make, since a prime number is left.
+    InputError: the first is no whole multiple of the second, or a prime number above `MOST_STEPS`
+      divides that multiple.
   """
   count = round(coarse_ns / dt_ns)
   if count < 2 or abs(coarse_ns - count * dt_ns) > _TOLERANCE * count * dt_ns:

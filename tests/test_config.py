@@ -70,9 +70,12 @@ def edited(edit):
       lambda c: c.memory.update(times_ns=(1.0,)),
       r'config\.model\.memory: variances .* over times_ns \(1\.0,\): give as many of each',
     ),
-    (
-      lambda c: c.memory.update(gain=(1.2, 0.0)),
-      r'config\.model\.memory\.gain = \(1\.2, 0\.0\): give two numbers above zero',
+    *(
+      (
+        lambda c, gain=gain: c.memory.update(gain=gain),
+        r'config\.model\.memory\.gain = .*: give two numbers above zero',
+      )
+      for gain in ((1.2, 0.0), (1.2,), (float('inf'), 1.0), ('1', 1.0))
     ),
     (
       lambda c: c.update(precision='float16'),

@@ -147,7 +147,7 @@ def motion_of(positions: np.ndarray, start: np.ndarray) -> Motion:
 
 
 def at_spacing(model: model_lib.Model, dt_ns: float, name: str) -> tuple[model_lib.Model, int]:
-  """The model, and every how manieth of its frames is dt_ns (ns) after the one before.
+  """The model, and how many of its steps are dt_ns (ns).
 
   Raises:
     InputError: its frames are never so far apart.
@@ -254,12 +254,16 @@ def table(found: dict[str, Row]) -> str:
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
-  flags.DEFINE_string(
-    'simulated', str(held_out.SIMULATED), 'Directory with our MD.', flag_values=values
-  )
   flags.DEFINE_string('data', None, 'Directory with MD of others. Required.', flag_values=values)
-  flags.DEFINE_string('out', 'tempo_out/physics', 'STEM of the files.', flag_values=values)
-  flags.DEFINE_bool('trained', False, 'Proteins that were trained on.', flag_values=values)
+  flags.DEFINE_string(
+    'out',
+    None,
+    'STEM of the files. Default: tempo_out/physics, of --trained tempo_out/physics_trained.',
+    flag_values=values,
+  )
+  flags.DEFINE_bool(
+    'trained', False, 'Proteins that were trained on, to calibrate.', flag_values=values
+  )
   flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
   flags.DEFINE_integer('num_replicas', 4, 'To sample.', lower_bound=1, flag_values=values)
   flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
@@ -271,13 +275,10 @@ def main(values: flags.FlagValues) -> None:
   command.require(values, 'data')
   compilation_cache_flag.use(values)
   data = pathlib.Path(values.data).expanduser()
-  every = (
-    trained_cases(data)
-    if values.trained
-    else cases(pathlib.Path(values.simulated).expanduser(), data)
-  )
+  every = trained_cases(data) if values.trained else cases(held_out.SIMULATED, data)
   if unknown := sorted(set(values.only) - {case.name for case in every}):
     raise InputError(f'--only: {", ".join(unknown)} is none of those that there are files of')
+  out = values.out or f'tempo_out/physics{"_trained" * values.trained}'
   model = tempo_jax.load_model(values.model)
   found: dict[str, Row] = {}
   for case in every:
@@ -287,7 +288,7 @@ def main(values: flags.FlagValues) -> None:
     print(table(found).splitlines()[-1], flush=True)
     # After each: what is done stays, should the next one fail.
     results.write(
-      pathlib.Path(values.out).expanduser(),
+      pathlib.Path(out).expanduser(),
       table(found),
       model_sha256=provenance.model_sha256(model),
       seed=values.seed,

@@ -32,6 +32,13 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'out', None, 'Directory to write: new or empty. Required, unless --bundle.', flag_values=values
   )
+  flags.DEFINE_list(
+    'gain',
+    [],
+    'How much wider than the elastic prior samples are, in explicit and in implicit solvent, for '
+    'example 1.2,1.1. Default: as the model has it.',
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'bundle',
     False,
@@ -53,6 +60,14 @@ def main(values: flags.FlagValues) -> None:
   if values.bundle and not (_BUNDLED.parents[2] / _IN_CLONE).is_file():
     raise InputError(f'--bundle: {_BUNDLED} is not in a clone of tempo_jax: give --out=DIR')
   model = load_model(values.model)
+  if values.gain:
+    try:
+      gain = [float(x) for x in values.gain]
+    except ValueError:
+      gain = []
+    if len(gain) != 2:
+      raise InputError(f'--gain={",".join(values.gain)}: give two numbers, for example 1.2,1.1')
+    model = model.with_gain(*gain)
   if values.bundle:
     replace(model, _BUNDLED)
     print(f'replaced in {_BUNDLED}; bring MODEL_CARD.md there up to date')

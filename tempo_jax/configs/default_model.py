@@ -20,7 +20,7 @@ def get_config(variant: str = ''):
   """Returns the configuration."""
   common.parse_variant(variant, {})
   config = common.experiment(config_lib.any_step_config(0.01, 5.0))
-  # Calibrated after training, which does not know of it: see "Calibrate" above.
+  # Measured after training, which does not use it: see "Calibrate" above.
   config.model.memory.gain = 1.25, 1.12
   common.small_network(config, channels=64, blocks=2)
   config.model.encoder.num_neighbours = 16

@@ -332,7 +332,8 @@ def sampling_prior(
 ) -> Prior:
   """The prior that samples are drawn from: that of training, widened by `config.memory.gain`.
 
-  Numbers are measured in the wider spread, so a network cannot tell it from the narrow one.
+  A network's numbers are measured in the wider spread. In a solvent that is not known, the gain is
+  the mean of both.
 
   Args:
     config: the model's configuration.

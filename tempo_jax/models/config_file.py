@@ -38,6 +38,9 @@ def read(folder: str | os.PathLike[str]) -> config_dict.ConfigDict:
     shared = values['model'].pop('shared_levels', False)
     config = config_lib.from_dict(values)
     config_lib.complete_paper_config(config.model)
+    if 'memory' in config.model:
+      # Before there was a gain, samples were not widened.
+      config.model.memory.gain = config.model.memory.get('gain', (1.0, 1.0))
     missing = config_lib.missing_settings(config.model)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     what = ' '.join(f'{type(error).__name__}: {error}'.split())

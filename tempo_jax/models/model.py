@@ -81,6 +81,15 @@ class Model:
     """
     return self._with(precision=precision)
 
+  def with_gain(self, in_explicit: float, in_implicit: float) -> 'Model':
+    """The same model whose samples are this much wider than its elastic prior, by solvent.
+
+    Raises:
+      InputError: a gain is not above zero.
+    """
+    memory = config_lib.to_dict(self.config)['memory'] | {'gain': (in_explicit, in_implicit)}
+    return self._with(memory=memory)
+
   def at(self, dt_ns: float) -> 'Model':
     """The same model with frames of another time step, if it has learnt any.
 

@@ -126,7 +126,7 @@ def make_upsampler(
     known = jnp.ones(len(given.psi), bool)
     prior = None
     if config.prior == 'elastic':
-      prior = expected.sampling_prior(config, coarse_positions[0], protein, longest_ns=longest_ns)
+      prior = expected.make_prior(config, coarse_positions[0], protein, longest_ns=longest_ns)
       # Where so many conformations are given, their mean.
       ca = given.frames.translation
       onto = alignment.superpose(ca, ca[:1], jnp.asarray(protein.mask, jnp.float32)[None])

@@ -9,6 +9,7 @@ import pytest
 import tempo_jax
 from tempo_jax.cli import export
 from tempo_jax.errors import InputError
+from tempo_jax.output import provenance
 from tests.cli import commands
 
 
@@ -31,6 +32,18 @@ def test_exports_configuration_and_parameters(trained, tmp_path, capsys):
   assert sorted(file.name for file in out.iterdir()) == ['config.json', 'params.npz']
   assert_same_model(trained, out)
   assert f'tempo-jax sample --model={out}' in capsys.readouterr().out
+
+
+def test_a_calibrated_model_has_its_gain(trained, tmp_path):
+  export.main(
+    commands.parse(export, f'--model={trained}', f'--out={tmp_path / "a"}', '--gain=1.2,1')
+  )
+  model, before = (tempo_jax.load_model(x) for x in (tmp_path / 'a', trained))
+  assert tuple(model.config.memory.gain) == (1.2, 1.0)
+  assert tuple(before.config.memory.gain) == (1.0, 1.0)
+  jax.tree.map(np.testing.assert_array_equal, model.params, before.params)
+  checksums = {provenance.model_sha256(x) for x in (model, before, model.with_gain(1.0, 1.0))}
+  assert len(checksums) == 2
 
 
 def test_a_used_directory_is_refused_and_stays(trained, tmp_path):
@@ -77,6 +90,12 @@ def test_what_cannot_be_put_in_its_place_leaves_the_old_one(trained, tmp_path, m
     (['--model=default'], 'either --out=DIR or --bundle'),
     (['--model=default', '--out=x', '--bundle'], 'either --out=DIR or --bundle'),
     (['--model=nowhere', '--out=x'], 'no model at nowhere'),
+    (['--model=default', '--out=x', '--gain=1.2'], '--gain=1.2: give two numbers'),
+    (['--model=default', '--out=x', '--gain=1.2,wide'], '--gain=1.2,wide: give two numbers'),
+    (
+      ['--model=default', '--out=x', '--gain=1.2,-1'],
+      'memory.gain = .*: give two numbers above zero',
+    ),
   ],
 )
 def test_mistakes(args, message, tmp_path, monkeypatch):

@@ -182,6 +182,11 @@ def test_a_model_of_an_older_version_is_refused(saved, forget):
   assert '\n' not in str(e.value)
 
 
+def test_a_model_from_before_the_gain_is_not_widened(saved):
+  change_config(saved, lambda config: config['model']['memory'].pop('gain'))
+  assert tuple(model_lib.load_model(saved).config.memory.gain) == (1.0, 1.0)
+
+
 def test_the_papers_model_of_an_older_version_still_loads(tmp_path):
   """It has never had side chains, nor seen disulphides."""
   config = builders.small_config({'coarse': 0.2, 'fine': 0.01}, 'global', disulphides=False)

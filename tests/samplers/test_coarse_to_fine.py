@@ -412,3 +412,25 @@ def test_gradient_of_the_drift_lowers_for_accelerators(protein, params):
     params['only'], protein
   )
   assert exported.platforms == ('cuda', 'tpu')
+
+
+def test_samples_are_widened_by_the_gain_of_the_model(protein):
+  """Draws of the centre and of the slow motion about it, too."""
+
+  @builders.numpy_jit
+  def beginnings(rng):
+    found = []
+    for gain in ((1.0, 1.0), (2.0, 3.0)):
+      config = config_lib.model_config({'coarse': 0.2, 'fine': 0.01})
+      config.memory.gain, config.prior, config.side_chains = gain, 'elastic', False
+      config = config_lib.freeze(config)
+      state = coarse_to_fine.begin(config, protein, jnp.float32(300.0), rng)
+      away = state.window.prior.centre - state.start.frames.translation
+      found.append((state.window.prior.memory.variances, away, state.slow))
+    return found
+
+  narrow, wide = beginnings(jax.random.key(0))
+  np.testing.assert_allclose(wide[0], 4.0 * narrow[0], rtol=1e-5)
+  for one, other in zip(narrow[1:], wide[1:], strict=True):
+    assert np.abs(one).max() > 0.1
+    np.testing.assert_allclose(other, 2.0 * one, atol=1e-4)

@@ -94,7 +94,10 @@ def test_the_prior_is_that_of_the_whole_range(monkeypatch, steps_ns, top_ns):
     return rows
 
   monkeypatch.setattr(upsample.rollout_lib, 'compute', compute)
-  config = builders.any_step_config(0.01, 5.0)
+  config = config_lib.from_dict(config_lib.to_dict(builders.any_step_config(0.01, 5.0)))
+  # Of samples that no frame holds at either end.
+  config.memory.gain = 2.0, 3.0
+  config = config_lib.freeze(config)
   protein = builders.helix(5)
   params = {'any': builders.params(config)}
 

@@ -51,6 +51,20 @@ def test_the_centre_is_near_the_mean_of_the_trajectory():
   assert 0.6 < np.sqrt(np.mean(apart**2)) < 1.0
 
 
+def test_training_does_not_know_of_the_gain():
+  protein, wide = builders.helix(LENGTH), config_lib.model_config({'coarse': 0.2, 'fine': 0.01})
+  wide.memory.gain = 2.0, 3.0
+
+  @builders.numpy_jit
+  def run(stretch, rng):
+    return [
+      examples.prior_of(config, stretch, protein, jnp.float32(300.0), rng)
+      for config in (CONFIG, wide)
+    ]
+
+  jax.tree.map(np.testing.assert_array_equal, *run(stretch_of(protein, 100.0), jax.random.key(0)))
+
+
 def test_without_a_stretch_there_is_no_prior():
   assert (
     examples.prior_of(CONFIG, None, builders.helix(3), jnp.float32(300.0), jax.random.key(0))

@@ -70,6 +70,9 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # Whether side chains are drawn, too: their torsions chi. Not by 'mse'; 'flow_matching' learns
     # them; 'energy_score' looks at the backbone alone, and forgets them: nothing holds them.
     side_chains=True,
+    # Added in sampling, not in training, to the logit of the well that a torsion is in: a network
+    # that follows its own frames changes rotamers too often.
+    rotamer_stay=0.0,
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
     anchors='both',
@@ -263,6 +266,9 @@ def check(config: Any) -> None:
       f'config.model.memory.gain = {config.memory.gain}: give two numbers above zero, for explicit '
       'and for implicit solvent'
     )
+  stay = config.rotamer_stay
+  if not isinstance(stay, int | float) or not math.isfinite(stay):
+    raise InputError(f'config.model.rotamer_stay = {stay!r}: give a number, 0 for none')
   if config.lags_ns:
     _check_any_step(config)
   _check_least('window', config.window, 1)

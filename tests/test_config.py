@@ -70,6 +70,10 @@ def edited(edit):
       lambda c: c.memory.update(times_ns=(1.0,)),
       r'config\.model\.memory: variances .* over times_ns \(1\.0,\): give as many of each',
     ),
+    (
+      lambda c: c.update(rotamer_stay=float('nan')),
+      r'config\.model\.rotamer_stay = nan: give a number, 0 for none',
+    ),
     *(
       (
         lambda c, gain=gain: c.memory.update(gain=gain),

@@ -9,6 +9,7 @@ instead: RUN becomes the model that samplers use by default.
 
 import pathlib
 import shutil
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -39,6 +40,13 @@ def define_flags(values: flags.FlagValues) -> None:
     'example 1.2,1.1. Default: as the model has it.',
     flag_values=values,
   )
+  flags.DEFINE_float(
+    'rotamer_stay',
+    None,
+    'Added to the logit of the well that a torsion of a side chain is in: the more, the less often '
+    'rotamers change. Default: as the model has it.',
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'bundle',
     False,
@@ -60,20 +68,24 @@ def main(values: flags.FlagValues) -> None:
   if values.bundle and not (_BUNDLED.parents[2] / _IN_CLONE).is_file():
     raise InputError(f'--bundle: {_BUNDLED} is not in a clone of tempo_jax: give --out=DIR')
   model = load_model(values.model)
-  if values.gain:
-    try:
-      gain = [float(x) for x in values.gain]
-    except ValueError:
-      gain = []
-    if len(gain) != 2:
-      raise InputError(f'--gain={",".join(values.gain)}: give two numbers, for example 1.2,1.1')
-    model = model.with_gain(*gain)
+  model = model.calibrated(_gain_of(values.gain), values.rotamer_stay)
   if values.bundle:
     replace(model, _BUNDLED)
     print(f'replaced in {_BUNDLED}; bring MODEL_CARD.md there up to date')
   else:
     model.save(values.out)
     print(f'written to {values.out}; sample: tempo-jax sample --model={values.out}')
+
+
+def _gain_of(words: Sequence[str]) -> tuple[float, float] | None:
+  """What --gain says."""
+  if not words:
+    return None
+  try:
+    in_explicit, in_implicit = map(float, words)
+  except ValueError as error:
+    raise InputError(f'--gain={",".join(words)}: give two numbers, for example 1.2,1.1') from error
+  return in_explicit, in_implicit
 
 
 def replace(model: Model, directory: pathlib.Path) -> None:

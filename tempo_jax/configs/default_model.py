@@ -20,8 +20,9 @@ def get_config(variant: str = ''):
   """Returns the configuration."""
   common.parse_variant(variant, {})
   config = common.experiment(config_lib.any_step_config(0.01, 5.0))
-  # Measured after training, which does not use it: see "Calibrate" above.
+  # Measured after training, which does not use them (docs/results/physics.md).
   config.model.memory.gain = 1.25, 1.12
+  config.model.rotamer_stay = 1.5
   common.small_network(config, channels=64, blocks=2)
   config.model.encoder.num_neighbours = 16
   config.data.batch_size = 16

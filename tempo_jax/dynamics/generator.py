@@ -364,9 +364,15 @@ def draw(
 
   def end(step: Step, tau: jax.Array, backbone_tau: jax.Array | None = None) -> Any:
     taus = tau if backbone_tau is None else backbone_tau, tau
-    return network.apply(variables, hidden, noised, step, *taus, expected, protein, method='end')
+    inputs = hidden, noised, step, *taus, expected, protein
+    found: Any = network.apply(variables, *inputs, method='end')
+    mean, logits = found
+    return mean, None if logits is None else logits + stay
 
-  newest = noised.states[-1]
+  newest, stay = noised.states[-1], jnp.zeros(())
+  if newest.side_chains is not None:
+    here = rotamers.staying(newest.side_chains, protein.residue_type)
+    stay = network.config.rotamer_stay * here[None]
   if backbone_of is None:
     return applied(newest, follow(end, noise, passes), expected, protein)
   given = update.motions(newest, backbone_of, expected, protein)

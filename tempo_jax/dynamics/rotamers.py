@@ -160,6 +160,12 @@ def seen_wells(wells: jax.Array) -> jax.Array:
   return jax.nn.one_hot(wells, NUM_WELLS)
 
 
+def staying(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
+  """[L, 4, 3]: 1 for the well of each known torsion, but not of rings, whose puckers are drawn."""
+  in_ring = jnp.asarray(residue_type) == _PROLINE
+  return jnp.where(in_ring[:, None, None], 0.0, seen_wells(wells(side_chains, residue_type)))
+
+
 def jittered(side_chains: SideChains, phases: jax.Array, residue_type: jax.Array) -> SideChains:
   """Side chains turned by phases [..., L, 4] where they are known."""
   chi = wrapped(side_chains.chi + phases / _per_period(residue_type, phases))

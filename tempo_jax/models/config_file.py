@@ -38,8 +38,9 @@ def read(folder: str | os.PathLike[str]) -> config_dict.ConfigDict:
     shared = values['model'].pop('shared_levels', False)
     config = config_lib.from_dict(values)
     config_lib.complete_paper_config(config.model)
+    # What is calibrated after training: before there was such a thing, nothing was.
+    config.model.rotamer_stay = config.model.get('rotamer_stay', 0.0)
     if 'memory' in config.model:
-      # Before there was a gain, samples were not widened.
       config.model.memory.gain = config.model.memory.get('gain', (1.0, 1.0))
     missing = config_lib.missing_settings(config.model)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

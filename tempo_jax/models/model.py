@@ -81,14 +81,24 @@ class Model:
     """
     return self._with(precision=precision)
 
-  def with_gain(self, in_explicit: float, in_implicit: float) -> 'Model':
-    """The same model whose samples are this much wider than its elastic prior, by solvent.
+  def calibrated(
+    self, gain: tuple[float, float] | None = None, rotamer_stay: float | None = None
+  ) -> 'Model':
+    """The same model with other numbers of what is calibrated after training.
+
+    Args:
+      gain: how much wider than the elastic prior samples are, in explicit and in implicit solvent;
+        None: as it is.
+      rotamer_stay: added to the logit of the well that a torsion of a side chain is in; None: as it
+        is.
 
     Raises:
-      InputError: a gain is not above zero.
+      InputError: a gain is not above zero, or the other is no number.
     """
-    memory = config_lib.to_dict(self.config)['memory'] | {'gain': (in_explicit, in_implicit)}
-    return self._with(memory=memory)
+    config = config_lib.to_dict(self.config)
+    memory = config['memory'] | ({} if gain is None else {'gain': tuple(gain)})
+    stay = config['rotamer_stay'] if rotamer_stay is None else rotamer_stay
+    return self._with(memory=memory, rotamer_stay=stay)
 
   def at(self, dt_ns: float) -> 'Model':
     """The same model with frames of another time step, if it has learnt any.

@@ -34,12 +34,12 @@ def device() -> dict[str, Any]:
 
 
 def model_sha256(model: 'model_lib.Model') -> str:
-  """Checksum of its parameters as trained, and of its gain: whatever its time step."""
+  """Checksum of its parameters as trained, and of its calibration: whatever its time step."""
   checksum = params_sha256(model.as_trained().params)
-  gain = tuple(float(x) for x in model.config.memory.gain)
-  if gain == (1.0, 1.0):
+  calibration = [float(x) for x in (*model.config.memory.gain, model.config.rotamer_stay)]
+  if calibration == [1.0, 1.0, 0.0]:
     return checksum
-  return hashlib.sha256(f'{checksum} gain {gain}'.encode()).hexdigest()
+  return hashlib.sha256(f'{checksum} {calibration}'.encode()).hexdigest()
 
 
 def params_sha256(params: Any) -> str:

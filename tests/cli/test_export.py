@@ -36,14 +36,18 @@ def test_exports_configuration_and_parameters(trained, tmp_path, capsys):
 
 def test_a_calibrated_model_has_its_gain(trained, tmp_path):
   export.main(
-    commands.parse(export, f'--model={trained}', f'--out={tmp_path / "a"}', '--gain=1.2,1')
+    commands.parse(
+      export, f'--model={trained}', f'--out={tmp_path / "a"}', '--gain=1.2,1', '--rotamer_stay=0.5'
+    )
   )
   model, before = (tempo_jax.load_model(x) for x in (tmp_path / 'a', trained))
   assert tuple(model.config.memory.gain) == (1.2, 1.0)
   assert tuple(before.config.memory.gain) == (1.0, 1.0)
   jax.tree.map(np.testing.assert_array_equal, model.params, before.params)
-  checksums = {provenance.model_sha256(x) for x in (model, before, model.with_gain(1.0, 1.0))}
-  assert len(checksums) == 2
+  assert (model.config.rotamer_stay, before.config.rotamer_stay) == (0.5, 0.0)
+  halfway, back = model.calibrated((1.0, 1.0)), model.calibrated((1.0, 1.0), 0.0)
+  checksums = {provenance.model_sha256(x) for x in (model, halfway, before, back)}
+  assert len(checksums) == 3
 
 
 def test_a_used_directory_is_refused_and_stays(trained, tmp_path):

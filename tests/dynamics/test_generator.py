@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import generator, rotamers
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
+from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
 from tests import builders
 
@@ -190,6 +192,36 @@ def test_windows_and_passes_of_any_number(protein, end_positions, window, passes
   # Frames of a window differ: each has its own noise and place in the network.
   apart = np.ptp(found.frames.translation, axis=0).max()
   assert (apart > 0.1) == (window > 1)
+
+
+def test_torsions_that_are_told_to_stay_do(protein, end_positions):
+  """In sampling alone: rings draw their puckers, and what is not known cannot stay."""
+  residue_type = protein.residue_type.copy()
+  residue_type[3] = protein_lib.RESIDUE_TYPES.index('PRO')
+  plain = builders.with_side_chains(dataclasses.replace(protein, residue_type=residue_type))
+  half = builders.with_side_chains(plain, known=2 / 3)
+  params = builders.params(OPEN)
+
+  def wells_after(config):
+    run = builders.numpy_jit(functools.partial(_run, config, params))
+    found = [call_all(half, end_positions, seed=k, run=run)[1] for k in range(3)]
+    return np.stack([rotamers.wells(x, residue_type) for x in found])
+
+  before = np.asarray(rotamers.wells(rotamers.of_protein(half), residue_type))
+  change = {}
+  for stay in (0.0, 100.0):
+    config = config_lib.from_dict(config_lib.to_dict(OPEN))
+    config.rotamer_stay = stay
+    after = wells_after(config_lib.freeze(config))
+    change[stay] = (after != before).any(axis=(0, 1))
+  known = np.asarray(half.chi_known)
+  stays = known & (np.arange(LENGTH) != 3)[:, None]
+  assert change[0.0][stays].any()
+  assert not change[100.0][stays].any()
+  # What else is drawn is drawn.
+  assert change[100.0][~known & side_chain_atoms.chi_mask(residue_type)].all()
+  staying = np.asarray(rotamers.staying(rotamers.of_protein(half), residue_type))
+  np.testing.assert_array_equal(staying.sum(axis=-1), stays)
 
 
 def _state_of(config, positions, protein):

@@ -182,9 +182,12 @@ def test_a_model_of_an_older_version_is_refused(saved, forget):
   assert '\n' not in str(e.value)
 
 
-def test_a_model_from_before_the_gain_is_not_widened(saved):
+def test_a_model_from_before_there_was_a_calibration_has_none(saved):
   change_config(saved, lambda config: config['model']['memory'].pop('gain'))
-  assert tuple(model_lib.load_model(saved).config.memory.gain) == (1.0, 1.0)
+  change_config(saved, lambda config: config['model'].pop('rotamer_stay'))
+  found = model_lib.load_model(saved).config
+  assert tuple(found.memory.gain) == (1.0, 1.0)
+  assert found.rotamer_stay == 0.0
 
 
 def test_the_papers_model_of_an_older_version_still_loads(tmp_path):

@@ -38,7 +38,9 @@ def model_of(replicas, tell=lambda *asked: None):
     return types.SimpleNamespace(positions=replicas[:num_replicas])
 
   trained = types.SimpleNamespace(params={})
-  return types.SimpleNamespace(dt_ns=0.01, as_trained=lambda: trained, sample=sample)
+  memory = types.SimpleNamespace(gain=(1.0, 1.0))
+  config = types.SimpleNamespace(memory=memory, rotamer_stay=0.0)
+  return types.SimpleNamespace(dt_ns=0.01, config=config, as_trained=lambda: trained, sample=sample)
 
 
 def md_of(target, num_frames=400):

@@ -71,8 +71,9 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # them; 'energy_score' looks at the backbone alone, and forgets them: nothing holds them.
     side_chains=True,
     # Added in sampling, not in training, to the logit of the well that a torsion is in: a network
-    # that follows its own frames changes rotamers too often.
-    rotamer_stay=0.0,
+    # that follows its own frames changes some rotamers too often, others too seldom. Rows of a lag
+    # (ns, ascending), the number for chi1 and that for other torsions; interpolated over log(lag).
+    rotamer_stay=(),
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
     anchors='both',
@@ -266,9 +267,7 @@ def check(config: Any) -> None:
       f'config.model.memory.gain = {config.memory.gain}: give two numbers above zero, for explicit '
       'and for implicit solvent'
     )
-  stay = config.rotamer_stay
-  if not isinstance(stay, int | float) or not math.isfinite(stay):
-    raise InputError(f'config.model.rotamer_stay = {stay!r}: give a number, 0 for none')
+  _check_rotamer_stay(config.rotamer_stay)
   if config.lags_ns:
     _check_any_step(config)
   _check_least('window', config.window, 1)
@@ -298,6 +297,23 @@ def check(config: Any) -> None:
         'needed'
       )
   frames_per_segment(config)
+
+
+def _check_rotamer_stay(rows: Any) -> None:
+  def is_row(row: Any) -> bool:
+    if not isinstance(row, tuple | list) or len(row) != 3:
+      return False
+    return _is_positive(row[0]) and all(
+      isinstance(x, int | float) and math.isfinite(x) for x in row[1:]
+    )
+
+  good = isinstance(rows, tuple | list) and all(map(is_row, rows))
+  lags = [row[0] for row in rows] if good else []
+  if not good or lags != sorted(set(lags)):
+    raise InputError(
+      f'config.model.rotamer_stay = {rows!r}: give rows of a lag in ns (ascending), a number for '
+      'chi1 and one for other torsions; () for none'
+    )
 
 
 def _check_any_step(config: Any) -> None:

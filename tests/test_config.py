@@ -70,9 +70,18 @@ def edited(edit):
       lambda c: c.memory.update(times_ns=(1.0,)),
       r'config\.model\.memory: variances .* over times_ns \(1\.0,\): give as many of each',
     ),
-    (
-      lambda c: c.update(rotamer_stay=float('nan')),
-      r'config\.model\.rotamer_stay = nan: give a number, 0 for none',
+    *(
+      (
+        lambda c, rows=rows: c.update(rotamer_stay=rows),
+        r'config\.model\.rotamer_stay = .*: give rows of a lag in ns',
+      )
+      for rows in (
+        (0.01, 1.0, 1.0),
+        ((0.01, 1.0),),
+        ((0.0, 1.0, 1.0),),
+        ((0.01, float('nan'), 1.0),),
+        ((0.2, 1.0, 1.0), (0.01, 1.0, 1.0)),
+      )
     ),
     *(
       (

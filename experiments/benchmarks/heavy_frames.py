@@ -26,11 +26,13 @@ class Series:
     positions: [F, L, 4, 3] Å of each, N, CA, C, O.
     residue_type: [L], index into `protein.RESIDUE_TYPES`.
     heavy_atoms: [F, L, 14, 3] Å of each; None where there are no side chains.
+    dt_ns: between frames, ns, where that is known.
   """
 
   positions: Sequence[np.ndarray]
   residue_type: np.ndarray
   heavy_atoms: Sequence[np.ndarray] | None = None
+  dt_ns: float | None = None
 
   @functools.cached_property
   def chi(self) -> list[np.ndarray]:
@@ -41,7 +43,9 @@ class Series:
   def first(self, count: int) -> 'Series':
     """The first frames of each replica."""
     heavy = None if self.heavy_atoms is None else [x[:count] for x in self.heavy_atoms]
-    return Series([x[:count] for x in self.positions], self.residue_type, heavy)
+    return dataclasses.replace(
+      self, positions=[x[:count] for x in self.positions], heavy_atoms=heavy
+    )
 
 
 def chi_of(heavy_atoms: np.ndarray, residue_type: np.ndarray) -> np.ndarray:
@@ -95,7 +99,7 @@ def read(
     InputError: a file cannot be used, or its frames are farther apart.
   """
   native = Native(topology, name)
-  positions, heavy = [], []
+  positions, heavy, own_dt_ns = [], [], None
   for file in files:
     replica = native.read(file, topology)
     frames = md_atoms.read(name, topology, [file])
@@ -104,11 +108,12 @@ def read(
       replica = dataclasses.replace(replica, positions=frames.atoms)
     if dt_ns is not None:
       replica = held_out.at_spacing(replica, dt_ns, mean_dt_ns)
+    own_dt_ns = replica.dt_ns or mean_dt_ns
     positions.append(replica.positions[:, :, :4])
     heavy.append(replica.positions)
   complete = all(x.shape[2] > 4 for x in heavy)
   residue_type = np.asarray(native.protein.arrays.residue_type)
-  return native.protein, Series(positions, residue_type, heavy if complete else None)
+  return native.protein, Series(positions, residue_type, heavy if complete else None, own_dt_ns)
 
 
 def lacks(frames: md_atoms.Frames) -> str | None:

@@ -113,9 +113,21 @@ def predicted(folder: pathlib.Path, name: str, dt_ns: float) -> heavy_frames.Ser
 
 
 def placers(
-  model: model_lib.Model | None, with_start: bool
+  model: model_lib.Model | None,
+  with_start: bool,
+  spacing_ns: float | None = None,
+  temperature_K: float = 300.0,
+  solvent: str | None = None,
 ) -> dict[str, side_chain_placement.Placer]:
-  """Baselines, and the model where it places side chains."""
+  """Baselines, and the model where it places side chains.
+
+  Args:
+    model: one; None for none.
+    with_start: whether the first frame's side chains are given.
+    spacing_ns: between frames, ns; None: of single structures.
+    temperature_K: K.
+    solvent: as `held_out.Target.solvent`; None: not known.
+  """
   found = side_chain_placement.placers(with_start)
   if model is None or not model.has_side_chains:
     return found
@@ -123,7 +135,9 @@ def placers(
   def place(protein: Protein, positions: np.ndarray) -> np.ndarray:
     # Without a start, nothing is known of the side chains.
     start = protein if with_start else protein.with_positions(positions[0])
-    return np.asarray(model.side_chains(start, positions))
+    if solvent is not None:
+      start = start.in_solvent(solvent)
+    return np.asarray(model.side_chains(start, positions, spacing_ns, temperature_K=temperature_K))
 
   return found | {'model': side_chain_placement.of_chi(place)}
 
@@ -195,12 +209,18 @@ def on_frames(
   """The table of side chains placed on frames of the first replica of MD of each protein."""
   found = {}
   for target in chosen:
-    protein, md = heavy_frames.read(target.topology, target.reference[:1], target.name)
+    protein, md = heavy_frames.read(
+      target.topology, target.reference[:1], target.name, mean_dt_ns=target.mean_dt_ns
+    )
     if md.heavy_atoms is None:
       raise InputError(f'{target.reference[0]}: lacks atoms of side chains: leave it out by --only')
     (every,) = md.heavy_atoms
     frames = every[side_chain_placement.evenly(side_chain_placement.NUM_FRAMES, len(every))]
-    found[target.name] = side_chain_placement.on_frames(protein, frames, placers(model, True))
+    spacing_ns = None
+    if md.dt_ns is not None:
+      spacing_ns = md.dt_ns * (len(every) - 1) / (len(frames) - 1)
+    placed = placers(model, True, spacing_ns, target.temperature_K, target.solvent)
+    found[target.name] = side_chain_placement.on_frames(protein, frames, placed)
   return side_chain_placement.table(found), found
 
 

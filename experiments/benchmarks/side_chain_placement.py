@@ -15,13 +15,16 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import jax
 import numpy as np
 
 from data_prep import training_systems
 from experiments.benchmarks import heavy_frames
+from tempo_jax.dynamics import molecule
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import markdown
 from tempo_jax.metrics import close_contacts, side_chains
+from tempo_jax.protein import padding
 from tempo_jax.protein.protein import Protein
 from tempo_jax.trajectory import trajectory as trajectory_lib
 
@@ -37,12 +40,23 @@ atoms [F, L, 14, 3] Å."""
 CARRIED, FASPR, REBUILT = 'carried', 'FASPR', 'own chi, ideal geometry'
 
 
+_bent = jax.jit(molecule.heavy_atoms)
+
+
 def of_chi(place: Callable[[Protein, np.ndarray], np.ndarray]) -> Placer:
-  """The placer of a function (protein, backbones [F, L, 4, 3] Å) -> chi [F, L, 4] radians."""
+  """The placer of a function (protein, backbones [F, L, 4, 3] Å) -> chi [F, L, 4] radians.
+
+  Atoms are what `tempo-jax side-chains` writes.
+  """
 
   def placer(protein: Protein, positions: np.ndarray, first: np.ndarray | None) -> np.ndarray:
     del first
-    return heavy_frames.built(positions, place(protein, positions), protein.arrays.residue_type)
+    chi = place(protein, positions)
+    padded = padding.pad(protein.arrays, padding.bucket(protein.num_residues))
+    length = len(padded.mask)
+    backbone = padding.pad_positions(positions.astype(np.float32), length)
+    chi = np.pad(chi, ((0, 0), (0, length - chi.shape[1]), (0, 0)))
+    return np.asarray(_bent(backbone, chi, padded))[:, : protein.num_residues]
 
   return placer
 

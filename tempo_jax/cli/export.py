@@ -40,11 +40,12 @@ def define_flags(values: flags.FlagValues) -> None:
     'example 1.2,1.1. Default: as the model has it.',
     flag_values=values,
   )
-  flags.DEFINE_float(
+  flags.DEFINE_list(
     'rotamer_stay',
-    None,
+    [],
     'Added to the logit of the well that a torsion of a side chain is in: the more, the less often '
-    'rotamers change. Default: as the model has it.',
+    'rotamers change. LAG:CHI1:OTHERS, with lags in ns, for example 0.01:3:0.5,0.2:1:0. Default: '
+    'as the model has it.',
     flag_values=values,
   )
   flags.DEFINE_bool(
@@ -68,7 +69,7 @@ def main(values: flags.FlagValues) -> None:
   if values.bundle and not (_BUNDLED.parents[2] / _IN_CLONE).is_file():
     raise InputError(f'--bundle: {_BUNDLED} is not in a clone of tempo_jax: give --out=DIR')
   model = load_model(values.model)
-  model = model.calibrated(_gain_of(values.gain), values.rotamer_stay)
+  model = model.calibrated(_gain_of(values.gain), _rows_of(values.rotamer_stay))
   if values.bundle:
     replace(model, _BUNDLED)
     print(f'replaced in {_BUNDLED}; bring MODEL_CARD.md there up to date')
@@ -86,6 +87,23 @@ def _gain_of(words: Sequence[str]) -> tuple[float, float] | None:
   except ValueError as error:
     raise InputError(f'--gain={",".join(words)}: give two numbers, for example 1.2,1.1') from error
   return in_explicit, in_implicit
+
+
+def _rows_of(words: Sequence[str]) -> list[tuple[float, float, float]] | None:
+  """What --rotamer_stay says."""
+  if not words:
+    return None
+  rows = []
+  for word in words:
+    try:
+      lag_ns, chi1, others = map(float, word.split(':'))
+    except ValueError as error:
+      raise InputError(
+        f'--rotamer_stay={",".join(words)}: give a lag in ns and two numbers each, for example '
+        '0.01:3:0.5,0.2:1:0'
+      ) from error
+    rows.append((lag_ns, chi1, others))
+  return rows
 
 
 def replace(model: Model, directory: pathlib.Path) -> None:

@@ -24,8 +24,8 @@ from tempo_jax.cli import (
   sampling_flags,
   upsample,
 )
+from tempo_jax.dynamics import molecule
 from tempo_jax.errors import InputError
-from tempo_jax.geometry import side_chains
 from tempo_jax.output import staging, trajectory_files
 from tempo_jax.trajectory import atoms as atoms_lib
 from tempo_jax.trajectory import trajectory as trajectory_lib
@@ -35,7 +35,7 @@ _FLAGS = (
   *('out', 'format', 'report', 'overwrite', 'passes', 'precision'),
 )
 
-_heavy_atoms = jax.jit(side_chains.heavy_atoms)
+_heavy_atoms = jax.jit(molecule.heavy_atoms)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -85,7 +85,7 @@ def place(values: flags.FlagValues) -> pathlib.Path:
       progress.add(len(chi))
     progress.close()
     chi = np.concatenate(placed)
-    heavy = np.asarray(_heavy_atoms(positions, chi, protein.arrays.residue_type))
+    heavy = np.asarray(_heavy_atoms(positions, chi, protein.arrays))
     run_record.check_finite(model, heavy, 0, given.num_frames)
     start = protein.with_positions(positions[0])
     start = dataclasses.replace(start, arrays=start.arrays.with_chi(chi[0]))

@@ -22,7 +22,7 @@ def get_config(variant: str = ''):
   config = common.experiment(config_lib.any_step_config(0.01, 5.0))
   # Measured after training, which does not use them (docs/results/physics.md).
   config.model.memory.gain = 1.25, 1.12
-  config.model.rotamer_stay = 1.5
+  config.model.rotamer_stay = (0.01, 4.0, 0.4), (0.2, 0.0, 0.0)
   common.small_network(config, channels=64, blocks=2)
   config.model.encoder.num_neighbours = 16
   config.data.batch_size = 16

@@ -371,8 +371,9 @@ def draw(
 
   newest, stay = noised.states[-1], jnp.zeros(())
   if newest.side_chains is not None:
-    here = rotamers.staying(newest.side_chains, protein.residue_type)
-    stay = network.config.rotamer_stay * here[None]
+    stay = rotamers.staying(
+      newest.side_chains, protein.residue_type, network.config.rotamer_stay, level.dt_ns
+    )[None]
   if backbone_of is None:
     return applied(newest, follow(end, noise, passes), expected, protein)
   given = update.motions(newest, backbone_of, expected, protein)

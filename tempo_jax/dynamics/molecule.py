@@ -1,8 +1,8 @@
-"""Atoms of states: the backbone, or every heavy atom; and side chains turned off one another."""
+"""Atoms of states: the backbone, or every heavy atom; and side chains off one another."""
 
 import jax
 
-from tempo_jax.dynamics import side_chain_relief
+from tempo_jax.dynamics import side_chain_bending, side_chain_relief
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import side_chains
 from tempo_jax.protein import protein as protein_lib
@@ -28,7 +28,25 @@ def positions(states: state_lib.State, protein: protein_lib.ProteinArrays, atoms
   if atoms == atoms_lib.BACKBONE:
     return backbone
   assert states.side_chains is not None, 'settings.atoms_of has checked it'
-  return side_chains.heavy_atoms(backbone, states.side_chains.chi, protein.residue_type)
+  return heavy_atoms(backbone, states.side_chains.chi, protein)
+
+
+def heavy_atoms(
+  backbone: jax.Array, chi: jax.Array, protein: protein_lib.ProteinArrays
+) -> jax.Array:
+  """All heavy atoms [F, L, 14, 3] Å, side chains bent off what they overlap.
+
+  Args:
+    backbone: [F, L, 4, 3] Å.
+    chi: [F, L, 4] rad.
+    protein: [L] residues; its positions are not read.
+  """
+
+  def one(frame):
+    atoms = side_chains.heavy_atoms(*frame, protein.residue_type)
+    return side_chain_bending.bent(atoms, protein)
+
+  return jax.lax.map(one, (backbone, chi), batch_size=_TOGETHER)
 
 
 def relieved_chi(

@@ -12,6 +12,7 @@ noise, as the numbers of the backbone do.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -160,10 +161,31 @@ def seen_wells(wells: jax.Array) -> jax.Array:
   return jax.nn.one_hot(wells, NUM_WELLS)
 
 
-def staying(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
-  """[L, 4, 3]: 1 for the well of each known torsion, but not of rings, whose puckers are drawn."""
-  in_ring = jnp.asarray(residue_type) == _PROLINE
-  return jnp.where(in_ring[:, None, None], 0.0, seen_wells(wells(side_chains, residue_type)))
+def staying(
+  side_chains: SideChains,
+  residue_type: jax.Array,
+  rows: Sequence[tuple[float, float, float]],
+  dt_ns: jax.Array,
+) -> jax.Array:
+  """What is added to the logits of wells, so that torsions stay where they are: [L, 4, 3].
+
+  Args:
+    side_chains: [L].
+    residue_type: [L].
+    rows: lags (ns), numbers for chi1 and for other torsions: `config.rotamer_stay`.
+    dt_ns: [] time step, ns.
+
+  Returns:
+    The number of the time step for the well that a torsion is in, where that is known; 0 for
+    others, and in rings, whose puckers are drawn.
+  """
+  if not rows:
+    return jnp.zeros((*jnp.shape(residue_type), NUM_CHI, NUM_WELLS))
+  lags, chi1, others = np.array(rows, np.float32).T
+  first, other = (jnp.interp(jnp.log(dt_ns), np.log(lags), values) for values in (chi1, others))
+  number = jnp.stack([first] + (NUM_CHI - 1) * [other])[None, :, None]
+  in_ring = (jnp.asarray(residue_type) == _PROLINE)[:, None, None]
+  return jnp.where(in_ring, 0.0, number * seen_wells(wells(side_chains, residue_type)))
 
 
 def jittered(side_chains: SideChains, phases: jax.Array, residue_type: jax.Array) -> SideChains:

@@ -133,7 +133,7 @@ def relieved(
       lambda: seen,
     )
     index, allowed = seen
-    force, contacts = _overlaps(atoms, index, allowed, partner)
+    force, contacts = overlaps(atoms, index, allowed, partner)
     torque, stiffness = _torques(atoms, force, contacts, tables.turned)
     torque = torque - _SPRING * turn
     change = _DAMPING * torque / (stiffness + _SPRING + _STIFFNESS) + _MOMENTUM * last
@@ -266,10 +266,17 @@ def _sphere(atoms: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
   return middle, jnp.sqrt(jnp.max(jnp.where(mask, squared, 0), axis=1) + _TINY)
 
 
-def _overlaps(
+def overlaps(
   atoms: jax.Array, index: jax.Array, allowed: jax.Array, partner: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """What pushes each atom beyond CB, [L, 9, 3] Å, and [L, 9] how many others do."""
+  """What pushes each atom beyond CB, [L, 9, 3] Å, and [L, 9] how many others do.
+
+  Args:
+    atoms: [L, 14, 3] Å.
+    index: [M, L, 9] of what each atom sees, from `nearest_atoms`.
+    allowed: [M, L, 9] Å, likewise.
+    partner: [L] the residue that a disulphide joins to each, or -1; its sulphur pulls, too.
+  """
   side = atoms[:, SIDE:]
   apart = side[None] - atoms.reshape(-1, 3)[index]
   distance = jnp.sqrt(jnp.sum(apart**2, axis=-1) + _TINY)

@@ -39,7 +39,7 @@ def read(folder: str | os.PathLike[str]) -> config_dict.ConfigDict:
     config = config_lib.from_dict(values)
     config_lib.complete_paper_config(config.model)
     # What is calibrated after training: before there was such a thing, nothing was.
-    config.model.rotamer_stay = config.model.get('rotamer_stay', 0.0)
+    config.model.rotamer_stay = config.model.get('rotamer_stay', ())
     if 'memory' in config.model:
       config.model.memory.gain = config.model.memory.get('gain', (1.0, 1.0))
     missing = config_lib.missing_settings(config.model)

@@ -82,22 +82,24 @@ class Model:
     return self._with(precision=precision)
 
   def calibrated(
-    self, gain: tuple[float, float] | None = None, rotamer_stay: float | None = None
+    self,
+    gain: tuple[float, float] | None = None,
+    rotamer_stay: Sequence[tuple[float, float, float]] | None = None,
   ) -> 'Model':
     """The same model with other numbers of what is calibrated after training.
 
     Args:
       gain: how much wider than the elastic prior samples are, in explicit and in implicit solvent;
         None: as it is.
-      rotamer_stay: added to the logit of the well that a torsion of a side chain is in; None: as it
-        is.
+      rotamer_stay: added to the logit of the well that a torsion of a side chain is in: rows of a
+        lag in ns, the number for chi1, that for other torsions; None: as it is.
 
     Raises:
-      InputError: a gain is not above zero, or the other is no number.
+      InputError: a gain is not above zero, or the rows are none.
     """
     config = config_lib.to_dict(self.config)
     memory = config['memory'] | ({} if gain is None else {'gain': tuple(gain)})
-    stay = config['rotamer_stay'] if rotamer_stay is None else rotamer_stay
+    stay = config['rotamer_stay'] if rotamer_stay is None else tuple(map(tuple, rotamer_stay))
     return self._with(memory=memory, rotamer_stay=stay)
 
   def at(self, dt_ns: float) -> 'Model':

@@ -35,17 +35,17 @@ def test_exports_configuration_and_parameters(trained, tmp_path, capsys):
 
 
 def test_a_calibrated_model_has_its_gain(trained, tmp_path):
+  stay = '--rotamer_stay=0.01:3:0.5,0.2:1:-1'
   export.main(
-    commands.parse(
-      export, f'--model={trained}', f'--out={tmp_path / "a"}', '--gain=1.2,1', '--rotamer_stay=0.5'
-    )
+    commands.parse(export, f'--model={trained}', f'--out={tmp_path / "a"}', '--gain=1.2,1', stay)
   )
   model, before = (tempo_jax.load_model(x) for x in (tmp_path / 'a', trained))
   assert tuple(model.config.memory.gain) == (1.2, 1.0)
   assert tuple(before.config.memory.gain) == (1.0, 1.0)
   jax.tree.map(np.testing.assert_array_equal, model.params, before.params)
-  assert (model.config.rotamer_stay, before.config.rotamer_stay) == (0.5, 0.0)
-  halfway, back = model.calibrated((1.0, 1.0)), model.calibrated((1.0, 1.0), 0.0)
+  assert model.config.rotamer_stay == ((0.01, 3.0, 0.5), (0.2, 1.0, -1.0))
+  assert before.config.rotamer_stay == ()
+  halfway, back = model.calibrated((1.0, 1.0)), model.calibrated((1.0, 1.0), ())
   checksums = {provenance.model_sha256(x) for x in (model, halfway, before, back)}
   assert len(checksums) == 3
 
@@ -95,6 +95,7 @@ def test_what_cannot_be_put_in_its_place_leaves_the_old_one(trained, tmp_path, m
     (['--model=default', '--out=x', '--bundle'], 'either --out=DIR or --bundle'),
     (['--model=nowhere', '--out=x'], 'no model at nowhere'),
     (['--model=default', '--out=x', '--gain=1.2'], '--gain=1.2: give two numbers'),
+    (['--model=default', '--out=x', '--rotamer_stay=1.5'], '--rotamer_stay=1.5: give a lag in ns'),
     (['--model=default', '--out=x', '--gain=1.2,wide'], '--gain=1.2,wide: give two numbers'),
     (
       ['--model=default', '--out=x', '--gain=1.2,-1'],

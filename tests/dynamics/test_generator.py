@@ -211,7 +211,7 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
   change = {}
   for stay in (0.0, 100.0):
     config = config_lib.from_dict(config_lib.to_dict(OPEN))
-    config.rotamer_stay = stay
+    config.rotamer_stay = ((0.01, stay, stay),)
     after = wells_after(config_lib.freeze(config))
     change[stay] = (after != before).any(axis=(0, 1))
   known = np.asarray(half.chi_known)
@@ -220,8 +220,18 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
   assert not change[100.0][stays].any()
   # What else is drawn is drawn.
   assert change[100.0][~known & side_chain_atoms.chi_mask(residue_type)].all()
-  staying = np.asarray(rotamers.staying(rotamers.of_protein(half), residue_type))
-  np.testing.assert_array_equal(staying.sum(axis=-1), stays)
+  rows = (0.01, 3.0, 1.0), (0.1, 2.0, 0.0)
+  for dt_ns, chi1, others in (
+    (0.001, 3.0, 1.0),
+    (0.01, 3.0, 1.0),
+    (0.01 * 10**0.5, 2.5, 0.5),
+    (5, 2.0, 0.0),
+  ):
+    added = np.asarray(rotamers.staying(rotamers.of_protein(half), residue_type, rows, dt_ns))
+    np.testing.assert_allclose(added.sum(axis=-1), stays * [chi1, *3 * [others]], atol=1e-5)
+    here = before[..., None] == np.arange(3)
+    assert not added[~here].any()
+  assert not np.any(rotamers.staying(rotamers.of_protein(half), residue_type, (), 0.01))
 
 
 def _state_of(config, positions, protein):

@@ -198,7 +198,7 @@ def test_torques_are_the_derivative_of_the_overlap(bundle):
   @jax.jit
   def both(chi):
     atoms = side_chains.heavy_atoms(backbone[0], chi, protein.residue_type)
-    force, contacts = side_chain_relief._overlaps(atoms, index, allowed, None)
+    force, contacts = side_chain_relief.overlaps(atoms, index, allowed, None)
     turned = jnp.asarray(tables.turned[protein.residue_type])
     others = atoms.reshape(-1, 3)[index]
 

@@ -39,7 +39,7 @@ def model_of(replicas, tell=lambda *asked: None):
 
   trained = types.SimpleNamespace(params={})
   memory = types.SimpleNamespace(gain=(1.0, 1.0))
-  config = types.SimpleNamespace(memory=memory, rotamer_stay=0.0)
+  config = types.SimpleNamespace(memory=memory, rotamer_stay=())
   return types.SimpleNamespace(dt_ns=0.01, config=config, as_trained=lambda: trained, sample=sample)
 
 

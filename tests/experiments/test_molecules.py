@@ -221,7 +221,7 @@ def test_a_placer_of_chi(hp35):
   placer = side_chain_placement.of_chi(lambda protein, positions: true + 0.5)
   rows = side_chain_placement.on_structure(protein, atoms, {'half a radian': placer})
   assert rows['half a radian']['chi1'] == 1.0
-  placer = side_chain_placement.of_chi(lambda protein, positions: true + 0.8)
+  placer = side_chain_placement.of_chi(lambda protein, positions: true + 1.0)
   rows = side_chain_placement.on_structure(protein, atoms, {'more': placer})
   # But proline's, whose ring stays closed.
   assert rows['more']['chi1'] < 0.1
@@ -321,8 +321,8 @@ def test_a_model_samples_and_places(monkeypatch, tmp_path, hp35, target):
 
   starts = []
 
-  def place(protein, positions):
-    starts.append(protein.arrays.chi is not None)
+  def place(protein, positions, spacing_ns, temperature_K):
+    starts.append((protein.arrays.chi is not None, spacing_ns, temperature_K))
     return np.full((*positions.shape[:2], 4), 1)
 
   model = types.SimpleNamespace(
@@ -345,10 +345,11 @@ def test_a_model_samples_and_places(monkeypatch, tmp_path, hp35, target):
   )
   # On bare backbones the model does not see what it is to find.
   assert protein.arrays.chi is not None
-  assert starts == [False]
+  assert starts == [(False, None, 300.0)]
   frames = md.heavy_atoms[0][:2]
-  molecules.placers(model, True)['model'](protein, frames[..., :4, :], frames[0])
-  assert starts == [False, True]
+  placer = molecules.placers(model, True, 0.25, 320.0, 'implicit')['model']
+  placer(protein, frames[..., :4, :], frames[0])
+  assert starts[1:] == [(True, 0.25, 320.0)]
   assert 'carried' in molecules.placers(None, True)
   without = types.SimpleNamespace(has_side_chains=False)
   assert 'model' not in molecules.placers(without, True)

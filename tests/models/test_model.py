@@ -187,7 +187,7 @@ def test_a_model_from_before_there_was_a_calibration_has_none(saved):
   change_config(saved, lambda config: config['model'].pop('rotamer_stay'))
   found = model_lib.load_model(saved).config
   assert tuple(found.memory.gain) == (1.0, 1.0)
-  assert found.rotamer_stay == 0.0
+  assert found.rotamer_stay == ()
 
 
 def test_the_papers_model_of_an_older_version_still_loads(tmp_path):

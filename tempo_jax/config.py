@@ -72,7 +72,8 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     side_chains=True,
     # Added in sampling, not in training, to the logit of the well that a torsion is in: a network
     # that follows its own frames changes some rotamers too often, others too seldom. Rows of a lag
-    # (ns, ascending), the number for chi1 and that for other torsions; interpolated over log(lag).
+    # (ns, ascending), the numbers for chi1, for other torsions and for the puckers of proline;
+    # interpolated over log(lag).
     rotamer_stay=(),
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
@@ -301,7 +302,7 @@ def check(config: Any) -> None:
 
 def _check_rotamer_stay(rows: Any) -> None:
   def is_row(row: Any) -> bool:
-    if not isinstance(row, tuple | list) or len(row) != 3:
+    if not isinstance(row, tuple | list) or len(row) != 4:
       return False
     return _is_positive(row[0]) and all(
       isinstance(x, int | float) and math.isfinite(x) for x in row[1:]
@@ -311,8 +312,8 @@ def _check_rotamer_stay(rows: Any) -> None:
   lags = [row[0] for row in rows] if good else []
   if not good or lags != sorted(set(lags)):
     raise InputError(
-      f'config.model.rotamer_stay = {rows!r}: give rows of a lag in ns (ascending), a number for '
-      'chi1 and one for other torsions; () for none'
+      f'config.model.rotamer_stay = {rows!r}: give rows of a lag in ns (ascending) and three '
+      'numbers, for chi1, for other torsions and for the puckers of proline; () for none'
     )
 
 

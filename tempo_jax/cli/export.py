@@ -44,8 +44,8 @@ def define_flags(values: flags.FlagValues) -> None:
     'rotamer_stay',
     [],
     'Added to the logit of the well that a torsion of a side chain is in: the more, the less often '
-    'rotamers change. LAG:CHI1:OTHERS, with lags in ns, for example 0.01:3:0.5,0.2:1:0. Default: '
-    'as the model has it.',
+    'rotamers change. LAG:CHI1:OTHERS:PUCKERS, lags in ns, for example 0.01:3:0.5:-1,0.2:1:0:0. '
+    'Default: as the model has it.',
     flag_values=values,
   )
   flags.DEFINE_bool(
@@ -89,20 +89,20 @@ def _gain_of(words: Sequence[str]) -> tuple[float, float] | None:
   return in_explicit, in_implicit
 
 
-def _rows_of(words: Sequence[str]) -> list[tuple[float, float, float]] | None:
+def _rows_of(words: Sequence[str]) -> list[tuple[float, float, float, float]] | None:
   """What --rotamer_stay says."""
   if not words:
     return None
   rows = []
   for word in words:
     try:
-      lag_ns, chi1, others = map(float, word.split(':'))
+      lag_ns, chi1, others, puckers = map(float, word.split(':'))
     except ValueError as error:
       raise InputError(
-        f'--rotamer_stay={",".join(words)}: give a lag in ns and two numbers each, for example '
-        '0.01:3:0.5,0.2:1:0'
+        f'--rotamer_stay={",".join(words)}: give a lag in ns and three numbers each, for '
+        'example 0.01:3:0.5:-1,0.2:1:0:0'
       ) from error
-    rows.append((lag_ns, chi1, others))
+    rows.append((lag_ns, chi1, others, puckers))
   return rows
 
 

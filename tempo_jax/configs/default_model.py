@@ -3,6 +3,7 @@
 Prepare: python -m data_prep.default_training_data --store=STORE --public=DATA
 Launch:  tempo-jax train --config=default_model --config.data.store=STORE --workdir=RUN
 Calibrate: python -m experiments.benchmarks.physics --model=RUN --data=DATA --trained
+           python -m experiments.benchmarks.rotamer_rates --model=RUN --data=DATA
 Judge:   python -m experiments.benchmarks.held_out --model=RUN --data=DATA
 Bundle:  tempo-jax export --model=RUN --bundle
 
@@ -22,7 +23,7 @@ def get_config(variant: str = ''):
   config = common.experiment(config_lib.any_step_config(0.01, 5.0))
   # Measured after training, which does not use them (docs/results/physics.md).
   config.model.memory.gain = 1.25, 1.12
-  config.model.rotamer_stay = (0.01, 4.0, 0.4), (0.2, 0.0, 0.0)
+  config.model.rotamer_stay = (0.01, 3.0, 0.65, -1.7), (0.2, 0.0, 0.0, -1.7)
   common.small_network(config, channels=64, blocks=2)
   config.model.encoder.num_neighbours = 16
   config.data.batch_size = 16

@@ -43,7 +43,8 @@ def heavy_atoms(
   """
 
   def one(frame):
-    atoms = side_chains.heavy_atoms(*frame, protein.residue_type)
+    backbone, chi = frame
+    atoms = side_chains.heavy_atoms(backbone, chi, protein.residue_type)
     return side_chain_bending.bent(atoms, protein)
 
   return jax.lax.map(one, (backbone, chi), batch_size=_TOGETHER)

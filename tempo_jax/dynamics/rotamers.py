@@ -164,7 +164,7 @@ def seen_wells(wells: jax.Array) -> jax.Array:
 def staying(
   side_chains: SideChains,
   residue_type: jax.Array,
-  rows: Sequence[tuple[float, float, float]],
+  rows: Sequence[tuple[float, float, float, float]],
   dt_ns: jax.Array,
 ) -> jax.Array:
   """What is added to the logits of wells, so that torsions stay where they are: [L, 4, 3].
@@ -172,20 +172,21 @@ def staying(
   Args:
     side_chains: [L].
     residue_type: [L].
-    rows: lags (ns), numbers for chi1 and for other torsions: `config.rotamer_stay`.
+    rows: lags (ns), numbers for chi1, for other torsions, and for the puckers of proline:
+      `config.rotamer_stay`.
     dt_ns: [] time step, ns.
 
   Returns:
     The number of the time step for the well that a torsion is in, where that is known; 0 for
-    others, and in rings, whose puckers are drawn.
+    other wells.
   """
   if not rows:
     return jnp.zeros((*jnp.shape(residue_type), NUM_CHI, NUM_WELLS))
-  lags, chi1, others = np.array(rows, np.float32).T
-  first, other = (jnp.interp(jnp.log(dt_ns), np.log(lags), values) for values in (chi1, others))
-  number = jnp.stack([first] + (NUM_CHI - 1) * [other])[None, :, None]
-  in_ring = (jnp.asarray(residue_type) == _PROLINE)[:, None, None]
-  return jnp.where(in_ring, 0.0, number * seen_wells(wells(side_chains, residue_type)))
+  lags, *columns = np.array(rows, np.float32).T
+  chi1, other, pucker = (jnp.interp(jnp.log(dt_ns), np.log(lags), x) for x in columns)
+  in_ring = (jnp.asarray(residue_type) == _PROLINE)[:, None]
+  number = jnp.where(in_ring, pucker, jnp.stack([chi1] + (NUM_CHI - 1) * [other])[None])
+  return number[..., None] * seen_wells(wells(side_chains, residue_type))
 
 
 def jittered(side_chains: SideChains, phases: jax.Array, residue_type: jax.Array) -> SideChains:

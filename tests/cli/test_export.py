@@ -35,7 +35,7 @@ def test_exports_configuration_and_parameters(trained, tmp_path, capsys):
 
 
 def test_a_calibrated_model_has_its_gain(trained, tmp_path):
-  stay = '--rotamer_stay=0.01:3:0.5,0.2:1:-1'
+  stay = '--rotamer_stay=0.01:3:0.5:-2,0.2:1:-1:0'
   export.main(
     commands.parse(export, f'--model={trained}', f'--out={tmp_path / "a"}', '--gain=1.2,1', stay)
   )
@@ -43,7 +43,7 @@ def test_a_calibrated_model_has_its_gain(trained, tmp_path):
   assert tuple(model.config.memory.gain) == (1.2, 1.0)
   assert tuple(before.config.memory.gain) == (1.0, 1.0)
   jax.tree.map(np.testing.assert_array_equal, model.params, before.params)
-  assert model.config.rotamer_stay == ((0.01, 3.0, 0.5), (0.2, 1.0, -1.0))
+  assert model.config.rotamer_stay == ((0.01, 3.0, 0.5, -2.0), (0.2, 1.0, -1.0, 0.0))
   assert before.config.rotamer_stay == ()
   halfway, back = model.calibrated((1.0, 1.0)), model.calibrated((1.0, 1.0), ())
   checksums = {provenance.model_sha256(x) for x in (model, halfway, before, back)}

@@ -195,7 +195,7 @@ def test_windows_and_passes_of_any_number(protein, end_positions, window, passes
 
 
 def test_torsions_that_are_told_to_stay_do(protein, end_positions):
-  """In sampling alone: rings draw their puckers, and what is not known cannot stay."""
+  """In sampling alone; puckers have a number of their own, and what is not known cannot stay."""
   residue_type = protein.residue_type.copy()
   residue_type[3] = protein_lib.RESIDUE_TYPES.index('PRO')
   plain = builders.with_side_chains(dataclasses.replace(protein, residue_type=residue_type))
@@ -211,7 +211,7 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
   change = {}
   for stay in (0.0, 100.0):
     config = config_lib.from_dict(config_lib.to_dict(OPEN))
-    config.rotamer_stay = ((0.01, stay, stay),)
+    config.rotamer_stay = ((0.01, stay, stay, 0.0),)
     after = wells_after(config_lib.freeze(config))
     change[stay] = (after != before).any(axis=(0, 1))
   known = np.asarray(half.chi_known)
@@ -220,15 +220,17 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
   assert not change[100.0][stays].any()
   # What else is drawn is drawn.
   assert change[100.0][~known & side_chain_atoms.chi_mask(residue_type)].all()
-  rows = (0.01, 3.0, 1.0), (0.1, 2.0, 0.0)
-  for dt_ns, chi1, others in (
-    (0.001, 3.0, 1.0),
-    (0.01, 3.0, 1.0),
-    (0.01 * 10**0.5, 2.5, 0.5),
-    (5, 2.0, 0.0),
+  rows = (0.01, 3.0, 1.0, -1.0), (0.1, 2.0, 0.0, -3.0)
+  for dt_ns, chi1, others, pucker in (
+    (0.001, 3.0, 1.0, -1.0),
+    (0.01, 3.0, 1.0, -1.0),
+    (0.01 * 10**0.5, 2.5, 0.5, -2.0),
+    (5, 2.0, 0.0, -3.0),
   ):
     added = np.asarray(rotamers.staying(rotamers.of_protein(half), residue_type, rows, dt_ns))
-    np.testing.assert_allclose(added.sum(axis=-1), stays * [chi1, *3 * [others]], atol=1e-5)
+    expected = known * np.float32([chi1, *3 * [others]])
+    expected[3] = known[3] * [pucker, 0, 0, 0]
+    np.testing.assert_allclose(added.sum(axis=-1), expected, atol=1e-5)
     here = before[..., None] == np.arange(3)
     assert not added[~here].any()
   assert not np.any(rotamers.staying(rotamers.of_protein(half), residue_type, (), 0.01))

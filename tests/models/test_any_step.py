@@ -60,7 +60,7 @@ def test_on_disk_it_is_as_trained(saved, tmp_path):
   assert set(content['level']) == {'any'}
   original = any_model(longest_ns=5.0)
   model = model_lib.load_model(saved, dt_ns=0.3)
-  model = model.calibrated((1.3, 1.1), [[0.01, 1.5, 0.5]])
+  model = model.calibrated((1.3, 1.1), [[0.01, 1.5, 0.5, -1.0]])
   for folder, changed in (('a', model), ('b', model.between(0.6)), ('c', model.with_passes(2))):
     changed.save(tmp_path / folder)
     with np.load(tmp_path / folder / 'params.npz') as arrays:
@@ -70,7 +70,7 @@ def test_on_disk_it_is_as_trained(saved, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.params, original.params)
     assert again.config.passes == (2 if folder == 'c' else 3)
     assert tuple(again.config.memory.gain) == (1.3, 1.1)
-    assert again.config.rotamer_stay == ((0.01, 1.5, 0.5),)
+    assert again.config.rotamer_stay == ((0.01, 1.5, 0.5, -1.0),)
 
 
 def test_levels_between_given_frames(saved):

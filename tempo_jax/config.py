@@ -73,7 +73,7 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # Added in sampling, not in training, to the logit of the well that a torsion is in: a network
     # that follows its own frames changes some rotamers too often, others too seldom. Rows of a lag
     # (ns, ascending), the numbers for chi1, for other torsions and for the puckers of proline;
-    # interpolated over log(lag).
+    # interpolated over log(lag), constant beyond them.
     rotamer_stay=(),
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
@@ -268,7 +268,7 @@ def check(config: Any) -> None:
       f'config.model.memory.gain = {config.memory.gain}: give two numbers above zero, for explicit '
       'and for implicit solvent'
     )
-  _check_rotamer_stay(config.rotamer_stay)
+  stay_rows(config.rotamer_stay)
   if config.lags_ns:
     _check_any_step(config)
   _check_least('window', config.window, 1)
@@ -300,7 +300,13 @@ def check(config: Any) -> None:
   frames_per_segment(config)
 
 
-def _check_rotamer_stay(rows: Any) -> None:
+def stay_rows(rows: Any) -> tuple[tuple[float, ...], ...]:
+  """`rotamer_stay` as tuples.
+
+  Raises:
+    InputError: it is not what the setting is.
+  """
+
   def is_row(row: Any) -> bool:
     if not isinstance(row, tuple | list) or len(row) != 4:
       return False
@@ -315,6 +321,7 @@ def _check_rotamer_stay(rows: Any) -> None:
       f'config.model.rotamer_stay = {rows!r}: give rows of a lag in ns (ascending) and three '
       'numbers, for chi1, for other torsions and for the puckers of proline; () for none'
     )
+  return tuple(map(tuple, rows))
 
 
 def _check_any_step(config: Any) -> None:

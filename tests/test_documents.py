@@ -54,6 +54,8 @@ PARSED = {
   r'python -m experiments\.benchmarks\.memory ': 'minutes: tests/experiments/test_memory.py',
   r'python -m experiments\.benchmarks\.physics ': 'minutes: tests/experiments/test_physics.py',
   r'python -m experiments\.benchmarks\.prior ': 'minutes: tests/experiments/test_prior.py',
+  r'python -m experiments\.benchmarks\.rotamer_rates': 'minutes: '
+  'tests/experiments/test_rotamer_rates.py',
   r'python -m experiments\.benchmarks\.relaxation ': 'minutes: '
   'tests/experiments/test_relaxation.py',
   r'python -m experiments\.benchmarks\.parts ': 'minutes: tests/experiments/test_parts.py',

@@ -26,7 +26,7 @@ class Series:
     positions: [F, L, 4, 3] Å of each, N, CA, C, O.
     residue_type: [L], index into `protein.RESIDUE_TYPES`.
     heavy_atoms: [F, L, 14, 3] Å of each; None where there are no side chains.
-    dt_ns: between frames, ns, where that is known.
+    dt_ns: between frames of the last replica, ns, where that is known.
   """
 
   positions: Sequence[np.ndarray]

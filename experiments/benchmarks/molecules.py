@@ -116,7 +116,7 @@ def placers(
   model: model_lib.Model | None,
   with_start: bool,
   spacing_ns: float | None = None,
-  temperature_K: float = 300.0,
+  temperature_K: float = 320.0,
   solvent: str | None = None,
 ) -> dict[str, side_chain_placement.Placer]:
   """Baselines, and the model where it places side chains.
@@ -218,7 +218,7 @@ def on_frames(
     frames = every[side_chain_placement.evenly(side_chain_placement.NUM_FRAMES, len(every))]
     spacing_ns = None
     if md.dt_ns is not None:
-      spacing_ns = md.dt_ns * (len(every) - 1) / (len(frames) - 1)
+      spacing_ns = md.dt_ns * (len(every) - 1) / max(len(frames) - 1, 1)
     placed = placers(model, True, spacing_ns, target.temperature_K, target.solvent)
     found[target.name] = side_chain_placement.on_frames(protein, frames, placed)
   return side_chain_placement.table(found), found

@@ -15,6 +15,7 @@ import math
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,6 +27,7 @@ import tempo_jax
 from experiments import results
 from experiments.benchmarks import heavy_frames, memory
 from tempo_jax.cli import command, compilation_cache_flag
+from tempo_jax.errors import InputError
 from tempo_jax.evaluation import markdown
 from tempo_jax.metrics import rotamer_changes
 from tempo_jax.models import model as model_lib
@@ -144,6 +146,13 @@ def table(found: Sequence[Rates]) -> str:
   )
 
 
+def plain(rates: Rates) -> dict[str, Any]:
+  """For JSON, which knows no NaN."""
+  pairs = {key: getattr(rates, key) for key in _PARTS}
+  none = {key: None for key, pair in pairs.items() if any(map(math.isnan, pair))}
+  return dataclasses.asdict(rates) | none
+
+
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
@@ -162,6 +171,8 @@ def main(values: flags.FlagValues) -> None:
   command.require(values, 'data')
   compilation_cache_flag.use(values)
   model = tempo_jax.load_model(values.model)
+  if not model.has_side_chains:
+    raise InputError(f'--model={values.model} draws no side chains: take a model that does')
   water = memory.explicit(pathlib.Path(values.data).expanduser())
   cases = [
     (name, source, 'implicit', dt_ns)
@@ -181,10 +192,8 @@ def main(values: flags.FlagValues) -> None:
       found.append(rates)
       print(rates, flush=True)
   text = table(found)
-  results.write(
-    pathlib.Path(values.out).expanduser(), text, rates=[dataclasses.asdict(x) for x in found]
-  )
   print(text)
+  results.write(pathlib.Path(values.out).expanduser(), text, rates=[plain(x) for x in found])
 
 
 if __name__ == '__main__':

@@ -33,14 +33,13 @@ _logger = logging.getLogger(__name__)
 NUM_FRAMES = 16
 NUM_STRUCTURES = 20
 
+_heavy_atoms = jax.jit(molecule.heavy_atoms)
+
 Placer = Callable[[Protein, np.ndarray, np.ndarray | None], np.ndarray]
 """(protein, backbones [F, L, 4, 3] Å, heavy atoms of the first [L, 14, 3] Å or None) -> all heavy
 atoms [F, L, 14, 3] Å."""
 
 CARRIED, FASPR, REBUILT = 'carried', 'FASPR', 'own chi, ideal geometry'
-
-
-_bent = jax.jit(molecule.heavy_atoms)
 
 
 def of_chi(place: Callable[[Protein, np.ndarray], np.ndarray]) -> Placer:
@@ -56,7 +55,7 @@ def of_chi(place: Callable[[Protein, np.ndarray], np.ndarray]) -> Placer:
     length = len(padded.mask)
     backbone = padding.pad_positions(positions.astype(np.float32), length)
     chi = np.pad(chi, ((0, 0), (0, length - chi.shape[1]), (0, 0)))
-    return np.asarray(_bent(backbone, chi, padded))[:, : protein.num_residues]
+    return np.asarray(_heavy_atoms(backbone, chi, padded))[:, : protein.num_residues]
 
   return placer
 

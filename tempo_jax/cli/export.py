@@ -44,8 +44,8 @@ def define_flags(values: flags.FlagValues) -> None:
     'rotamer_stay',
     [],
     'Added to the logit of the well that a torsion of a side chain is in: the more, the less often '
-    'rotamers change. LAG:CHI1:OTHERS:PUCKERS, lags in ns, for example 0.01:3:0.5:-1,0.2:1:0:0. '
-    'Default: as the model has it.',
+    'rotamers change. LAG:CHI1:OTHERS:PUCKERS, one or more, lags in ns and ascending, interpolated '
+    'between them; for example 0.01:3:0.5:-1,0.2:1:0:0. Default: as the model has it.',
     flag_values=values,
   )
   flags.DEFINE_bool(

@@ -1,4 +1,4 @@
-"""Atoms of states: the backbone, or every heavy atom; and side chains off one another."""
+"""Atoms of states: the backbone, or every heavy atom; side chains turned and bent apart."""
 
 import jax
 

@@ -3,8 +3,9 @@
 In states CB is where N, CA and C put it. In MD it is 5 degrees off that place on average. What is
 written is therefore bent: each side chain, rigid, turns about its CA with the torque of its
 overlaps, by damped steps as in `side_chain_relief`, and a spring holds it.
-Backbones stay, and the next step of a trajectory does not know. Prolines, whose ring is closed,
-stay, too.
+It may turn about CA-CB, too, so that chi1 is a few degrees off that of the state. Judged are atoms
+beyond CB against other residues. Backbones stay, and the next step of a trajectory does not know.
+Prolines, whose ring is closed, stay, too, and alanines.
 """
 
 import math
@@ -19,7 +20,7 @@ from tempo_jax.protein import protein as protein_lib
 _CA, _CB = 1, 4
 _NUM_LISTS, _NUM_STEPS = 2, 6
 _DAMPING = 0.7
-# In our MD nine of ten CB are nearer to where N, CA and C put them.
+# In our MD 86 % of CB are nearer to where N, CA and C put them, 90 % within 8.9 degrees.
 _LARGEST = math.radians(8.0)
 # Å^2 per radian^2: of the spring, and of what keeps steps small where nothing is near.
 _SPRING, _STIFFNESS = 0.3, 0.5

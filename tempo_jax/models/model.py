@@ -96,11 +96,11 @@ class Model:
         as it is.
 
     Raises:
-      InputError: a gain is not above zero, or the rows are none.
+      InputError: a gain is not above zero, or the rows are not such rows.
     """
     config = config_lib.to_dict(self.config)
     memory = config['memory'] | ({} if gain is None else {'gain': tuple(gain)})
-    stay = config['rotamer_stay'] if rotamer_stay is None else tuple(map(tuple, rotamer_stay))
+    stay = config['rotamer_stay'] if rotamer_stay is None else config_lib.stay_rows(rotamer_stay)
     return self._with(memory=memory, rotamer_stay=stay)
 
   def at(self, dt_ns: float) -> 'Model':
@@ -390,8 +390,8 @@ class Model:
       temperature_K: temperature, K.
 
     Returns:
-      [F, L, 4] chi 1-4, rad; 0 where a residue has no such torsion. `geometry.side_chains` makes
-      atoms of them.
+      [F, L, 4] chi 1-4, rad; 0 where a residue has no such torsion. `dynamics.molecule.heavy_atoms`
+      makes the atoms that `tempo-jax side-chains` writes.
 
     Raises:
       InputError: the model has no side chains.

@@ -77,7 +77,7 @@ def _idealise(positions, bonds):
 
 
 def start_atoms(protein: protein_lib.Protein, atoms: str) -> np.ndarray:
-  """The conformation of a protein with its side chains, if they are asked for.
+  """The conformation of a protein with its side chains (not bent), if they are asked for.
 
   Chi angles that the input does not tell are taken to be staggered: -60, then 180 degrees (the
   most frequent rotamer), and -90 of rings and amides.

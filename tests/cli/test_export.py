@@ -46,6 +46,9 @@ def test_a_calibrated_model_has_its_gain(trained, tmp_path):
   assert model.config.rotamer_stay == ((0.01, 3.0, 0.5, -2.0), (0.2, 1.0, -1.0, 0.0))
   assert before.config.rotamer_stay == ()
   halfway, back = model.calibrated((1.0, 1.0)), model.calibrated((1.0, 1.0), ())
+  for wrong in (0.5, [0.01, 3.0, 0.5, -1.0]):
+    with pytest.raises(InputError, match='give rows of a lag in ns'):
+      model.calibrated(rotamer_stay=wrong)
   checksums = {provenance.model_sha256(x) for x in (model, halfway, before, back)}
   assert len(checksums) == 3
 

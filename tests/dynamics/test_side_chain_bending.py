@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempo_jax.dynamics import side_chain_bending
+from tempo_jax.dynamics import molecule, side_chain_bending
 from tempo_jax.geometry import side_chains
 from tempo_jax.metrics import close_contacts
 from tempo_jax.protein import padding
@@ -120,3 +120,22 @@ def test_a_short_chain(length, bundle):
 def test_degenerate_atoms_give_numbers(bundle):
   protein, atoms = bundle
   assert np.isfinite(bend(np.zeros_like(atoms), protein)).all()
+
+
+def test_what_is_written_is_bent(bundle):
+  """More frames than are computed together."""
+  protein, atoms = bundle
+  frames = np.concatenate(4 * [atoms])
+  chi = builders.numpy_jit(side_chains.chi_angles)(frames, protein.residue_type)
+  written = builders.numpy_jit(molecule.heavy_atoms)(frames[:, :, :4], chi, protein)
+  assert len(written) > molecule._TOGETHER
+  np.testing.assert_allclose(written, np.concatenate(4 * [bend(atoms, protein)]), atol=0.02)
+  assert np.abs(written - frames).max() > 0.3
+
+
+def test_no_gradient_flows_through_the_bend(bundle):
+  protein, atoms = bundle
+  gradient = jax.jit(jax.grad(lambda x: side_chain_bending.bent(x, protein).sum()))(atoms[0])
+  # Of each residue: what moves it as a whole moves all of its atoms.
+  np.testing.assert_allclose(np.sum(gradient, axis=1), 14.0, atol=1e-3)
+  np.testing.assert_allclose(gradient[:, (0, 2, 3)], 1.0, atol=1e-6)

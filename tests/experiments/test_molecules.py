@@ -345,7 +345,7 @@ def test_a_model_samples_and_places(monkeypatch, tmp_path, hp35, target):
   )
   # On bare backbones the model does not see what it is to find.
   assert protein.arrays.chi is not None
-  assert starts == [(False, None, 300.0)]
+  assert starts == [(False, None, 320.0)]
   frames = md.heavy_atoms[0][:2]
   placer = molecules.placers(model, True, 0.25, 320.0, 'implicit')['model']
   placer(protein, frames[..., :4, :], frames[0])

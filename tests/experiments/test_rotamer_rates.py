@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from experiments import results
 from experiments.benchmarks import heavy_frames, memory, rotamer_rates
 from tempo_jax.protein import protein as protein_lib
 
@@ -37,14 +38,15 @@ def replaying(source):
   atoms = np.repeat(md.heavy_atoms[0][:60], 2, axis=0)
 
   def sample(protein, num_frames, num_replicas, rng, temperature_K):
-    assert protein.arrays.solvent is not None
+    assert protein.arrays.solvent == protein_lib.SOLVENTS.index('implicit')
     assert (num_frames, num_replicas, temperature_K) == (120, 1, 320.0)
     return types.SimpleNamespace(heavy_atoms=atoms[None])
 
-  return types.SimpleNamespace(at=lambda dt_ns: types.SimpleNamespace(sample=sample))
+  steps = {0.01: types.SimpleNamespace(sample=sample)}
+  return types.SimpleNamespace(at=lambda dt_ns: steps[dt_ns])
 
 
-def test_a_protein_beside_its_md(source):
+def test_a_protein_beside_its_md(source, tmp_path):
   rates = rotamer_rates.compare(replaying(source), 'nug2', source, 'implicit', 0.01, 120, 1, 0)
   assert (rates.protein, rates.dt_ns) == ('nug2', 0.01)
   for of_md, ours in (rates.chi1, rates.chi2):
@@ -55,6 +57,9 @@ def test_a_protein_beside_its_md(source):
   assert f'({ratio:.2f})' in text.splitlines()[2]
   assert text.splitlines()[-1].startswith('| *geometric mean* | implicit, 0.01 |')
   assert f'{ratio:.2f}' in text.splitlines()[-1]
+  # It has no proline.
+  assert rotamer_rates.plain(rates)['puckers'] is None
+  results.write(tmp_path / 'rates', text, rates=[rotamer_rates.plain(rates)])
 
 
 def test_too_little_md_is_left_out(source):

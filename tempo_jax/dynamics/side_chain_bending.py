@@ -4,8 +4,8 @@ In states CB is where N, CA and C put it. In MD it is 5 degrees off that place o
 written is therefore bent: each side chain, rigid, turns about its CA with the torque of its
 overlaps, by damped steps as in `side_chain_relief`, and a spring holds it.
 It may turn about CA-CB, too, so that chi1 is a few degrees off that of the state. Judged are atoms
-beyond CB against other residues. Backbones stay, and the next step of a trajectory does not know.
-Prolines, whose ring is closed, stay, too, and alanines.
+beyond CB, against other residues and their own N, C and O. Backbones stay, and the next step of a
+trajectory does not know. Prolines, whose ring is closed, stay, too, and alanines.
 """
 
 import math
@@ -18,7 +18,7 @@ from tempo_jax.geometry import side_chain_table, so3
 from tempo_jax.protein import protein as protein_lib
 
 _CA, _CB = 1, 4
-_NUM_LISTS, _NUM_STEPS = 2, 6
+_NUM_LISTS, _NUM_STEPS = 3, 8
 _DAMPING = 0.7
 # In our MD 86 % of CB are nearer to where N, CA and C put them, 90 % within 8.9 degrees.
 _LARGEST = math.radians(8.0)
@@ -62,7 +62,7 @@ def bent(atoms: jax.Array, protein: protein_lib.ProteinArrays) -> jax.Array:
 
   def round_of_steps(turn: jax.Array, _: None) -> tuple[jax.Array, None]:
     now = jnp.concatenate([start[:, :_CB], origin + turned(turn, arms)], axis=1)
-    seen = side_chain_relief.nearest_atoms(now, protein)
+    seen = side_chain_relief.nearest_atoms(now, protein, within=True)
     return jax.lax.fori_loop(0, _NUM_STEPS, lambda _, x: step(x, seen), turn), None
 
   turn, _ = jax.lax.scan(round_of_steps, jnp.zeros_like(start[:, 0]), length=_NUM_LISTS)

@@ -148,7 +148,10 @@ def relieved(
 
 
 def nearest_atoms(
-  atoms: jax.Array, protein: protein_lib.ProteinArrays, num_residues: int = _NUM_RESIDUES
+  atoms: jax.Array,
+  protein: protein_lib.ProteinArrays,
+  num_residues: int = _NUM_RESIDUES,
+  within: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
   """Of each atom beyond CB, the ones of other residues that are nearest for what is allowed.
 
@@ -158,6 +161,7 @@ def nearest_atoms(
     atoms: [L, 14, 3] Å.
     protein: [L] residues; its positions are not read.
     num_residues: that each side chain sees, at most 31.
+    within: whether atoms of the same residue count, too, that four bonds or more part.
 
   Returns:
     [M, L, 9] int32, 14 x residue + slot; and [M, L, 9] Å, the allowed distance, 0 for none.
@@ -171,7 +175,9 @@ def nearest_atoms(
   # The ring of a proline is bonded to the residue before it.
   is_proline = jnp.asarray(protein.residue_type) == _PROLINE
   before = jnp.where(is_proline & protein.bonds.to_previous, protein.bonds.preceding, own)
-  other = (residue != own[None, :, None]) & (residue != before[None, :, None])
+  is_own = residue == own[None, :, None]
+  bonded = (residue == before[None, :, None]) & ~is_own
+  other = ~bonded & (within | ~is_own)
   return index, jnp.where(other, allowed, 0.0)
 
 

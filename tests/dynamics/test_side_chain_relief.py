@@ -189,6 +189,28 @@ def test_lists_hold_the_nearest_atoms(bundle):
   assert checked > 10
 
 
+def test_lists_of_what_bends_have_atoms_of_the_same_residue(bundle):
+  """If they are asked for: N, C and O, and others that at least four bonds part."""
+  protein, backbone, chi = bundle
+  atoms = build(backbone[0], chi[0], protein.residue_type)
+  near = covalent_bonds.pairs_within(protein, 3)
+  size = 14 * LENGTH
+  own = {}
+  for within in (False, True):
+    index, allowed = side_chain_relief.nearest_atoms(atoms, protein, within=within)
+    at = 14 * np.arange(LENGTH)[:, None] + np.arange(5, 14)
+    mine = (np.asarray(index) // 14 == np.arange(LENGTH)[:, None]) & (np.asarray(allowed) > 0)
+    pairs = [
+      (int(i), int(at[row, slot]))
+      for (_, row, slot), i in zip(np.argwhere(mine), np.asarray(index)[mine], strict=True)
+    ]
+    own[within] = pairs
+  assert not own[False]
+  assert len(own[True]) > 10
+  assert not {min(p) * size + max(p) for p in own[True]} & set(near.tolist())
+  assert {i % 14 for i, _ in own[True]} >= {0, 2, 3}
+
+
 def test_torques_are_the_derivative_of_the_overlap(bundle):
   """Of the squares of the overlaps; the other atoms are held, since theirs is another torque."""
   protein, backbone, chi = bundle

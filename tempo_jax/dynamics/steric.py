@@ -81,8 +81,9 @@ def separation(
   """How to move residues so that no atoms overlap: N, CA, C, O, a virtual CB, side chains.
 
   Each overlapping pair moves apart by half of its overlap on either side, a side chain from what
-  it runs into; a residue with several follows their mean. That is repeated, and what is left is for
-  the next step of the trajectory.
+  it runs into; a residue with several follows their mean, weighted with the overlaps, so that
+  what just touches changes nothing. That is repeated, and what is left is for the next step of the
+  trajectory.
 
   Args:
     positions: [L, 4, 3] Å, N, CA, C, O; or all heavy atoms, [L, 14, 3].
@@ -119,25 +120,25 @@ def separation(
     seen, allowed = side_chain_relief.nearest_atoms(positions, protein)
 
   def side_chain_push(shift: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """[L, 3] Å, and [L] how many overlaps: what side chains do to their own residues."""
+    """What side chains do to their own residues: [L, 3] Å^2, and the sum of overlaps [L] Å."""
     moved = positions + shift[:, None]
     apart = moved[None, :, _SIDE:] - moved.reshape(-1, 3)[seen]
     distance = jnp.sqrt(jnp.sum(apart**2, axis=-1) + _TINY)
     overlap = jnp.maximum(allowed - distance, 0.0)
-    push = jnp.sum((0.5 * overlap / distance)[..., None] * apart, axis=(0, 2))
-    return push, jnp.sum(overlap > 0, axis=(0, 2))
+    push = jnp.sum((0.5 * overlap**2 / distance)[..., None] * apart, axis=(0, 2))
+    return push, jnp.sum(overlap, axis=(0, 2))
 
   def iteration(shift: jax.Array, _: None) -> tuple[jax.Array, None]:
     moved = atoms + shift[:, None]
     apart = moved[:, None, :, None] - moved[indices][:, :, None]  # [L, K, 5, 5, 3]
     distance = jnp.sqrt(jnp.sum(apart**2, axis=-1) + _TINY)
     overlap = jnp.maximum(nearest - distance, 0.0)
-    push = jnp.sum((0.5 * overlap / distance)[..., None] * apart, axis=(1, 2, 3))
-    count = jnp.sum(overlap > 0, axis=(1, 2, 3))
+    push = jnp.sum((0.5 * overlap**2 / distance)[..., None] * apart, axis=(1, 2, 3))
+    weight = jnp.sum(overlap, axis=(1, 2, 3))
     if has_side_chains:
       of_side_chains = side_chain_push(shift)
-      push, count = push + of_side_chains[0], count + of_side_chains[1]
-    shift = shift + push / jnp.maximum(count, 1)[:, None]
+      push, weight = push + of_side_chains[0], weight + of_side_chains[1]
+    shift = shift + push / jnp.maximum(weight, _TINY)[:, None]
     if protein.disulphides is not None:
       shift = shift + _pull(positions + shift[:, None], protein)
     return shift, None

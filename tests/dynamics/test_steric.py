@@ -75,7 +75,7 @@ def plain(positions, protein):
   shift = np.zeros((len(positions), 3))
   for _ in range(steric._NUM_ITERATIONS):
     moved = atoms + shift[:, None]
-    motion, count = np.zeros_like(shift), np.zeros(len(shift))
+    motion, weight = np.zeros_like(shift), np.zeros(len(shift))
     for i, j in itertools.permutations(np.flatnonzero(protein.mask), 2):
       for (k, a), (m, b) in itertools.product(enumerate('NACOB'), repeat=2):
         if (a == 'B' and protein.residue_type[i] == GLYCINE) or (
@@ -86,9 +86,9 @@ def plain(positions, protein):
         distance = np.linalg.norm(apart)
         overlap = nearest(i, a, j, b, protein.bonded) - distance
         if overlap > 0:
-          motion[i] += 0.5 * overlap * apart / distance
-          count[i] += 1
-    shift += motion / np.maximum(count, 1)[:, None]
+          motion[i] += overlap * 0.5 * overlap * apart / distance
+          weight[i] += overlap
+    shift += motion / np.maximum(weight, 1e-6)[:, None]
   return shift
 
 

@@ -1,11 +1,13 @@
 """All heavy atoms, for mdtraj to measure; chains of all residue types."""
 
+import dataclasses
+
 import mdtraj
 import numpy as np
 
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
-from tests import peptides
+from tests import builders, peptides
 
 ALL_TYPES = np.arange(len(protein_lib.RESIDUE_TYPES))
 
@@ -17,6 +19,23 @@ def helix(num_frames, length=21, seed=0):
   chi = rng.uniform(-np.pi, np.pi, (num_frames, length, 4))
   chi[:, ALL_TYPES[:length] == protein_lib.RESIDUE_TYPES.index('PRO')] /= 4.1
   return backbone.astype(np.float32), chi.astype(np.float32)
+
+
+def crowded_helices(length, spread):
+  """Two helices, 12 Å apart, of all residue types, in eight conformations that overlap.
+
+  Returns:
+    The protein, [8, L, 4, 3] Å and chi [8, L, 4] rad, so many radians about staggered.
+  """
+  protein = dataclasses.replace(
+    builders.helix(length, chains=2), residue_type=np.arange(length, dtype=np.int32) % 21
+  )
+  protein.positions[length // 2 :, :, 2] += 3
+  rng = np.random.default_rng(5)
+  chi = rng.choice(np.deg2rad([-65, 180]), (length, 4))
+  chi = chi + spread * rng.normal(size=(8, length, 4))
+  backbone = np.broadcast_to(protein.positions, (8, length, 4, 3))
+  return protein, backbone.astype(np.float32), chi.astype(np.float32)
 
 
 def as_mdtraj(atoms, residue_type):

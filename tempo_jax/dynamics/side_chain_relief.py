@@ -175,10 +175,9 @@ def nearest_atoms(
   # The ring of a proline is bonded to the residue before it.
   is_proline = jnp.asarray(protein.residue_type) == _PROLINE
   before = jnp.where(is_proline & protein.bonds.to_previous, protein.bonds.preceding, own)
-  is_own = residue == own[None, :, None]
-  bonded = (residue == before[None, :, None]) & ~is_own
-  other = ~bonded & (within | ~is_own)
-  return index, jnp.where(other, allowed, 0.0)
+  bonded = (residue == before[None, :, None]) & (before != own)[None, :, None]
+  counts = ~bonded & (within | (residue != own[None, :, None]))
+  return index, jnp.where(counts, allowed, 0.0)
 
 
 def _nearest_atoms(

@@ -12,7 +12,7 @@ from tempo_jax.geometry import side_chains
 from tempo_jax.metrics import close_contacts
 from tempo_jax.protein import padding
 from tempo_jax.protein import protein as protein_lib
-from tests import builders
+from tests import builders, heavy_atoms
 
 LENGTH = 24
 PROLINE, GLYCINE = (protein_lib.RESIDUE_TYPES.index(name) for name in ('PRO', 'GLY'))
@@ -22,15 +22,8 @@ build = builders.numpy_jit(side_chains.heavy_atoms)
 
 @pytest.fixture(scope='module')
 def bundle():
-  """Two helices, 12 Å apart, of all residue types, in eight conformations that overlap."""
-  protein = dataclasses.replace(
-    builders.helix(LENGTH, chains=2), residue_type=np.arange(LENGTH, dtype=np.int32) % 21
-  )
-  protein.positions[LENGTH // 2 :, :, 2] += 3
-  rng = np.random.default_rng(5)
-  chi = rng.choice(np.deg2rad([-65, 180]), (LENGTH, 4)) + 0.1 * rng.normal(size=(8, LENGTH, 4))
-  backbone = np.broadcast_to(protein.positions, (8, LENGTH, 4, 3)).astype(np.float32)
-  return protein, build(backbone, chi.astype(np.float32), protein.residue_type)
+  protein, backbone, chi = heavy_atoms.crowded_helices(LENGTH, spread=0.1)
+  return protein, build(backbone, chi, protein.residue_type)
 
 
 def arms(atoms):

@@ -30,16 +30,7 @@ def types(names):
 
 @pytest.fixture(scope='module')
 def bundle():
-  """Two helices, 12 Å apart, of all residue types, in eight conformations that overlap."""
-  protein = dataclasses.replace(
-    builders.helix(LENGTH, chains=2), residue_type=np.arange(LENGTH, dtype=np.int32) % 21
-  )
-  protein.positions[LENGTH // 2 :, :, 2] += 3
-  rng = np.random.default_rng(5)
-  chi = rng.choice(np.deg2rad([-65, 180]), (LENGTH, 4))
-  chi = chi + 0.3 * rng.normal(size=(8, LENGTH, 4))
-  backbone = np.broadcast_to(protein.positions, (8, LENGTH, 4, 3))
-  return protein, backbone.astype(np.float32), chi.astype(np.float32)
+  return heavy_atoms.crowded_helices(LENGTH, spread=0.3)
 
 
 def relieve(protein, backbone, chi):

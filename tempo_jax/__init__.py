@@ -10,8 +10,11 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tempo_jax.compilation import miscompilation
 from tempo_jax.errors import InputError
 from tempo_jax.version import __version__
+
+miscompilation.avoid()
 
 # pdoc lists only what is in the module already, and asks no `__getattr__`.
 if TYPE_CHECKING or 'pdoc' in sys.modules:

@@ -34,9 +34,7 @@ import jax  # noqa: E402  (after its environment is set; so is all that follows)
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from tempo_jax.compilation import miscompilation  # noqa: E402
-
-miscompilation.avoid()
+import tempo_jax  # noqa: E402, F401  (switches off what the compiler gets wrong)
 
 jax.config.update('jax_debug_nans', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')

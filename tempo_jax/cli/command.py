@@ -27,7 +27,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tempo_jax.compilation import interruption, miscompilation
+from tempo_jax.compilation import interruption
 from tempo_jax.errors import InputError
 
 _NARROWEST, _WIDEST = 40, 100
@@ -71,7 +71,6 @@ def launch(
     if not values['verbosity'].present:
       absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger('tempo_jax').setLevel(logging.INFO)
-    miscompilation.avoid()
     with _stopped_as_by_ctrl_c():
       return command.main(values)
 

@@ -99,53 +99,64 @@ def separation(
     return jnp.zeros((length, 3), positions.dtype)
   bonds, mask = protein.bonds.broadcast((length,)), jnp.asarray(protein.mask)
   indices, found = neighbours.nearest(positions[:, 1], mask, min(num_neighbours, length - 1))
-  own = jnp.arange(length)[:, None]
+  seen = indices.T  # Residues last in all that follows: every operation runs over long rows.
   following, to_next = bonds.following, bonds.to_next
-  after = (following[:, None] == indices) & to_next[:, None]
-  before = (following[indices] == own) & to_next[indices]
+  after = (following[None] == seen) & to_next[None]
+  before = (following[seen] == jnp.arange(length)[None]) & to_next[seen]
+  in_chain, elsewhere = _NEAREST_IN_CHAIN[..., None, None], _NEAREST[..., None, None]
   nearest = jnp.where(
-    after[..., None, None],
-    jnp.asarray(_NEAREST_IN_CHAIN),
-    jnp.where(before[..., None, None], jnp.asarray(_NEAREST_IN_CHAIN.T), jnp.asarray(_NEAREST)),
-  )  # [L, K, 5, 5]
+    after[None, None], in_chain, jnp.where(before[None, None], in_chain.swapaxes(0, 1), elsewhere)
+  )  # [5, 5, K, L]
   has_cb = jnp.asarray(protein.residue_type) != _GLYCINE
-  there = jnp.concatenate([jnp.ones((length, 4), bool), has_cb[:, None]], axis=1)
-  judged = found[..., None, None] & there[:, None, :, None] & there[indices][:, :, None]
+  there = jnp.concatenate([jnp.ones((4, length), bool), has_cb[None]])
+  judged = found.T[None, None] & there[:, None, None] & there[None][:, :, seen]
   nearest = jnp.where(judged, nearest, 0.0)
   cb = backbone.virtual_cb(positions, protein.mirrored)[:, None]
-  atoms = jnp.concatenate([positions[:, :4], cb], axis=1)
+  atoms = jnp.concatenate([positions[:, :4], cb], axis=1).T  # [3, 5, L]
+  others = atoms[:, :, seen]  # [3, 5, K, L]
   has_side_chains = positions.shape[1] > 4
   if has_side_chains:
     # What `side_chain_relief` could not turn apart.
-    seen, allowed = side_chain_relief.nearest_atoms(positions, protein)
+    index, allowed = (
+      jnp.swapaxes(x, 1, 2) for x in side_chain_relief.nearest_atoms(positions, protein)
+    )  # [M, 9, L]
+    side = positions[:, _SIDE:].T
+    residue = index // positions.shape[1]
+    others_of_side = jnp.moveaxis(positions.reshape(-1, 3)[index], -1, 0)
 
-  def side_chain_push(shift: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What side chains do to their own residues: [L, 3] Å^2, and the sum of overlaps [L] Å."""
-    moved = positions + shift[:, None]
-    apart = moved[None, :, _SIDE:] - moved.reshape(-1, 3)[seen]
-    distance = jnp.sqrt(jnp.sum(apart**2, axis=-1) + _TINY)
-    overlap = jnp.maximum(allowed - distance, 0.0)
-    push = jnp.sum((0.5 * overlap**2 / distance)[..., None] * apart, axis=(0, 2))
-    return push, jnp.sum(overlap, axis=(0, 2))
+  def pushes(apart: list[jax.Array], limit: jax.Array) -> jax.Array:
+    """Sums of pushes, Å^2 in x, y and z, and of overlaps: [4, L], of `apart` [..., L] Å each."""
+    distance = jnp.sqrt(sum(x**2 for x in apart) + _TINY)
+    overlap = jnp.maximum(limit - distance, 0.0)
+    strength = 0.5 * overlap**2 / distance
+    return jnp.stack([_total(x) for x in (*(strength * x for x in apart), overlap)])
 
   def iteration(shift: jax.Array, _: None) -> tuple[jax.Array, None]:
-    moved = atoms + shift[:, None]
-    apart = moved[:, None, :, None] - moved[indices][:, :, None]  # [L, K, 5, 5, 3]
-    distance = jnp.sqrt(jnp.sum(apart**2, axis=-1) + _TINY)
-    overlap = jnp.maximum(nearest - distance, 0.0)
-    push = jnp.sum((0.5 * overlap**2 / distance)[..., None] * apart, axis=(1, 2, 3))
-    weight = jnp.sum(overlap, axis=(1, 2, 3))
+    relative = shift[:, None] - shift[:, seen]  # [3, K, L]
+    apart = [
+      x[:, None, None] - y[None] + z[None, None]
+      for x, y, z in zip(atoms, others, relative, strict=True)
+    ]
+    pushed = pushes(apart, nearest)
     if has_side_chains:
-      of_side_chains = side_chain_push(shift)
-      push, weight = push + of_side_chains[0], weight + of_side_chains[1]
-    shift = shift + push / jnp.maximum(weight, _TINY)[:, None]
+      relative = shift[:, None, None] - shift[:, residue]  # [3, M, 9, L]
+      apart = [x[None] - y + z for x, y, z in zip(side, others_of_side, relative, strict=True)]
+      pushed = pushed + pushes(apart, allowed)
+    shift = shift + pushed[:3] / jnp.maximum(pushed[3:], _TINY)
     if protein.disulphides is not None:
-      shift = shift + _pull(positions + shift[:, None], protein)
+      shift = shift + _pull(positions + shift.T[:, None], protein).T
     return shift, None
 
-  start = jnp.zeros((length, 3), positions.dtype)
+  start = jnp.zeros((3, length), positions.dtype)
   shift, _ = jax.lax.scan(iteration, start, length=_NUM_ITERATIONS)
-  return shift
+  return shift.T
+
+
+def _total(terms: jax.Array) -> jax.Array:
+  """Sum [L] of terms [..., L]: `jnp.sum` runs element by element, twice as long on a CPU."""
+  while terms.ndim > 1:
+    terms = sum(jnp.unstack(terms), start=jnp.zeros((), terms.dtype))
+  return terms
 
 
 def _pull(positions: jax.Array, protein: protein_lib.ProteinArrays) -> jax.Array:

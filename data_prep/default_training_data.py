@@ -18,7 +18,8 @@ make more: with another --seed and --out, new replicas are numbered after those 
     --list    what there is to do, and what is done
     --card    writes data_prep/simulated/README.md anew, from the files there
     --store=DIR    the files there as a store, for tempo_jax/configs/default_model.py; with
-                   --public=DATA, MD of others too (data_prep/public_md.py)
+                   --public=DATA, MD of others too (data_prep/public_md.py), with
+                   --leave_out=NAME,... without those
 """
 
 import contextlib
@@ -288,13 +289,16 @@ def main(values: flags.FlagValues) -> None:
   simulated = pathlib.Path(values.simulated).expanduser()
   if values.public and not values.store:
     raise InputError('--public goes into a store: give --store=DIR, too')
+  if values.leave_out and not values.store:
+    raise InputError('--leave_out is of a store: give --store=DIR, too')
   if values.list:
     print(list_goals(out, values.only))
   if values.card:
     training_data_card.write(simulated)
   if values.store:
     public = pathlib.Path(values.public).expanduser() if values.public else None
-    training_store.build(simulated, pathlib.Path(values.store).expanduser(), public)
+    store = pathlib.Path(values.store).expanduser()
+    training_store.build(simulated, store, public, values.leave_out)
   if values.list or values.card or values.store:
     return
   if out is None:
@@ -351,6 +355,12 @@ def define_flags(values: flags.FlagValues) -> None:
     'public',
     None,
     'Directory with MD of others (data_prep/public_md.py): into the --store, too.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'leave_out',
+    [],
+    'Proteins that do not go into the --store, so as to judge a model by them.',
     flag_values=values,
   )
 

@@ -7,6 +7,7 @@ in a folder of the user's, NAME/topology.pdb and NAME/R1.xtc each.
 import dataclasses
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import mdtraj
 
@@ -54,12 +55,15 @@ SETS = (
 """Those whose licence permits to bundle weights that were trained on them, with attribution."""
 
 
-def add(data: pathlib.Path, store: pathlib.Path) -> list[tuple[str, float, int, str]]:
+def add(
+  data: pathlib.Path, store: pathlib.Path, leave_out: Sequence[str] = ()
+) -> list[tuple[str, float, int, str]]:
   """Writes all of them into a store.
 
   Args:
     data: with NAME/topology.pdb, NAME/R1.xtc, ...
     store: directory of the store; replicas that it holds already are replaced.
+    leave_out: names of those that are not written.
 
   Returns:
     Protein, temperature (K), replica and split of each.
@@ -69,7 +73,7 @@ def add(data: pathlib.Path, store: pathlib.Path) -> list[tuple[str, float, int, 
   """
   written = []
   with tempfile.TemporaryDirectory() as folder:
-    for md in SETS:
+    for md in (md for md in SETS if md.name not in leave_out):
       topology = data / md.name / md.topology
       replicas = [data / md.name / f'R{k}.xtc' for k in range(1, 1 + len(md.splits))]
       for file in (topology, *replicas):

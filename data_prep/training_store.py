@@ -3,6 +3,7 @@
 import collections
 import pathlib
 import re
+from collections.abc import Sequence
 
 from data_prep import public_md
 from data_prep.training_systems import SYSTEMS
@@ -32,21 +33,34 @@ def split_of(folder: str, number: int) -> str:
   return 'validation' if held_out else 'train'
 
 
-def build(simulated: pathlib.Path, store: pathlib.Path, public: pathlib.Path | None = None) -> None:
+def build(
+  simulated: pathlib.Path,
+  store: pathlib.Path,
+  public: pathlib.Path | None = None,
+  leave_out: Sequence[str] = (),
+) -> None:
   """Writes every replica, with its split, into a store.
 
   Args:
     simulated: with NAME/NAME.pdb, NAME/NAME_R1.xtc, NAME/NAME_R1.json, NAME_350K/...
     store: directory of the store; replicas that it holds already are replaced.
     public: with MD of others (`public_md`); None: without.
+    leave_out: names of proteins that are not written, so as to judge a model by them.
 
   Raises:
-    InputError: there are no replicas, one of them cannot be used, or the store holds others, which
-      would be trained on.
+    InputError: there are no replicas, one of them cannot be used, none has a name that is left out,
+      or the store holds others, which would be trained on.
   """
   records = sorted(simulated.glob('*/*_R*.json'))
   if not records:
     raise InputError(f'{simulated}: no NAME/NAME_R1.json in it: give another --simulated')
+  known = {path.stem.rpartition('_R')[0] for path in records}
+  known |= set() if public is None else {md.name for md in public_md.SETS}
+  if unknown := sorted(set(leave_out) - known):
+    raise InputError(
+      f'--leave_out={",".join(unknown)}: not among the proteins, {", ".join(sorted(known))}'
+    )
+  records = [path for path in records if path.stem.rpartition('_R')[0] not in leave_out]
   counts: collections.Counter[str] = collections.Counter()
   written = set()
   for path in records:
@@ -66,7 +80,8 @@ def build(simulated: pathlib.Path, store: pathlib.Path, public: pathlib.Path | N
     )
     counts[split] += 1
     written.add((record['name'], float(record['temperature_K']), number))
-  for name, temperature_K, number, split in [] if public is None else public_md.add(public, store):
+  added = [] if public is None else public_md.add(public, store, leave_out)
+  for name, temperature_K, number, split in added:
     counts[split] += 1
     written.add((name, temperature_K, number))
   others = [
@@ -76,7 +91,7 @@ def build(simulated: pathlib.Path, store: pathlib.Path, public: pathlib.Path | N
   ]
   if others:
     raise InputError(
-      f'{store}: holds {", ".join(others)}, of which {simulated} has nothing: give a new '
-      '--store, or --public'
+      f'{store}: holds {", ".join(others)}, which is not what {simulated} has, or is left out:'
+      ' give a new --store, or --public'
     )
   print(f'{store}: ' + ', '.join(f'{counts[key]} {key}' for key in SPLITS))

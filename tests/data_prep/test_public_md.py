@@ -106,3 +106,23 @@ def test_a_missing_file_is_one_line(tmp_path, data, missing):
   with pytest.raises(InputError, match=rf'ntl9_mdcath_320K/{missing}: no such file: ') as error:
     build(tmp_path, f'--public={folder}')
   assert '\n' not in str(error.value)
+
+
+def test_proteins_are_left_out(tmp_path, data):
+  folder, written = data
+  store = build(tmp_path, f'--public={folder}', '--leave_out=ntl9_mdcath_320K')
+  names = {entry.name for entry in store.entries}
+  assert names == {'6a5j', *(name for name, _ in written)} - {'ntl9_mdcath_320K'}
+  with pytest.raises(InputError, match=r'=ntl9: not among the proteins, 6a5j, .*ntl9_'):
+    build(tmp_path, f'--public={folder}', '--leave_out=6a5j,ntl9')
+  # What was written before would be trained on.
+  with pytest.raises(InputError, match='holds 6a5j'):
+    build(tmp_path, f'--public={folder}', '--leave_out=6a5j')
+
+
+def test_what_is_left_out_is_of_a_store():
+  values = flags.FlagValues()
+  default_training_data.define_flags(values)
+  values(['command', '--leave_out=6a5j'])
+  with pytest.raises(InputError, match='--leave_out is of a store'):
+    default_training_data.main(values)

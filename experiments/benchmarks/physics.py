@@ -9,6 +9,9 @@ root-mean-square RMSF, at the end (last fifth). Where our MD has replicas of 4 n
 left out. Beside it the elastic network without any training
 (equal springs, 15 Å), and one half of MD against the other. Writes STEM.json and STEM.md.
 
+With --left_out=NAME,... the same of proteins that others are trained on, and this model was not
+(`data_prep.default_training_data --leave_out`): all of their MD.
+
 With --trained the same of proteins that models are trained on, those that the memory is fitted to
 (`benchmarks.memory`). Printed then: the geometric mean of the RMSF ratios, by solvent, and the gain
 (`config.model.memory.gain`) that would make it 1, were RMSF in proportion to it.
@@ -251,6 +254,26 @@ def table(found: dict[str, Row]) -> str:
   return _HEAD + ''.join(lines)
 
 
+def chosen(values: flags.FlagValues, data: pathlib.Path) -> list[Case]:
+  """Those that the flags ask for; `data`: MD of others.
+
+  Raises:
+    InputError: there is none of such a name, or flags contradict one another.
+  """
+  if values.trained and values.left_out:
+    raise InputError('--trained is of what the model was trained on, --left_out of what it was not')
+  among_trained = values.trained or values.left_out
+  every = trained_cases(data) if among_trained else cases(held_out.SIMULATED, data)
+  for name, asked in (('left_out', values.left_out), ('only', values.only)):
+    if unknown := sorted(set(asked) - {case.name for case in every}):
+      raise InputError(f'--{name}: {", ".join(unknown)} is none of those that there are files of')
+  if values.left_out:
+    every = [
+      dataclasses.replace(case, part=(0.0, 1.0)) for case in every if case.name in values.left_out
+    ]
+  return [case for case in every if not values.only or case.name in values.only]
+
+
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
@@ -264,6 +287,12 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_bool(
     'trained', False, 'Proteins that were trained on, to calibrate.', flag_values=values
   )
+  flags.DEFINE_list(
+    'left_out',
+    [],
+    'These instead, of those that models are trained on, and this one was not.',
+    flag_values=values,
+  )
   flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
   flags.DEFINE_integer('num_replicas', 4, 'To sample.', lower_bound=1, flag_values=values)
   flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
@@ -275,15 +304,11 @@ def main(values: flags.FlagValues) -> None:
   command.require(values, 'data')
   compilation_cache_flag.use(values)
   data = pathlib.Path(values.data).expanduser()
-  every = trained_cases(data) if values.trained else cases(held_out.SIMULATED, data)
-  if unknown := sorted(set(values.only) - {case.name for case in every}):
-    raise InputError(f'--only: {", ".join(unknown)} is none of those that there are files of')
+  every = chosen(values, data)
   out = values.out or f'tempo_out/physics{"_trained" * values.trained}'
   model = tempo_jax.load_model(values.model)
   found: dict[str, Row] = {}
   for case in every:
-    if values.only and case.name not in values.only:
-      continue
     found[case.name] = measure(model, case, values.num_replicas, values.seed)
     print(table(found).splitlines()[-1], flush=True)
     # After each: what is done stays, should the next one fail.

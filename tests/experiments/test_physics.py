@@ -6,6 +6,7 @@ import types
 import mdtraj
 import numpy as np
 import pytest
+from absl import flags
 from scipy.spatial.transform import Rotation
 
 from experiments.benchmarks import physics
@@ -79,11 +80,37 @@ def test_held_out_proteins_are_all_there(tmp_path):
   assert found['hp35_explicit'].solvent == 'explicit'
 
 
-def test_proteins_that_calibrate_are_none_that_judge(tmp_path):
+@pytest.fixture
+def public(tmp_path):
+  """A folder with empty files of MD of others that is trained on."""
   for source in physics.memory.explicit(tmp_path).values():
     source.trajectory.parent.mkdir(parents=True, exist_ok=True)
     source.trajectory.touch()
     source.topology.touch()
+  return tmp_path
+
+
+def chosen(data, *args):
+  values = flags.FlagValues()
+  physics.define_flags(values)
+  values(['command', *args])
+  return physics.chosen(values, data)
+
+
+def test_a_protein_that_was_left_out_is_judged_by_all_of_its_md(public):
+  (case,) = chosen(public, '--left_out=ntl9')
+  assert (case.name, case.part) == ('ntl9', (0.0, 1.0))
+  assert [case.name for case in chosen(public, '--only=ntl9')] == ['ntl9']
+  for args, message in (
+    (['--left_out=barstar'], '--left_out: barstar is none of those'),
+    (['--left_out=ntl9', '--only=sh2', '--trained'], '--left_out of what it was not'),
+    (['--only=sh2'], '--only: sh2 is none of those'),
+  ):
+    with pytest.raises(physics.InputError, match=message):
+      chosen(public, *args)
+
+
+def test_proteins_that_calibrate_are_none_that_judge(public, tmp_path):
   found = {case.name: case for case in physics.trained_cases(tmp_path)}
   assert sorted(found) == sorted(
     ('trpcage', 'ntl9', 'sh2', 'psi', '1tg0', 'nug2', 'eehee1049', 'hhh0335', '2jof')

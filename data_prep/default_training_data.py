@@ -290,7 +290,7 @@ def main(values: flags.FlagValues) -> None:
   if values.public and not values.store:
     raise InputError('--public goes into a store: give --store=DIR, too')
   if values.leave_out and not values.store:
-    raise InputError('--leave_out is of a store: give --store=DIR, too')
+    raise InputError('--leave_out applies to --store only: give that, too')
   if values.list:
     print(list_goals(out, values.only))
   if values.card:
@@ -360,7 +360,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'leave_out',
     [],
-    'Proteins that do not go into the --store, so as to judge a model by them.',
+    'Systems that do not go into the --store, kept for testing; name relatives, too.',
     flag_values=values,
   )
 

@@ -45,22 +45,26 @@ def build(
     simulated: with NAME/NAME.pdb, NAME/NAME_R1.xtc, NAME/NAME_R1.json, NAME_350K/...
     store: directory of the store; replicas that it holds already are replaced.
     public: with MD of others (`public_md`); None: without.
-    leave_out: names of proteins that are not written, so as to judge a model by them.
+    leave_out: names of systems that are not written, at any temperature, to be kept for testing.
+      Others of the same sequence stay unless they are named, too.
 
   Raises:
-    InputError: there are no replicas, one of them cannot be used, none has a name that is left out,
-      or the store holds others, which would be trained on.
+    InputError: there are no replicas, one of them cannot be used, a name in `leave_out` is not
+      known, nothing is left, or the store holds others, which would be trained on.
   """
   records = sorted(simulated.glob('*/*_R*.json'))
   if not records:
     raise InputError(f'{simulated}: no NAME/NAME_R1.json in it: give another --simulated')
-  known = {path.stem.rpartition('_R')[0] for path in records}
+  known = {_name(path) for path in records}
   known |= set() if public is None else {md.name for md in public_md.SETS}
   if unknown := sorted(set(leave_out) - known):
     raise InputError(
       f'--leave_out={",".join(unknown)}: not among the proteins, {", ".join(sorted(known))}'
+      f'{" (without --public)" * (public is None)}'
     )
-  records = [path for path in records if path.stem.rpartition('_R')[0] not in leave_out]
+  if not known - set(leave_out):
+    raise InputError('--leave_out leaves nothing to train on')
+  records = [path for path in records if _name(path) not in leave_out]
   counts: collections.Counter[str] = collections.Counter()
   written = set()
   for path in records:
@@ -91,7 +95,12 @@ def build(
   ]
   if others:
     raise InputError(
-      f'{store}: holds {", ".join(others)}, which is not what {simulated} has, or is left out:'
-      ' give a new --store, or --public'
+      f'{store}: holds {", ".join(others)}, which would be trained on, too: give a new --store'
+      f'{", or --public" * (public is None)}'
     )
   print(f'{store}: ' + ', '.join(f'{counts[key]} {key}' for key in SPLITS))
+
+
+def _name(record: pathlib.Path) -> str:
+  """Of the system, from NAME_R1.json; its folder may name a temperature, too."""
+  return record.stem.rpartition('_R')[0]

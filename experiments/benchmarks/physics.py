@@ -9,8 +9,10 @@ root-mean-square RMSF, at the end (last fifth). Where our MD has replicas of 4 n
 left out. Beside it the elastic network without any training
 (equal springs, 15 Å), and one half of MD against the other. Writes STEM.json and STEM.md.
 
-With --left_out=NAME,... the same of proteins that others are trained on, and this model was not
-(`data_prep.default_training_data --leave_out`): all of their MD.
+With --left_out=NAME,... the same of proteins that other models are trained on, and this one was not
+(`data_prep.default_training_data --leave_out`): all frames of their first replica. The memory of
+the prior, the gain and `rotamer_stay` are fitted to all of those proteins together: only the
+network has not seen them.
 
 With --trained the same of proteins that models are trained on, those that the memory is fitted to
 (`benchmarks.memory`). Printed then: the geometric mean of the RMSF ratios, by solvent, and the gain
@@ -21,7 +23,7 @@ import dataclasses
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -260,18 +262,27 @@ def chosen(values: flags.FlagValues, data: pathlib.Path) -> list[Case]:
   Raises:
     InputError: there is none of such a name, or flags contradict one another.
   """
-  if values.trained and values.left_out:
-    raise InputError('--trained is of what the model was trained on, --left_out of what it was not')
-  among_trained = values.trained or values.left_out
-  every = trained_cases(data) if among_trained else cases(held_out.SIMULATED, data)
-  for name, asked in (('left_out', values.left_out), ('only', values.only)):
-    if unknown := sorted(set(asked) - {case.name for case in every}):
-      raise InputError(f'--{name}: {", ".join(unknown)} is none of those that there are files of')
   if values.left_out:
-    every = [
-      dataclasses.replace(case, part=(0.0, 1.0)) for case in every if case.name in values.left_out
-    ]
-  return [case for case in every if not values.only or case.name in values.only]
+    if values.trained or values.only:
+      raise InputError('--left_out stands alone: leave out --trained and --only')
+    known = {case.name: case for case in trained_cases(data)}
+    known |= {case.topology.parent.name: case for case in known.values()}
+    found = [known[name] for name in _known('left_out', values.left_out, known)]
+    return [dataclasses.replace(case, part=(0.0, 1.0)) for case in found]
+  every = trained_cases(data) if values.trained else cases(held_out.SIMULATED, data)
+  asked = _known('only', values.only, [case.name for case in every])
+  return [case for case in every if not asked or case.name in asked]
+
+
+def _known(flag: str, asked: Sequence[str], names: Iterable[str]) -> Sequence[str]:
+  """What the flag asks for.
+
+  Raises:
+    InputError: something that there is no MD of.
+  """
+  if unknown := sorted(set(asked) - set(names)):
+    raise InputError(f'--{flag}: {", ".join(unknown)} is none of those with MD, {", ".join(names)}')
+  return asked
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -281,7 +292,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'out',
     None,
-    'STEM of the files. Default: tempo_out/physics, of --trained tempo_out/physics_trained.',
+    'STEM of the files. Default: tempo_out/physics, with _trained or _left_out.',
     flag_values=values,
   )
   flags.DEFINE_bool(
@@ -290,7 +301,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_list(
     'left_out',
     [],
-    'These instead, of those that models are trained on, and this one was not.',
+    'Proteins of the training set that this model was trained without, in place of the others.',
     flag_values=values,
   )
   flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
@@ -305,7 +316,8 @@ def main(values: flags.FlagValues) -> None:
   compilation_cache_flag.use(values)
   data = pathlib.Path(values.data).expanduser()
   every = chosen(values, data)
-  out = values.out or f'tempo_out/physics{"_trained" * values.trained}'
+  suffix = '_trained' * values.trained + '_left_out' * bool(values.left_out)
+  out = values.out or f'tempo_out/physics{suffix}'
   model = tempo_jax.load_model(values.model)
   found: dict[str, Row] = {}
   for case in every:

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax import files, version
-from tempo_jax.compilation import ahead_of_time, cache
+from tempo_jax.compilation import ahead_of_time, cache, miscompilation
 from tempo_jax.errors import InputError
 
 _LOG = logging.getLogger('tempo_jax')
@@ -79,7 +79,8 @@ def _digest(name: str, made_from: Any, args: Any, effort: ahead_of_time.Effort) 
     [(x.shape, str(x.dtype), str(getattr(x, 'sharding', None))) for x in leaves],
     *(version.__version__, source(), _versions(), devices[0].client.platform_version),
     [(device.id, device.device_kind) for device in devices],
-    *(_cpu(), ahead_of_time.options(effort), os.environ.get('XLA_FLAGS', '')),
+    *(_cpu(), ahead_of_time.options(effort)),
+    *(os.environ.get('XLA_FLAGS', ''), miscompilation.came_too_late()),
     [(setting, str(getattr(jax.config, setting, None))) for setting in _SETTINGS],
   )
   return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]

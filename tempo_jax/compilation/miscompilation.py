@@ -6,37 +6,62 @@ import sys
 import warnings
 
 _FLAG = '--xla_cpu_experimental_ynn_fusion_type'
+_VERSION = '0.10.2'
+_too_late = False
 
 
 def avoid() -> None:
-  """Switches the fusions off that jaxlib 0.10.2 gets wrong on CPUs (jax-ml/jax#39103).
+  """Switches off the fusions that jaxlib 0.10.2 gets wrong on CPUs (jax-ml/jax#39103).
 
-  With them the bundled model takes four times as long, too. `import tempo_jax` calls this: XLA
-  reads the flag once, when JAX first looks for devices. Whoever set the flag keeps it.
+  They make slow programs, too (docs/results/speed.md). `import tempo_jax` calls this: XLA reads its
+  flags when JAX is first used. Whoever set the flag keeps it; child processes inherit it.
 
   Warns:
-    RuntimeWarning: JAX has looked for devices already, and computes on a CPU.
+    RuntimeWarning: the flag cannot be set any more, since JAX was used before and its default
+      device is a CPU; or XLA_FLAGS names a file.
   """
-  flags = os.environ.get('XLA_FLAGS', '')
+  flags = os.environ.get('XLA_FLAGS', '').strip()
   # XLA aborts on flags that it does not know: this version only.
-  if importlib.metadata.version('jaxlib') != '0.10.2' or _FLAG in flags:
+  if _jaxlib() != _VERSION or _FLAG in flags:
     return
-  if _computes_on_cpu():
-    warnings.warn(
-      'JAX was used before tempo_jax was imported: with jaxlib 0.10.2 sums can be wrong, and'
-      f' sampling takes four times as long. Import tempo_jax first, or set XLA_FLAGS={_FLAG}=',
-      RuntimeWarning,
-      stacklevel=3,
-    )
+  if _was_used():
+    global _too_late
+    _too_late = True
+    if sys.modules['jax'].default_backend() == 'cpu':
+      _warn(
+        'JAX was used before tempo_jax was imported. Start Python again and import tempo_jax first,'
+        f' or put XLA_FLAGS={_FLAG}= into the environment before'
+      )
+  elif flags and not flags.startswith('-'):
+    _warn(f'add {_FLAG}= to {flags}, the file that XLA_FLAGS names')
   else:
     os.environ['XLA_FLAGS'] = f'{flags} {_FLAG}='.strip()
 
 
-def _computes_on_cpu() -> bool:
-  """Whether JAX has looked for devices, and found none but the CPU."""
+def came_too_late() -> bool:
+  """Whether this process compiles with those fusions, whatever its environment says by now."""
+  return _too_late
+
+
+def _warn(what_to_do: str) -> None:
+  warnings.warn(
+    f'jaxlib {_VERSION} can compute wrong sums on CPUs, and sampling is slow: {what_to_do}',
+    RuntimeWarning,
+    stacklevel=4,
+  )
+
+
+def _jaxlib() -> str | None:
+  try:
+    return importlib.metadata.version('jaxlib')
+  except importlib.metadata.PackageNotFoundError:  # E.g. of an application that was frozen.
+    return None
+
+
+def _was_used() -> bool:
+  """Whether JAX has looked for devices already."""
   if 'jax' not in sys.modules:
     return False
-  import jax
-  from jax._src import xla_bridge  # Nothing public tells; of this one version, which has it.
+  from jax._src import xla_bridge  # Nothing public tells; this one version has it.
 
-  return xla_bridge.backends_are_initialized() and jax.default_backend() == 'cpu'
+  return xla_bridge.backends_are_initialized()

@@ -16,18 +16,27 @@ rows = np.stack([numbers, 0 * numbers, 0 * numbers], axis=1)
 found = jax.jit(jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2)))(rows)
 print(np.max(np.abs(np.asarray(found)[1:] / numbers[1:] ** 2 - 1.0)))
 """
-needs_it = importlib.metadata.version('jaxlib') == '0.10.2'
+AFFECTED = importlib.metadata.version('jaxlib') == '0.10.2'
+FLAG = '--xla_cpu_experimental_ynn_fusion_type='
 
 
-def run(program):
+def run(program, flags=''):
   return subprocess.run(
     [sys.executable, '-c', program],
     capture_output=True,
     text=True,
     check=True,
-    env=os.environ | {'XLA_FLAGS': ''},
+    env=os.environ | {'XLA_FLAGS': flags},
     cwd=pathlib.Path(__file__).parents[2],
   )
+
+
+@pytest.fixture
+def affected(monkeypatch):
+  """The version that needs the flag, in a process that has not used JAX."""
+  monkeypatch.setattr(miscompilation, '_jaxlib', lambda: '0.10.2')
+  monkeypatch.setattr(miscompilation, '_was_used', lambda: False)
+  return monkeypatch
 
 
 @pytest.mark.parametrize('first', ['', 'import jax\n'])
@@ -37,21 +46,44 @@ def test_sums_of_products_are_right_where_the_package_is_imported(first):
   assert 'Warning' not in done.stderr
 
 
-@pytest.mark.skipif(not needs_it, reason='only jaxlib 0.10.2 computes wrong sums')
+@pytest.mark.skipif(not AFFECTED, reason='only jaxlib 0.10.2 computes wrong sums')
 def test_whoever_used_jax_before_is_warned():
-  # Else there is nothing to avoid any more.
-  done = run(f'import jax\njax.devices()\nimport tempo_jax\n{_PROGRAM}')
-  assert float(done.stdout) > 1e-3
-  assert '<string>:3: RuntimeWarning: JAX was used before tempo_jax was imported' in done.stderr
+  asks = 'from tempo_jax.compilation import miscompilation\nprint(miscompilation.came_too_late())'
+  done = run(f'import jax\njax.devices()\nimport tempo_jax\n{_PROGRAM}\n{asks}')
+  error, late = done.stdout.split()
+  assert float(error) > 1e-3  # Else there is nothing to avoid any more.
+  assert late == 'True'
+  assert '<string>:3: RuntimeWarning: jaxlib 0.10.2 can compute wrong sums' in done.stderr
+  assert f'Start Python again and import tempo_jax first, or put XLA_FLAGS={FLAG}' in done.stderr
 
 
-def test_only_the_version_that_needs_it_gets_the_flag(monkeypatch):
-  monkeypatch.setattr(miscompilation, '_computes_on_cpu', lambda: False)
-  monkeypatch.setenv('XLA_FLAGS', '--xla_some=1')
+def test_the_flag_is_added_once(affected):
+  for flags in ('', '--xla_some=1'):
+    affected.setenv('XLA_FLAGS', flags)
+    for _ in range(2):
+      miscompilation.avoid()
+      assert os.environ['XLA_FLAGS'] == f'{flags} {FLAG}'.strip()
+  assert not miscompilation.came_too_late()
+
+
+@pytest.mark.parametrize('version', ['0.10.1', '0.11.0', None])
+def test_other_versions_are_left_alone(affected, version):
+  affected.setattr(miscompilation, '_jaxlib', lambda: version)
+  affected.setenv('XLA_FLAGS', '--xla_some=1')
   miscompilation.avoid()
-  expected = '--xla_some=1'
-  if needs_it:
-    expected += ' --xla_cpu_experimental_ynn_fusion_type='
-  assert os.environ['XLA_FLAGS'] == expected
-  miscompilation.avoid()
-  assert os.environ['XLA_FLAGS'] == expected
+  assert os.environ['XLA_FLAGS'] == '--xla_some=1'
+
+
+def test_a_file_of_flags_is_not_touched(affected):
+  affected.setenv('XLA_FLAGS', '/etc/flags.txt')
+  with pytest.warns(RuntimeWarning, match=f'add {FLAG} to /etc/flags.txt'):
+    miscompilation.avoid()
+  assert os.environ['XLA_FLAGS'] == '/etc/flags.txt'
+
+
+def test_a_package_without_metadata_has_no_version(monkeypatch):
+  def missing(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(importlib.metadata, 'version', missing)
+  assert miscompilation._jaxlib() is None

@@ -108,21 +108,28 @@ def test_a_missing_file_is_one_line(tmp_path, data, missing):
   assert '\n' not in str(error.value)
 
 
-def test_proteins_are_left_out(tmp_path, data):
+def test_systems_are_left_out(tmp_path, data):
   folder, written = data
-  store = build(tmp_path, f'--public={folder}', '--leave_out=ntl9_mdcath_320K')
+  # At every temperature; and with all replicas.
+  for name in ('6a5j', 'cln025', 'cln025_350K'):
+    shutil.copytree(SIMULATED / name, tmp_path / 'simulated' / name)
+  store = build(tmp_path, f'--public={folder}', '--leave_out=psi_integrin_b3,cln025')
   names = {entry.name for entry in store.entries}
-  assert names == {'6a5j', *(name for name, _ in written)} - {'ntl9_mdcath_320K'}
+  assert names == {'6a5j', *(name for name, _ in written)} - {'psi_integrin_b3'}
   with pytest.raises(InputError, match=r'=ntl9: not among the proteins, 6a5j, .*ntl9_'):
     build(tmp_path, f'--public={folder}', '--leave_out=6a5j,ntl9')
+  with pytest.raises(InputError, match=r'psi.*: not among .* 6a5j, cln025 \(without --public\)'):
+    build(tmp_path, '--leave_out=psi_integrin_b3')
+  with pytest.raises(InputError, match='leaves nothing to train on'):
+    build(tmp_path, '--leave_out=6a5j,cln025')
   # What was written before would be trained on.
-  with pytest.raises(InputError, match='holds 6a5j'):
-    build(tmp_path, f'--public={folder}', '--leave_out=6a5j')
+  with pytest.raises(InputError, match=r'holds 6a5j.*, which would be trained on, too'):
+    build(tmp_path, f'--public={folder}', '--leave_out=6a5j,cln025')
 
 
-def test_what_is_left_out_is_of_a_store():
+def test_leaving_out_needs_a_store():
   values = flags.FlagValues()
   default_training_data.define_flags(values)
   values(['command', '--leave_out=6a5j'])
-  with pytest.raises(InputError, match='--leave_out is of a store'):
+  with pytest.raises(InputError, match='--leave_out applies to --store only'):
     default_training_data.main(values)

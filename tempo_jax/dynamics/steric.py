@@ -9,7 +9,7 @@ import numpy as np
 
 from tempo_jax.dynamics import chain_closure, peptide_planes, side_chain_relief
 from tempo_jax.dynamics import state as state_lib
-from tempo_jax.geometry import backbone, neighbours, side_chains
+from tempo_jax.geometry import backbone, neighbours, side_chain_table, side_chains
 from tempo_jax.geometry.rigid import Rigid
 from tempo_jax.protein import protein as protein_lib
 
@@ -89,7 +89,8 @@ def separation(
     positions: [L, 4, 3] Å, N, CA, C, O; or all heavy atoms, [L, 14, 3].
     protein: [L] residues; its positions are not read. The CB of residues that a disulphide joins
       are kept 3.4 to 4.3 Å apart.
-    num_neighbours: residues nearest by CA with which a residue is compared; L - 1: with all.
+    num_neighbours: residues nearest by CA with which a residue is compared; L - 1: with all. The
+      program grows with it.
 
   Returns:
     [L, 3] Å, to be added to every atom of a residue; zeros where nothing overlaps.
@@ -108,8 +109,8 @@ def separation(
     after[None, None], in_chain, jnp.where(before[None, None], in_chain.swapaxes(0, 1), elsewhere)
   )  # [5, 5, K, L]
   has_cb = jnp.asarray(protein.residue_type) != _GLYCINE
-  there = jnp.concatenate([jnp.ones((4, length), bool), has_cb[None]])
-  judged = found.T[None, None] & there[:, None, None] & there[None][:, :, seen]
+  there = jnp.concatenate([jnp.ones((4, length), bool), has_cb[None]])  # [5, L]
+  judged = found.T[None, None] & there[:, None, None] & there[:, seen][None]
   nearest = jnp.where(judged, nearest, 0.0)
   cb = backbone.virtual_cb(positions, protein.mirrored)[:, None]
   atoms = jnp.concatenate([positions[:, :4], cb], axis=1).T  # [3, 5, L]
@@ -117,12 +118,12 @@ def separation(
   has_side_chains = positions.shape[1] > 4
   if has_side_chains:
     # What `side_chain_relief` could not turn apart.
-    index, allowed = (
+    near, allowed = (
       jnp.swapaxes(x, 1, 2) for x in side_chain_relief.nearest_atoms(positions, protein)
     )  # [M, 9, L]
-    side = positions[:, _SIDE:].T
-    residue = index // positions.shape[1]
-    others_of_side = jnp.moveaxis(positions.reshape(-1, 3)[index], -1, 0)
+    of_residue = near // side_chain_table.NUM_ATOMS
+    side = positions[:, _SIDE:].T  # [3, 9, L]
+    near_side = jnp.moveaxis(positions.reshape(-1, 3)[near], -1, 0)  # [3, M, 9, L]
 
   def pushes(apart: list[jax.Array], limit: jax.Array) -> jax.Array:
     """Sums of pushes, Å^2 in x, y and z, and of overlaps: [4, L], of `apart` [..., L] Å each."""
@@ -132,15 +133,16 @@ def separation(
     return jnp.stack([_total(x) for x in (*(strength * x for x in apart), overlap)])
 
   def iteration(shift: jax.Array, _: None) -> tuple[jax.Array, None]:
-    relative = shift[:, None] - shift[:, seen]  # [3, K, L]
+    # How much farther than the other one a residue has moved.
+    farther = shift[:, None] - shift[:, seen]  # [3, K, L]
     apart = [
-      x[:, None, None] - y[None] + z[None, None]
-      for x, y, z in zip(atoms, others, relative, strict=True)
+      x[:, None, None] - y[None] + moved[None, None]
+      for x, y, moved in zip(atoms, others, farther, strict=True)
     ]
     pushed = pushes(apart, nearest)
     if has_side_chains:
-      relative = shift[:, None, None] - shift[:, residue]  # [3, M, 9, L]
-      apart = [x[None] - y + z for x, y, z in zip(side, others_of_side, relative, strict=True)]
+      farther = shift[:, None, None] - shift[:, of_residue]  # [3, M, 9, L]
+      apart = [x[None] - y + moved for x, y, moved in zip(side, near_side, farther, strict=True)]
       pushed = pushed + pushes(apart, allowed)
     shift = shift + pushed[:3] / jnp.maximum(pushed[3:], _TINY)
     if protein.disulphides is not None:
@@ -153,7 +155,7 @@ def separation(
 
 
 def _total(terms: jax.Array) -> jax.Array:
-  """Sum [L] of terms [..., L]: `jnp.sum` runs element by element, twice as long on a CPU."""
+  """Sum [L] of terms [..., L]; `jnp.sum` adds element by element, which takes longer on a CPU."""
   while terms.ndim > 1:
     terms = sum(jnp.unstack(terms), start=jnp.zeros((), terms.dtype))
   return terms

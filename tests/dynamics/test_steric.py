@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempo_jax.dynamics import chain_closure, state, steric
+from tempo_jax.dynamics import chain_closure, side_chain_relief, state, steric
 from tempo_jax.geometry import backbone, rigid, side_chains
 from tempo_jax.metrics import validity
 from tempo_jax.protein import protein as protein_lib
@@ -67,11 +67,14 @@ def nearest(i, a, j, b, bonded):
 
 
 def plain(positions, protein):
-  """The same motions in float64."""
-  n, ca, c, _ = np.moveaxis(np.float64(positions), 1, 0)
+  """The same motions in float64; of what side chains see, the list is given."""
+  n, ca, c = np.moveaxis(np.float64(positions[:, :3]), 1, 0)
   # trRosetta's CB.
   cb = ca + 0.56802827 * (ca - n) - 0.54067466 * (c - ca) - 0.58273431 * np.cross(ca - n, c - ca)
-  atoms = np.concatenate([np.float64(positions), cb[:, None]], axis=1)
+  atoms = np.concatenate([np.float64(positions[:, :4]), cb[:, None]], axis=1)
+  seen, allowed = np.zeros((2, 0, len(positions), 9))
+  if positions.shape[1] > 4:
+    seen, allowed = (np.asarray(x) for x in side_chain_relief.nearest_atoms(positions, protein))
   shift = np.zeros((len(positions), 3))
   for _ in range(steric._NUM_ITERATIONS):
     moved = atoms + shift[:, None]
@@ -88,6 +91,13 @@ def plain(positions, protein):
         if overlap > 0:
           motion[i] += overlap * 0.5 * overlap * apart / distance
           weight[i] += overlap
+    for k, i, slot in np.argwhere(allowed > 0):
+      j, other = divmod(int(seen[k, i, slot]), 14)
+      apart = positions[i, 5 + slot] + shift[i] - positions[j, other] - shift[j]
+      distance = np.linalg.norm(apart)
+      overlap = max(allowed[k, i, slot] - distance, 0.0)
+      motion[i] += overlap * 0.5 * overlap * apart / distance
+      weight[i] += overlap
     shift += motion / np.maximum(weight, 1e-6)[:, None]
   return shift
 
@@ -294,6 +304,23 @@ def test_residues_move_where_side_chains_overlap():
   # Their backbones alone do not touch, and what is far enough stays.
   np.testing.assert_array_equal(run(atoms[:, :4], protein), 0.0)
   np.testing.assert_array_equal(run(side_by_side(3.2)[0], protein), 0.0)
+
+
+def test_crowded_side_chains_move_as_in_a_plain_loop():
+  folder = heavy_trajectories.SIMULATED / 'hp35'
+  traj = mdtraj.load(str(folder / 'hp35_R1.xtc'), top=str(folder / 'hp35.pdb'))
+  protein, _ = backbone_atoms.select(traj, 'hp35')
+  atoms = 10.0 * traj.xyz[0, np.maximum(protein.heavy_atom_index, 0)]
+  # Residues as they are, nearer to the middle; the last ones are padding.
+  ca = atoms[:, 1:2]
+  atoms = jnp.asarray(atoms - 0.15 * (ca - ca.mean(axis=0)))
+  arrays = dataclasses.replace(protein.arrays, mask=np.arange(len(atoms)) < 30)
+  separation = functools.partial(steric.separation, num_neighbours=len(atoms))
+  shift = builders.numpy_jit(separation)(atoms, arrays)
+  np.testing.assert_allclose(shift, plain(np.asarray(atoms), arrays), atol=2e-3)
+  backbone_alone = builders.numpy_jit(separation)(atoms[:, :4], arrays)
+  assert np.abs(shift - backbone_alone).max() > 0.3
+  assert (shift[30:] == 0).all()
 
 
 def test_side_chains_in_padding_push_nobody():

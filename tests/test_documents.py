@@ -52,6 +52,7 @@ PARSED = {
   r'python -m experiments\.benchmarks\.held_out ': 'minutes: tests/experiments/test_held_out.py',
   r'python -m experiments\.benchmarks\.molecules': 'minutes: tests/experiments/test_molecules.py',
   r'python -m experiments\.benchmarks\.memory ': 'minutes: tests/experiments/test_memory.py',
+  r'python -m experiments\.benchmarks\.long_run ': 'tests/experiments/test_long_run.py',
   r'python -m experiments\.benchmarks\.physics ': 'minutes: tests/experiments/test_physics.py',
   r'python -m experiments\.benchmarks\.prior ': 'minutes: tests/experiments/test_prior.py',
   r'python -m experiments\.benchmarks\.rotamer_rates': 'minutes: '

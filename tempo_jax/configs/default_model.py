@@ -1,6 +1,6 @@
 """The bundled model: small proteins, steps of 10 ps to 5 ns, flow matching.
 
-Prepare: python -m data_prep.default_training_data --store=STORE --public=DATA
+Prepare: python -m data_prep.default_training_data --store=STORE --public=DATA/md_public
 Launch:  tempo-jax train --config=default_model --config.data.store=STORE --workdir=RUN
 Calibrate: python -m experiments.benchmarks.physics --model=RUN --data=DATA --trained
            python -m experiments.benchmarks.rotamer_rates --model=RUN --data=DATA

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import pathlib
 import sys
 import warnings
 
@@ -18,11 +19,12 @@ def avoid() -> None:
 
   Warns:
     RuntimeWarning: the flag cannot be set any more, since JAX was used before and its default
-      device is a CPU; or XLA_FLAGS names a file.
+      device is a CPU; or XLA_FLAGS names a file without it.
   """
   flags = os.environ.get('XLA_FLAGS', '').strip()
   # XLA aborts on flags that it does not know: this version only.
-  if _jaxlib() != _VERSION or _FLAG in flags:
+  in_file = pathlib.Path(flags).read_text() if _is_file(flags) else ''
+  if _jaxlib() != _VERSION or _FLAG in flags or _FLAG in in_file:
     return
   if _was_used():
     global _too_late
@@ -32,7 +34,7 @@ def avoid() -> None:
         'JAX was used before tempo_jax was imported. Start Python again and import tempo_jax first,'
         f' or put XLA_FLAGS={_FLAG}= into the environment before'
       )
-  elif flags and not flags.startswith('-'):
+  elif _is_file(flags):
     _warn(f'add {_FLAG}= to {flags}, the file that XLA_FLAGS names')
   else:
     os.environ['XLA_FLAGS'] = f'{flags} {_FLAG}='.strip()
@@ -49,6 +51,11 @@ def _warn(what_to_do: str) -> None:
     RuntimeWarning,
     stacklevel=4,
   )
+
+
+def _is_file(flags: str) -> bool:
+  """Whether XLA reads its flags from a file of that name."""
+  return not flags.startswith('-') and pathlib.Path(flags).is_file()
 
 
 def _jaxlib() -> str | None:

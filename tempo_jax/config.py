@@ -73,7 +73,8 @@ def model_config(dt_ns: Mapping[str, float] | None = None) -> config_dict.Config
     # Added in sampling, not in training, to the logit of the well that a torsion is in: a network
     # that follows its own frames changes some rotamers too often, others too seldom. Rows of a lag
     # (ns, ascending), the numbers for chi1, for other torsions and for the puckers of proline;
-    # interpolated over log(lag), constant beyond them.
+    # interpolated over log(lag), constant beyond them. Three more numbers in every row, if there
+    # are any, are those in implicit solvent; the first three are then those in explicit solvent.
     rotamer_stay=(),
     # Whether a level below the first sees only the coarse state that its segment starts from
     # ('start', paper) or also the one that it ends in ('both').
@@ -301,14 +302,14 @@ def check(config: Any) -> None:
 
 
 def stay_rows(rows: Any) -> tuple[tuple[float, ...], ...]:
-  """`rotamer_stay` as tuples.
+  """`rotamer_stay` as tuples, of four numbers or of seven each.
 
   Raises:
     InputError: it is not what the setting is.
   """
 
   def is_row(row: Any) -> bool:
-    if not isinstance(row, tuple | list) or len(row) != 4:
+    if not isinstance(row, tuple | list) or len(row) not in (4, 7):
       return False
     return _is_positive(row[0]) and all(
       isinstance(x, int | float) and math.isfinite(x) for x in row[1:]
@@ -316,10 +317,11 @@ def stay_rows(rows: Any) -> tuple[tuple[float, ...], ...]:
 
   good = isinstance(rows, tuple | list) and all(map(is_row, rows))
   lags = [row[0] for row in rows] if good else []
-  if not good or lags != sorted(set(lags)):
+  if not good or lags != sorted(set(lags)) or len({len(row) for row in rows}) > 1:
     raise InputError(
       f'config.model.rotamer_stay = {rows!r}: give rows of a lag in ns (ascending) and three '
-      'numbers, for chi1, for other torsions and for the puckers of proline; () for none'
+      'numbers, for chi1, for other torsions and for the puckers of proline, or six, the first '
+      'three in explicit, the others in implicit solvent; () for none'
     )
   return tuple(map(tuple, rows))
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tempo_jax.output import frame_table
 from tempo_jax.protein.protein import Protein
 
 Both = dict[str, dict[str, float | None]]
-"""The numbers of 'MD' and 'model'; None where one cannot be computed."""
+"""The numbers of 'MD' and of each model; None where one cannot be computed."""
 
 _MD, _MODEL = 'MD', 'model'
 _SPREADS = ('C-N', 'N-CA-C', 'CA-C-N', 'O-C-N', 'C-N-CA')
@@ -138,14 +138,27 @@ class Row:
   met: Callable[[float, float], bool] = lambda md, model: True
   show: str = 'both'
 
-  def cell(self, md: float | None, model: float | None) -> str:
-    """The cell of a protein; '-' where a number is missing, '!' where the goal is missed."""
-    first, second = ('-' if x is None else format(x, self.style) for x in (md, model))
-    ratio = None if md is None or model is None or md <= 0.0 else f'{model / md:.2f}'
+  def cell(self, md: float | None, models: Sequence[float | None]) -> str:
+    """The cell of a protein; '-' where a number is missing, '!' where the goal is missed.
+
+    Of several models, their median, the least and the most.
+    """
+    known = [x for x in models if x is not None]
+    model = float(np.median(known)) if known else None
+
+    def ranged(style: str, unit: float) -> str:
+      if model is None:
+        return '-'
+      middle, low, high = (format(x / unit, style) for x in (model, min(known), max(known)))
+      return middle if len(models) == 1 else f'{middle}, {low} to {high}'
+
+    ratio = None if not md or md < 0.0 or model is None else ranged('.2f', md)
     miss = '' if md is None or model is None or self.met(md, model) else ' !'
     if self.show == 'ratio':
       return (ratio or '-') + miss
-    return f'{first} / {second}' + (f' ({ratio})' if ratio and self.show == 'all' else '') + miss
+    first = '-' if md is None else format(md, self.style)
+    more = f' ({ratio})' if ratio and self.show == 'all' else ''
+    return f'{first} / {ranged(self.style, 1.0)}{more}{miss}'
 
 
 def _between(low: float, high: float) -> Callable[[float, float], bool]:
@@ -208,8 +221,12 @@ ROWS: dict[str, Row] = {
 
 def table(found: Mapping[str, Both]) -> str:
   """Markdown: a line for each of `ROWS`, a column for each protein."""
+
+  def cell(row: Row, key: str, numbers: Both) -> str:
+    return row.cell(numbers[_MD][key], [x[key] for name, x in numbers.items() if name != _MD])
+
   lines = [
-    [row.heading, row.goal, *(row.cell(x[_MD][key], x[_MODEL][key]) for x in found.values())]
+    [row.heading, row.goal, *(cell(row, key, x) for x in found.values())]
     for key, row in ROWS.items()
   ]
   return markdown.table(['MD / model', 'goal', *found], lines)

@@ -7,7 +7,8 @@ where DATA has them, BPTI and ubiquitin in explicit solvent. Replicas are sample
 structure; MD is of the same protein and time step, and what depends on the length of a series is
 taken from equally many frames of both. Where there are replicas of MD of 4 ns, shorter ones of
 data_prep/simulated are left out; so is every replica that is shorter than half of the longest.
---prediction=DIR judges files in place of a model: DIR/NAME/topology.pdb and
+With several models (--model=RUN,RUN,RUN), which differ in the seed of training, medians of their
+numbers and ranges. --prediction=DIR judges files in place of a model: DIR/NAME/topology.pdb and
 DIR/NAME/trajectory*.xtc, as `tempo-jax sample` writes them.
 
 Three tables, chosen by --tables:
@@ -144,8 +145,11 @@ def placers(
 
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
-  flags.DEFINE_string(
-    'model', 'default', 'Model: "default" or a directory; "" for none.', flag_values=values
+  flags.DEFINE_list(
+    'model',
+    ['default'],
+    'Model: "default" or a directory; several, of different seeds; "" for none.',
+    flag_values=values,
   )
   flags.DEFINE_string(
     'prediction',
@@ -186,20 +190,26 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def of_trajectories(
-  model: model_lib.Model | None, chosen: Sequence[held_out.Target], values: Any
+  models: dict[str, model_lib.Model], chosen: Sequence[held_out.Target], values: Any
 ) -> tuple[str, dict[str, Any]]:
   """The table of sampled trajectories, and its numbers by protein."""
   within = covalent_geometry.ranges(covalent_geometry.of_md())
-  dt_ns = model.dt_ns if model else _DT_NS
+  steps = {model.dt_ns for model in models.values()} or {_DT_NS}
+  if len(steps) > 1:
+    raise InputError(f'--model={",".join(values.model)}: their time steps differ: give one')
+  (dt_ns,) = steps
   found: dict[str, molecule_rows.Both] = {}
   for target in tqdm.tqdm(chosen, unit='protein', disable=None):
     protein, md = md_of(target, dt_ns)
     if values.prediction:
       ours = predicted(pathlib.Path(values.prediction).expanduser(), target.name, dt_ns)
-    else:
-      assert model is not None
-      ours = sampled(model, protein, target, values)
-    found[target.name] = molecule_rows.both(ours, md, protein, within, dt_ns)
+      found[target.name] = molecule_rows.both(ours, md, protein, within, dt_ns)
+      continue
+    found[target.name] = {}
+    for name, model in models.items():
+      both = molecule_rows.both(sampled(model, protein, target, values), md, protein, within, dt_ns)
+      key = name if len(models) > 1 else 'model'
+      found[target.name] |= {'MD': both['MD'], key: both['model']}
   return molecule_rows.table(found), found
 
 
@@ -242,10 +252,14 @@ def main(values: Any) -> None:
   """From the flags to the tables."""
   if unknown := sorted(set(values.tables) - set(_TABLES)):
     raise InputError(f'--tables: {", ".join(unknown)} is none of {", ".join(_TABLES)}')
-  if not values.model and not values.prediction and 'molecules' in values.tables:
+  names = [] if values.prediction else [name for name in values.model if name]
+  if not names and not values.prediction and 'molecules' in values.tables:
     raise InputError('--tables=molecules needs --model or --prediction')
+  if len(names) > 1 and values.tables != ['molecules']:
+    raise InputError('several models: --tables=molecules only')
   compilation_cache_flag.use(values)
-  model = tempo_jax.load_model(values.model) if values.model and not values.prediction else None
+  models = {name: tempo_jax.load_model(name) for name in names}
+  model = next(iter(models.values()), None)
   data = pathlib.Path(values.data).expanduser() if values.data else None
   more = pathlib.Path(values.unfinished).expanduser() if values.unfinished else None
   every = targets(pathlib.Path(values.simulated).expanduser(), more, data)
@@ -253,7 +267,7 @@ def main(values: Any) -> None:
   texts, content = [], {}
   for name in values.tables:
     text, content[name] = {
-      'molecules': lambda: of_trajectories(model, chosen, values),
+      'molecules': lambda: of_trajectories(models, chosen, values),
       'frames': lambda: on_frames(model, chosen),
       'crystals': lambda: on_crystals(model, data.glob(values.crystals) if data else ()),
     }[name]()
@@ -262,7 +276,7 @@ def main(values: Any) -> None:
   results.write(
     pathlib.Path(values.out).expanduser(),
     '\n'.join(texts),
-    model_sha256=None if model is None else provenance.model_sha256(model),
+    model_sha256=[provenance.model_sha256(each) for each in models.values()],
     num_frames=values.num_frames,
     num_replicas=values.num_replicas,
     seed=values.seed,

@@ -7,7 +7,11 @@ first frame: RMSF of CA about a replica's own mean (ratio of the means over resi
 r over residues), the CA-RMSD between successive frames, and the CA-RMSD to the start over the
 root-mean-square RMSF, at the end (last fifth). Where our MD has replicas of 4 ns, shorter ones are
 left out. Beside it the elastic network without any training
-(equal springs, 15 Å), and one half of MD against the other. Writes STEM.json and STEM.md.
+(equal springs, 15 Å), and one half of MD against the other. Writes STEM.json and STEM.md; what
+STEM.json has of the same models, seed and replicas is not measured again.
+
+With several models, --model=RUN,RUN,RUN, which differ in the seed of training: medians over models,
+of the mean over the replicas of each, and the range over models.
 
 With --left_out=NAME,... the same of proteins that other models are trained on, and this one was not
 (`data_prep.default_training_data --leave_out`): all frames of their first replica. The memory of
@@ -20,6 +24,7 @@ With --trained the same of proteins that models are trained on, those that the m
 """
 
 import dataclasses
+import json
 import pathlib
 import sys
 import time
@@ -237,20 +242,34 @@ _HEAD = (
 )
 
 
-def table(found: dict[str, Row]) -> str:
-  """Markdown: means over replicas, and ranges."""
+def table(models: Sequence[dict[str, Row]]) -> str:
+  """Markdown.
 
-  def ranged(values: Sequence[float], digits: int = 2) -> str:
-    mean, low, high = (f'{x:.{digits}f}' for x in (np.mean(values), min(values), max(values)))
-    return mean if len(values) == 1 else f'{mean} ({low} to {high})'
+  Args:
+    models: rows by protein, of each model. Of one: means over replicas, and ranges. Of several:
+      medians over models of those means, and ranges over models.
+  """
+
+  def ranged(values: Sequence[float], middle: float, digits: int) -> str:
+    cells = [f'{x:.{digits}f}' for x in (middle, min(values), max(values))]
+    return cells[0] if len(values) == 1 else '{} ({} to {})'.format(*cells)
 
   lines = []
-  for name, row in found.items():
+  for name, row in models[0].items():
+    rows = [found[name] for found in models if name in found]
+
+    def ours(key: str, digits: int = 2, rows: Sequence[Row] = rows) -> str:
+      means = [float(np.mean(each[key])) for each in rows]
+      if len(models) > 1:
+        return ranged(means, float(np.median(means)), digits)
+      return ranged(rows[0][key], means[0], digits)
+
+    md_away = row['md_away']
     cells = (
       *(name, row['residues'], f'{row["md_ns"]:g} ns, {row["dt_ns"]:g} apart'),
-      *(f'{row["md_rmsf"]:.2f}', ranged(row['rmsf_ratio']), ranged(row['r'])),
-      *(f'{row["network_r"]:.2f}', f'{row["halves_r"]:.2f}', ranged(row['step_ratio'])),
-      *(ranged(row['md_away'], 1), ranged(row['away'], 1)),
+      *(f'{row["md_rmsf"]:.2f}', ours('rmsf_ratio'), ours('r')),
+      *(f'{row["network_r"]:.2f}', f'{row["halves_r"]:.2f}', ours('step_ratio')),
+      *(ranged(md_away, float(np.mean(md_away)), 1), ours('away', 1)),
     )
     lines.append(f'| {" | ".join(map(str, cells))} |\n')
   return _HEAD + ''.join(lines)
@@ -287,7 +306,12 @@ def _known(flag: str, asked: Sequence[str], names: Iterable[str]) -> Sequence[st
 
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
-  flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
+  flags.DEFINE_list(
+    'model',
+    ['default'],
+    'Model: "default" or a directory; several, of different seeds.',
+    flag_values=values,
+  )
   flags.DEFINE_string('data', None, 'Directory with MD of others. Required.', flag_values=values)
   flags.DEFINE_string(
     'out',
@@ -318,26 +342,49 @@ def main(values: flags.FlagValues) -> None:
   every = chosen(values, data)
   suffix = '_trained' * values.trained + '_left_out' * bool(values.left_out)
   out = values.out or f'tempo_out/physics{suffix}'
-  model = tempo_jax.load_model(values.model)
-  found: dict[str, Row] = {}
-  for case in every:
-    found[case.name] = measure(model, case, values.num_replicas, values.seed)
-    print(table(found).splitlines()[-1], flush=True)
-    # After each: what is done stays, should the next one fail.
-    results.write(
-      pathlib.Path(out).expanduser(),
-      table(found),
-      model_sha256=provenance.model_sha256(model),
-      seed=values.seed,
-      proteins=found,
-    )
-  if values.trained:
-    by_solvent = {case.name: case.solvent for case in every}
-    for solvent, now in zip(('explicit', 'implicit'), model.config.memory.gain, strict=True):
-      ratios = [np.mean(x['rmsf_ratio']) for n, x in found.items() if by_solvent[n] == solvent]
-      if ratios:
-        mean = float(np.exp(np.mean(np.log(ratios))))
-        print(f'{solvent}: RMSF {mean:.2f} times that of MD; gain {now:g}, better {now / mean:.2f}')
+  stem = pathlib.Path(out).expanduser()
+  models = {name: tempo_jax.load_model(name) for name in values.model}
+  sha256 = {name: provenance.model_sha256(model) for name, model in models.items()}
+  how = {'seed': values.seed, 'num_replicas': values.num_replicas}
+  known = {each['model_sha256']: each['proteins'] for each in _known_models(stem, how)}
+  found: dict[str, dict[str, Row]] = {}
+  for name, model in models.items():
+    found[name] = {}
+    for case in every:
+      row = known.get(sha256[name], {}).get(case.name)
+      found[name][case.name] = row or measure(model, case, **how)
+      print(name, table([{case.name: found[name][case.name]}]).splitlines()[-1], flush=True)
+      # After each: what is done stays, should the next one fail.
+      results.write(
+        stem,
+        table(list(found.values())),
+        models=[
+          {'model': x, 'model_sha256': sha256[x], 'proteins': rows} for x, rows in found.items()
+        ],
+        **how,
+      )
+    if values.trained:
+      _print_gain(model, every, found[name])
+
+
+def _known_models(stem: pathlib.Path, how: dict[str, int]) -> list[dict[str, Any]]:
+  """What an earlier run measured in the same way; nothing where there is none, or it is damaged."""
+  try:
+    content = json.loads(stem.with_name(f'{stem.name}.json').read_text())
+  except (OSError, ValueError):
+    return []
+  same = isinstance(content, dict) and all(content.get(key) == how[key] for key in how)
+  return content['models'] if same and 'models' in content else []
+
+
+def _print_gain(model: model_lib.Model, every: Sequence[Case], found: dict[str, Row]) -> None:
+  """Prints how wide samples are by solvent, and what gain would be better."""
+  by_solvent = {case.name: case.solvent for case in every}
+  for solvent, now in zip(('explicit', 'implicit'), model.config.memory.gain, strict=True):
+    ratios = [np.mean(x['rmsf_ratio']) for n, x in found.items() if by_solvent[n] == solvent]
+    if ratios:
+      mean = float(np.exp(np.mean(np.log(ratios))))
+      print(f'{solvent}: RMSF {mean:.2f} times that of MD; gain {now:g}, better {now / mean:.2f}')
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from tempo_jax import config as config_lib
 from tempo_jax import files, models
 from tempo_jax.errors import InputError
 from tempo_jax.models.model import Model, load_model
@@ -45,7 +46,9 @@ def define_flags(values: flags.FlagValues) -> None:
     [],
     'Added to the logit of the well that a torsion of a side chain is in: the more, the less often '
     'rotamers change. LAG:CHI1:OTHERS:PUCKERS, one or more, lags in ns and ascending, interpolated '
-    'between them; for example 0.01:3:0.5:-1,0.2:1:0:0. Default: as the model has it.',
+    'between them; for example 0.01:3:0.5:-1,0.2:1:0:0. Where solvents differ, '
+    'LAG:CHI1:OTHERS:PUCKERS:CHI1:OTHERS:PUCKERS, explicit and then implicit solvent. Default: as '
+    'the model has it.',
     flag_values=values,
   )
   flags.DEFINE_bool(
@@ -89,21 +92,17 @@ def _gain_of(words: Sequence[str]) -> tuple[float, float] | None:
   return in_explicit, in_implicit
 
 
-def _rows_of(words: Sequence[str]) -> list[tuple[float, float, float, float]] | None:
+def _rows_of(words: Sequence[str]) -> tuple[tuple[float, ...], ...] | None:
   """What --rotamer_stay says."""
   if not words:
     return None
-  rows = []
-  for word in words:
-    try:
-      lag_ns, chi1, others, puckers = map(float, word.split(':'))
-    except ValueError as error:
-      raise InputError(
-        f'--rotamer_stay={",".join(words)}: give a lag in ns and three numbers each, for '
-        'example 0.01:3:0.5:-1,0.2:1:0:0'
-      ) from error
-    rows.append((lag_ns, chi1, others, puckers))
-  return rows
+  try:
+    return config_lib.stay_rows([[float(number) for number in word.split(':')] for word in words])
+  except (ValueError, InputError) as error:
+    raise InputError(
+      f'--rotamer_stay={",".join(words)}: give a lag in ns and three numbers, or six, each, lags '
+      'ascending, for example 0.01:3:0.5:-1,0.2:1:0:0'
+    ) from error
 
 
 def replace(model: Model, directory: pathlib.Path) -> None:

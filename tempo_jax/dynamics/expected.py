@@ -43,8 +43,6 @@ _STRAIN = 0.25
 _REFERENCE_K = 300.0
 # Frames of the coarsest level: what is remembered longer is motion of the centre.
 _SLOW = 5.0
-# How implicit each of `protein.SOLVENTS` is: one that is not known, by half.
-_IMPLICIT = np.array([0.5, 0.0, 1.0], np.float32)
 
 
 @jax.tree_util.register_dataclass
@@ -303,11 +301,10 @@ def make_prior(
     longest_ns: [] time step of the coarsest level, ns; None: as the configuration says.
   """
   network = elastic_network.of_reference(positions, protein, root)
-  implicit = jnp.array(_IMPLICIT)[protein.known_solvent]
   variances = np.array(config.memory.variances, np.float32)
   times = np.array(config.memory.times_ns, np.float32)
   first = np.arange(len(times)) == 0
-  more = jnp.where(first, config.memory.implicit_variance * implicit, 0.0)
+  more = jnp.where(first, config.memory.implicit_variance * protein.implicit, 0.0)
   if longest_ns is None:
     longest_ns = float(max(config.level[name].dt_ns for name in config.levels))
   if isinstance(longest_ns, float):
@@ -343,8 +340,7 @@ def sampling_prior(
   """
   prior = make_prior(config, positions, protein, longest_ns=longest_ns)
   in_explicit, in_implicit = config.memory.gain
-  implicit = jnp.array(_IMPLICIT)[protein.known_solvent]
-  gain = in_explicit + (in_implicit - in_explicit) * implicit
+  gain = in_explicit + (in_implicit - in_explicit) * protein.implicit
 
   def widened(memory: memory_lib.Memory) -> memory_lib.Memory:
     return dataclasses.replace(memory, variances=gain**2 * memory.variances)

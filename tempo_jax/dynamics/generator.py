@@ -372,7 +372,11 @@ def draw(
   newest, stay = noised.states[-1], jnp.zeros(())
   if newest.side_chains is not None:
     stay = rotamers.staying(
-      newest.side_chains, protein.residue_type, network.config.rotamer_stay, level.dt_ns
+      newest.side_chains,
+      protein.residue_type,
+      network.config.rotamer_stay,
+      level.dt_ns,
+      protein.implicit,
     )[None]
   if backbone_of is None:
     return applied(newest, follow(end, noise, passes), expected, protein)

@@ -164,17 +164,19 @@ def seen_wells(wells: jax.Array) -> jax.Array:
 def staying(
   side_chains: SideChains,
   residue_type: jax.Array,
-  rows: Sequence[tuple[float, float, float, float]],
+  rows: Sequence[Sequence[float]],
   dt_ns: jax.Array,
+  implicit: jax.Array,
 ) -> jax.Array:
   """What is added to the logits of wells, so that torsions stay where they are: [L, 4, 3].
 
   Args:
     side_chains: [L].
     residue_type: [L].
-    rows: lags (ns), numbers for chi1, for other torsions, and for the puckers of proline:
-      `config.rotamer_stay`.
+    rows: lags (ns), numbers for chi1, for other torsions, and for the puckers of proline, in any
+      solvent, or in explicit and then in implicit solvent: `config.rotamer_stay`.
     dt_ns: [] time step, ns.
+    implicit: [], 1 in implicit, 0 in explicit solvent.
 
   Returns:
     The number of the time step for the well that a torsion is in, where that is known; 0 for
@@ -183,7 +185,9 @@ def staying(
   if not rows:
     return jnp.zeros((*jnp.shape(residue_type), NUM_CHI, NUM_WELLS))
   lags, *columns = np.array(rows, np.float32).T
-  chi1, other, pucker = (jnp.interp(jnp.log(dt_ns), np.log(lags), x) for x in columns)
+  numbers = jnp.stack([jnp.interp(jnp.log(dt_ns), np.log(lags), x) for x in columns])
+  in_explicit, in_implicit = numbers[:3], numbers[-3:]
+  chi1, other, pucker = in_explicit + implicit * (in_implicit - in_explicit)
   in_ring = (jnp.asarray(residue_type) == _PROLINE)[:, None]
   number = jnp.where(in_ring, pucker, jnp.stack([chi1] + (NUM_CHI - 1) * [other])[None])
   return number[..., None] * seen_wells(wells(side_chains, residue_type))

@@ -84,7 +84,7 @@ class Model:
   def calibrated(
     self,
     gain: tuple[float, float] | None = None,
-    rotamer_stay: Sequence[tuple[float, float, float, float]] | None = None,
+    rotamer_stay: Sequence[Sequence[float]] | None = None,
   ) -> 'Model':
     """The same model with other numbers of what is calibrated after training.
 
@@ -92,8 +92,8 @@ class Model:
       gain: how much wider than the elastic prior samples are, in explicit and in implicit solvent;
         None: as it is.
       rotamer_stay: added to the logit of the well that a torsion of a side chain is in: rows of a
-        lag in ns and the numbers for chi1, for other torsions and for the puckers of proline; None:
-        as it is.
+        lag in ns and the numbers for chi1, for other torsions and for the puckers of proline, or
+        six, the first three in explicit, the others in implicit solvent; None: as it is.
 
     Raises:
       InputError: a gain is not above zero, or the rows are not such rows.

@@ -5,6 +5,7 @@ from typing import Any
 
 import gemmi
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tempo_jax.errors import first_few
@@ -49,6 +50,7 @@ MODIFIED: dict[str, str] = {
 
 SOLVENTS = ('unknown', 'explicit', 'implicit')
 """What may surround a protein in MD: nobody knows, water molecules, or a continuum."""
+_IMPLICIT = np.array([0.5, 0.0, 1.0], np.float32)
 
 
 @jax.tree_util.register_dataclass
@@ -101,6 +103,11 @@ class ProteinArrays:
   def known_solvent(self) -> Any:
     """[] int32, index into `SOLVENTS`: water where nothing else is said."""
     return np.int32(SOLVENTS.index('explicit')) if self.solvent is None else self.solvent
+
+  @property
+  def implicit(self) -> Any:
+    """[] float32: 1 in implicit, 0 in explicit solvent, 0.5 where the solvent is not known."""
+    return jnp.asarray(_IMPLICIT)[self.known_solvent]
 
   def with_chi(self, chi: np.ndarray | None) -> 'ProteinArrays':
     """The same with other side chains, [L, 4] rad, NaN where not known; None for no side chains."""

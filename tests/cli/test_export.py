@@ -45,12 +45,14 @@ def test_a_calibrated_model_has_its_gain(trained, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, model.params, before.params)
   assert model.config.rotamer_stay == ((0.01, 3.0, 0.5, -2.0), (0.2, 1.0, -1.0, 0.0))
   assert before.config.rotamer_stay == ()
+  both = model.calibrated(rotamer_stay=[(0.01, 5, 1, -1, 3, 0.5, -2)])
+  assert both.config.rotamer_stay == ((0.01, 5, 1, -1, 3, 0.5, -2),)
   halfway, back = model.calibrated((1.0, 1.0)), model.calibrated((1.0, 1.0), ())
   for wrong in (0.5, [0.01, 3.0, 0.5, -1.0]):
     with pytest.raises(InputError, match='give rows of a lag in ns'):
       model.calibrated(rotamer_stay=wrong)
-  checksums = {provenance.model_sha256(x) for x in (model, halfway, before, back)}
-  assert len(checksums) == 3
+  checksums = {provenance.model_sha256(x) for x in (model, both, halfway, before, back)}
+  assert len(checksums) == 4
 
 
 def test_a_used_directory_is_refused_and_stays(trained, tmp_path):
@@ -99,6 +101,10 @@ def test_what_cannot_be_put_in_its_place_leaves_the_old_one(trained, tmp_path, m
     (['--model=nowhere', '--out=x'], 'no model at nowhere'),
     (['--model=default', '--out=x', '--gain=1.2'], '--gain=1.2: give two numbers'),
     (['--model=default', '--out=x', '--rotamer_stay=1.5'], '--rotamer_stay=1.5: give a lag in ns'),
+    (
+      ['--model=default', '--out=x', '--rotamer_stay=0.1:1:0:0,0.01:2:0:0'],
+      '--rotamer_stay=0.1:1:0:0,0.01:2:0:0: .* lags ascending',
+    ),
     (['--model=default', '--out=x', '--gain=1.2,wide'], '--gain=1.2,wide: give two numbers'),
     (
       ['--model=default', '--out=x', '--gain=1.2,-1'],

@@ -227,13 +227,30 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
     (0.01 * 10**0.5, 2.5, 0.5, -2.0),
     (5, 2.0, 0.0, -3.0),
   ):
-    added = np.asarray(rotamers.staying(rotamers.of_protein(half), residue_type, rows, dt_ns))
+    added = np.asarray(rotamers.staying(rotamers.of_protein(half), residue_type, rows, dt_ns, 0.5))
     expected = known * np.float32([chi1, *3 * [others]])
     expected[3] = known[3] * [pucker, 0, 0, 0]
     np.testing.assert_allclose(added.sum(axis=-1), expected, atol=1e-5)
     here = before[..., None] == np.arange(3)
     assert not added[~here].any()
-  assert not np.any(rotamers.staying(rotamers.of_protein(half), residue_type, (), 0.01))
+  assert not np.any(rotamers.staying(rotamers.of_protein(half), residue_type, (), 0.01, 0.0))
+
+
+@pytest.mark.parametrize(
+  ('solvent', 'chi1', 'others', 'pucker'),
+  [('explicit', 5, 1, -1), ('implicit', 3, 2, -2), ('unknown', 4, 1.5, -1.5), (None, 5, 1, -1)],
+)
+def test_torsions_stay_as_long_as_in_the_solvent(protein, solvent, chi1, others, pucker):
+  residue_type = protein.residue_type.copy()
+  residue_type[3] = protein_lib.RESIDUE_TYPES.index('PRO')
+  index = None if solvent is None else np.int32(protein_lib.SOLVENTS.index(solvent))
+  protein = dataclasses.replace(protein, residue_type=residue_type, solvent=index)
+  side_chains = rotamers.of_protein(builders.with_side_chains(protein))
+  rows = ((0.01, 5.0, 1.0, -1.0, 3.0, 2.0, -2.0),)
+  added = rotamers.staying(side_chains, residue_type, rows, 0.01, protein.implicit)
+  expected = side_chains.known * np.float32([chi1, *3 * [others]])
+  expected[3] = side_chains.known[3] * [pucker, 0, 0, 0]
+  np.testing.assert_allclose(np.asarray(added).sum(axis=-1), expected, atol=1e-6)
 
 
 def _state_of(config, positions, protein):

@@ -178,7 +178,20 @@ def test_no_side_chains_are_no_numbers(hp35):
   ],
 )
 def test_cells(key, md, model, cell):
-  assert molecule_rows.ROWS[key].cell(md, model) == cell
+  assert molecule_rows.ROWS[key].cell(md, [model]) == cell
+
+
+@pytest.mark.parametrize(
+  ('key', 'md', 'models', 'cell'),
+  [
+    ('changes', 100.0, [90.0, 230.0, 150.0], '100.0 / 150.0, 90.0 to 230.0 (1.50, 0.90 to 2.30)'),
+    ('inside', 96.0, [91.0, 99.0, 90.0], '96.0 / 91.0, 90.0 to 99.0 !'),
+    ('C-N', 0.026, [0.03, 0.04], '1.35, 1.15 to 1.54 !'),
+    ('close_contacts', 2.0, [None, None], '2.00 / -'),
+  ],
+)
+def test_cells_of_several_models(key, md, models, cell):
+  assert molecule_rows.ROWS[key].cell(md, models) == cell
 
 
 def test_bonds_that_md_constrains_have_no_spread(hp35):
@@ -272,7 +285,7 @@ def test_mean_over_proteins():
 
 def flags_for(tmp_path, **changed):
   values = {
-    'model': '',
+    'model': [],
     'prediction': None,
     'simulated': str(SIMULATED),
     'unfinished': '',
@@ -355,12 +368,42 @@ def test_a_model_samples_and_places(monkeypatch, tmp_path, hp35, target):
   assert 'model' not in molecules.placers(without, True)
 
 
+def test_models_of_several_seeds(monkeypatch, tmp_path, hp35, target):
+  """Each is sampled, and has numbers of its own."""
+  _, md = hp35
+  monkeypatch.setattr(covalent_geometry, 'of_md', dict)
+  monkeypatch.setattr(covalent_geometry, 'ranges', lambda of_md: WITHIN)
+
+  def model(first):
+    def sample(protein, num_frames, num_replicas, rng, temperature_K):
+      begins = first, first + num_frames
+      frames = np.stack([md.heavy_atoms[0][k : k + num_frames] for k in begins])
+      return types.SimpleNamespace(positions=frames[..., :4, :], heavy_atoms=frames)
+
+    return types.SimpleNamespace(dt_ns=0.01, params={}, sample=sample)
+
+  models = {'early': model(0), 'late': model(100)}
+  values = flags_for(tmp_path, num_frames=40, num_replicas=2, model=list(models))
+  text, found = molecules.of_trajectories(models, [target], values)
+  assert list(found['hp35']) == ['MD', 'early', 'late']
+  assert found['hp35']['early']['rmsf_r'] != found['hp35']['late']['rmsf_r']
+  (line,) = (x for x in text.splitlines() if x.startswith('| RMSF r'))
+  assert ' to ' in line
+  models['late'].dt_ns = 0.1
+  with pytest.raises(InputError, match='their time steps differ'):
+    molecules.of_trajectories(models, [target], values)
+
+
 @pytest.mark.parametrize(
   ('changed', 'message'),
   [
     ({'tables': ['frame']}, r'--tables: frame is none of molecules, frames, crystals'),
     ({'tables': ['molecules']}, r'--tables=molecules needs --model or --prediction'),
     ({'tables': ['crystals']}, r'no crystal structure has all of its atoms: correct --data'),
+    (
+      {'tables': ['molecules', 'frames'], 'model': ['a', 'b']},
+      'several models: --tables=molecules only',
+    ),
     ({'only': ['hp36']}, r'--only: hp36 is none of hp35, 2m9i, ehee0053'),
   ],
 )

@@ -57,11 +57,57 @@ def test_table_has_means_and_ranges():
     **{'halves_r': 0.84, 'rmsf_ratio': [0.9, 1.1], 'r': [0.2, 0.4], 'step_ratio': [1.0]},
     **{'away': [1.5, 1.7], 'md_away': [1.9]},
   }
-  line = physics.table({'barstar': row}).splitlines()[-1]
+  line = physics.table([{'barstar': row}]).splitlines()[-1]
   assert line == (
     '| barstar | 12 | 20 ns, 0.4 apart | 0.73 | 1.00 (0.90 to 1.10) | 0.30 (0.20 to 0.40) | 0.47 | '
     '0.84 | 1.00 | 1.9 | 1.6 (1.5 to 1.7) |'
   )
+
+
+def test_several_models_have_medians_and_ranges_over_models():
+  row = {
+    **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.734, 'network_r': 0.47},
+    **{'halves_r': 0.84, 'r': [0.2], 'step_ratio': [1.0], 'away': [1.5], 'md_away': [1.8, 2.0]},
+  }
+  models = [
+    {'barstar': row | {'rmsf_ratio': ratios}} for ratios in ([0.5, 0.7], [1.0, 1.2], [0.8, 1.8])
+  ]
+  line = physics.table(models).splitlines()[-1]
+  assert line == (
+    '| barstar | 12 | 20 ns, 0.4 apart | 0.73 | 1.10 (0.60 to 1.30) | 0.20 (0.20 to 0.20) | 0.47 | '
+    '0.84 | 1.00 (1.00 to 1.00) | 1.9 (1.8 to 2.0) | 1.5 (1.5 to 1.5) |'
+  )
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
+  (tmp_path / 'md_public').mkdir()
+  row = {
+    **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.7, 'network_r': 0.5},
+    **{'halves_r': 0.8, 'rmsf_ratio': [0.9], 'r': [0.2], 'step_ratio': [1.0], 'away': [1.5]},
+    **{'md_away': [1.9]},
+  }
+  measured = []
+
+  def measure(model, case, seed, num_replicas):
+    measured.append((model, case.name, seed, num_replicas))
+    return row
+
+  monkeypatch.setattr(physics, 'measure', measure)
+  monkeypatch.setattr(physics.tempo_jax, 'load_model', lambda name: f'model {name}')
+  monkeypatch.setattr(physics.provenance, 'model_sha256', lambda model: f'sha of {model}')
+
+  def run(*args):
+    measured.clear()
+    values = flags.FlagValues()
+    physics.define_flags(values)
+    values(['x', f'--data={tmp_path}', f'--out={tmp_path / "found"}', *args])
+    physics.main(values)
+    return list(measured)
+
+  assert run('--model=a', '--only=hp35') == [('model a', 'hp35', 0, 4)]
+  assert run('--model=a,b', '--only=hp35') == [('model b', 'hp35', 0, 4)]
+  assert len(run('--model=a,b', '--only=hp35', '--seed=1')) == 2
+  assert '0.90 (0.90 to 0.90)' in (tmp_path / 'found.md').read_text()
 
 
 def test_held_out_proteins_are_all_there(tmp_path):

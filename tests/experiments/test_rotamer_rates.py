@@ -64,3 +64,32 @@ def test_a_protein_beside_its_md(source, tmp_path):
 
 def test_too_little_md_is_left_out(source):
   assert rotamer_rates.compare(None, 'nug2', source, 'implicit', 1.0, 9, 1, 0) is None
+
+
+def test_rates_at_the_shortest_lag_in_water_are_estimated():
+  """As rates fall with the lag in implicit solvent, and from 1 to 0.2 ns in explicit solvent."""
+
+  def rates(protein, solvent, dt_ns, chi1, chi2, puckers):
+    md = ((x, 0.5) for x in (chi1, chi2, puckers))
+    return rotamer_rates.Rates(protein, solvent, dt_ns, 100, *md)
+
+  nan = np.nan
+  found = [
+    rates('nug2', 'implicit', 0.01, 0.01, 0.1, nan),
+    rates('nug2', 'implicit', 0.2, 0.1, 0.2, nan),
+    rates('2jof', 'implicit', 0.01, 0.04, 0.05, 0.3),
+    rates('2jof', 'implicit', 0.2, 0.1, 0.1, 0.0),
+    rates('1tg0', 'implicit', 0.01, 0.03, 0.1, 0.2),
+    rates('psi', 'explicit', 0.2, 0.05, 0.1, 0.1),
+    rates('psi', 'explicit', 1.0, 0.1, 0.4, 0.1),
+    rates('sh2', 'explicit', 1.0, 0.2, 0.4, 0.1),
+  ]
+  chi1, chi2, puckers = rotamer_rates.estimated(found, 'psi')
+  assert (chi1, chi2) == pytest.approx((0.05 * 0.2, 0.1 * 0.5))
+  assert np.isnan(puckers)
+  chi1, chi2, _ = rotamer_rates.estimated(found, 'sh2')
+  assert (chi1, chi2) == pytest.approx((0.2 * 0.5 * 0.2, 0.4 * 0.25 * 0.5))
+  assert all(map(np.isnan, rotamer_rates.estimated(found, 'ntl9')))
+  line = rotamer_rates.Rates('sh2', 'explicit', 0.01, 0, (0.02, 0.04), (nan, 0.1), (0.0, 0.1))
+  cells = rotamer_rates.table([line]).splitlines()[2]
+  assert cells == '| sh2 | explicit, 0.01 (MD estimated) | 0.020 / 0.040 (2.00) | - | - |'

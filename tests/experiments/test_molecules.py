@@ -376,14 +376,14 @@ def test_models_of_several_seeds(monkeypatch, tmp_path, hp35, target):
 
   def model(first):
     def sample(protein, num_frames, num_replicas, rng, temperature_K):
-      begins = first, first + num_frames // 2
+      begins = first, first + 4
       frames = np.stack([md.heavy_atoms[0][k : k + num_frames] for k in begins])
       return types.SimpleNamespace(positions=frames[..., :4, :], heavy_atoms=frames)
 
     return types.SimpleNamespace(dt_ns=0.01, params={}, sample=sample)
 
-  models = {'early': model(0), 'late': model(30)}
-  values = flags_for(tmp_path, num_frames=40, num_replicas=2, model=list(models))
+  models = {'early': model(0), 'late': model(6)}
+  values = flags_for(tmp_path, num_frames=8, num_replicas=2, model=list(models))
   text, found = molecules.of_trajectories(models, [target], values)
   assert list(found['hp35']) == ['MD', 'early', 'late']
   assert found['hp35']['early']['rmsf_r'] != found['hp35']['late']['rmsf_r']

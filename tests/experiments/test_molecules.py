@@ -387,7 +387,7 @@ def test_models_of_several_seeds(monkeypatch, tmp_path, hp35, target):
   text, found = molecules.of_trajectories(models, [target], values)
   assert list(found['hp35']) == ['MD', 'early', 'late']
   assert found['hp35']['early']['rmsf_r'] != found['hp35']['late']['rmsf_r']
-  (line,) = (x for x in text.splitlines() if x.startswith('| RMSF r'))
+  (line,) = (x for x in text.splitlines() if x.startswith('| RMSF r ('))
   assert ' to ' in line
   models['late'].dt_ns = 0.1
   with pytest.raises(InputError, match='their time steps differ'):

@@ -48,6 +48,8 @@ _BACKBONE = np.concatenate([ideal.N_CA_C_POSITIONS, np.ones((1, 3))]).astype(np.
 # The chi1 of a proline's ring.
 _LARGEST_OF_PROLINE = np.deg2rad(40.0).astype(np.float32)
 _THIRD = np.float32(2.0 * np.pi / NUM_WELLS)
+# Off the centre of a well: inside, whatever is rounded.
+_WITHIN = np.float32(0.495) * _THIRD
 # Radians of phase, root mean square about the centre of a well over the MD in data_prep/simulated
 # (`offsets`, all residues): 13.9 and 33.1 degrees. A well that is filled evenly has 34.6.
 _SPREAD = np.deg2rad(np.where(_STAGGERED, 14.0, 33.0)).astype(np.float32)
@@ -144,13 +146,18 @@ def placed(
 ) -> SideChains:
   """Side chains in wells; known where a torsion is free and its well not hidden.
 
+  The ring of a proline has the pucker of its well, however far its offset reaches.
+
   Args:
     wells: [..., L, 4] int32.
     offsets: [..., L, 4] from the centres of the wells, of unit spread.
     before: [..., L]; of the images of a ring the one nearest to its angle is taken.
     residue_type: [L].
   """
-  phase = _centres(wells) + _rows(_SPREAD, residue_type, offsets) * offsets
+  off = _rows(_SPREAD, residue_type, offsets) * offsets
+  is_proline = (jnp.asarray(residue_type) == _PROLINE)[..., None]
+  off = jnp.where(is_proline, jnp.clip(off, -_WITHIN, _WITHIN), off)
+  phase = _centres(wells) + off
   turn = wrapped(phase - _phases(before, residue_type)) / _per_period(residue_type, phase)
   known = _rows(_FREE, residue_type, wells) & (wells != HIDDEN)
   return SideChains(jnp.where(known, wrapped(before.chi + turn), 0.0), known)

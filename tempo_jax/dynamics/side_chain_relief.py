@@ -27,6 +27,10 @@ _NUM_LISTS, _NUM_STEPS = 3, 8
 _DAMPING = 0.7
 _MOMENTUM = 0.7
 _LARGEST_STEP, _LARGEST_TURN = math.radians(6.0), math.radians(50.0)
+# Off staggered (60, 180, -60 degrees): beyond 60 begins the next rotamer.
+_LARGEST_OFF = math.radians(50.0)
+_THIRD = 2.0 * math.pi / 3.0
+_STAGGERED = side_chain_atoms.staggered_mask(np.arange(len(side_chain_table.TYPES)))
 # Å^2 per radian^2: of the spring, and of what keeps steps small where nothing is near the axis.
 _SPRING, _STIFFNESS = 0.02, 0.5
 _DISULPHIDE = 2.05  # Å, SG-SG.
@@ -120,6 +124,7 @@ def relieved(
   partner = None if disulphides is None else jnp.asarray(disulphides)
   turns = tables.turned.any(axis=-1) & mask[:, None]
   start = jnp.where(turns, chi, 0)
+  lowest, highest = _room(start, residue_type, partner)
   length = backbone.shape[0]
   nothing = jnp.zeros((_NUM_ATOMS, length, _NUM_SIDE))
 
@@ -138,13 +143,29 @@ def relieved(
     torque = torque - _SPRING * turn
     change = _DAMPING * torque / (stiffness + _SPRING + _STIFFNESS) + _MOMENTUM * last
     change = jnp.where(turns, jnp.clip(change, -_LARGEST_STEP, _LARGEST_STEP), 0)
-    following = jnp.clip(turn + change, -_LARGEST_TURN, _LARGEST_TURN)
+    following = jnp.clip(turn + change, lowest, highest)
     return (following, following - turn, seen), None
 
   still = jnp.zeros_like(start)
   carry = still, still, (nothing.astype(jnp.int32), nothing)
   (turn, _, _), _ = jax.lax.scan(step, carry, jnp.arange(_NUM_LISTS * _NUM_STEPS))
   return chi + turn
+
+
+def _room(
+  chi: jax.Array, residue_type: jax.Array, partner: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """How far each chi [L, 4] may turn backwards and forwards, rad: not into another rotamer.
+
+  A cysteine turns as far as its disulphide asks.
+  """
+  staggered = jnp.asarray(_STAGGERED)[residue_type]
+  if partner is not None:
+    staggered &= (partner < 0)[:, None]
+  off = jnp.where(staggered, jnp.mod(chi, _THIRD) - 0.5 * _THIRD, 0.0)
+  lowest = jnp.maximum(-_LARGEST_TURN, jnp.minimum(-_LARGEST_OFF - off, 0.0))
+  highest = jnp.minimum(_LARGEST_TURN, jnp.maximum(_LARGEST_OFF - off, 0.0))
+  return lowest, highest
 
 
 def nearest_atoms(

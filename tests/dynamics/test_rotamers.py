@@ -145,6 +145,19 @@ def test_placed_is_the_inverse_of_wells_and_offsets(known, np_rng):
   np.testing.assert_array_equal(partly.chi[partly.known], after.chi[partly.known])
 
 
+def test_a_proline_keeps_the_pucker_of_its_well(known):
+  """Other torsions go as far as their offsets say."""
+  found = np.where(FREE, 2, rotamers.HIDDEN)[None]
+  far = np.full((1, *FREE.shape), 3.0, np.float32)  # 99 degrees from -60, and 42 if staggered.
+  after = placed(found, far, jax.tree.map(lambda x: x[None], known), TYPES)
+  proline = np.equal(TYPES, protein_lib.RESIDUE_TYPES.index('PRO'))
+  inside = wells(after, TYPES) == found
+  assert inside[0, proline].all()
+  assert (inside[0][FREE & STAGGERED]).all()
+  assert not inside[0][FREE & ~STAGGERED & ~proline[:, None]].any()
+  assert abs(after.chi[0, proline, 0]).max() < np.deg2rad(1)
+
+
 def test_what_was_not_known_is_placed_all_the_same(known):
   nothing = rotamers.unknown(TYPES)
   np.testing.assert_array_equal(nothing.chi, 0.0)

@@ -55,6 +55,23 @@ def test_contacts_go_and_rotamers_stay(bundle):
   assert not turn[:, fixed].any()
 
 
+def test_no_chi_is_turned_into_another_rotamer(bundle):
+  """Those about tetrahedral carbons end within 50 degrees of staggered, or nearer than before."""
+  protein, backbone, chi = bundle
+  kinds = protein.residue_type
+  staggered = side_chain_atoms.staggered_mask(kinds) & side_chain_atoms.chi_mask(kinds)
+  # From 40 degrees off, where a turn of 50 could reach the next one, and from 55.
+  for off in (40, 55):
+    rng = np.random.default_rng(off)
+    middle = np.deg2rad(rng.choice([60, 180, -60], chi.shape))
+    begin = middle + np.deg2rad(off) * rng.choice([-1, 1], chi.shape)
+    begin = np.where(staggered, begin, chi).astype(np.float32)
+    turn = relieve(protein, backbone, begin) - begin
+    away = np.abs(begin + turn - middle)[:, staggered]
+    assert away.max() < np.deg2rad(max(off, 50) + 0.01)
+    assert np.abs(turn[:, staggered]).max() > np.deg2rad(30)
+
+
 def test_nothing_moves_without_an_overlap():
   """A stretched chain, extended side chains."""
   kinds = types(['GLY', 'LYS', 'GLY', 'GLY', 'MET', 'GLY'])

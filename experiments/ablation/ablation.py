@@ -13,6 +13,11 @@ with the paper's noise; its `model.update_rule = global` is not part of it and c
 Every setting is trained on the same data with the same steps and seed into DIR/NAME; run again,
 training resumes, and what is finished is not repeated. Rollouts from held-out MD are measured by
 `tempo_jax.metrics.calibration`. Writes DIR/ablation.md and DIR/ablation.json.
+
+With --unseen=DATA they are judged in place of that by MD of proteins that none was trained on, as
+`experiments.benchmarks.physics` does it, at the spacing and for the length of that MD. Writes
+DIR/unseen.md and DIR/unseen.json, which says what is measured already: copied into another
+--workdir, it is not trained or measured again.
 """
 
 import dataclasses
@@ -31,9 +36,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import results
-from experiments.ablation import rollouts
+from experiments.ablation import rollouts, unseen
 from experiments.ablation import settings as ablation_settings
 from experiments.ablation.rollouts import HeldOut, Sampling
+from experiments.benchmarks import held_out, physics
 from tempo_jax import config as config_lib
 from tempo_jax import files, version
 from tempo_jax.cli import compilation_cache_flag
@@ -334,6 +340,10 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'segment_batch_size', None, 'Segments computed together.', lower_bound=1, flag_values=values
   )
+  flags.DEFINE_string(
+    'unseen', None, 'Directory with MD of others; judges by unseen proteins.', flag_values=values
+  )
+  flags.DEFINE_list('only', [], 'Of those, names. Default: all.', flag_values=values)
   flags.DEFINE_bool('timing', True, 'Time the samplers.', flag_values=values)
   flags.DEFINE_bool('remeasure', False, 'Sample again what was measured.', flag_values=values)
   compilation_cache_flag.define_flags(values)
@@ -364,6 +374,15 @@ def ablate(values: flags.FlagValues, run: Callable[..., dict[str, Any]] = run) -
   except ValueError as error:
     raise InputError(f'--seeds={",".join(values.seeds)}: give whole numbers') from error
   configs = ablation_settings.settings(values.config, values.setting, seeds)
+  if values.unseen:
+    every = physics.cases(held_out.SIMULATED, pathlib.Path(values.unseen).expanduser())
+    judges = unseen.Judges(
+      physics.named('only', values.only, every) or every, values.rollout_replicas, seed=0
+    )
+    found = unseen.run(configs, values.workdir, judges)
+    print(unseen.table(found))
+    print(f'written to {values.workdir}/unseen.md and unseen.json')
+    return found
   sampling = Sampling(
     how=values.sampling,
     frames=values.rollout_frames,

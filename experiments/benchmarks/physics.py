@@ -289,8 +289,17 @@ def chosen(values: flags.FlagValues, data: pathlib.Path) -> list[Case]:
     found = [known[name] for name in _known('left_out', values.left_out, known)]
     return [dataclasses.replace(case, part=(0.0, 1.0)) for case in found]
   every = trained_cases(data) if values.trained else cases(held_out.SIMULATED, data)
-  asked = _known('only', values.only, [case.name for case in every])
-  return [case for case in every if not asked or case.name in asked]
+  return named('only', values.only, every) or every
+
+
+def named(flag: str, asked: Sequence[str], every: Sequence[Case]) -> list[Case]:
+  """The cases of these names.
+
+  Raises:
+    InputError: there is no MD of one.
+  """
+  _known(flag, asked, [case.name for case in every])
+  return [case for case in every if case.name in asked]
 
 
 def _known(flag: str, asked: Sequence[str], names: Iterable[str]) -> Sequence[str]:

@@ -43,6 +43,7 @@ from tempo_jax.cli import command, compilation_cache_flag
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation.replica import Native
 from tempo_jax.metrics import baselines, flexibility, superposition
+from tempo_jax.models import expected_error
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance
 from tempo_jax.protein import protein as protein_lib
@@ -340,6 +341,12 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
   flags.DEFINE_integer('num_replicas', 4, 'To sample.', lower_bound=1, flag_values=values)
   flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
+  flags.DEFINE_bool(
+    'bundle',
+    False,
+    'Keep what `tempo-jax sample` says of the error to expect of the bundled model.',
+    flag_values=values,
+  )
   compilation_cache_flag.define_flags(values)
 
 
@@ -354,6 +361,12 @@ def main(values: flags.FlagValues) -> None:
   stem = pathlib.Path(out).expanduser()
   models = {name: tempo_jax.load_model(name) for name in values.model}
   sha256 = {name: provenance.model_sha256(model) for name, model in models.items()}
+  of_bundle = None
+  if values.bundle:
+    bundled = provenance.model_sha256(tempo_jax.load_model('default'))
+    of_bundle = next((name for name in models if sha256[name] == bundled), None)
+    if of_bundle is None or values.trained or values.left_out or values.only:
+      raise InputError('--bundle: give the bundled model, and no --trained, --left_out or --only')
   how = {'seed': values.seed, 'num_replicas': values.num_replicas}
   known = {each['model_sha256']: each['proteins'] for each in _known_models(stem, how)}
   found: dict[str, dict[str, Row]] = {}
@@ -374,6 +387,24 @@ def main(values: flags.FlagValues) -> None:
       )
     if values.trained:
       _print_gain(model, every, found[name])
+  if of_bundle:
+    expected_error.write(sha256[of_bundle], comparisons(every, found[of_bundle]))
+
+
+def comparisons(every: Sequence[Case], found: dict[str, Row]) -> list[expected_error.Comparison]:
+  """What a model says of itself, from cases and their rows: of proteins unseen from end to end."""
+  return [
+    expected_error.Comparison(
+      case.name,
+      found[case.name]['residues'],
+      case.solvent,
+      found[case.name]['md_ns'],
+      float(np.mean(found[case.name]['rmsf_ratio'])),
+      float(np.mean(found[case.name]['r'])),
+    )
+    for case in every
+    if case.part == (0.0, 1.0)
+  ]
 
 
 def _known_models(stem: pathlib.Path, how: dict[str, int]) -> list[dict[str, Any]]:

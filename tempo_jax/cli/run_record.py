@@ -12,8 +12,8 @@ import numpy as np
 from tempo_jax.cli import execution
 from tempo_jax.errors import InputError, first_few
 from tempo_jax.metrics import validity
+from tempo_jax.models import expected_error, trained_range
 from tempo_jax.models import model as model_lib
-from tempo_jax.models import trained_range
 from tempo_jax.output import frame_table, provenance, trajectory_files
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import atoms as atoms_lib
@@ -52,6 +52,19 @@ def describe(
     print(f'  {residue}')
   for warning in (*protein.warnings, *_beyond_training(model, protein, temperature_K, num_frames)):
     print(f'warning: {warning}')
+  if expected := _expected_error(model, protein, num_frames):
+    print(f'how far to trust it: {expected}')
+
+
+def _expected_error(
+  model: model_lib.Model, protein: protein_lib.Protein, num_frames: int | None
+) -> str | None:
+  """Of a trajectory that is sampled; of given slow motion there is nothing to say."""
+  if num_frames is None:
+    return None
+  known = expected_error.read(provenance.model_sha256(model))
+  solvent = protein_lib.SOLVENTS[int(protein.arrays.known_solvent)]
+  return expected_error.sentence(known, solvent, num_frames * model.dt_ns)
 
 
 def _beyond_training(
@@ -135,12 +148,15 @@ def complete(
   }
   protein = outline.protein
   unseen = _beyond_training(model, protein, settings['temperature_K'], settings.get('num_frames'))
+  expected = _expected_error(model, protein, settings.get('num_frames'))
   if settings['report']:
     # Slow to import, and seldom needed.
     from tempo_jax.report import trajectory_page
 
     picked = trajectory_files.picked(folder, outline)
-    text = trajectory_page.trajectory_page(picked, frames, {**settings, **circumstances}, unseen)
+    text = trajectory_page.trajectory_page(
+      picked, frames, {**settings, **circumstances}, unseen, expected
+    )
     (folder / trajectory_files.REPORT).write_text(text, encoding='utf-8')
   metadata = {
     'model': model.name,
@@ -153,6 +169,7 @@ def complete(
     'atoms': outline.atoms,
     **_described(protein),
     'warnings': [*protein.warnings, *unseen],
+    'expected_error': expected,
     'broken_chain_percent': frames.broken_percent,
     'clash_percent': frames.clash_percent,
     'sound_percent': frames.sound_percent,

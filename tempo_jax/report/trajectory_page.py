@@ -24,6 +24,7 @@ def trajectory_page(
   frames: frame_table.FrameTable,
   settings: Mapping[str, Any],
   unseen: Sequence[str] = (),
+  expected_error: str | None = None,
 ) -> str:
   """The HTML document.
 
@@ -32,6 +33,7 @@ def trajectory_page(
     frames: numbers of every frame.
     settings: name -> value, shown as a table.
     unseen: what of the input the model has not seen the like of, a sentence each.
+    expected_error: how well the model did on proteins that it had not seen, a sentence.
 
   Raises:
     InputError: matplotlib is not installed.
@@ -40,11 +42,14 @@ def trajectory_page(
   protein = trajectory.protein
   shown = _conformations(trajectory)
   picked = _picked(trajectory, frames)
+  cautions = [f'Caution: {each}.' for each in unseen]
+  if expected_error:
+    cautions.append(f'How far to trust it: {expected_error}.')
   sections = [
     page.section(
       'Summary',
       page.table(_numbers(trajectory, frames)),
-      *([page.listing(f'Caution: {each}.' for each in unseen)] if unseen else []),
+      *([page.listing(cautions)] if cautions else []),
     ),
     page.section('The trajectory in 3-D', *picked, shown.viewer),
     page.section(

@@ -17,6 +17,7 @@ from tempo_jax import config as config_lib
 from tempo_jax.cli import execution, sample
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import ideal
+from tempo_jax.models import expected_error
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import provenance, trajectory_files
 from tempo_jax.protein import structure_file
@@ -190,6 +191,26 @@ def test_warns_of_what_the_model_has_not_seen(run, model_dir, tmp_path, capsys):
   warning = 'the model was trained at 280 to 320 K; 350.5 K is outside'
   assert warning in json.loads((out / 'metadata.json').read_text())['warnings']
   assert f'warning: {warning}' in capsys.readouterr().out.splitlines()
+
+
+def test_says_how_well_the_model_did_on_others(run, model_dir, monkeypatch, capsys):
+  """In the solvent asked for and over such a time; of a model that nobody compared, nothing."""
+  assert json.loads((run() / 'metadata.json').read_text())['expected_error'] is None
+  assert 'how far to trust it' not in capsys.readouterr().out
+  sha256 = provenance.model_sha256(model_lib.load_model(model_dir))
+  rows = [
+    expected_error.Comparison('x', 50, solvent, length_ns, ratio, 0.5)
+    for solvent, length_ns, ratio in (
+      *(('implicit', 0.1, 1.0), ('implicit', 0.2, 0.8), ('implicit', 0.4, 2.0)),
+      *(('implicit', 90.0, 9.0), ('explicit', 0.1, 9.0)),
+    )
+  ]
+  monkeypatch.setattr(expected_error, 'read', lambda sha: rows if sha == sha256 else [])
+  out = run('--solvent=implicit', '--overwrite')
+  said = json.loads((out / 'metadata.json').read_text())['expected_error']
+  assert 'in implicit solvent (3 of them' in said
+  assert '0.80 to 2.00 times as large, within a factor of 1.4 in 2 of 3' in said
+  assert f'how far to trust it: {said}' in capsys.readouterr().out.splitlines()
 
 
 def test_batch_sizes_reach_the_sampler_and_are_named_when_memory_runs_out(run, monkeypatch):

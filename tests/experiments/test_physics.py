@@ -107,6 +107,16 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
   assert run('--model=a', '--only=hp35') == [('model a', 'hp35', 0, 4)]
   assert run('--model=a,b', '--only=hp35') == [('model b', 'hp35', 0, 4)]
   assert len(run('--model=a,b', '--only=hp35', '--seed=1')) == 2
+  for args in (['--model=a'], ['--model=default', '--only=hp35'], ['--model=default', '--trained']):
+    with pytest.raises(physics.InputError, match='--bundle: give the bundled model'):
+      run('--bundle', *args)
+  written = []
+  monkeypatch.setattr(physics.expected_error, 'write', lambda *x: written.append(x))
+  run('--bundle', '--model=a,default')
+  ((sha256, comparisons),) = written
+  assert sha256 == 'sha of model default'
+  assert [x.protein for x in comparisons] == ['hp35', '2m9i', 'ehee0053']
+  assert (comparisons[0].rmsf_ratio, comparisons[0].rmsf_r) == (0.9, 0.2)
   assert '0.90 (0.90 to 0.90)' in (tmp_path / 'found.md').read_text()
 
 

@@ -66,10 +66,11 @@ def test_the_report_of_a_trajectory(trajectory_of):
   trajectory = trajectory_of(chains=('A', 'B'), replicas=2, frames=7)
   frames = frame_table.FrameTable.of(trajectory)
   text = trajectory_page.trajectory_page(
-    trajectory, frames, {'seed': 5, 'model': 'default'}, ['9 K is < 10 K']
+    trajectory, frames, {'seed': 5, 'model': 'default'}, ['9 K is < 10 K'], 'RMSF was < 2'
   )
   outline = check_self_contained(text)
   assert 'Caution: 9 K is < 10 K.' in outline.texts
+  assert 'How far to trust it: RMSF was < 2.' in outline.texts
   assert outline.tags.count('svg') == 8
   assert outline.tags.count('canvas') == 1
   shown = set(outline.texts)

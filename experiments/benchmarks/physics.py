@@ -7,8 +7,9 @@ first frame: RMSF of CA about a replica's own mean (ratio of the means over resi
 r over residues), the CA-RMSD between successive frames, and the CA-RMSD to the start over the
 root-mean-square RMSF, at the end (last fifth). Where our MD has replicas of 4 ns, shorter ones are
 left out. Beside it the elastic network without any training
-(equal springs, 15 Å), and one half of MD against the other. Writes STEM.json and STEM.md; what
-STEM.json has of the same models, seed and replicas is not measured again.
+(equal springs, 15 Å), and one half of MD against the other. Writes STEM.md and STEM.json, whose
+rows stay: what an earlier run has measured with the same model, MD, settings and source code is not
+measured again.
 
 With several models, --model=RUN,RUN,RUN, which differ in the seed of training: medians over models,
 of the mean over the replicas of each, and the range over models.
@@ -24,6 +25,7 @@ With --trained the same of proteins that models are trained on, those that the m
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import sys
@@ -38,8 +40,10 @@ from absl import flags
 import tempo_jax
 from experiments import results
 from experiments.benchmarks import held_out, memory
+from tempo_jax import config as config_lib
 from tempo_jax import time_scales
 from tempo_jax.cli import command, compilation_cache_flag
+from tempo_jax.compilation import executables
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation.replica import Native
 from tempo_jax.metrics import baselines, flexibility, superposition
@@ -77,6 +81,13 @@ class Case:
   temperature_K: float = 300.0
   solvent: str = 'explicit'
   part: tuple[float, float] = (0.0, 1.0)
+
+  def fingerprint(self) -> str:
+    """A checksum of the frames of MD: of the files, and of how they are read."""
+    files = self.topology, *self.trajectories
+    content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    how = self.dt_ns, self.stride, self.temperature_K, self.solvent, self.part
+    return hashlib.sha256(json.dumps([content, how]).encode()).hexdigest()
 
 
 def cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
@@ -199,8 +210,14 @@ def sample(
   return np.asarray(sampled.positions)[:, stride - 1 :: stride]
 
 
+_NUMBERS = (
+  *('residues', 'md_ns', 'dt_ns', 'md_rmsf', 'rmsf_ratio', 'r', 'network_r', 'halves_r'),
+  *('step_ratio', 'away', 'md_away', 'seconds'),
+)
+
+
 def measure(model: model_lib.Model, case: Case, num_replicas: int, seed: int) -> Row:
-  """The numbers of one protein."""
+  """The numbers of one protein, `_NUMBERS`."""
   began = time.monotonic()
   native = Native(case.topology, case.name)
   files = [np.asarray(native.read(x).positions) for x in case.trajectories]
@@ -359,36 +376,62 @@ def main(values: flags.FlagValues) -> None:
   suffix = '_trained' * values.trained + '_left_out' * bool(values.left_out)
   out = values.out or f'tempo_out/physics{suffix}'
   stem = pathlib.Path(out).expanduser()
+  if not values.model or not all(values.model) or len({*values.model}) < len(values.model):
+    raise InputError(f'--model={",".join(values.model)}: give one model, or several different ones')
   models = {name: tempo_jax.load_model(name) for name in values.model}
-  sha256 = {name: provenance.model_sha256(model) for name, model in models.items()}
-  of_bundle = None
-  if values.bundle:
-    bundled = provenance.model_sha256(tempo_jax.load_model('default'))
-    of_bundle = next((name for name in models if sha256[name] == bundled), None)
-    if of_bundle is None or values.trained or values.left_out or values.only:
-      raise InputError('--bundle: give the bundled model, and no --trained, --left_out or --only')
+  of_bundle = _bundled(models, values) if values.bundle else None
   how = {'seed': values.seed, 'num_replicas': values.num_replicas}
-  known = {each['model_sha256']: each['proteins'] for each in _known_models(stem, how)}
+  known = _known_rows(stem)
   found: dict[str, dict[str, Row]] = {}
   for name, model in models.items():
     found[name] = {}
     for case in every:
-      row = known.get(sha256[name], {}).get(case.name)
-      found[name][case.name] = row or measure(model, case, **how)
-      print(name, table([{case.name: found[name][case.name]}]).splitlines()[-1], flush=True)
+      key = key_of(model, case, **how)
+      known[key] = known.get(key) or {
+        **{'key': key, 'model': name, 'protein': case.name, **how},
+        **measure(model, case, **how),
+      }
+      found[name][case.name] = known[key]
+      print(name, table([{case.name: known[key]}]).splitlines()[-1], flush=True)
       # After each: what is done stays, should the next one fail.
-      results.write(
-        stem,
-        table(list(found.values())),
-        models=[
-          {'model': x, 'model_sha256': sha256[x], 'proteins': rows} for x, rows in found.items()
-        ],
-        **how,
-      )
+      results.write(stem, table(list(found.values())), rows=list(known.values()))
     if values.trained:
+      print(name)
       _print_gain(model, every, found[name])
   if of_bundle:
-    expected_error.write(sha256[of_bundle], comparisons(every, found[of_bundle]))
+    sha256 = provenance.model_sha256(models[of_bundle])
+    expected_error.write(sha256, comparisons(every, found[of_bundle]))
+
+
+def key_of(model: model_lib.Model, case: Case, seed: int, num_replicas: int) -> str:
+  """A checksum of all that the numbers of a row depend on, but for the versions of libraries."""
+  content = (
+    *(config_lib.to_dict(model.config), provenance.model_sha256(model), executables.source()),
+    *(case.fingerprint(), seed, num_replicas),
+  )
+  return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _known_rows(stem: pathlib.Path) -> dict[str, Row]:
+  """By key, the rows of an earlier run; none where there are none, or the file is damaged."""
+  try:
+    rows = json.loads(stem.with_name(f'{stem.name}.json').read_text())['rows']
+    return {row['key']: row for row in rows if {*_NUMBERS} <= row.keys()}
+  except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    return {}
+
+
+def _bundled(models: dict[str, model_lib.Model], values: flags.FlagValues) -> str:
+  """The name of the one that is the bundled model.
+
+  Raises:
+    InputError: there is none, or not all proteins are asked for.
+  """
+  bundled = provenance.model_sha256(tempo_jax.load_model('default'))
+  same = [name for name, model in models.items() if provenance.model_sha256(model) == bundled]
+  if not same or values.trained or values.left_out or values.only:
+    raise InputError('--bundle: give the bundled model, and no --trained, --left_out or --only')
+  return same[0]
 
 
 def comparisons(every: Sequence[Case], found: dict[str, Row]) -> list[expected_error.Comparison]:
@@ -405,16 +448,6 @@ def comparisons(every: Sequence[Case], found: dict[str, Row]) -> list[expected_e
     for case in every
     if case.part == (0.0, 1.0)
   ]
-
-
-def _known_models(stem: pathlib.Path, how: dict[str, int]) -> list[dict[str, Any]]:
-  """What an earlier run measured in the same way; nothing where there is none, or it is damaged."""
-  try:
-    content = json.loads(stem.with_name(f'{stem.name}.json').read_text())
-  except (OSError, ValueError):
-    return []
-  same = isinstance(content, dict) and all(content.get(key) == how[key] for key in how)
-  return content['models'] if same and 'models' in content else []
 
 
 def _print_gain(model: model_lib.Model, every: Sequence[Case], found: dict[str, Row]) -> None:

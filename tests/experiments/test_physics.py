@@ -10,6 +10,7 @@ from absl import flags
 from scipy.spatial.transform import Rotation
 
 from experiments.benchmarks import physics
+from tempo_jax import config as config_lib
 from tests import builders
 
 
@@ -79,24 +80,31 @@ def test_several_models_have_medians_and_ranges_over_models():
   )
 
 
-def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
+CONFIG = config_lib.freeze(config_lib.any_step_config(0.01, 5.0))
+NUMBERS = {
+  **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.7, 'network_r': 0.5},
+  **{'rmsf_ratio': [0.9], 'r': [0.2], 'step_ratio': [1.0], 'away': [1.5], 'md_away': [1.9]},
+  **{'halves_r': 0.8, 'seconds': 1.0},
+}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+  """run('--model=a', ...): what is measured, (model, protein, seed) each; nothing is sampled."""
   (tmp_path / 'md_public').mkdir()
-  row = {
-    **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.7, 'network_r': 0.5},
-    **{'halves_r': 0.8, 'rmsf_ratio': [0.9], 'r': [0.2], 'step_ratio': [1.0], 'away': [1.5]},
-    **{'md_away': [1.9]},
-  }
   measured = []
 
   def measure(model, case, seed, num_replicas):
-    measured.append((model, case.name, seed, num_replicas))
-    return row
+    measured.append((model.name, case.name, seed))
+    return NUMBERS
 
   monkeypatch.setattr(physics, 'measure', measure)
-  monkeypatch.setattr(physics.tempo_jax, 'load_model', lambda name: f'model {name}')
-  monkeypatch.setattr(physics.provenance, 'model_sha256', lambda model: f'sha of {model}')
+  monkeypatch.setattr(
+    physics.tempo_jax, 'load_model', lambda name: types.SimpleNamespace(name=name, config=CONFIG)
+  )
+  monkeypatch.setattr(physics.provenance, 'model_sha256', lambda model: f'sha of {model.name}')
 
-  def run(*args):
+  def run_physics(*args):
     measured.clear()
     values = flags.FlagValues()
     physics.define_flags(values)
@@ -104,9 +112,51 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
     physics.main(values)
     return list(measured)
 
-  assert run('--model=a', '--only=hp35') == [('model a', 'hp35', 0, 4)]
-  assert run('--model=a,b', '--only=hp35') == [('model b', 'hp35', 0, 4)]
+  return run_physics
+
+
+def test_what_was_measured_is_not_measured_again(run, tmp_path, monkeypatch):
+  assert run('--model=a', '--only=hp35') == [('a', 'hp35', 0)]
+  assert run('--model=a,b', '--only=hp35') == [('b', 'hp35', 0)]
+  assert '0.90 (0.90 to 0.90)' in (tmp_path / 'found.md').read_text()
   assert len(run('--model=a,b', '--only=hp35', '--seed=1')) == 2
+  # Rows that are not asked for stay.
+  assert run('--model=a', '--only=2m9i') == [('a', '2m9i', 0)]
+  assert run('--model=a,b', '--only=hp35') == []
+  # Of other MD of that name, and with other code, they are measured.
+  with monkeypatch.context() as patch:
+    patch.setattr(physics.Case, 'fingerprint', lambda case: 'longer')
+    assert run('--model=a', '--only=hp35') == [('a', 'hp35', 0)]
+  monkeypatch.setattr(physics.executables, 'source', lambda: 'changed')
+  assert run('--model=a', '--only=hp35') == [('a', 'hp35', 0)]
+
+
+@pytest.mark.parametrize('text', ['{', '[]', '{"rows": null}', '{"rows": [{"key": "x"}]}'])
+def test_a_damaged_file_is_no_result(run, tmp_path, text):
+  (tmp_path / 'found.json').write_text(text)
+  assert run('--model=a', '--only=hp35') == [('a', 'hp35', 0)]
+  assert run('--model=a', '--only=hp35') == []
+
+
+def test_md_is_known_by_its_frames(tmp_path):
+  for name in 'ab':
+    (tmp_path / name).write_text(name)
+  case = physics.Case('x', tmp_path / 'a', (tmp_path / 'b',), 0.1)
+  changed = [dataclasses.replace(case, part=(0.5, 1.0)), dataclasses.replace(case, stride=2)]
+  before = case.fingerprint()
+  assert dataclasses.replace(case, name='y').fingerprint() == before
+  assert len({before, *(each.fingerprint() for each in changed)}) == 3
+  (tmp_path / 'b').write_text('longer')
+  assert case.fingerprint() != before
+
+
+def test_models_are_different_ones(run):
+  for names in ('', 'a,', 'a,a'):
+    with pytest.raises(physics.InputError, match=f'--model={names}: give one model, or several'):
+      run(f'--model={names}')
+
+
+def test_what_the_bundled_model_says_of_itself(run, monkeypatch):
   for args in (['--model=a'], ['--model=default', '--only=hp35'], ['--model=default', '--trained']):
     with pytest.raises(physics.InputError, match='--bundle: give the bundled model'):
       run('--bundle', *args)
@@ -114,10 +164,12 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
   monkeypatch.setattr(physics.expected_error, 'write', lambda *x: written.append(x))
   run('--bundle', '--model=a,default')
   ((sha256, comparisons),) = written
-  assert sha256 == 'sha of model default'
+  assert sha256 == 'sha of default'
   assert [x.protein for x in comparisons] == ['hp35', '2m9i', 'ehee0053']
   assert (comparisons[0].rmsf_ratio, comparisons[0].rmsf_r) == (0.9, 0.2)
-  assert '0.90 (0.90 to 0.90)' in (tmp_path / 'found.md').read_text()
+  # Half of the MD of NTL9 is trained on.
+  half = physics.Case('ntl9', None, (), 1.0, part=(0.5, 1.0))
+  assert physics.comparisons([half], {'ntl9': NUMBERS}) == []
 
 
 def test_held_out_proteins_are_all_there(tmp_path):

@@ -14,9 +14,9 @@ Every setting is trained on the same data with the same steps and seed into DIR/
 training resumes, and what is finished is not repeated. Rollouts from held-out MD are measured by
 `tempo_jax.metrics.calibration`. Writes DIR/ablation.md and DIR/ablation.json.
 
-With --unseen=DATA they are judged in place of that by MD of proteins that none was trained on, as
-`experiments.benchmarks.physics` does it, at the spacing and for the length of that MD. Writes
-DIR/unseen.md and DIR/unseen.json, which says what is measured already: copied into another
+With --unseen=DATA they are judged instead by MD of proteins that none was trained on, at the
+spacing and for the length of that MD, as `experiments.benchmarks.physics` does it. Writes
+DIR/unseen.md and DIR/unseen.json, which holds what has been measured: copied into another
 --workdir, it is not trained or measured again.
 """
 
@@ -39,7 +39,6 @@ from experiments import results
 from experiments.ablation import rollouts, unseen
 from experiments.ablation import settings as ablation_settings
 from experiments.ablation.rollouts import HeldOut, Sampling
-from experiments.benchmarks import held_out, physics
 from tempo_jax import config as config_lib
 from tempo_jax import files, version
 from tempo_jax.cli import compilation_cache_flag
@@ -53,6 +52,11 @@ from tempo_jax.samplers import coarse_to_fine
 from tempo_jax.training import loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
+# Flags that --unseen has no use for.
+_OF_HELD_OUT = (
+  *('rollout_frames', 'sampling', 'start', 'heldout_block', 'heldout_split', 'lag_ns'),
+  *('segment_batch_size', 'timing'),
+)
 _FLOOR, _HALVES = 'MD (train against held-out)', 'MD (halves of held-out)'
 
 
@@ -341,9 +345,14 @@ def define_flags(values: flags.FlagValues) -> None:
     'segment_batch_size', None, 'Segments computed together.', lower_bound=1, flag_values=values
   )
   flags.DEFINE_string(
-    'unseen', None, 'Directory with MD of others; judges by unseen proteins.', flag_values=values
+    'unseen',
+    None,
+    'Judge by unseen proteins instead: directory with MD of others.',
+    flag_values=values,
   )
-  flags.DEFINE_list('only', [], 'Of those, names. Default: all.', flag_values=values)
+  flags.DEFINE_list(
+    'only', [], 'With --unseen: names of proteins. Default: all.', flag_values=values
+  )
   flags.DEFINE_bool('timing', True, 'Time the samplers.', flag_values=values)
   flags.DEFINE_bool('remeasure', False, 'Sample again what was measured.', flag_values=values)
   compilation_cache_flag.define_flags(values)
@@ -375,14 +384,16 @@ def ablate(values: flags.FlagValues, run: Callable[..., dict[str, Any]] = run) -
     raise InputError(f'--seeds={",".join(values.seeds)}: give whole numbers') from error
   configs = ablation_settings.settings(values.config, values.setting, seeds)
   if values.unseen:
-    every = physics.cases(held_out.SIMULATED, pathlib.Path(values.unseen).expanduser())
-    judges = unseen.Judges(
-      physics.named('only', values.only, every) or every, values.rollout_replicas, seed=0
-    )
-    found = unseen.run(configs, values.workdir, judges)
-    print(unseen.table(found))
+    if given := [f'--{name}' for name in _OF_HELD_OUT if values[name].present]:
+      raise InputError(f'{", ".join(given)}: not together with --unseen')
+    cases = unseen.cases(pathlib.Path(values.unseen).expanduser(), values.only)
+    judges = unseen.Judges(cases, values.rollout_replicas)
+    rows = unseen.run(configs, values.workdir, judges, values.remeasure)
+    print(unseen.table(rows))
     print(f'written to {values.workdir}/unseen.md and unseen.json')
-    return found
+    return {'rows': rows}
+  if values.only:
+    raise InputError('--only goes with --unseen: leave it out')
   sampling = Sampling(
     how=values.sampling,
     frames=values.rollout_frames,

@@ -1,8 +1,9 @@
-"""Settings judged by MD of proteins that none of them has seen (`experiments.benchmarks.physics`).
+"""Settings judged by MD of proteins that none of them was trained on (`benchmarks.physics`).
 
-Every setting is sampled at the spacing and for the length of that MD. What is measured of one is
-kept in WORKDIR/unseen.json, by all that training and sampling depend on: a run goes on from it
-where it stopped, on another machine, too, without training again what has been measured.
+Every setting is sampled at the spacing and for the length of that MD. Rows are kept in
+WORKDIR/unseen.json by all that they depend on but the source code: configuration, store, MD and
+seeds. A run goes on where it stopped; with a copy of that file, and the store, on another machine,
+too, where no setting is trained again whose rows are all there.
 """
 
 import dataclasses
@@ -18,22 +19,23 @@ import jax
 import numpy as np
 
 from experiments import results
-from experiments.benchmarks import physics
+from experiments.ablation import rollouts
+from experiments.benchmarks import held_out, physics
 from tempo_jax import config as config_lib
-from tempo_jax import version
+from tempo_jax import time_scales
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import markdown
 from tempo_jax.models import model as model_lib
+from tempo_jax.output import provenance
 from tempo_jax.store import store as store_lib
 from tempo_jax.training import loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
 _STEM = 'unseen'
 _SEED = re.compile(r'(.+)_seed(-?\d+)')
-# What of a training does not change its result.
-_ELSEWHERE = ('store',)
-Measured = dict[str, dict[str, Any]]
-"""By setting: 'key', 'steps', 'training_seconds', 'parameters' and 'proteins', their rows."""
+Row = dict[str, Any]
+"""'key', 'setting', 'trained' (a checksum), 'model_sha256', 'protein', what training cost, and the
+numbers of `physics.measure`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +50,36 @@ class Judges:
 
   cases: Sequence[physics.Case]
   num_replicas: int
-  seed: int
+  seed: int = 0
 
 
-def key_of(config: Any, judges: Judges) -> str:
-  """A checksum of all that the numbers of a setting depend on."""
+def cases(data: pathlib.Path, names: Sequence[str]) -> list[physics.Case]:
+  """MD of proteins that are never trained on.
+
+  Args:
+    data: with md_public.
+    names: of them; none: all.
+
+  Raises:
+    InputError: there is no such directory or protein.
+  """
+  if not (data / 'md_public').is_dir():
+    raise InputError(f'--unseen={data}: holds no md_public: give the directory with MD of others')
+  every = [x for x in physics.cases(held_out.SIMULATED, data) if x.part == (0.0, 1.0)]
+  return physics.named('only', names, every) or every
+
+
+def training_key(config: Any) -> str:
+  """A checksum of a configuration and of the store that it names, wherever that is."""
   plain = config_lib.to_dict(config)
-  plain['data'] = {k: v for k, v in plain['data'].items() if k not in _ELSEWHERE}
-  entries = store_lib.Store(config.data.store).entries
-  content = (
-    version.__version__,
-    plain,
-    [(each.key, each.num_frames, each.dt_ns, each.split) for each in entries],
-    (judges.num_replicas, judges.seed),
-  )
+  store = store_lib.Store(plain['data'].pop('store'))
+  if init_from := plain['train'].pop('init_from'):
+    plain['init_from'] = provenance.model_sha256(model_lib.load_model(init_from))
+  entries = [(x.key, x.split, x.dt_ns, x.num_frames, x.array, x.solvent) for x in store.entries]
+  return _checksum(plain, entries)
+
+
+def _checksum(*content: Any) -> str:
   return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -69,44 +87,61 @@ def run(
   configs: Mapping[str, Any],
   workdir: pathlib.Path,
   judges: Judges,
+  remeasure: bool = False,
   train: Callable[[Any, str], Any] = loop.train,
   measure: Callable[..., physics.Row] = physics.measure,
-) -> Measured:
-  """Trains and measures every setting that is not measured yet; writes unseen.json and unseen.md.
+) -> list[Row]:
+  """Trains and measures what is not measured yet; writes unseen.json and unseen.md after each row.
 
   Args:
     configs: configuration per setting; of several seeds, NAME_seed0, ...
-    workdir: each is trained into WORKDIR/NAME.
+    workdir: each is trained into a folder there, of its name and a part of its checksum.
     judges: what they are judged by.
+    remeasure: sample again what was measured before.
     train: (configuration, directory) -> None, as `loop.train`.
     measure: as `physics.measure`.
 
+  Returns:
+    Rows of the settings and proteins that were asked for.
+
   Raises:
-    InputError: there is no MD, or a setting cannot be trained or sampled.
+    InputError: a setting cannot be trained, or sampled at the spacing of the MD.
   """
-  if not judges.cases:
-    raise InputError('--unseen: no MD of proteins there: give the directory of md_public')
+  for config in configs.values():  # What cannot be sampled is found before training.
+    if not time_scales.has_any_step(config.model):
+      for case in judges.cases:
+        physics.stride_of(rollouts.time_step_ns(config.model), case.dt_ns, case.name)
   workdir = pathlib.Path(workdir).absolute()
   known = _read(workdir)
-  found: Measured = {}
+  found: dict[str, Row] = {}
   for index, (name, config) in enumerate(configs.items()):
-    key = key_of(config, judges)
-    before = known.get(name, {})
-    proteins = before['proteins'] if before.get('key') == key else {}
-    missing = [case for case in judges.cases if case.name not in proteins]
-    found[name] = before | {'key': key, 'proteins': proteins}
-    if missing:
+    trained = training_key(config)
+    how = judges.num_replicas, judges.seed
+    keys = {case.name: _checksum(trained, case.fingerprint(), how) for case in judges.cases}
+    if remeasure:
+      known = {key: row for key, row in known.items() if key not in keys.values()}
+    if not all(key in known for key in keys.values()):
       _LOG.info('setting %s (%d of %d): training', name, index + 1, len(configs))
-      train(config, str(workdir / name))
-      model = model_lib.load_model(workdir / name)
-      found[name] |= _facts(workdir / name, model)
-    for case in missing:
-      _LOG.info('setting %s: sampling %s', name, case.name)
-      proteins[case.name] = measure(model, case, judges.num_replicas, judges.seed)
-      # Those of settings that are not asked for now stay.
-      _write(workdir, known | found, found, judges)
-  _write(workdir, known | found, found, judges)
-  return found
+      folder = workdir / f'{name}_{trained[:8]}'
+      train(config, str(folder))
+      model = model_lib.load_model(folder)
+      facts = {'setting': name, 'trained': trained, **_facts(folder, model)}
+      # Another machine may have come to other parameters.
+      same = facts['model_sha256']
+      known = {
+        key: row
+        for key, row in known.items()
+        if row['trained'] != trained or row['model_sha256'] == same
+      }
+    for case in judges.cases:
+      key = keys[case.name]
+      if key not in known:
+        _LOG.info('setting %s: sampling %s', name, case.name)
+        numbers = measure(model, case, judges.num_replicas, judges.seed)
+        known[key] = {**numbers, **facts, 'key': key, 'protein': case.name}
+      found[key] = {**known[key], 'setting': name}
+      results.write(workdir / _STEM, table(list(found.values())), rows=list(known.values()))
+  return list(found.values())
 
 
 def _facts(folder: pathlib.Path, model: model_lib.Model) -> dict[str, Any]:
@@ -114,67 +149,59 @@ def _facts(folder: pathlib.Path, model: model_lib.Model) -> dict[str, Any]:
   # Levels may share their parameters.
   different = {id(tree): tree for tree in model.as_trained().params.values()}
   return {
+    'model_sha256': provenance.model_sha256(model),
     'steps': lines[-1]['step'] if lines else 0,
     'training_seconds': metric_writer.training_seconds(lines),
     'parameters': sum(x.size for tree in different.values() for x in jax.tree.leaves(tree)),
   }
 
 
-def _read(workdir: pathlib.Path) -> Measured:
+def _read(workdir: pathlib.Path) -> dict[str, Row]:
+  """By key, what an earlier run has measured; nothing where there is none, or it is damaged."""
   try:
-    return dict(json.loads((workdir / f'{_STEM}.json').read_text())['settings'])
-  except (OSError, ValueError, KeyError, TypeError):
+    rows = json.loads((workdir / f'{_STEM}.json').read_text())['rows']
+    return {row['key']: row for row in rows if {'trained', 'model_sha256', 'r'} <= row.keys()}
+  except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return {}
 
 
-def _write(workdir: pathlib.Path, every: Measured, asked: Measured, judges: Judges) -> None:
-  how = {'num_replicas': judges.num_replicas, 'seed': judges.seed}
-  results.write(workdir / _STEM, table(asked), settings=every, **how)
+def table(rows: Sequence[Row]) -> str:
+  """Markdown: a line for each setting, a column for each protein, then means over proteins.
 
-
-def table(found: Measured) -> str:
-  """Markdown: a row for each setting, a column for each protein, then means over proteins.
-
-  RMSF of CA to that of MD, and Pearson's r over residues: means over replicas; of several seeds the
-  median, and for the means over proteins the range, too. Below, the elastic network and MD.
+  RMSF of CA to that of MD, and Pearson's r over residues, means over replicas; of several seeds,
+  those of which all proteins are measured, the median, and for the means the range. The factor by
+  which RMSF is off is the geometric mean over proteins, too large or too small alike. Below, the
+  elastic network and the halves of MD.
   """
-  groups: dict[str, list[dict[str, Any]]] = {}
-  for name, measured in found.items():
-    if measured['proteins']:
-      seed = _SEED.fullmatch(name)
-      groups.setdefault(seed[1] if seed else name, []).append(measured['proteins'])
-  if not groups:
-    return ''
-  names = list(dict.fromkeys(name for each in groups.values() for x in each for name in x))
+  names = list(dict.fromkeys(row['protein'] for row in rows))
+  models: dict[str, dict[str, Row]] = {}
+  for row in rows:
+    models.setdefault(row['setting'], {})[row['protein']] = row
+  groups: dict[str, list[dict[str, Row]]] = {}
+  for setting, of_proteins in models.items():
+    if len(of_proteins) == len(names):
+      seed = _SEED.fullmatch(setting)
+      groups.setdefault(seed[1] if seed else setting, []).append(of_proteins)
   lines = []
-  for group, models in groups.items():
-
-    def numbers(name: str, key: str, models: list[dict[str, Any]] = models) -> list[float]:
-      return [float(np.mean(x[name][key])) for x in models if name in x]
-
-    whole = [x for x in models if len(x) == len(names)]
-    factors = [
-      float(np.exp(np.mean([abs(np.log(np.mean(row['rmsf_ratio']))) for row in x.values()])))
-      for x in whole
-    ]
-    correlations = [float(np.mean([np.mean(row['r']) for row in x.values()])) for x in whole]
+  for group, seeds in groups.items():
+    ratio, r = (
+      np.array([[np.mean(each[name][key]) for name in names] for each in seeds])
+      for key in ('rmsf_ratio', 'r')
+    )
     cells = [
-      f'{np.median(numbers(name, "rmsf_ratio")):.2f}, {np.median(numbers(name, "r")):.2f}'
-      if numbers(name, 'r')
-      else '-'
-      for name in names
+      f'{a:.2f}, {b:.2f}'
+      for a, b in zip(np.median(ratio, axis=0), np.median(r, axis=0), strict=True)
     ]
-    lines.append([group, str(len(models)), *cells, _ranged(factors), _ranged(correlations)])
-  rows = {name: x for each in groups.values() for model in each for name, x in model.items()}
+    factor = np.exp(np.mean(np.abs(np.log(ratio)), axis=1))
+    lines.append([group, str(len(seeds)), *cells, _ranged(factor), _ranged(r.mean(axis=1))])
+  last = {row['protein']: row for row in rows}
   for heading, key in (('elastic network', 'network_r'), ('MD, halves', 'halves_r')):
-    r = [rows[name][key] for name in names]
-    lines.append([heading, '', *(f'{x:.2f}' for x in r), '', f'{np.mean(r):.2f}'])
+    of_md = [last[name][key] for name in names]
+    lines.append([heading, '', *(f'{x:.2f}' for x in of_md), '', f'{np.mean(of_md):.2f}'])
   heads = ['setting', 'seeds', *names, 'RMSF off by a factor of', 'mean r']
   return markdown.table(heads, lines)
 
 
-def _ranged(values: Sequence[float]) -> str:
-  if not values:
-    return '-'
-  middle, low, high = (f'{x:.2f}' for x in (np.median(values), min(values), max(values)))
+def _ranged(values: np.ndarray) -> str:
+  middle, low, high = (f'{x:.2f}' for x in (np.median(values), values.min(), values.max()))
   return middle if len(values) == 1 else f'{middle} ({low} to {high})'

@@ -176,13 +176,22 @@ def at_spacing(model: model_lib.Model, dt_ns: float, name: str) -> tuple[model_l
   """
   if time_scales.has_any_step(model.config):
     return model.at(dt_ns), 1
-  stride = round(dt_ns / model.dt_ns)
-  if stride < 1 or abs(stride * model.dt_ns - dt_ns) > 1e-3 * dt_ns:
+  return model, stride_of(model.dt_ns, dt_ns, name)
+
+
+def stride_of(step_ns: float, dt_ns: float, name: str) -> int:
+  """How many steps of a model (ns) the frames of MD are apart.
+
+  Raises:
+    InputError: that is no whole number.
+  """
+  stride = round(dt_ns / step_ns)
+  if stride < 1 or abs(stride * step_ns - dt_ns) > 1e-3 * dt_ns:
     raise InputError(
-      f'the frames of {name} are {dt_ns:g} ns apart, those of the model {model.dt_ns:g} ns: '
+      f'the frames of {name} are {dt_ns:g} ns apart, those of the model {step_ns:g} ns: '
       'take a model whose time step divides that'
     )
-  return model, stride
+  return stride
 
 
 def sample(

@@ -1,7 +1,8 @@
-"""Settings judged by proteins that they were not trained on; nothing is sampled."""
+"""Settings judged by proteins that they were not trained on; nothing is trained or sampled."""
 
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -12,27 +13,29 @@ from experiments.benchmarks import physics
 from tempo_jax.errors import InputError
 from tests.training import examples
 
-CASES = [physics.Case(name, pathlib.Path(name), (), 0.1) for name in ('barstar', 'hp35')]
-JUDGES = unseen.Judges(CASES, num_replicas=2, seed=0)
 
-
-def row(ratio, r):
-  return {'rmsf_ratio': ratio, 'r': r, 'network_r': 0.5, 'halves_r': 0.9}
-
-
-def measured(barstar, hp35):
-  return {'key': 'k', 'proteins': {'barstar': row(*barstar), 'hp35': row(*hp35)}}
-
-
-def test_seeds_of_a_setting_are_one_row():
-  found = {
-    'ours_seed0': measured(([1.0, 3.0], [0.2, 0.4]), ([0.5], [0.9])),
-    'ours_seed1': measured(([1.0], [0.5]), ([1.0], [0.7])),
-    'ours_seed2': measured(([1.5], [0.1]), ([0.8], [0.5])),
-    'wide': measured(([4.0], [0.0]), ([0.25], [0.2])),
+def row(setting, protein, ratio, r):
+  return {
+    **{'setting': setting, 'protein': protein, 'rmsf_ratio': ratio, 'r': r},
+    **{'network_r': 0.5, 'halves_r': 0.9},
   }
+
+
+def rows(setting, barstar, hp35):
+  return [row(setting, 'barstar', *barstar), row(setting, 'hp35', *hp35)]
+
+
+def test_seeds_of_a_setting_are_one_line():
+  """A seed of which a protein is missing does not count yet."""
+  found = [
+    *rows('ours_seed0', ([1.0, 3.0], [0.2, 0.4]), ([0.5], [0.9])),
+    *rows('ours_seed1', ([1.0], [0.5]), ([1.0], [0.7])),
+    *rows('ours_seed2', ([1.5], [0.1]), ([0.8], [0.5])),
+    row('ours_seed3', 'barstar', [9.0], [0.9]),
+    *rows('wide', ([4.0], [0.0]), ([0.25], [0.2])),
+  ]
   lines = unseen.table(found).splitlines()
-  assert lines[0] == ('| setting | seeds | barstar | hp35 | RMSF off by a factor of | mean r |')
+  assert lines[0] == '| setting | seeds | barstar | hp35 | RMSF off by a factor of | mean r |'
   factors = 2.0, 1.0, np.sqrt(1.5 / 0.8)
   assert lines[2] == (
     '| ours | 3 | 1.50, 0.30 | 0.80, 0.70 '
@@ -41,93 +44,175 @@ def test_seeds_of_a_setting_are_one_row():
   assert lines[3] == '| wide | 1 | 4.00, 0.00 | 0.25, 0.20 | 4.00 | 0.10 |'
   assert lines[4] == '| elastic network |  | 0.50 | 0.50 |  | 0.50 |'
   assert lines[5] == '| MD, halves |  | 0.90 | 0.90 |  | 0.90 |'
+  assert len(unseen.table(found[:1]).splitlines()) == 5
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
-  """And an earlier setting of the same name is trained again, if anything of it has changed."""
-  store = examples.write_store(tmp_path / 'store', lengths=(10,))
+@pytest.fixture(scope='module')
+def store(tmp_path_factory):
+  return examples.write_store(tmp_path_factory.mktemp('data') / 'store', lengths=(10,))
 
-  def config(seed, num_steps=2):
-    found = examples.experiment(store, 'scale=fine', num_steps=num_steps)
+
+class Bench:
+  """A run of settings; what is trained and sampled is noted, and nothing else."""
+
+  def __init__(self, store, folder, monkeypatch):
+    self.store, self.folder = store, folder
+    self.judges = unseen.Judges([], num_replicas=2)
+    self.stop_at, self.parameters = None, 'first'
+    self.trained, self.sampled = [], []
+    for name in ('barstar', 'hp35'):
+      (folder / name).write_text(name)
+    self.ask('barstar', 'hp35')
+    monkeypatch.setattr(
+      unseen.model_lib,
+      'load_model',
+      lambda path: types.SimpleNamespace(name=pathlib.Path(path).name),
+    )
+    monkeypatch.setattr(
+      unseen, '_facts', lambda folder, model: {'model_sha256': model.name + self.parameters}
+    )
+
+  def ask(self, *names):
+    found = [physics.Case(name, self.folder / name, (), 0.2) for name in names]
+    self.judges = unseen.Judges(found, num_replicas=2)
+
+  def config(self, seed, **train):
+    found = examples.experiment(self.store, 'scale=fine', **train)
     found.seed = seed
     return found
 
-  monkeypatch.setattr(unseen.model_lib, 'load_model', lambda path: path.name)
-  monkeypatch.setattr(unseen, '_facts', lambda folder, model: {'steps': 2})
-  trained, sampled = [], []
-
-  def train(config, workdir):
-    trained.append(pathlib.Path(workdir).name)
-
-  def measure(model, case, num_replicas, seed):
-    if case.name == stop_at:
+  def measure(self, model, case, num_replicas, seed):
+    if case.name == self.stop_at:
       raise KeyboardInterrupt
-    sampled.append((model, case.name, num_replicas))
-    return row([1.0], [0.5])
+    self.sampled.append((model.name[:8], case.name))
+    return row('', case.name, [1.0], [0.5])
 
-  def run(configs):
-    trained.clear()
-    sampled.clear()
-    return unseen.run(configs, tmp_path / 'work', JUDGES, train, measure)
+  def run(self, configs, workdir='work', **options):
+    self.trained, self.sampled = [], []
+    train = lambda config, folder: self.trained.append(pathlib.Path(folder).name[:8])  # noqa: E731
+    workdir = self.folder / workdir
+    return unseen.run(configs, workdir, self.judges, train=train, measure=self.measure, **options)
 
-  settings = {'a_seed0': config(0), 'a_seed1': config(1)}
-  stop_at = 'hp35'
+
+@pytest.fixture
+def bench(store, tmp_path, monkeypatch):
+  return Bench(store, tmp_path, monkeypatch)
+
+
+def test_a_run_that_was_stopped_goes_on(bench):
+  settings = {'a_seed0_': bench.config(0), 'a_seed1_': bench.config(1)}
+  bench.stop_at = 'hp35'
   with pytest.raises(KeyboardInterrupt):
-    run(settings)
-  assert (trained, sampled) == (['a_seed0'], [('a_seed0', 'barstar', 2)])
-  stop_at = None
-  found = run(settings)
-  assert sampled == [('a_seed0', 'hp35', 2), ('a_seed1', 'barstar', 2), ('a_seed1', 'hp35', 2)]
-  assert trained == ['a_seed0', 'a_seed1']
-  assert set(found['a_seed0']['proteins']) == {'barstar', 'hp35'}
-  run(settings)
-  assert (trained, sampled) == ([], [])
-  # Another setting, after which what is there stays; and one that has changed.
-  assert list(run({'b': config(5)})) == ['b']
-  assert set(json.loads((tmp_path / 'work/unseen.json').read_text())['settings']) == {
-    'a_seed0',
-    'a_seed1',
-    'b',
-  }
-  run(settings | {'a_seed1': config(1, num_steps=3)})
-  assert trained == ['a_seed1']
-  assert len(sampled) == 2
+    bench.run(settings)
+  assert (bench.trained, bench.sampled) == (['a_seed0_'], [('a_seed0_', 'barstar')])
+  bench.stop_at = None
+  found = bench.run(settings)
+  assert bench.sampled == [('a_seed0_', 'hp35'), ('a_seed1_', 'barstar'), ('a_seed1_', 'hp35')]
+  assert [(x['setting'], x['protein']) for x in found] == [
+    (setting, protein) for setting in settings for protein in ('barstar', 'hp35')
+  ]
+  bench.run(settings)
+  assert (bench.trained, bench.sampled) == ([], [])
+  bench.run(settings, remeasure=True)
+  assert len(bench.sampled) == 4
 
 
-def test_no_md_is_said_before_training(tmp_path):
-  with pytest.raises(InputError, match='--unseen: no MD of proteins there'):
-    unseen.run({'a': None}, tmp_path, unseen.Judges([], 1, 0), train=pytest.fail)
+def test_rows_of_other_settings_and_proteins_stay(bench):
+  settings = {'a_seed0_': bench.config(0)}
+  bench.run(settings)
+  bench.ask('hp35')
+  found = bench.run({**settings, 'b_seed0_': bench.config(5)})
+  assert bench.sampled == [('b_seed0_', 'hp35')]
+  # The table has what was asked for.
+  assert {x['protein'] for x in found} == {'hp35'}
+  assert '| hp35 |' in (bench.folder / 'work/unseen.md').read_text()
+  kept = json.loads((bench.folder / 'work/unseen.json').read_text())['rows']
+  assert [(x['setting'], x['protein']) for x in kept] == [
+    *(('a_seed0_', 'barstar'), ('a_seed0_', 'hp35'), ('b_seed0_', 'hp35'))
+  ]
+
+
+def test_what_has_changed_is_measured_again(bench, tmp_path):
+  settings = {'a_seed0_': bench.config(0)}
+  bench.run(settings)
+  (bench.folder / 'hp35').write_text('longer')
+  bench.run(settings)
+  assert bench.sampled == [('a_seed0_', 'hp35')]
+  bench.run({'a_seed0_': bench.config(0, num_steps=9)})
+  assert len(bench.sampled) == 2
+  bench.store = examples.write_store(tmp_path / 'other', lengths=(11,))
+  bench.run({'a_seed0_': bench.config(0)})
+  assert len(bench.sampled) == 2
+
+
+def test_another_machine_goes_on_from_the_file(bench):
+  """Where it has to train again, and comes to other parameters, rows are not mixed."""
+  settings = {'a_seed0_': bench.config(0)}
+  bench.stop_at = 'hp35'
+  with pytest.raises(KeyboardInterrupt):
+    bench.run(settings)
+  (bench.folder / 'there').mkdir()
+  (bench.folder / 'work/unseen.json').rename(bench.folder / 'there/unseen.json')
+  bench.stop_at, bench.parameters = None, 'second'
+  bench.run(settings, 'there')
+  assert bench.sampled == [('a_seed0_', 'barstar'), ('a_seed0_', 'hp35')]
+  bench.parameters = 'third'
+  bench.run(settings, 'there')
+  assert bench.trained == []
+
+
+@pytest.mark.parametrize('text', ['{', '{"rows": null}', '{"rows": [{"key": "x"}]}'])
+def test_a_damaged_file_is_no_result(bench, text):
+  (bench.folder / 'work').mkdir()
+  (bench.folder / 'work/unseen.json').write_text(text)
+  bench.run({'a_seed0_': bench.config(0)})
+  assert len(bench.sampled) == 2
+
+
+def test_a_step_that_does_not_fit_is_found_before_training(bench):
+  case = physics.Case('odd', bench.folder / 'hp35', (), 0.007)
+  bench.judges = unseen.Judges([case], 1)
+  with pytest.raises(InputError, match='the frames of odd are 0.007 ns apart'):
+    bench.run({'a_seed0_': bench.config(0)})
+  assert bench.trained == []
+
+
+def test_a_directory_without_md_is_refused(tmp_path):
+  with pytest.raises(InputError, match='holds no md_public'):
+    unseen.cases(tmp_path, [])
+  (tmp_path / 'md_public').mkdir()
+  assert [x.name for x in unseen.cases(tmp_path, ['hp35'])] == ['hp35']
+  with pytest.raises(InputError, match='--only: barstar is none of those'):
+    unseen.cases(tmp_path, ['barstar'])
 
 
 # How ml_collections loads a configuration file.
 @pytest.mark.filterwarnings('ignore:the load_module')
-def test_flags_reach_the_run(tmp_path, monkeypatch, capsys):
-  store = examples.write_store(tmp_path / 'store', lengths=(10,))
+def test_flags_reach_the_run(store, tmp_path, monkeypatch, capsys):
   (tmp_path / 'md_public').mkdir()
   asked = {}
 
-  def run(configs, workdir, judges):
-    asked.update(configs=configs, judges=judges)
-    return {name: measured(([1.0], [0.5]), ([1.0], [0.5])) for name in configs}
+  def run(configs, workdir, judges, remeasure):
+    asked.update(configs=configs, judges=judges, remeasure=remeasure)
+    return [x for name in configs for x in rows(name, ([1.0], [0.5]), ([1.0], [0.5]))]
 
   monkeypatch.setattr(unseen, 'run', run)
-  values = flags.FlagValues()
-  ablation.define_flags(values)
-  values(
-    [
-      'ablation',
-      '--config=experiments/configs/tiny.py:scale=fine',
-      f'--workdir={tmp_path / "work"}',
-      '--setting=ours',
-      '--seeds=0,1',
-      f'--unseen={tmp_path}',
-      '--only=hp35',
-      '--rollout_replicas=3',
-    ]
-  )
-  values.config.data.store = str(store)
-  ablation.ablate(values)
+
+  def ablate(*args):
+    values = flags.FlagValues()
+    ablation.define_flags(values)
+    config = '--config=experiments/configs/tiny.py:scale=fine'
+    values(['ablation', config, f'--workdir={tmp_path}', '--setting=ours', *args])
+    values.config.data.store = str(store)
+    return ablation.ablate(values)
+
+  unseen_flag = f'--unseen={tmp_path}'
+  ablate(unseen_flag, '--seeds=0,1', '--only=hp35', '--rollout_replicas=3', '--remeasure')
   assert list(asked['configs']) == ['ours_seed0', 'ours_seed1']
   assert [case.name for case in asked['judges'].cases] == ['hp35']
-  assert asked['judges'].num_replicas == 3
+  assert (asked['judges'].num_replicas, asked['remeasure']) == (3, True)
   assert '| ours | 2 |' in capsys.readouterr().out
+  with pytest.raises(InputError, match='--sampling, --notiming|--sampling, --timing'):
+    ablate(unseen_flag, '--sampling=fine', '--notiming')
+  with pytest.raises(InputError, match='--only goes with --unseen'):
+    ablate('--only=hp35')

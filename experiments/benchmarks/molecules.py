@@ -196,7 +196,9 @@ def of_trajectories(
   within = covalent_geometry.ranges(covalent_geometry.of_md())
   steps = {model.dt_ns for model in models.values()} or {_DT_NS}
   if len(steps) > 1:
-    raise InputError(f'--model={",".join(values.model)}: their time steps differ: give one')
+    raise InputError(
+      f'--model={",".join(values.model)}: their time steps differ: give models of one'
+    )
   (dt_ns,) = steps
   found: dict[str, molecule_rows.Both] = {}
   for target in tqdm.tqdm(chosen, unit='protein', disable=None):

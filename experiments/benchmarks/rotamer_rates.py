@@ -10,9 +10,10 @@ prolines. `tempo-jax export --rotamer_stay` writes a model with other numbers. W
 STEM.json and STEM.md.
 
 No MD in explicit solvent that is trained on has side chains 0.01 ns apart. What it would have is
-estimated, on the assumption that the share falls with the lag alike in both solvents: the share at
-the spacing of its frames, times the geometric means of the ratios between lags, of 1 to 0.2 ns in
-explicit and of 0.2 to 0.01 ns in implicit solvent.
+estimated, on the assumption that the share falls with the lag alike in all proteins and in both
+solvents: the share at the spacing of its frames, times the geometric means of the ratios between
+lags, from 1 to 0.2 ns in explicit solvent (PSI alone) and from 0.2 to 0.01 ns in implicit solvent.
+A share of 0 is too few changes to go by.
 """
 
 import dataclasses
@@ -34,6 +35,7 @@ from experiments.benchmarks import heavy_frames, memory
 from tempo_jax.cli import command, compilation_cache_flag
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import markdown
+from tempo_jax.evaluation.replica import Native
 from tempo_jax.metrics import rotamer_changes
 from tempo_jax.models import model as model_lib
 from tempo_jax.protein import protein as protein_lib
@@ -187,7 +189,7 @@ def table(found: Sequence[Rates]) -> str:
     for key in _PARTS:
       ratios = [ours / md for md, ours in (getattr(x, key) for x in rows) if md > 0]
       means.append(f'{stats.gmean(ratios):.2f}' if ratios else '-')
-    lines.append(['*geometric mean*', f'{solvent}, {dt_ns:g}', *means])
+    lines.append(['*geometric mean*', case(rows[0]), *means])
   return markdown.table(
     ['protein', 'solvent, lag (ns)', 'chi1', 'chi2', 'puckers of proline'], lines
   )
@@ -239,7 +241,7 @@ def main(values: flags.FlagValues) -> None:
       found.append(rates)
       print(rates, flush=True)
   for name in _WITH_SIDE_CHAINS:
-    protein = tempo_jax.load_protein(water[name].topology).in_solvent('explicit')
+    protein = Native(water[name].topology, name).protein.in_solvent('explicit')
     shortest = _IMPLICIT_NS[0]
     ours = _sampled(model, protein, water[name].temperature_K, shortest, *sizes)
     both = estimated(found, name), ours

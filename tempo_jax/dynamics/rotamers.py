@@ -48,7 +48,7 @@ _BACKBONE = np.concatenate([ideal.N_CA_C_POSITIONS, np.ones((1, 3))]).astype(np.
 # The chi1 of a proline's ring.
 _LARGEST_OF_PROLINE = np.deg2rad(40.0).astype(np.float32)
 _THIRD = np.float32(2.0 * np.pi / NUM_WELLS)
-# Off the centre of a well: inside, whatever is rounded.
+# Largest offset of a pucker from the centre of its well: inside, so that rounding does not cross.
 _WITHIN = np.float32(0.495) * _THIRD
 # Radians of phase, root mean square about the centre of a well over the MD in data_prep/simulated
 # (`offsets`, all residues): 13.9 and 33.1 degrees. A well that is filled evenly has 34.6.
@@ -183,7 +183,7 @@ def staying(
     rows: lags (ns), numbers for chi1, for other torsions, and for the puckers of proline, in any
       solvent, or in explicit and then in implicit solvent: `config.rotamer_stay`.
     dt_ns: [] time step, ns.
-    implicit: [], 1 in implicit, 0 in explicit solvent.
+    implicit: [], 1 in implicit, 0 in explicit solvent, 0.5 where it is not known.
 
   Returns:
     The number of the time step for the well that a torsion is in, where that is known; 0 for

@@ -2,9 +2,10 @@
 
 The backbone stays. Each chi follows the torque of the overlaps of the atoms that it turns, by
 damped steps of a few degrees (Newton's with the diagonal of the Hessian, and momentum), at most 50
-degrees in each call; a weak spring holds it to where it was drawn. Proline, whose ring has little
-room, stays, too. Atoms see each other by lists, which are made anew on the way: every list and
-every step has the same length for all frames.
+degrees in each call and, between tetrahedral carbons, no farther than 50 from staggered; a weak
+spring holds it to where it was drawn. Proline, whose ring has little room, stays, too. Atoms see
+each other by lists, which are made anew on the way: every list and every step has the same length
+for all frames.
 """
 
 import math

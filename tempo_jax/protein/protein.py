@@ -50,6 +50,7 @@ MODIFIED: dict[str, str] = {
 
 SOLVENTS = ('unknown', 'explicit', 'implicit')
 """What may surround a protein in MD: nobody knows, water molecules, or a continuum."""
+# How implicit each of them is: one that is not known, by half.
 _IMPLICIT = np.array([0.5, 0.0, 1.0], np.float32)
 
 

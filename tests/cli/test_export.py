@@ -45,7 +45,9 @@ def test_a_calibrated_model_has_its_gain(trained, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, model.params, before.params)
   assert model.config.rotamer_stay == ((0.01, 3.0, 0.5, -2.0), (0.2, 1.0, -1.0, 0.0))
   assert before.config.rotamer_stay == ()
-  both = model.calibrated(rotamer_stay=[(0.01, 5, 1, -1, 3, 0.5, -2)])
+  stay = '--rotamer_stay=0.01:5:1:-1:3:0.5:-2'
+  export.main(commands.parse(export, f'--model={tmp_path / "a"}', f'--out={tmp_path / "b"}', stay))
+  both = tempo_jax.load_model(tmp_path / 'b')
   assert both.config.rotamer_stay == ((0.01, 5, 1, -1, 3, 0.5, -2),)
   halfway, back = model.calibrated((1.0, 1.0)), model.calibrated((1.0, 1.0), ())
   for wrong in (0.5, [0.01, 3.0, 0.5, -1.0]):

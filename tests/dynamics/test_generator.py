@@ -209,9 +209,13 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
 
   before = np.asarray(rotamers.wells(rotamers.of_protein(half), residue_type))
   change = {}
-  for stay in (0.0, 100.0):
+  # Without a solvent the protein is in water, whose numbers come first.
+  for stay, row in (
+    (0.0, (0.01, 0.0, 0.0, 0.0, 100.0, 100.0, 0.0)),
+    (100.0, (0.01, 100.0, 100.0, 0.0, 0.0, 0.0, 0.0)),
+  ):
     config = config_lib.from_dict(config_lib.to_dict(OPEN))
-    config.rotamer_stay = ((0.01, stay, stay, 0.0),)
+    config.rotamer_stay = (row,)
     after = wells_after(config_lib.freeze(config))
     change[stay] = (after != before).any(axis=(0, 1))
   known = np.asarray(half.chi_known)
@@ -240,7 +244,7 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
   ('solvent', 'chi1', 'others', 'pucker'),
   [('explicit', 5, 1, -1), ('implicit', 3, 2, -2), ('unknown', 4, 1.5, -1.5), (None, 5, 1, -1)],
 )
-def test_torsions_stay_as_long_as_in_the_solvent(protein, solvent, chi1, others, pucker):
+def test_numbers_of_staying_follow_the_solvent(protein, solvent, chi1, others, pucker):
   residue_type = protein.residue_type.copy()
   residue_type[3] = protein_lib.RESIDUE_TYPES.index('PRO')
   index = None if solvent is None else np.int32(protein_lib.SOLVENTS.index(solvent))

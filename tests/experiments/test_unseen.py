@@ -172,7 +172,7 @@ def test_a_damaged_file_is_no_result(bench, text):
 def test_a_step_that_does_not_fit_is_found_before_training(bench):
   case = physics.Case('odd', bench.folder / 'hp35', (), 0.007)
   bench.judges = unseen.Judges([case], 1)
-  with pytest.raises(InputError, match='the frames of odd are 0.007 ns apart'):
+  with pytest.raises(InputError, match=r'the frames of odd are 0\.007 ns apart'):
     bench.run({'a_seed0_': bench.config(0)})
   assert bench.trained == []
 
@@ -212,7 +212,7 @@ def test_flags_reach_the_run(store, tmp_path, monkeypatch, capsys):
   assert [case.name for case in asked['judges'].cases] == ['hp35']
   assert (asked['judges'].num_replicas, asked['remeasure']) == (3, True)
   assert '| ours | 2 |' in capsys.readouterr().out
-  with pytest.raises(InputError, match='--sampling, --notiming|--sampling, --timing'):
+  with pytest.raises(InputError, match=r'--sampling, --timing: not together'):
     ablate(unseen_flag, '--sampling=fine', '--notiming')
   with pytest.raises(InputError, match='--only goes with --unseen'):
     ablate('--only=hp35')

@@ -252,8 +252,9 @@ def test_numbers_of_staying_follow_the_solvent(protein, solvent, chi1, others, p
   side_chains = rotamers.of_protein(builders.with_side_chains(protein))
   rows = ((0.01, 5.0, 1.0, -1.0, 3.0, 2.0, -2.0),)
   added = rotamers.staying(side_chains, residue_type, rows, 0.01, protein.implicit)
-  expected = side_chains.known * np.float32([chi1, *3 * [others]])
-  expected[3] = side_chains.known[3] * [pucker, 0, 0, 0]
+  known = np.asarray(side_chains.known)
+  expected = known * np.float32([chi1, *3 * [others]])
+  expected[3] = known[3] * [pucker, 0, 0, 0]
   np.testing.assert_allclose(np.asarray(added).sum(axis=-1), expected, atol=1e-6)
 
 

@@ -75,7 +75,7 @@ def main(values: flags.FlagValues) -> None:
   model = model.calibrated(_gain_of(values.gain), _rows_of(values.rotamer_stay))
   if values.bundle:
     replace(model, _BUNDLED)
-    print(f'replaced in {_BUNDLED}; bring MODEL_CARD.md there up to date')
+    print(f'replaced in {_BUNDLED}; bring MODEL_CARD.md and unseen_md.json there up to date')
   else:
     model.save(values.out)
     print(f'written to {values.out}; sample: tempo-jax sample --model={values.out}')

@@ -13,7 +13,8 @@ copied into data_prep/simulated, a folder for each system and temperature:
 
 A start is built from the sequence, or cut out of the file that the table names, where --starts
 has it; otherwise it is NAME/NAME.pdb of data_prep/simulated. So the repository alone is enough to
-make more: with another --seed and --out, new replicas are numbered after those that are there.
+make more of what is there: with another --seed and --out, new replicas are numbered after those. A
+system without a start is passed over, and named at the end.
 
     --list    what there is to do, and what is done
     --card    writes data_prep/simulated/README.md anew, from the files there
@@ -137,7 +138,7 @@ def work(
     Whether all is done.
 
   Raises:
-    InputError: a name is not in the table, a start is missing, or, at the end, some failed.
+    InputError: a name is not in the table, or, at the end, some failed or had no start.
   """
   deadline = time.monotonic() + 60.0 * max_minutes
   waiting = _wanted(only)
@@ -153,7 +154,12 @@ def work(
           continue
         if not goal.is_finished(out):
           seconds = deadline - time.monotonic()
-          if not _run(goal, out, starts, simulated, seed, seconds, num_threads):
+          try:
+            done = _run(goal, out, starts, simulated, seed, seconds, num_threads)
+          except InputError as error:  # No structure to start from.
+            print(error, file=sys.stderr)
+            done = False
+          if not done:
             failed.add(goal.folder)  # the others need not wait for it
             continue
         publish(out / goal.folder, simulated / goal.folder)
@@ -165,7 +171,7 @@ def work(
       time.sleep(10.0)
     waiting = left
   if failed:
-    raise InputError(f'data_prep.simulate failed, see above: {", ".join(sorted(failed))}')
+    raise InputError(f'not simulated, see above: {", ".join(sorted(failed))}')
   return True
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import gemmi
 import numpy as np
@@ -75,7 +74,7 @@ class System:
 # 0.61 ns hold one window of the bundled model's coarse level.
 _MIDDLE = (0.2, 0.7, 1.2)
 _LARGE = (0.1, 0.7, 1.6)
-_ONE: dict[str, Any] = {'lengths_ns': (1.2,), 'num_replicas': 1}
+_ONE = (1.2,)
 
 SYSTEMS = (
   System(
@@ -218,14 +217,16 @@ SYSTEMS = (
     lengths_ns=_LARGE,
     first_pass=1,
   ),
-  # Folds of their own, smallest first: one replica each before any has a second.
+  # Folds of their own, smallest first, one replica each.
   System(
     '2wqg',
     'SADYSSLTVVQLKDLLTKRNLSVGGLKNEWVQRLIKDDEES',
     'helix, extended loop, helix (SAP)',
     f'2WQG; {_PDB_IN_BIOEMU}',
     file=f'{_WILDTYPES}/2WQG.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '1gjs',
@@ -233,15 +234,19 @@ SYSTEMS = (
     'three helices (albumin-binding GA)',
     f'1GJS; {_PDB_IN_BIOEMU}',
     file=f'{_WILDTYPES}/1GJS.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '2mkx',
     'TYYTVKSGDTANKIAAQYGVSVANLRSWNGISGDLIFVGQKLIVKKG',
     'strand, two helices, strand (LysM, L11A)',
-    f'2MKX; {_PDB_IN_BIOEMU}',
+    f'2MKX with L11A; {_DESIGN_IN_BIOEMU}',
     file=f'{_WILDTYPES}/2MKX_L11A.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '5z2s',
@@ -249,7 +254,9 @@ SYSTEMS = (
     'three helices (homeodomain)',
     f'5Z2S; {_PDB_IN_BIOEMU}',
     file=f'{_WILDTYPES}/5Z2S.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     'ea0325',
@@ -257,7 +264,9 @@ SYSTEMS = (
     'two strands, two helices (designed)',
     f'EA_run2_0325_0005; {_DESIGN_IN_BIOEMU}',
     file=f'{_WILDTYPES}/EA_run2_0325_0005.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '2k1b',
@@ -265,23 +274,29 @@ SYSTEMS = (
     'three strands and a helix (chromodomain)',
     f'2K1B; {_PDB_IN_BIOEMU}',
     file=f'{_WILDTYPES}/2K1B.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '1guu',
     'KTRWTREEDEKLKKLVEQNGTDDWKVIANYLPNRTDVQCQHRWQKVLNPE',
     'three helices (Myb)',
-    'PDB 1GUU, CC0',
+    'PDB 1GUU, CC0 (Kortemme-Lab)',
     file='structures/Kortemme-Lab_1GUU_A.pdb.gz',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '2gkr',
     'VDCSEYPKPACTLEYRPLCGSDNKTYGNKCNFCNAVVESNGTLTLSHFGKC',
     'helix, sheet and three disulphides (Kazal)',
-    'PDB 2GKR, CC0',
+    'PDB 2GKR, CC0 (Haddox/design_guided_optE)',
     file='structures/Haddox_2gkr_clean_0001.pdb.gz',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '2myx',
@@ -289,39 +304,49 @@ SYSTEMS = (
     'three helices (CUE)',
     f'2MYX; {_PDB_IN_BIOEMU}',
     file=f'{_WILDTYPES}/2MYX.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '2fma',
     'EACKFLHQERMDVCETHLHWHTVAKETCSEKSTNLHDYGMLLPCGIDKFRGVEFVCCPL',
     'helix, three strands and three disulphides',
-    'PDB 2FMA, CC0',
+    'PDB 2FMA, CC0 (Haddox/design_guided_optE)',
     file='structures/Haddox_2fma_clean_0001.pdb.gz',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '1bxy',
     'MPRLKVKLVKSPIGYPKDQKAALKALGLRRLQQERVLEDTPAIRGNVEKVAHLVRVEVVE',
     'two helices on three strands (ribosomal L30)',
-    'PDB 1BXY, CC0',
+    'PDB 1BXY, CC0 (Kortemme-Lab)',
     file='structures/Kortemme-Lab_1BXY_A.pdb.gz',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '1i2t',
     'HRQALGERLYPRVQAMQPAFASKITGMLLELSPAQLLLLLASEDSLRARVDEAMELIIAHG',
     'four helices (MLLE)',
-    'PDB 1I2T, CC0',
+    'PDB 1I2T, CC0 (Haddox/design_guided_optE)',
     file='structures/Haddox_1i2t_clean_0001.pdb.gz',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '2ptl',
     'EVTIKANLIFANGSTQTAEFKGTFEKATSEAYAYADTLKKDNGEYTVDVADKGYTLNAKFAG',
     'helix on four strands (protein L, I58A)',
-    f'2PTL; {_PDB_IN_BIOEMU}',
+    f'2PTL with I58A; {_DESIGN_IN_BIOEMU}',
     file=f'{_WILDTYPES}/2PTL_I58A.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '4c26',
@@ -329,15 +354,19 @@ SYSTEMS = (
     'double-stranded RNA-binding fold (HicA)',
     f'4C26; {_PDB_IN_BIOEMU}',
     file=f'{_WILDTYPES}/4C26.pdb',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
   System(
     '2ci2',
     'NLKTEWPELVGKSVEEAKKVILQDKPEAQIIVLPVGTIVTMEYRIDRVRLFVDKLDNIAEVPRVG',
     'helix on a sheet (chymotrypsin inhibitor 2)',
-    'PDB 2CI2, CC0',
+    'PDB 2CI2, CC0 (Kortemme-Lab)',
     file='structures/Kortemme-Lab_2CI2.pdb.gz',
-    **_ONE,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
   ),
 )
 

@@ -32,6 +32,7 @@ from tempo_jax.training import loop, metric_writer
 
 _LOG = logging.getLogger('tempo_jax')
 _STEM = 'unseen'
+_NEEDED = ('trained', 'model_sha256', 'protein', 'rmsf_ratio', 'r', 'network_r', 'halves_r')
 _SEED = re.compile(r'(.+)_seed(-?\d+)')
 Row = dict[str, Any]
 """'key', 'setting', 'trained' (a checksum), 'model_sha256', 'protein', what training cost, and the
@@ -113,7 +114,7 @@ def run(
         physics.stride_of(rollouts.time_step_ns(config.model), case.dt_ns, case.name)
   workdir = pathlib.Path(workdir).absolute()
   known = _read(workdir)
-  found: dict[str, Row] = {}
+  found: dict[tuple[str, str], Row] = {}
   for index, (name, config) in enumerate(configs.items()):
     trained = training_key(config)
     how = judges.num_replicas, judges.seed
@@ -139,7 +140,7 @@ def run(
         _LOG.info('setting %s: sampling %s', name, case.name)
         numbers = measure(model, case, judges.num_replicas, judges.seed)
         known[key] = {**numbers, **facts, 'key': key, 'protein': case.name}
-      found[key] = {**known[key], 'setting': name}
+      found[name, case.name] = {**known[key], 'setting': name}
       results.write(workdir / _STEM, table(list(found.values())), rows=list(known.values()))
   return list(found.values())
 
@@ -160,7 +161,7 @@ def _read(workdir: pathlib.Path) -> dict[str, Row]:
   """By key, what an earlier run has measured; nothing where there is none, or it is damaged."""
   try:
     rows = json.loads((workdir / f'{_STEM}.json').read_text())['rows']
-    return {row['key']: row for row in rows if {'trained', 'model_sha256', 'r'} <= row.keys()}
+    return {row['key']: row for row in rows if {'key', *_NEEDED} <= row.keys()}
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return {}
 

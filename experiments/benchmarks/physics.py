@@ -47,14 +47,17 @@ from tempo_jax.compilation import executables
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation.replica import Native
 from tempo_jax.metrics import baselines, flexibility, superposition
-from tempo_jax.models import expected_error
 from tempo_jax.models import model as model_lib
-from tempo_jax.output import provenance
+from tempo_jax.output import expected_error, provenance
 from tempo_jax.protein import protein as protein_lib
 
 # Frames of one conformation at a time that the network's fluctuation is measured from.
 _NETWORK_FRAMES = 2000
 _END = 0.2
+_HELD_OUT = (
+  *('barstar', '3tvj_I', 'ntl9', 'hp35_explicit', 'bpti', 'ubiquitin'),
+  *('hp35', '2m9i', 'ehee0053'),
+)
 Row = dict[str, Any]
 
 
@@ -388,7 +391,7 @@ def main(values: flags.FlagValues) -> None:
   if not values.model or not all(values.model) or len({*values.model}) < len(values.model):
     raise InputError(f'--model={",".join(values.model)}: give one model, or several different ones')
   models = {name: tempo_jax.load_model(name) for name in values.model}
-  of_bundle = _bundled(models, values) if values.bundle else None
+  of_bundle = _bundled(models, values, every) if values.bundle else None
   how = {'seed': values.seed, 'num_replicas': values.num_replicas}
   known = _known_rows(stem)
   found: dict[str, dict[str, Row]] = {}
@@ -396,10 +399,12 @@ def main(values: flags.FlagValues) -> None:
     found[name] = {}
     for case in every:
       key = key_of(model, case, **how)
-      known[key] = known.get(key) or {
-        **{'key': key, 'model': name, 'protein': case.name, **how},
-        **measure(model, case, **how),
-      }
+      if key not in known:
+        of = {'model': name, 'protein': case.name, **how}
+        row = {'key': key, **of, **measure(model, case, **how)}
+        # It takes the place of what it was before the model, the MD or the code changed.
+        known = {k: x for k, x in known.items() if any(x.get(y) != of[y] for y in of)}
+        known[key] = row
       found[name][case.name] = known[key]
       print(name, table([{case.name: known[key]}]).splitlines()[-1], flush=True)
       # After each: what is done stays, should the next one fail.
@@ -408,14 +413,14 @@ def main(values: flags.FlagValues) -> None:
       print(name)
       _print_gain(model, every, found[name])
   if of_bundle:
-    sha256 = provenance.model_sha256(models[of_bundle])
-    expected_error.write(sha256, comparisons(every, found[of_bundle]))
+    expected_error.write(models[of_bundle], comparisons(every, found[of_bundle]))
 
 
 def key_of(model: model_lib.Model, case: Case, seed: int, num_replicas: int) -> str:
-  """A checksum of all that the numbers of a row depend on, but for the versions of libraries."""
+  """A checksum of all that a row depends on: model, MD, settings, the package and this file."""
   content = (
     *(config_lib.to_dict(model.config), provenance.model_sha256(model), executables.source()),
+    pathlib.Path(__file__).read_text(),
     *(case.fingerprint(), seed, num_replicas),
   )
   return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
@@ -425,21 +430,25 @@ def _known_rows(stem: pathlib.Path) -> dict[str, Row]:
   """By key, the rows of an earlier run; none where there are none, or the file is damaged."""
   try:
     rows = json.loads(stem.with_name(f'{stem.name}.json').read_text())['rows']
-    return {row['key']: row for row in rows if {*_NUMBERS} <= row.keys()}
+    return {row['key']: row for row in rows if {'key', *_NUMBERS} <= row.keys()}
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return {}
 
 
-def _bundled(models: dict[str, model_lib.Model], values: flags.FlagValues) -> str:
+def _bundled(
+  models: dict[str, model_lib.Model], values: flags.FlagValues, every: Sequence[Case]
+) -> str:
   """The name of the one that is the bundled model.
 
   Raises:
-    InputError: there is none, or not all proteins are asked for.
+    InputError: there is none, not all proteins are asked for, or there is no MD of some.
   """
-  bundled = provenance.model_sha256(tempo_jax.load_model('default'))
-  same = [name for name, model in models.items() if provenance.model_sha256(model) == bundled]
+  bundled = expected_error.key_of(tempo_jax.load_model('default'))
+  same = [name for name, model in models.items() if expected_error.key_of(model) == bundled]
   if not same or values.trained or values.left_out or values.only:
     raise InputError('--bundle: give the bundled model, and no --trained, --left_out or --only')
+  if missing := sorted({*_HELD_OUT} - {case.name for case in every}):
+    raise InputError(f'--bundle: {values.data} has no MD of {", ".join(missing)}: all are needed')
   return same[0]
 
 

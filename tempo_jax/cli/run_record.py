@@ -12,9 +12,9 @@ import numpy as np
 from tempo_jax.cli import execution
 from tempo_jax.errors import InputError, first_few
 from tempo_jax.metrics import validity
-from tempo_jax.models import expected_error, trained_range
 from tempo_jax.models import model as model_lib
-from tempo_jax.output import frame_table, provenance, trajectory_files
+from tempo_jax.models import trained_range
+from tempo_jax.output import expected_error, frame_table, provenance, trajectory_files
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import atoms as atoms_lib
 
@@ -62,9 +62,10 @@ def _expected_error(
   """Of a trajectory that is sampled; of given slow motion there is nothing to say."""
   if num_frames is None:
     return None
-  known = expected_error.read(provenance.model_sha256(model))
+  known = expected_error.read(model)
   solvent = protein_lib.SOLVENTS[int(protein.arrays.known_solvent)]
-  return expected_error.sentence(known, solvent, num_frames * model.dt_ns)
+  length_ns = num_frames * model.dt_ns
+  return expected_error.sentence(known, solvent, length_ns, protein.num_residues)
 
 
 def _beyond_training(

@@ -1,6 +1,7 @@
 """The table of how far held-out proteins move: its numbers on motion that is known."""
 
 import dataclasses
+import json
 import types
 
 import mdtraj
@@ -80,6 +81,7 @@ def test_several_models_have_medians_and_ranges_over_models():
   )
 
 
+PUBLIC = ('barstar', 'atlas_3tvj_I', 'ntl9_mdcath_320K', 'hp35_explicit')
 CONFIG = config_lib.freeze(config_lib.any_step_config(0.01, 5.0))
 NUMBERS = {
   **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.7, 'network_r': 0.5},
@@ -129,6 +131,11 @@ def test_what_was_measured_is_not_measured_again(run, tmp_path, monkeypatch):
     assert run('--model=a', '--only=hp35') == [('a', 'hp35', 0)]
   monkeypatch.setattr(physics.executables, 'source', lambda: 'changed')
   assert run('--model=a', '--only=hp35') == [('a', 'hp35', 0)]
+  # What a row replaces goes.
+  rows = json.loads((tmp_path / 'found.json').read_text())['rows']
+  assert [(x['model'], x['protein'], x['seed']) for x in rows] == [
+    *(('b', 'hp35', 0), ('a', 'hp35', 1), ('b', 'hp35', 1), ('a', '2m9i', 0), ('a', 'hp35', 0))
+  ]
 
 
 @pytest.mark.parametrize('text', ['{', '[]', '{"rows": null}', '{"rows": [{"key": "x"}]}'])
@@ -156,16 +163,27 @@ def test_models_are_different_ones(run):
       run(f'--model={names}')
 
 
-def test_what_the_bundled_model_says_of_itself(run, monkeypatch):
+def test_what_the_bundled_model_says_of_itself(run, tmp_path, monkeypatch):
   for args in (['--model=a'], ['--model=default', '--only=hp35'], ['--model=default', '--trained']):
     with pytest.raises(physics.InputError, match='--bundle: give the bundled model'):
       run('--bundle', *args)
+  with pytest.raises(physics.InputError, match='has no MD of 3tvj_I, barstar, bpti, hp35_explicit'):
+    run('--bundle', '--model=default')
+  public = [(f'md_public/{x}', 'topology.pdb', 'R1.xtc') for x in PUBLIC]
+  more = ('trajectories/bpti_5ns', 'bpti.pdb', 'bpti.xtc')
+  more = more, ('trajectories/ubiquitin_1ns', 'ubq.pdb', 'ubq_1ns.xtc')
+  for folder, *names in (*public, *more):
+    (tmp_path / folder).mkdir(parents=True)
+    for name in names:
+      (tmp_path / folder / name).touch()
   written = []
   monkeypatch.setattr(physics.expected_error, 'write', lambda *x: written.append(x))
   run('--bundle', '--model=a,default')
-  ((sha256, comparisons),) = written
-  assert sha256 == 'sha of default'
-  assert [x.protein for x in comparisons] == ['hp35', '2m9i', 'ehee0053']
+  ((model, comparisons),) = written
+  assert model.name == 'default'
+  assert [x.protein for x in comparisons] == [
+    *('barstar', '3tvj_I', 'hp35_explicit', 'bpti', 'ubiquitin', 'hp35', '2m9i', 'ehee0053')
+  ]
   assert (comparisons[0].rmsf_ratio, comparisons[0].rmsf_r) == (0.9, 0.2)
   # Half of the MD of NTL9 is trained on.
   half = physics.Case('ntl9', None, (), 1.0, part=(0.5, 1.0))
@@ -173,7 +191,7 @@ def test_what_the_bundled_model_says_of_itself(run, monkeypatch):
 
 
 def test_held_out_proteins_are_all_there(tmp_path):
-  for folder in ('barstar', 'atlas_3tvj_I', 'ntl9_mdcath_320K', 'hp35_explicit'):
+  for folder in PUBLIC:
     (tmp_path / 'md_public' / folder).mkdir(parents=True)
     for name in ('topology.pdb', 'R1.xtc', 'R2.xtc'):
       (tmp_path / 'md_public' / folder / name).touch()

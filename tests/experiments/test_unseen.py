@@ -161,6 +161,12 @@ def test_another_machine_goes_on_from_the_file(bench):
   assert bench.trained == []
 
 
+def test_equal_settings_have_lines_of_their_own(bench):
+  found = bench.run({'a_seed0_': bench.config(0), 'b_seed0_': bench.config(0)})
+  assert len(bench.sampled) == 2
+  assert [x['setting'] for x in found] == ['a_seed0_', 'a_seed0_', 'b_seed0_', 'b_seed0_']
+
+
 @pytest.mark.parametrize('text', ['{', '{"rows": null}', '{"rows": [{"key": "x"}]}'])
 def test_a_damaged_file_is_no_result(bench, text):
   (bench.folder / 'work').mkdir()

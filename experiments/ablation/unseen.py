@@ -7,8 +7,6 @@ too, where no setting is trained again whose rows are all there.
 """
 
 import dataclasses
-import hashlib
-import json
 import logging
 import pathlib
 import re
@@ -77,11 +75,7 @@ def training_key(config: Any) -> str:
   if init_from := plain['train'].pop('init_from'):
     plain['init_from'] = provenance.model_sha256(model_lib.load_model(init_from))
   entries = [(x.key, x.split, x.dt_ns, x.num_frames, x.array, x.solvent) for x in store.entries]
-  return _checksum(plain, entries)
-
-
-def _checksum(*content: Any) -> str:
-  return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+  return results.checksum(plain, entries)
 
 
 def run(
@@ -113,12 +107,12 @@ def run(
       for case in judges.cases:
         physics.stride_of(rollouts.time_step_ns(config.model), case.dt_ns, case.name)
   workdir = pathlib.Path(workdir).absolute()
-  known = _read(workdir)
+  known = results.known_rows(workdir / _STEM, _NEEDED)
   found: dict[tuple[str, str], Row] = {}
   for index, (name, config) in enumerate(configs.items()):
     trained = training_key(config)
     how = judges.num_replicas, judges.seed
-    keys = {case.name: _checksum(trained, case.fingerprint(), how) for case in judges.cases}
+    keys = {case.name: results.checksum(trained, case.fingerprint(), how) for case in judges.cases}
     if remeasure:
       known = {key: row for key, row in known.items() if key not in keys.values()}
     if not all(key in known for key in keys.values()):
@@ -155,15 +149,6 @@ def _facts(folder: pathlib.Path, model: model_lib.Model) -> dict[str, Any]:
     'training_seconds': metric_writer.training_seconds(lines),
     'parameters': sum(x.size for tree in different.values() for x in jax.tree.leaves(tree)),
   }
-
-
-def _read(workdir: pathlib.Path) -> dict[str, Row]:
-  """By key, what an earlier run has measured; nothing where there is none, or it is damaged."""
-  try:
-    rows = json.loads((workdir / f'{_STEM}.json').read_text())['rows']
-    return {row['key']: row for row in rows if {'key', *_NEEDED} <= row.keys()}
-  except (OSError, ValueError, KeyError, TypeError, AttributeError):
-    return {}
 
 
 def table(rows: Sequence[Row]) -> str:

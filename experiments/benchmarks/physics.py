@@ -26,7 +26,6 @@ With --trained the same of proteins that models are trained on, those that the m
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 import sys
 import time
@@ -54,10 +53,6 @@ from tempo_jax.protein import protein as protein_lib
 # Frames of one conformation at a time that the network's fluctuation is measured from.
 _NETWORK_FRAMES = 2000
 _END = 0.2
-_HELD_OUT = (
-  *('barstar', '3tvj_I', 'ntl9', 'hp35_explicit', 'bpti', 'ubiquitin'),
-  *('hp35', '2m9i', 'ehee0053'),
-)
 Row = dict[str, Any]
 
 
@@ -85,12 +80,16 @@ class Case:
   solvent: str = 'explicit'
   part: tuple[float, float] = (0.0, 1.0)
 
+  def is_there(self) -> bool:
+    """Whether there are files of it."""
+    return self.topology.is_file() and bool(self.trajectories)
+
   def fingerprint(self) -> str:
     """A checksum of the frames of MD: of the files, and of how they are read."""
     files = self.topology, *self.trajectories
     content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     how = self.dt_ns, self.stride, self.temperature_K, self.solvent, self.part
-    return hashlib.sha256(json.dumps([content, how]).encode()).hexdigest()
+    return results.checksum(content, how)
 
 
 def cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
@@ -100,6 +99,10 @@ def cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
     simulated: our own MD, NAME/NAME_R1.xtc, ...
     data: MD of others.
   """
+  return [case for case in _all_cases(simulated, data) if case.is_there()]
+
+
+def _all_cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
   public, other = data / 'md_public', data / 'trajectories'
 
   def of_others(name: str, folder: str, dt_ns: float, temperature_K: float = 300.0) -> Case:
@@ -124,7 +127,7 @@ def cases(simulated: pathlib.Path, data: pathlib.Path) -> list[Case]:
       found.append(
         Case(target.name, target.topology, target.reference, 0.01, 1, 320.0, target.solvent)
       )
-  return [case for case in found if case.topology.is_file() and case.trajectories]
+  return found
 
 
 # Frames of Trp-cage are compared 0.1 ns apart: as they are there would be 5,000.
@@ -393,7 +396,7 @@ def main(values: flags.FlagValues) -> None:
   models = {name: tempo_jax.load_model(name) for name in values.model}
   of_bundle = _bundled(models, values, every) if values.bundle else None
   how = {'seed': values.seed, 'num_replicas': values.num_replicas}
-  known = _known_rows(stem)
+  known = results.known_rows(stem, _NUMBERS)
   found: dict[str, dict[str, Row]] = {}
   for name, model in models.items():
     found[name] = {}
@@ -418,21 +421,10 @@ def main(values: flags.FlagValues) -> None:
 
 def key_of(model: model_lib.Model, case: Case, seed: int, num_replicas: int) -> str:
   """A checksum of all that a row depends on: model, MD, settings, the package and this file."""
-  content = (
+  return results.checksum(
     *(config_lib.to_dict(model.config), provenance.model_sha256(model), executables.source()),
-    pathlib.Path(__file__).read_text(),
-    *(case.fingerprint(), seed, num_replicas),
+    *(pathlib.Path(__file__).read_text(), case.fingerprint(), seed, num_replicas),
   )
-  return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _known_rows(stem: pathlib.Path) -> dict[str, Row]:
-  """By key, the rows of an earlier run; none where there are none, or the file is damaged."""
-  try:
-    rows = json.loads(stem.with_name(f'{stem.name}.json').read_text())['rows']
-    return {row['key']: row for row in rows if {'key', *_NUMBERS} <= row.keys()}
-  except (OSError, ValueError, KeyError, TypeError, AttributeError):
-    return {}
 
 
 def _bundled(
@@ -447,8 +439,11 @@ def _bundled(
   same = [name for name, model in models.items() if expected_error.key_of(model) == bundled]
   if not same or values.trained or values.left_out or values.only:
     raise InputError('--bundle: give the bundled model, and no --trained, --left_out or --only')
-  if missing := sorted({*_HELD_OUT} - {case.name for case in every}):
-    raise InputError(f'--bundle: {values.data} has no MD of {", ".join(missing)}: all are needed')
+  data = pathlib.Path(values.data).expanduser()
+  missing = {x.name for x in _all_cases(held_out.SIMULATED, data)} - {x.name for x in every}
+  if missing:
+    names = ', '.join(sorted(missing))
+    raise InputError(f'--bundle: {values.data} has no MD of {names}: all are needed')
   return same[0]
 
 

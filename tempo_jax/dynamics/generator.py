@@ -156,11 +156,10 @@ class Generator(nn.Module):
     states = applied(newest, step, expected, protein)
     out, logits = self.head(
       hidden,
-      newest,
+      noised,
       states,
       numbers,
       step.wells,
-      noised.anchor,
       tau,
       side_chain_tau,
       expected,

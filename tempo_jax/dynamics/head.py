@@ -19,6 +19,8 @@ from tempo_jax.protein import protein as protein_lib
 _LENGTH_UNIT = 4.0
 # Of `_known_wells`: the newest state's, those of other frames, the anchor's.
 _NUM_KNOWN = 3
+# Of `_known_offsets`: the window's, the anchor's.
+_NUM_OFFSETS = 2
 _OCTAVES = 4
 # Å, over a trans peptide bond: C-N, CA-N, C-CA, CA-CA. Those of `geometry.ideal`, rounded: what the
 # head reads as zero strain, so trained parameters depend on these very numbers.
@@ -133,20 +135,52 @@ def _known_wells(
   return jnp.stack(list(known), axis=2)
 
 
+def _known_offsets(
+  wells: jax.Array, window: state_lib.Window, residue_type: jax.Array
+) -> jax.Array:
+  """Offsets that a torsion has had in the well that it is drawn in: [T, L, 2, 4].
+
+  The mean over the window, and the anchor's; 0 where the well is hidden, or there was none in it.
+
+  Args:
+    wells: [T, L, 4] as far as they are drawn.
+    window: T frames.
+    residue_type: [L].
+  """
+  drawn = rotamers.seen_wells(wells)
+
+  def mean(side_chains: rotamers.SideChains, known: jax.Array) -> jax.Array:
+    """Of [N, L] side chains; [N] bool."""
+    before = rotamers.seen_wells(rotamers.wells(side_chains, residue_type))
+    before = jnp.where(known[:, None, None, None], before, 0.0)
+    own = rotamers.offsets(side_chains, residue_type)[..., None]
+    there, total = jnp.sum(before, axis=0), jnp.sum(before * own, axis=0)  # [L, 4, 3]
+    return jnp.sum(drawn * (total / jnp.maximum(there, 1.0))[None], axis=-1)
+
+  assert window.states.side_chains is not None
+  found = [mean(window.states.side_chains, window.known), jnp.zeros(drawn.shape[:-1])]
+  if window.anchor is not None and window.anchor.state.side_chains is not None:
+    aim = jax.tree.map(lambda x: x[None], window.anchor.state.side_chains)
+    found[1] = mean(aim, window.anchor.place.known[None])
+  return jnp.stack(found, axis=2)
+
+
 def _side_chain_features(
   numbers: jax.Array,
   wells: jax.Array,
   known: jax.Array,
+  offsets: jax.Array,
   states: state_lib.State,
   anchor: state_lib.Anchor | None,
   protein: protein_lib.ProteinArrays,
 ) -> list[jax.Array]:
-  """Offsets, wells, where side chains are as far as they are drawn, the anchor's chi."""
+  """Offsets, wells, where side chains are as far as they are drawn, what is known of both."""
   assert states.side_chains is not None
   flat = (*wells.shape[:2], -1)
   reach = rotamers.reach(states.side_chains, protein.residue_type)
   shown = rotamers.seen_wells(wells)
-  found = [numbers[..., update.NUM_BACKBONE :], reach, shown.reshape(flat), known.reshape(flat)]
+  found = [numbers[..., update.NUM_BACKBONE :], reach]
+  found += [x.reshape(flat) for x in (shown, known, offsets)]
   if anchor is not None:
     assert anchor.state.side_chains is not None
     aim = rotamers.features(anchor.state.side_chains, protein.residue_type)
@@ -172,11 +206,10 @@ class Head(nn.Module):
   def __call__(
     self,
     hidden: jax.Array,
-    newest: state_lib.State,
+    window: state_lib.Window,
     states: state_lib.State,
     numbers: jax.Array,
     wells: jax.Array | None,
-    anchor: state_lib.Anchor | None,
     tau: jax.Array,
     side_chain_tau: jax.Array,
     expected: expected_lib.Expected,
@@ -186,22 +219,23 @@ class Head(nn.Module):
 
     Args:
       hidden: [L, D] from the encoder.
-      newest: [L] state that they come from.
+      window: of T frames, which they follow; its anchor superposed on the newest state.
       states: [T, L] partly noised next states.
       numbers: [T, L, N] the same as numbers z.
       wells: [T, L, 4] of side chains, as far as they are drawn; None without side chains.
-      anchor: where the segment ends, superposed on the newest state; or None.
       tau: [] in [0, 1), how much of the backbone's noise is gone; 1 for one that is given.
       side_chain_tau: [] in [0, 1), the same of the side chains.
       expected: of the T frames.
       protein: [L] residues.
 
     Returns:
-      [T, L, N], and logits [T, L, 4, 3] of wells, None without side chains: a part that is the
-      network's own, and how far it goes by each of `_known_wells`.
+      [T, L, N], and logits [T, L, 4, 3] of wells, None without side chains. Of side chains, a part
+      is the network's own, the other how far it goes by each of `_known_offsets` and
+      `_known_wells`.
     """
     config = self.config
     num_frames, length = numbers.shape[:2]
+    newest, anchor = window.states[-1], window.anchor
     # psi is an angle: it is seen among the torsions, not as a number.
     motions = numbers[..., : update.NUM_MOTIONS]
     turned = jnp.moveaxis(motions, 0, 1).reshape(length, -1)
@@ -217,10 +251,11 @@ class Head(nn.Module):
       ahead = update.motion_numbers(states.frames.inverse() @ anchor.state.frames[None])
       features.append(jnp.where(anchor.place.known, ahead, 0.0))
     times = [tau]
-    known = None
+    known, offsets = None, None
     if wells is not None:
       known = _known_wells(wells, newest, anchor, protein.residue_type)
-      features += _side_chain_features(numbers, wells, known, states, anchor, protein)
+      offsets = _known_offsets(wells, window, protein.residue_type)
+      features += _side_chain_features(numbers, wells, known, offsets, states, anchor, protein)
       times.append(side_chain_tau)
     octaves = np.pi * np.float32(2.0) ** np.arange(-1, _OCTAVES - 1, dtype=np.float32)
     phases = jnp.concatenate([octaves * time for time in times])
@@ -240,11 +275,17 @@ class Head(nn.Module):
     # Zero at the start of training: the best guess of Gaussian numbers that knows nothing, and each
     # well as likely as any.
     zeros = nn.initializers.zeros
-    if wells is None or known is None:
+    if wells is None or known is None or offsets is None:
       return nn.Dense(self.num_numbers, kernel_init=zeros, name='out')(x), None
-    size = self.num_numbers + rotamers.NUM_CHI * (rotamers.NUM_WELLS + _NUM_KNOWN)
+    per_chi = rotamers.NUM_WELLS + _NUM_KNOWN + _NUM_OFFSETS
+    size = self.num_numbers + rotamers.NUM_CHI * per_chi
     out = nn.Dense(size, kernel_init=zeros, name='out')(x)
-    of_wells = out[..., self.num_numbers :].reshape(*wells.shape, -1)
-    logits, trust = jnp.split(of_wells, [rotamers.NUM_WELLS], axis=-1)
+    of_chi = out[..., self.num_numbers :].reshape(*wells.shape, per_chi)
+    logits, trust, going_by = jnp.split(
+      of_chi, [rotamers.NUM_WELLS, rotamers.NUM_WELLS + _NUM_KNOWN], axis=-1
+    )
     trust = jnp.moveaxis(trust, -1, 2)[..., None]
-    return out[..., : self.num_numbers], logits + jnp.sum(trust * known, axis=2)
+    lean = jnp.sum(jnp.moveaxis(going_by, -1, 2) * offsets, axis=2)
+    backbone_numbers, own = jnp.split(out[..., : self.num_numbers], [update.NUM_BACKBONE], axis=-1)
+    numbers = jnp.concatenate([backbone_numbers, own + lean], axis=-1)
+    return numbers, logits + jnp.sum(trust * known, axis=2)

@@ -5,10 +5,11 @@ works on phases, chi times 2 pi over its period, so that both images are one. Wh
 on from the image before.
 
 A phase is one of three wells, thirds of the circle about 60, 180 and -60 degrees, and an offset
-from the centre of that well. Of bonds between tetrahedral carbons the wells are gauche+, trans and
-gauche-, and a hop is another well, not a long way; elsewhere they are thirds and nothing more.
-Wells are drawn from probabilities, one after the other; offsets move along a straight line from
-noise, as the numbers of the backbone do.
+from where residues of the type stand in that well, in units of how far they spread there
+(`rotamer_table`). Of bonds between tetrahedral carbons the wells are gauche+, trans and gauche-, and
+a hop is another well, not a long way; elsewhere they are thirds and nothing more. Wells are drawn
+from probabilities, one after the other; offsets move along a straight line from noise, as the
+numbers of the backbone do.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tempo_jax.dynamics import rotamer_table
 from tempo_jax.geometry import ideal
 from tempo_jax.geometry import side_chains as geometry
 from tempo_jax.protein import protein as protein_lib
@@ -31,9 +33,9 @@ _ALL_TYPES = np.arange(len(protein_lib.RESIDUE_TYPES))
 _FREE = side_chain_atoms.chi_mask(_ALL_TYPES)
 _STAGGERED = side_chain_atoms.staggered_mask(_ALL_TYPES)
 _PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
-# Radians. Of chi between tetrahedral carbons, MD has half within 9 degrees of staggered, 90 %
-# within 21, 98 % within 32. What is drawn farther than the knee is brought back by a part.
-_KNEE, _BEYOND = np.deg2rad(18.0).astype(np.float32), np.float32(0.4)
+# Of chi between tetrahedral carbons: what is drawn farther than the knee from the centre of its
+# well, in units of its spread, is brought back by a part. A Gaussian has 9 % there.
+_KNEE, _BEYOND = np.float32(1.7), np.float32(0.4)
 # Å: positions become numbers of order one.
 _LENGTH_UNIT = np.float32(4.0)
 # The first atom beyond CB, and the last one, of 14 heavy atoms.
@@ -48,11 +50,11 @@ _BACKBONE = np.concatenate([ideal.N_CA_C_POSITIONS, np.ones((1, 3))]).astype(np.
 # The chi1 of a proline's ring.
 _LARGEST_OF_PROLINE = np.deg2rad(40.0).astype(np.float32)
 _THIRD = np.float32(2.0 * np.pi / NUM_WELLS)
-# Largest offset of a pucker from the centre of its well: inside, so that rounding does not cross.
+# Largest distance of a pucker from the middle of its well: inside, so that rounding does not cross.
 _WITHIN = np.float32(0.495) * _THIRD
-# Radians of phase, root mean square about the centre of a well over the MD in data_prep/simulated
-# (`offsets`, all residues): 13.9 and 33.1 degrees. A well that is filled evenly has 34.6.
-_SPREAD = np.deg2rad(np.where(_STAGGERED, 14.0, 33.0)).astype(np.float32)
+# [21, 4, 3] radians of phase, of each well: from its middle to where residues stand, and how far
+# they spread about that. 0 and 1 where there is no torsion.
+_CENTRE, _SPREAD = rotamer_table.arrays()
 _PER_PERIOD = np.float32(2.0 * np.pi) / side_chain_atoms.chi_period(_ALL_TYPES).astype(np.float32)
 
 
@@ -121,24 +123,38 @@ def features(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
   )
 
 
+def within_wells(chi: jax.Array, residue_type: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Wells [..., L, 4] int32 of chi, and radians of phase from the middle of each."""
+  phase = chi * _per_period(residue_type, chi)
+  turn = jnp.mod(phase, np.float32(2.0 * np.pi))
+  # The remainder may round up to a whole turn.
+  index = jnp.minimum(jnp.floor(turn / _THIRD).astype(jnp.int32), NUM_WELLS - 1)
+  return index, wrapped(phase - _middles(index))
+
+
 def wells(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
   """[..., L, 4] int32: 0, 1, 2 for the well about 60, 180 and -60 degrees; `HIDDEN` if unknown."""
-  phase = jnp.mod(_phases(side_chains, residue_type), np.float32(2.0 * np.pi))
-  # The remainder may round up to a whole turn.
-  index = jnp.minimum(jnp.floor(phase / _THIRD).astype(jnp.int32), NUM_WELLS - 1)
+  index, _ = within_wells(side_chains.chi, residue_type)
   return jnp.where(side_chains.known, index, HIDDEN)
 
 
-def _centres(wells: jax.Array) -> jax.Array:
+def _middles(wells: jax.Array) -> jax.Array:
   """Radians of phase."""
   return _THIRD * (wells.astype(jnp.float32) + 0.5)
 
 
+def _of_wells(table: np.ndarray, wells: jax.Array, residue_type: jax.Array) -> jax.Array:
+  """Of a table [21, 4, 3] by type, chi and well, the entries of wells [..., L, 4]."""
+  seen = seen_wells(wells)
+  # Not an index: three products are faster. Of a hidden well it is 0.
+  return jnp.sum(jnp.broadcast_to(jnp.asarray(table)[residue_type], seen.shape) * seen, axis=-1)
+
+
 def offsets(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
   """[..., L, 4]: how far phases are from the centres of their wells, of unit spread in MD."""
-  phase = _phases(side_chains, residue_type)
-  off = wrapped(phase - _centres(wells(side_chains, residue_type)))
-  return jnp.where(side_chains.known, off / _rows(_SPREAD, residue_type, phase), 0.0)
+  index, off = within_wells(side_chains.chi, residue_type)
+  centre, spread = (_of_wells(x, index, residue_type) for x in (_CENTRE, _SPREAD))
+  return jnp.where(side_chains.known, (off - centre) / spread, 0.0)
 
 
 def placed(
@@ -154,10 +170,11 @@ def placed(
     before: [..., L]; of the images of a ring the one nearest to its angle is taken.
     residue_type: [L].
   """
-  off = _rows(_SPREAD, residue_type, offsets) * offsets
+  centre, spread = (_of_wells(x, wells, residue_type) for x in (_CENTRE, _SPREAD))
+  off = centre + spread * offsets
   is_proline = (jnp.asarray(residue_type) == _PROLINE)[..., None]
   off = jnp.where(is_proline, jnp.clip(off, -_WITHIN, _WITHIN), off)
-  phase = _centres(wells) + off
+  phase = _middles(wells) + off
   turn = wrapped(phase - _phases(before, residue_type)) / _per_period(residue_type, phase)
   known = _rows(_FREE, residue_type, wells) & (wells != HIDDEN)
   return SideChains(jnp.where(known, wrapped(before.chi + turn), 0.0), known)
@@ -209,18 +226,19 @@ def jittered(side_chains: SideChains, phases: jax.Array, residue_type: jax.Array
 def closed(side_chains: SideChains, residue_type: jax.Array) -> SideChains:
   """Side chains whose torsions are in the range of MD, as `chain_closure` does for the backbone.
 
-  A chi between tetrahedral carbons that is drawn off staggered (-60, 60, 180 degrees) by more than
-  18 degrees is moved towards it, by 0.6 of what is beyond: to 35 degrees where it was eclipsed. The
-  ring of a proline stays closed. The derivative leaves that motion out.
+  A chi between tetrahedral carbons that is farther than 1.7 spreads from the centre of its well is
+  moved towards it, by 0.6 of what is beyond. The ring of a proline stays closed. The derivative
+  leaves that motion out.
 
   Args:
     side_chains: [..., L].
     residue_type: [L].
   """
   chi = jax.lax.stop_gradient(side_chains.chi)
-  # 60, 180 and -60 degrees are the odd multiples of 60.
-  off = jnp.mod(chi, _THIRD) - _THIRD / 2.0
-  beyond = jnp.sign(off) * jnp.maximum(jnp.abs(off) - _KNEE, 0.0)
+  index, off = within_wells(chi, residue_type)
+  centre, spread = (_of_wells(x, index, residue_type) for x in (_CENTRE, _SPREAD))
+  off = off - centre
+  beyond = jnp.sign(off) * jnp.maximum(jnp.abs(off) - _KNEE * spread, 0.0)
   back = jnp.where(jnp.asarray(_STAGGERED)[residue_type], (_BEYOND - 1.0) * beyond, 0.0)
   ring = jnp.clip(chi, -_LARGEST_OF_PROLINE, _LARGEST_OF_PROLINE) - chi
   is_proline = (jnp.asarray(residue_type) == _PROLINE)[..., None]

@@ -29,7 +29,7 @@ _PARAMS_FILE = 'params.npz'
 # to trace the initialisers of the network: seconds.
 _CHECKED = 'parameters'
 # To be raised when the network of a configuration gets other parameters.
-_NETWORK = 4
+_NETWORK = 5
 _BUNDLED = pathlib.Path(__file__).parent / 'default'
 
 

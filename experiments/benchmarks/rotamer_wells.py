@@ -15,6 +15,7 @@ import pathlib
 import sys
 from collections.abc import Hashable, Iterator
 
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -26,6 +27,8 @@ from tempo_jax.protein import side_chain_atoms
 
 # Residues: the weight of what is known without them.
 _PRIOR_WEIGHT = 2.0
+# Degrees: of a well that is filled evenly.
+_EVEN = 120.0 / np.sqrt(12.0)
 # Of whose MD a part is kept to judge by.
 _PART = {'ntl9_mdcath_320K': 0.5}
 _KEY = tuple[int, int, int]  # type, chi, well
@@ -53,7 +56,8 @@ def crystals(data: pathlib.Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.nd
 
 def sums(chi: np.ndarray, known: np.ndarray, types: np.ndarray, found: _Sums) -> None:
   """Adds, by type, chi and well, the weight and the first two moments in degrees."""
-  wells, off = (np.asarray(x) for x in rotamers.within_wells(chi.astype(np.float32), types))
+  found_within = rotamers.within_wells(jnp.asarray(chi, jnp.float32), jnp.asarray(types))
+  wells, off = (np.asarray(x) for x in found_within)
   off = np.rad2deg(off)
   for residue, number in np.argwhere(known):
     for well in range(rotamers.NUM_WELLS):
@@ -77,7 +81,7 @@ class _Spreads:
     """Of the first group, the smallest; the last one stands for itself."""
     *smaller, largest = groups
     weight, about = self._sums[largest]
-    square = about / weight
+    square = about / weight if weight else _EVEN**2
     for group in reversed(smaller):
       weight, about = self._sums[group]
       square = (about + _PRIOR_WEIGHT * square) / (weight + _PRIOR_WEIGHT)
@@ -92,32 +96,27 @@ def table(data: pathlib.Path) -> dict[_KEY, tuple[float, float]]:
     for chi, known, types in read(data):
       sums(chi, known, types, found)
   every_type = np.arange(len(protein_lib.RESIDUE_TYPES))
-  torsions = [tuple(x) for x in np.argwhere(side_chain_atoms.chi_mask(every_type)).tolist()]
+  torsions = [(int(i), int(k)) for i, k in np.argwhere(side_chain_atoms.chi_mask(every_type))]
   staggered = side_chain_atoms.staggered_mask(every_type)
 
   def kind_of(torsion: tuple[int, int]) -> str:
     ring = torsion[0] == protein_lib.RESIDUE_TYPES.index('PRO')
     return 'ring' if ring else 'staggered' if staggered[torsion] else 'other'
 
+  keys = [(i, k, well) for i, k in torsions for well in range(rotamers.NUM_WELLS)]
   centres: dict[_KEY, float] = {}
   spreads = _Spreads()
-  for torsion in torsions:
-    for well in range(rotamers.NUM_WELLS):
-      key = *torsion, well
-      weight, first, second = of_md.get(key, np.zeros(3))
-      count, crystal, _ = of_crystals.get(key, np.zeros(3))
-      # The middle of the well counts as one structure.
-      total = first + _PRIOR_WEIGHT * crystal / (count + 1.0)
-      centre = centres[key] = float(total / (weight + _PRIOR_WEIGHT))
-      about = second - 2.0 * centre * first + weight * centre**2
-      for group in (key, torsion, kind_of(torsion)):
-        spreads.add(group, weight, about)
-  result = {}
-  for torsion in torsions:
-    for well in range(rotamers.NUM_WELLS):
-      key = *torsion, well
-      result[key] = centres[key], spreads.of(key, torsion, kind_of(torsion))
-  return result
+  for key in keys:
+    torsion = key[:2]
+    weight, first, second = of_md.get(key, np.zeros(3))
+    count, crystal, _ = of_crystals.get(key, np.zeros(3))
+    # The middle of the well counts as one structure.
+    total = first + _PRIOR_WEIGHT * crystal / (count + 1.0)
+    centre = centres[key] = float(total / (weight + _PRIOR_WEIGHT))
+    about = second - 2.0 * centre * first + weight * centre**2
+    for group in (key, torsion, kind_of(torsion)):
+      spreads.add(group, weight, about)
+  return {key: (centres[key], spreads.of(key, key[:2], kind_of(key[:2]))) for key in keys}
 
 
 def define_flags(values: flags.FlagValues) -> None:

@@ -10,7 +10,7 @@ from tempo_jax.geometry import side_chain_table
 
 # Type, chi; of the wells about 60, 180 and -60 degrees, in turn, from the middle of the well to the
 # mean, and root mean square about it, degrees of phase.
-_WELLS = """
+WELLS = """
 CYS 1   1 16   13 17   -7 19
 ASP 1   2 13    7 13   -2 13
 ASP 2  -6 34    2 36    8 35
@@ -56,7 +56,7 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
   """Means and spreads, each [21, 4, 3] float32 radians; 0 and 1 where there is no torsion."""
   shape = len(side_chain_table.TYPES), side_chain_table.NUM_CHI, 3
   centre, spread = np.zeros(shape, np.float32), np.ones(shape, np.float32)
-  for line in _WELLS.split('\n')[1:-1]:
+  for line in WELLS.split('\n')[1:-1]:
     name, chi, *numbers = line.split()
     key = side_chain_table.TYPES.index(name), int(chi) - 1
     centre[key], spread[key] = np.deg2rad(np.array(numbers, np.float32).reshape(3, 2).T)

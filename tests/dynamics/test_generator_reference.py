@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import expected as expected_lib
-from tempo_jax.dynamics import generator, rotamers, update
+from tempo_jax.dynamics import generator, rotamer_table, rotamers, update
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import ideal as ideal_lib
@@ -47,6 +47,25 @@ def by_wells(chi, known, per_angle):
   """[..., 4, 3]: one of the thirds of the circle about 60, 180 and -60 degrees, if it is known."""
   third = np.floor(np.mod(chi * per_angle, 2.0 * np.pi) / (2.0 * np.pi / 3.0))
   return known[..., None] * (third[..., None] == np.arange(3))
+
+
+def wells_table(residue_type):
+  """[L, 4, 3] each: from the middle of each well to where its type stands, and spreads, degrees."""
+  centre, spread = np.zeros((len(residue_type), 4, 3)), np.ones((len(residue_type), 4, 3))
+  for line in rotamer_table.WELLS.strip().splitlines():
+    name, chi, *numbers = line.split()
+    own = np.equal(residue_type, protein_lib.RESIDUE_TYPES.index(name))
+    centre[own, int(chi) - 1] = np.array(numbers[::2], float)
+    spread[own, int(chi) - 1] = np.array(numbers[1::2], float)
+  return centre, spread
+
+
+def offsets_by_hand(chi, known, per_angle, table):
+  """[..., L, 4, 3]: the offset in the well that a torsion is in; 0 in others."""
+  centre, spread = table
+  phase = np.rad2deg(chi * per_angle)[..., None]
+  off = (phase - np.array([60.0, 180.0, 300.0]) + 180.0) % 360.0 - 180.0
+  return by_wells(chi, known, per_angle) * (off - centre) / spread
 
 
 def reach_by_hand(chi, known, free, residue_type):
@@ -94,8 +113,10 @@ def motion(frame, other):
   return np.concatenate([(inverse @ other[0]).ravel(), inverse @ (other[1] - frame[1])])
 
 
-def head_by_hand(p, config, hidden, newest, step, anchor, taus, level, protein):
-  """`Generator.end` of one protein, [T, L, 8 or 12], and logits; states are float64."""
+def head_by_hand(p, config, hidden, window, step, anchor, taus, level, protein):
+  """`Generator.end` of one protein, [T, L, 8 or 12], and logits; states, the known ones of the
+  window among them, are float64."""
+  newest = window[-1]
   numbers, wells = step.numbers, step.wells
   num_frames, length = numbers.shape[:2]
   bonded, (tau, chi_tau) = protein.bonded, taus
@@ -122,8 +143,15 @@ def head_by_hand(p, config, hidden, newest, step, anchor, taus, level, protein):
         for t in range(num_frames)
       ]
     )  # [T, L, 3, 4, 3]
-    staggered = side_chain_atoms.staggered_mask(protein.residue_type)
-    spread = np.deg2rad(np.where(staggered, 14.0, 33.0))
+    centre, spread = table = wells_table(protein.residue_type)
+    goes_on = np.zeros((num_frames, 2, length, 4))
+    before_and_aim = [[state.side_chains for state in window], [aim]]
+    for k, conformations in enumerate(before_and_aim):
+      every = [(y.chi, y.known, per_angle) for y in conformations]
+      counts = sum(by_wells(*y) for y in every)
+      total = sum(offsets_by_hand(*y, table) for y in every)
+      mean = np.where(counts > 0, total / np.maximum(counts, 1), 0.0)
+      goes_on[:, k] = np.where(shown, mean, 0.0).sum(axis=-1)
 
   frames, x = [], np.zeros((num_frames, length, config.channels))
   for t in range(num_frames):
@@ -159,7 +187,9 @@ def head_by_hand(p, config, hidden, newest, step, anchor, taus, level, protein):
       conformation = [torsions[i], numbers[t, i, 6:7]]
       if has_chi:
         there = free[i] & (wells[t, i] >= 0)
-        phase = np.deg2rad(60.0 + 120.0 * wells[t, i]) + spread[i] * numbers[t, i, 8:]
+        own = np.arange(4), wells[t, i].astype(int)
+        off = centre[i][own] + spread[i][own] * numbers[t, i, 8:]
+        phase = np.deg2rad(60.0 + 120.0 * wells[t, i] + off)
         conformation.append(chi_features(phase, there))
       ahead = motion(here, (anchor.frames.rotation[i], anchor.frames.translation[i]))
       features = [
@@ -176,6 +206,7 @@ def head_by_hand(p, config, hidden, newest, step, anchor, taus, level, protein):
         here = phase / per_angle[i], there, free[i], protein.residue_type[i]
         reach = reach_by_hand(*(np.asarray(x)[None] for x in here))
         features += [numbers[t, i, 8:], reach[0], shown[t, i].ravel(), goes_by[t, i].ravel()]
+        features.append(goes_on[t, :, i].ravel())
         features.append(chi_features(per_angle[i] * aim.chi[i], aim.known[i]))
       read = reference.dense(p['noised'], np.concatenate(features))
       x[t, i] = read + context[i] + p['order'][t] + time
@@ -203,10 +234,11 @@ def head_by_hand(p, config, hidden, newest, step, anchor, taus, level, protein):
   if not has_chi:
     return np.concatenate(ends, axis=-1), None
   square = chi_tau**2 + (1.0 - chi_tau) ** 2
-  place = chi_tau / square * numbers[..., 8:] + (1.0 - chi_tau) / np.sqrt(square) * out[..., 8:12]
+  of_chi = out[..., 12:].reshape(*wells.shape, 8)
+  place = out[..., 8:12] + np.einsum('tlck,tklc->tlc', of_chi[..., 6:], goes_on)
+  place = chi_tau / square * numbers[..., 8:] + (1.0 - chi_tau) / np.sqrt(square) * place
   ends.append(np.where(free, place, 0.0))
-  of_wells = out[..., 12:].reshape(*wells.shape, 6)
-  logits = of_wells[..., :3] + np.einsum('tlck,tlkcw->tlcw', of_wells[..., 3:], goes_by)
+  logits = of_chi[..., :3] + np.einsum('tlck,tlkcw->tlcw', of_chi[..., 3:6], goes_by)
   return np.concatenate(ends, axis=-1), logits
 
 
@@ -265,8 +297,12 @@ def run_of(config):
   return run
 
 
-@pytest.mark.parametrize('with_side_chains', [False, True], ids=['backbone', 'side chains'])
-def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains):
+@pytest.mark.parametrize(
+  ('with_side_chains', 'known'),
+  [(False, (True, True)), (True, (True, True)), (True, (False, True))],
+  ids=['backbone', 'side chains', 'a first window'],
+)
+def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains, known):
   states, side_chains, step, protein = inputs
   config = CONFIGS[with_side_chains]
   params = builders.params(config)
@@ -275,7 +311,7 @@ def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains):
   else:
     step = generator.Step(step.numbers[..., :8])
   anchor = state_lib.Anchor(states[2], anchor_lib.Place(np.int32(anchor_lib.Kind.END), np.int32(3)))
-  window = state_lib.Window(states[:2], np.ones(2, bool), anchor)
+  window = state_lib.Window(states[:2], np.array(known), anchor)
   features, hidden, end = run_of(config)(params, window, step, protein)
 
   p, slow, level = reference.as_float64((params, window, level_lib.Level.of(config, 'fine')))
@@ -284,9 +320,9 @@ def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains):
   seen = None
   if with_side_chains:
     free, per_angle = chi_table(protein.residue_type)
-    chi, known = slow.states.side_chains.chi, side_chains.known[:2]
-    reach = [reach_by_hand(chi[t], known[t], free, protein.residue_type) for t in range(2)]
-    seen = np.concatenate([chi_features(per_angle * chi, known), reach], axis=-1)
+    chi, there = slow.states.side_chains.chi, side_chains.known[:2]
+    reach = [reach_by_hand(chi[t], there[t], free, protein.residue_type) for t in range(2)]
+    seen = np.concatenate([chi_features(per_angle * chi, there), reach], axis=-1)
   expected = reference.encoder(
     p['encoder'],
     config.encoder,
@@ -306,7 +342,7 @@ def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains):
     p['head'],
     config.head,
     hidden.astype(np.float64),
-    slow.states[-1],
+    [slow.states[t] for t in np.flatnonzero(known)],
     reference.as_float64(step) if with_side_chains else step,
     slow.anchor.state,
     np.float64(TAUS),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tempo_jax.dynamics import rotamers
+from tempo_jax.dynamics import rotamer_table, rotamers
 from tempo_jax.geometry import ideal
 from tempo_jax.geometry import side_chains as geometry
 from tempo_jax.protein import protein as protein_lib
@@ -35,6 +35,20 @@ offsets = builders.numpy_jit(rotamers.offsets)
 placed = builders.numpy_jit(rotamers.placed)
 reach = builders.numpy_jit(rotamers.reach)
 features = builders.numpy_jit(rotamers.features)
+
+
+def of_type(name, k, well):
+  """From the middle of a well to where a type stands, and its spread, degrees of phase."""
+  (line,) = [x for x in rotamer_table.WELLS.splitlines() if x.startswith(f'{name} {k + 1} ')]
+  centre, spread = line.split()[2 + 2 * well : 4 + 2 * well]
+  return float(centre), float(spread)
+
+
+# Of every type, chi and well, [21, 4, 3] degrees; 0 and 1 where there is no torsion.
+CENTRE, SPREAD = np.zeros((len(TYPES), 4, 3)), np.ones((len(TYPES), 4, 3))
+for kind, k in np.argwhere(FREE):
+  for well in range(3):
+    CENTRE[kind, k, well], SPREAD[kind, k, well] = of_type(protein_lib.RESIDUE_TYPES[kind], k, well)
 
 
 def circular(a):
@@ -92,7 +106,7 @@ def test_phases_are_seen_where_known(known, np_rng):
 
 
 def test_wells_are_thirds_of_the_circle(known):
-  """Every degree but the borders: about 60, 180 and -60, and how far from there, in units of MD."""
+  """Every degree but the borders: about 60, 180 and -60; offsets in units of MD of the type."""
   degrees = np.arange(-179.5, 180.0, 1.0)
   phase = np.deg2rad(degrees)[:, None, None] / PER_ANGLE
   chi = np.where(FREE, phase, 0.0).astype(np.float32)
@@ -103,14 +117,33 @@ def test_wells_are_thirds_of_the_circle(known):
     np.testing.assert_array_equal(
       found[:, FREE] == well, np.tile(np.abs(off) < 60.0, (FREE.sum(), 1)).T
     )
-    spread = np.where(STAGGERED, 14.0, 33.0)[FREE]
     inside = np.abs(off) < 60.0
-    np.testing.assert_allclose(place[inside][:, FREE], off[inside, None] / spread, atol=1e-3)
+    expected = (off[inside, None, None] - CENTRE[..., well]) / SPREAD[..., well]
+    np.testing.assert_allclose(place[inside][:, FREE], expected[:, FREE], atol=1e-3)
   assert (found[:, ~FREE] == rotamers.HIDDEN).all()
   assert (place[:, ~FREE] == 0.0).all()
   # Nothing is beyond the last third, where a remainder rounds up.
   edge = rotamers.SideChains(np.full_like(known.chi, -1e-9), FREE)
   assert set(wells(edge, TYPES)[FREE]) <= {0, 2}
+
+
+def test_types_stand_where_rotamer_libraries_have_them():
+  """Degrees from staggered, of rotamers that Lovell et al., Proteins 40, 389 (2000), list."""
+  for name, k, well, angle in (
+    ('LEU', 1, 0, 65.0),  # mt: -65, 175
+    ('VAL', 0, 1, 175.0),  # t
+    ('THR', 0, 0, 62.0),  # p
+    ('ILE', 1, 1, 170.0),  # mt: -65, 170
+    ('PHE', 0, 2, -65.0),  # m
+    ('LYS', 3, 1, 180.0),  # mttt
+  ):
+    kind = protein_lib.RESIDUE_TYPES.index(name)
+    middle = (60.0, 180.0, -60.0)[well]
+    assert circular(np.deg2rad(middle + CENTRE[kind, k, well] - angle)) < np.deg2rad(6.0), name
+  # Between tetrahedral carbons they spread alike, elsewhere over most of a third.
+  assert 9.0 < SPREAD[STAGGERED].min() < SPREAD[STAGGERED].max() < 20.0
+  assert SPREAD[protein_lib.RESIDUE_TYPES.index('GLU'), 2].min() > 30.0
+  assert SPREAD.max() < 40.0
 
 
 def test_what_is_not_known_is_in_no_well(known, np_rng):
@@ -148,14 +181,15 @@ def test_placed_is_the_inverse_of_wells_and_offsets(known, np_rng):
 def test_a_proline_keeps_the_pucker_of_its_well(known):
   """Other torsions go as far as their offsets say."""
   found = np.where(FREE, 2, rotamers.HIDDEN)[None]
-  far = np.full((1, *FREE.shape), 3.0, np.float32)  # 99 degrees from -60, and 42 if staggered.
+  far = np.full((1, *FREE.shape), -11.0, np.float32)
   after = placed(found, far, jax.tree.map(lambda x: x[None], known), TYPES)
   proline = np.equal(TYPES, protein_lib.RESIDUE_TYPES.index('PRO'))
-  inside = wells(after, TYPES) == found
-  assert inside[0, proline].all()
-  assert (inside[0][FREE & STAGGERED]).all()
-  assert not inside[0][FREE & ~STAGGERED & ~proline[:, None]].any()
-  assert abs(after.chi[0, proline, 0]).max() < np.deg2rad(1)
+  off = np.deg2rad(-60.0 + CENTRE[..., 2] - 11.0 * SPREAD[..., 2])
+  free = FREE & ~proline[:, None]
+  assert circular(PER_ANGLE * np.float64(after.chi[0]) - off)[free].max() < 1e-4
+  # To the border at -120 degrees, and no farther.
+  assert (wells(after, TYPES) == found)[0, proline].all()
+  assert abs(after.chi[0, proline, 0] + np.deg2rad(120.0)).max() < np.deg2rad(1)
 
 
 def test_what_was_not_known_is_placed_all_the_same(known):
@@ -239,7 +273,7 @@ NUM_STAGGERED = {
 
 
 def test_eclipsed_torsions_are_brought_back(known):
-  """Every degree of every torsion: staggered ones stay, no more than 35 degrees off remain."""
+  """Every degree of every torsion: what is within 1.7 spreads of where the type stands, stays."""
   run = builders.numpy_jit(rotamers.closed)
   degrees = np.arange(-179.5, 180.0, 1.0)
   chi = np.where(known.known, np.deg2rad(degrees)[:, None, None], 0.0).astype(np.float32)
@@ -247,17 +281,20 @@ def test_eclipsed_torsions_are_brought_back(known):
   after = run(rotamers.SideChains(chi, there), TYPES)
   np.testing.assert_array_equal(after.known, there)
   np.testing.assert_array_equal(after.chi[~there], 0.0)
-  wells = np.array([-60.0, 60.0, 180.0])
-  apart = (degrees[:, None] - wells + 180.0) % 360.0 - 180.0
-  off = apart[np.arange(len(degrees)), np.abs(apart).argmin(axis=1)]
-  expected = np.sign(off) * np.minimum(np.abs(off), 18.0 + 0.4 * np.maximum(np.abs(off) - 18.0, 0))
+  middles = np.array([60.0, 180.0, -60.0])
+  apart = (degrees[:, None] - middles + 180.0) % 360.0 - 180.0
+  well = np.abs(apart).argmin(axis=1)
+  off = apart[np.arange(len(degrees)), well]
   for kind, name in enumerate(protein_lib.RESIDUE_TYPES):
     for k in range(NUM_CHI[name]):
       moved = np.rad2deg(after.chi[:, kind, k]) - degrees
       if name == 'PRO':
         want = np.clip(degrees, -40.0, 40.0) - degrees
+      elif k < NUM_STAGGERED[name]:
+        knee, about = 1.7 * SPREAD[kind, k, well], off - CENTRE[kind, k, well]
+        want = -0.6 * np.sign(about) * np.maximum(np.abs(about) - knee, 0.0)
       else:
-        want = expected - off if k < NUM_STAGGERED[name] else np.zeros(len(degrees))
+        want = np.zeros(len(degrees))
       np.testing.assert_allclose((moved - want + 180.0) % 360.0 - 180.0, 0.0, atol=1e-3)
 
 

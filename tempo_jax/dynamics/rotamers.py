@@ -143,17 +143,21 @@ def _middles(wells: jax.Array) -> jax.Array:
   return _THIRD * (wells.astype(jnp.float32) + 0.5)
 
 
-def _of_wells(table: np.ndarray, wells: jax.Array, residue_type: jax.Array) -> jax.Array:
-  """Of a table [21, 4, 3] by type, chi and well, the entries of wells [..., L, 4]."""
+def _of_types(wells: jax.Array, residue_type: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Where types stand in wells [..., L, 4], from the middle, and spread; 0 where one is hidden."""
   seen = seen_wells(wells)
-  # Not an index: three products are faster. Of a hidden well it is 0.
-  return jnp.sum(jnp.broadcast_to(jnp.asarray(table)[residue_type], seen.shape) * seen, axis=-1)
+
+  def entry(table: np.ndarray) -> jax.Array:
+    rows = jnp.broadcast_to(jnp.asarray(table)[residue_type], seen.shape)
+    return jnp.sum(rows * seen, axis=-1)  # An index is slower.
+
+  return entry(_CENTRE), entry(_SPREAD)
 
 
 def offsets(side_chains: SideChains, residue_type: jax.Array) -> jax.Array:
   """[..., L, 4]: how far phases are from the centres of their wells, of unit spread in MD."""
   index, off = within_wells(side_chains.chi, residue_type)
-  centre, spread = (_of_wells(x, index, residue_type) for x in (_CENTRE, _SPREAD))
+  centre, spread = _of_types(index, residue_type)
   return jnp.where(side_chains.known, (off - centre) / spread, 0.0)
 
 
@@ -170,7 +174,7 @@ def placed(
     before: [..., L]; of the images of a ring the one nearest to its angle is taken.
     residue_type: [L].
   """
-  centre, spread = (_of_wells(x, wells, residue_type) for x in (_CENTRE, _SPREAD))
+  centre, spread = _of_types(wells, residue_type)
   off = centre + spread * offsets
   is_proline = (jnp.asarray(residue_type) == _PROLINE)[..., None]
   off = jnp.where(is_proline, jnp.clip(off, -_WITHIN, _WITHIN), off)
@@ -236,7 +240,7 @@ def closed(side_chains: SideChains, residue_type: jax.Array) -> SideChains:
   """
   chi = jax.lax.stop_gradient(side_chains.chi)
   index, off = within_wells(chi, residue_type)
-  centre, spread = (_of_wells(x, index, residue_type) for x in (_CENTRE, _SPREAD))
+  centre, spread = _of_types(index, residue_type)
   off = off - centre
   beyond = jnp.sign(off) * jnp.maximum(jnp.abs(off) - _KNEE * spread, 0.0)
   back = jnp.where(jnp.asarray(_STAGGERED)[residue_type], (_BEYOND - 1.0) * beyond, 0.0)

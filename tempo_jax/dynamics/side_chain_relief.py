@@ -2,8 +2,9 @@
 
 The backbone stays. Each chi follows the torque of the overlaps of the atoms that it turns, by
 damped steps of a few degrees (Newton's with the diagonal of the Hessian, and momentum), at most 50
-degrees in each call and, between tetrahedral carbons, no farther than 50 from staggered; a weak
-spring holds it to where it was drawn. Proline, whose ring has little room, stays, too. Atoms see
+degrees in each call and, between tetrahedral carbons, no farther than 50 from staggered; a spring
+holds it to where it was drawn, so that an overlap costs some degrees and not the rotamer's place:
+what is left is for residues to move (`steric`) and side chains to bend. Proline, whose ring has little room, stays, too. Atoms see
 each other by lists, which are made anew on the way: every list and every step has the same length
 for all frames.
 """
@@ -32,8 +33,9 @@ _LARGEST_STEP, _LARGEST_TURN = math.radians(6.0), math.radians(50.0)
 _LARGEST_OFF = math.radians(50.0)
 _THIRD = 2.0 * math.pi / 3.0
 _STAGGERED = side_chain_atoms.staggered_mask(np.arange(len(side_chain_table.TYPES)))
-# Å^2 per radian^2: of the spring, and of what keeps steps small where nothing is near the axis.
-_SPRING, _STIFFNESS = 0.02, 0.5
+# Å^2 per radian^2: of the spring (docs/decisions.md), and of what keeps steps small where nothing is
+# near the axis.
+_SPRING, _STIFFNESS = 2.0, 0.5
 _DISULPHIDE = 2.05  # Å, SG-SG.
 SIDE = 5  # The first slot that a chi turns.
 _SG = 5

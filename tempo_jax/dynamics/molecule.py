@@ -51,7 +51,10 @@ def heavy_atoms(
 
 
 def relieved_chi(
-  backbone: jax.Array, chi: jax.Array, protein: protein_lib.ProteinArrays
+  backbone: jax.Array,
+  chi: jax.Array,
+  protein: protein_lib.ProteinArrays,
+  spring: float = side_chain_relief.LOOSE,
 ) -> jax.Array:
   """Torsions [F, L, 4] rad, turned until side chains overlap no more: `side_chain_relief.relieved`.
 
@@ -59,12 +62,13 @@ def relieved_chi(
     backbone: [F, L, 4, 3] Å.
     chi: [F, L, 4] rad.
     protein: [L] residues.
+    spring: as of `side_chain_relief.relieved`.
   """
 
   def one(frame):
     backbone, chi = frame
     return side_chain_relief.relieved(
-      backbone, chi, protein.residue_type, protein.mask, protein.disulphides
+      backbone, chi, protein.residue_type, protein.mask, protein.disulphides, spring=spring
     )
 
   return jax.lax.map(one, (backbone, chi), batch_size=_TOGETHER)

@@ -3,8 +3,8 @@
 The backbone stays. Each chi follows the torque of the overlaps of the atoms that it turns, by
 damped steps of a few degrees (Newton's with the diagonal of the Hessian, and momentum), at most 50
 degrees in each call and, between tetrahedral carbons, no farther than 50 from staggered; a spring
-holds it to where it was drawn, so that an overlap costs some degrees and not the rotamer's place:
-what is left is for residues to move (`steric`) and side chains to bend. Proline, whose ring has little room, stays, too. Atoms see
+holds it to where it was drawn. It is stiff where residues may move, too (`steric`), and loose where
+backbones are given, and in disulphides. Proline, whose ring has little room, stays, too. Atoms see
 each other by lists, which are made anew on the way: every list and every step has the same length
 for all frames.
 """
@@ -33,9 +33,10 @@ _LARGEST_STEP, _LARGEST_TURN = math.radians(6.0), math.radians(50.0)
 _LARGEST_OFF = math.radians(50.0)
 _THIRD = 2.0 * math.pi / 3.0
 _STAGGERED = side_chain_atoms.staggered_mask(np.arange(len(side_chain_table.TYPES)))
-# Å^2 per radian^2: of the spring (docs/decisions.md), and of what keeps steps small where nothing is
+# Å^2 per radian^2: of springs (docs/decisions.md), and of what keeps steps small where nothing is
 # near the axis.
-_SPRING, _STIFFNESS = 2.0, 0.5
+LOOSE, STIFF = 0.02, 2.0
+_STIFFNESS = 0.5
 _DISULPHIDE = 2.05  # Å, SG-SG.
 SIDE = 5  # The first slot that a chi turns.
 _SG = 5
@@ -102,6 +103,7 @@ def relieved(
   mask: jax.Array,
   disulphides: jax.Array | None = None,
   num_residues: int = _NUM_RESIDUES,
+  spring: float = LOOSE,
 ) -> jax.Array:
   """Turns side chains so that no heavy atoms overlap, as far as that goes.
 
@@ -116,6 +118,7 @@ def relieved(
     disulphides: [L] int32, the partner of a residue or -1; None where there are none. Their
       sulphurs are kept 2.05 Å apart.
     num_residues: that each side chain sees, at most 31.
+    spring: Å^2 per radian^2, what holds chi to where they are.
 
   Returns:
     [L, 4] radians, not wrapped: near `chi`, and equal to it where nothing overlaps, in proline and
@@ -128,6 +131,9 @@ def relieved(
   turns = tables.turned.any(axis=-1) & mask[:, None]
   start = jnp.where(turns, chi, 0)
   lowest, highest = _room(start, residue_type, partner)
+  held = jnp.full_like(start, spring)
+  if partner is not None:
+    held = jnp.where((partner >= 0)[:, None], LOOSE, held)
   length = backbone.shape[0]
   nothing = jnp.zeros((_NUM_ATOMS, length, _NUM_SIDE))
 
@@ -143,8 +149,8 @@ def relieved(
     index, allowed = seen
     force, contacts = overlaps(atoms, index, allowed, partner)
     torque, stiffness = _torques(atoms, force, contacts, tables.turned)
-    torque = torque - _SPRING * turn
-    change = _DAMPING * torque / (stiffness + _SPRING + _STIFFNESS) + _MOMENTUM * last
+    torque = torque - held * turn
+    change = _DAMPING * torque / (stiffness + held + _STIFFNESS) + _MOMENTUM * last
     change = jnp.where(turns, jnp.clip(change, -_LARGEST_STEP, _LARGEST_STEP), 0)
     following = jnp.clip(turn + change, lowest, highest)
     return (following, following - turn, seen), None

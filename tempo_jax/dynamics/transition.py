@@ -16,7 +16,15 @@ import jax.numpy as jnp
 
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
-from tempo_jax.dynamics import chain_closure, generator, hops, molecule, rotamers, steric
+from tempo_jax.dynamics import (
+  chain_closure,
+  generator,
+  hops,
+  molecule,
+  rotamers,
+  side_chain_relief,
+  steric,
+)
 from tempo_jax.dynamics import expected as expected_lib
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
@@ -65,7 +73,8 @@ def _relieved(
   protein: protein_lib.ProteinArrays,
 ) -> state_lib.State:
   """The states [T, L] with these side chains, turned until they overlap no more."""
-  chi = molecule.relieved_chi(state_lib.to_positions(states), side_chains.chi, protein)
+  backbone = state_lib.to_positions(states)
+  chi = molecule.relieved_chi(backbone, side_chains.chi, protein, side_chain_relief.STIFF)
   relieved = rotamers.SideChains(rotamers.wrapped(chi), side_chains.known)
   return dataclasses.replace(states, side_chains=relieved)
 

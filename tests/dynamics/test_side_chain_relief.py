@@ -1,6 +1,7 @@
 """Oracles: contacts as scipy counts them, nearest atoms by brute force, autodiff of the overlap."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,6 @@ from tempo_jax.protein import protein as protein_lib
 from tests import builders, heavy_atoms
 
 LENGTH = 24
-relieved = builders.numpy_jit(
-  jax.vmap(side_chain_relief.relieved, in_axes=(0, 0, None, None, None))
-)
 build = builders.numpy_jit(side_chains.heavy_atoms)
 
 
@@ -33,8 +31,15 @@ def bundle():
   return heavy_atoms.crowded_helices(LENGTH, spread=0.3)
 
 
-def relieve(protein, backbone, chi):
-  return relieved(backbone, chi, protein.residue_type, protein.mask, protein.disulphides)
+@functools.lru_cache
+def run_with(spring):
+  run = functools.partial(side_chain_relief.relieved, spring=spring)
+  return builders.numpy_jit(jax.vmap(run, in_axes=(0, 0, None, None, None)))
+
+
+def relieve(protein, backbone, chi, spring=side_chain_relief.LOOSE):
+  run = run_with(spring)
+  return run(backbone, chi, protein.residue_type, protein.mask, protein.disulphides)
 
 
 def test_contacts_go_and_rotamers_stay(bundle):
@@ -53,6 +58,24 @@ def test_contacts_go_and_rotamers_stay(bundle):
   proline = protein.residue_type == protein_lib.RESIDUE_TYPES.index('PRO')
   fixed = proline[:, None] | ~side_chain_atoms.chi_mask(protein.residue_type)
   assert not turn[:, fixed].any()
+
+
+def test_a_stiff_spring_turns_less(bundle):
+  """In equilibrium the spring holds the torque of what is left of the overlaps."""
+  protein, backbone, chi = bundle
+  loose, held = (
+    relieve(protein, backbone, chi, spring) - chi
+    for spring in (side_chain_relief.LOOSE, side_chain_relief.STIFF)
+  )
+  assert np.sqrt(np.mean(held**2)) < 0.7 * np.sqrt(np.mean(loose**2))
+  # Half of the contacts go all the same.
+  counts = [
+    close_contacts.count(build(backbone, x, protein.residue_type), protein).mean()
+    for x in (chi, chi + held)
+  ]
+  assert counts[1] < 0.6 * counts[0]
+  # Stiffer than any overlap is deep.
+  np.testing.assert_allclose(relieve(protein, backbone, chi, 1e6), chi, atol=1e-4)
 
 
 def test_no_chi_is_turned_into_another_rotamer(bundle):
@@ -119,7 +142,8 @@ def test_degenerate_atoms_give_numbers(bundle):
   assert np.isfinite(relieve(protein, np.zeros_like(backbone), chi)).all()
 
 
-def test_a_disulphide_is_kept_and_the_rest_pushed_apart():
+@pytest.mark.parametrize('spring', [side_chain_relief.LOOSE, side_chain_relief.STIFF])
+def test_a_disulphide_is_kept_and_the_rest_pushed_apart(spring):
   """Two cysteines whose CB are 3.8 Å apart, one turned the wrong way by 30 degrees."""
   kinds = types(['GLY', 'CYS', 'GLY'] * 2)
   protein = dataclasses.replace(
@@ -146,9 +170,8 @@ def test_a_disulphide_is_kept_and_the_rest_pushed_apart():
     if best is None or abs(length - 2.05) < best[0]:
       best = abs(length - 2.05), angle
   chi = np.full((1, 6, 4), best[1] + np.deg2rad(30), np.float32)
-  before, after = (
-    build(backbone, x, kinds)[0, [1, 4], 5] for x in (chi, relieve(protein, backbone, chi))
-  )
+  found = relieve(protein, backbone, chi, spring)
+  before, after = (build(backbone, x, kinds)[0, [1, 4], 5] for x in (chi, found))
   assert abs(np.linalg.norm(before[0] - before[1]) - 2.05) > 0.3
   assert np.linalg.norm(after[0] - after[1]) == pytest.approx(2.05, abs=0.08)
 

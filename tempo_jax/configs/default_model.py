@@ -24,9 +24,9 @@ def get_config(variant: str = ''):
   # Measured after training, which does not use them (docs/results/physics.md).
   config.model.memory.gain = 1.25, 1.12
   config.model.rotamer_stay = (
-    (0.01, 2.2, 1.55, -1.0, 1.6, 0.6, -1.5),
-    (0.2, 0.0, 0.35, 0.5, -0.8, -0.4, -1.0),
-    (1.0, -0.4, -0.2, 0.5, -0.8, -0.4, -1.0),
+    (0.01, 2.55, 1.7, -0.75, 1.6, 0.6, -1.5),
+    (0.2, 0.2, 0.55, 0.2, -0.8, -0.6, -0.85),
+    (1.0, -0.4, -0.2, 0.5, -0.8, -0.6, -0.85),
   )
   common.small_network(config, channels=64, blocks=2)
   config.model.encoder.num_neighbours = 16

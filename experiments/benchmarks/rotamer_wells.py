@@ -2,13 +2,13 @@
 
     python -m experiments.benchmarks.rotamer_wells --data=DATA
 
-For each type of residue, chi and well: the mean of what phases differ from the middle of their
-well, and the root mean square about it. MD is read that may be trained on (data_prep/simulated and
-DATA/md_public, of NTL9 the first half), every residue with the same weight, shared among its wells
-as its frames are. Few residues say little: as much as two of them count the mean over crystal
-structures (DATA/structures, those of the PDB), and the spread of all wells of the torsion, which in
-turn leans on that of all torsions of its kind.
-Proteins that are held out are not read.
+For each type of residue, chi and well: the mean deviation of phases from the middle of their well,
+and the root mean square about it. MD is read of proteins that may be trained on
+(data_prep/simulated and DATA/md_public, of NTL9 the first half; replicas that validate included),
+every residue with the same weight, shared among its wells as its frames are. Few residues say
+little: the mean over crystal structures (DATA/structures, those of the PDB) counts as two of them,
+and so does the spread of all wells of the torsion, which in turn leans on that of all torsions of
+its kind. Proteins that are held out are not read.
 """
 
 import pathlib
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from data_prep import public_md
 from experiments.benchmarks import heavy_frames, md_atoms
 from tempo_jax.cli import command
 from tempo_jax.dynamics import rotamers
@@ -30,9 +31,9 @@ _PRIOR_WEIGHT = 2.0
 # Degrees: of a well that is filled evenly.
 _EVEN = 120.0 / np.sqrt(12.0)
 # Of whose MD a part is kept to judge by.
-_PART = {'ntl9_mdcath_320K': 0.5}
-_KEY = tuple[int, int, int]  # type, chi, well
-_Sums = dict[_KEY, np.ndarray]
+_PART = {md.name: md.part for md in public_md.SETS}
+_Key = tuple[int, int, int]  # type, chi, well
+_Sums = dict[_Key, np.ndarray]
 
 
 def simulated(data: pathlib.Path) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -88,7 +89,7 @@ class _Spreads:
     return float(np.sqrt(square))
 
 
-def table(data: pathlib.Path) -> dict[_KEY, tuple[float, float]]:
+def table(data: pathlib.Path) -> dict[_Key, tuple[float, float]]:
   """Centres and spreads, degrees of phase, by type, chi and well."""
   of_md: _Sums = {}
   of_crystals: _Sums = {}
@@ -104,7 +105,7 @@ def table(data: pathlib.Path) -> dict[_KEY, tuple[float, float]]:
     return 'ring' if ring else 'staggered' if staggered[torsion] else 'other'
 
   keys = [(i, k, well) for i, k in torsions for well in range(rotamers.NUM_WELLS)]
-  centres: dict[_KEY, float] = {}
+  centres: dict[_Key, float] = {}
   spreads = _Spreads()
   for key in keys:
     torsion = key[:2]

@@ -174,7 +174,7 @@ def _side_chain_features(
   anchor: state_lib.Anchor | None,
   protein: protein_lib.ProteinArrays,
 ) -> list[jax.Array]:
-  """Offsets, wells, where side chains are as far as they are drawn, what is known of both."""
+  """Offsets, wells, where side chains are as far as they are drawn; what is known of all three."""
   assert states.side_chains is not None
   flat = (*wells.shape[:2], -1)
   reach = rotamers.reach(states.side_chains, protein.residue_type)

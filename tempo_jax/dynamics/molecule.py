@@ -54,9 +54,9 @@ def relieved_chi(
   backbone: jax.Array,
   chi: jax.Array,
   protein: protein_lib.ProteinArrays,
-  spring: float = side_chain_relief.LOOSE,
+  spring: float,
 ) -> jax.Array:
-  """Torsions [F, L, 4] rad, turned until side chains overlap no more: `side_chain_relief.relieved`.
+  """Torsions [F, L, 4] rad, turned apart where side chains overlap: `side_chain_relief.relieved`.
 
   Args:
     backbone: [F, L, 4, 3] Å.

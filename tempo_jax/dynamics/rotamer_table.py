@@ -8,8 +8,9 @@ import numpy as np
 
 from tempo_jax.geometry import side_chain_table
 
-# Type, chi; of the wells about 60, 180 and -60 degrees, in turn, from the middle of the well to the
-# mean, and root mean square about it, degrees of phase.
+# Trained parameters depend on these very numbers. Type, chi; of the wells about 60, 180 and -60
+# degrees, in turn, from the middle of the well to the mean, and root mean square about it, degrees
+# of phase.
 WELLS = """
 CYS 1   1 16   13 17   -7 19
 ASP 1   2 13    7 13   -2 13

@@ -3,7 +3,7 @@
 The backbone stays. Each chi follows the torque of the overlaps of the atoms that it turns, by
 damped steps of a few degrees (Newton's with the diagonal of the Hessian, and momentum), at most 50
 degrees in each call and, between tetrahedral carbons, no farther than 50 from staggered; a spring
-holds it to where it was drawn. It is stiff where residues may move, too (`steric`), and loose where
+holds it to where it was. It is stiff where residues may move, too (`steric`), and loose where
 backbones are given, and in disulphides. Proline, whose ring has little room, stays, too. Atoms see
 each other by lists, which are made anew on the way: every list and every step has the same length
 for all frames.
@@ -103,9 +103,10 @@ def relieved(
   mask: jax.Array,
   disulphides: jax.Array | None = None,
   num_residues: int = _NUM_RESIDUES,
-  spring: float = LOOSE,
+  *,
+  spring: float,
 ) -> jax.Array:
-  """Turns side chains so that no heavy atoms overlap, as far as that goes.
+  """Turns side chains off what they overlap, as far as their spring lets them.
 
   For many frames `jax.lax.map` with a `batch_size` of 25 or so takes a tenth of the memory of
   `vmap`, and is a little faster on CPUs.
@@ -118,7 +119,7 @@ def relieved(
     disulphides: [L] int32, the partner of a residue or -1; None where there are none. Their
       sulphurs are kept 2.05 Å apart.
     num_residues: that each side chain sees, at most 31.
-    spring: Å^2 per radian^2, what holds chi to where they are.
+    spring: Å^2 per radian^2, what holds chi to where they are; `LOOSE` or `STIFF`.
 
   Returns:
     [L, 4] radians, not wrapped: near `chi`, and equal to it where nothing overlaps, in proline and

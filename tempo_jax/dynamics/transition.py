@@ -54,7 +54,7 @@ def noised_window(
 def closed(
   config: Any, states: state_lib.State, protein: protein_lib.ProteinArrays
 ) -> state_lib.State:
-  """States [T, L] with their chains closed and no atoms overlapping, if the model wants that."""
+  """States [T, L], chains closed and atoms that overlap parted, if the model wants that."""
   if not config.closure:
     return states
   cis = chain_closure.cis_peptides(protein.positions, protein.bonds)
@@ -72,7 +72,7 @@ def _relieved(
   side_chains: rotamers.SideChains,
   protein: protein_lib.ProteinArrays,
 ) -> state_lib.State:
-  """The states [T, L] with these side chains, turned until they overlap no more."""
+  """The states [T, L] with these side chains, turned apart where they overlap."""
   backbone = state_lib.to_positions(states)
   chi = molecule.relieved_chi(backbone, side_chains.chi, protein, side_chain_relief.STIFF)
   relieved = rotamers.SideChains(rotamers.wrapped(chi), side_chains.known)

@@ -219,6 +219,6 @@ def check_params(config: config_dict.FrozenConfigDict, params: Mapping[str, Any]
     for name, array in found.items():
       if array.shape != expected[name].shape:
         raise ValueError(
-          f'{level}/{name} has shape {array.shape}, not {expected[name].shape}, as in an older '
-          'version of tempo_jax'
+          f'{level}/{name} has shape {array.shape} where this version of tempo_jax has '
+          f'{expected[name].shape}'
         )

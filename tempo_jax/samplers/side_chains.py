@@ -18,7 +18,7 @@ import numpy as np
 from tempo_jax import config as config_lib
 from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import expected as expected_lib
-from tempo_jax.dynamics import generator, hops, molecule, rotamers
+from tempo_jax.dynamics import generator, hops, molecule, rotamers, side_chain_relief
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
@@ -145,7 +145,9 @@ def make_placer(config: Any, level_name: str) -> Callable[..., Any]:
     chi = chi.reshape(-1, *chi.shape[2:])
     if config.closure:
       # All frames at once; the backbones, which are given, are what the next step goes by.
-      chi = rotamers.wrapped(molecule.relieved_chi(positions, chi, protein))
+      chi = rotamers.wrapped(
+        molecule.relieved_chi(positions, chi, protein, side_chain_relief.LOOSE)
+      )
     return chi, window
 
   return jax.jit(placer)

@@ -227,8 +227,10 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
   known = np.asarray(half.chi_known)
   # Elsewhere wells are thirds, filled up to their borders.
   stays = known & side_chain_atoms.staggered_mask(residue_type)
+  others = known & ~stays & (np.arange(LENGTH) != 3)[:, None]
   assert change[0.0][stays].any()
   assert not change[100.0][stays].any()
+  assert change[100.0][others].mean() < 0.5 < change[0.0][others].mean()
   # What else is drawn is drawn.
   assert change[100.0][~known & side_chain_atoms.chi_mask(residue_type)].all()
   rows = (0.01, 3.0, 1.0, -1.0), (0.1, 2.0, 0.0, -3.0)

@@ -114,8 +114,8 @@ def motion(frame, other):
 
 
 def head_by_hand(p, config, hidden, window, step, anchor, taus, level, protein):
-  """`Generator.end` of one protein, [T, L, 8 or 12], and logits; states, the known ones of the
-  window among them, are float64."""
+  """`Generator.end` of one protein, [T, L, 8 or 12], and logits; states, those of the window
+  that are known and the anchor's, are float64."""
   newest = window[-1]
   numbers, wells = step.numbers, step.wells
   num_frames, length = numbers.shape[:2]
@@ -130,7 +130,10 @@ def head_by_hand(p, config, hidden, window, step, anchor, taus, level, protein):
   context = reference.dense(p['context'], reference.layer_norm(p['context_norm'], hidden))
   if has_chi:
     free, per_angle = chi_table(protein.residue_type)
-    started, aim = newest.side_chains, anchor.side_chains
+    started = newest.side_chains
+    aim = (
+      anchor.side_chains if anchor else rotamers.SideChains(0.0 * started.chi, started.known & 0)
+    )
     shown = wells[..., None] == np.arange(3)
     goes_by = [
       by_wells(started.chi, started.known, per_angle),
@@ -191,7 +194,9 @@ def head_by_hand(p, config, hidden, window, step, anchor, taus, level, protein):
         off = centre[i][own] + spread[i][own] * numbers[t, i, 8:]
         phase = np.deg2rad(60.0 + 120.0 * wells[t, i] + off)
         conformation.append(chi_features(phase, there))
-      ahead = motion(here, (anchor.frames.rotation[i], anchor.frames.translation[i]))
+      ahead = np.zeros(12)
+      if anchor:
+        ahead = motion(here, (anchor.frames.rotation[i], anchor.frames.translation[i]))
       features = [
         numbers[t, i, :7],
         numbers[:, i, :7].ravel(),
@@ -298,11 +303,16 @@ def run_of(config):
 
 
 @pytest.mark.parametrize(
-  ('with_side_chains', 'known'),
-  [(False, (True, True)), (True, (True, True)), (True, (False, True))],
-  ids=['backbone', 'side chains', 'a first window'],
+  ('with_side_chains', 'known', 'ahead'),
+  [
+    (False, (True, True), 3),
+    (True, (True, True), 3),
+    (True, (False, True), 3),
+    (True, (True, True), 0),
+  ],
+  ids=['backbone', 'side chains', 'a first window', 'a passed anchor'],
 )
-def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains, known):
+def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains, known, ahead):
   states, side_chains, step, protein = inputs
   config = CONFIGS[with_side_chains]
   params = builders.params(config)
@@ -310,7 +320,9 @@ def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains, know
     states = dataclasses.replace(states, side_chains=side_chains)
   else:
     step = generator.Step(step.numbers[..., :8])
-  anchor = state_lib.Anchor(states[2], anchor_lib.Place(np.int32(anchor_lib.Kind.END), np.int32(3)))
+  anchor = state_lib.Anchor(
+    states[2], anchor_lib.Place(np.int32(anchor_lib.Kind.END), np.int32(ahead))
+  )
   window = state_lib.Window(states[:2], np.array(known), anchor)
   features, hidden, end = run_of(config)(params, window, step, protein)
 
@@ -344,7 +356,7 @@ def test_encoder_and_head_are_those_of_the_papers(inputs, with_side_chains, know
     hidden.astype(np.float64),
     [slow.states[t] for t in np.flatnonzero(known)],
     reference.as_float64(step) if with_side_chains else step,
-    slow.anchor.state,
+    slow.anchor.state if ahead else None,
     np.float64(TAUS),
     level,
     protein,

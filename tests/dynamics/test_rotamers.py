@@ -136,10 +136,15 @@ def test_types_stand_where_rotamer_libraries_have_them():
     ('ILE', 1, 1, 170.0),  # mt: -65, 170
     ('PHE', 0, 2, -65.0),  # m
     ('LYS', 3, 1, 180.0),  # mttt
+    ('ARG', 3, 0, 85.0),  # mtt85
+    ('ARG', 3, 2, -85.0),  # mtt-85
+    ('PRO', 0, 0, 30.0),  # Cγ endo
+    ('PRO', 0, 2, -30.0),  # exo
   ):
     kind = protein_lib.RESIDUE_TYPES.index(name)
     middle = (60.0, 180.0, -60.0)[well]
-    assert circular(np.deg2rad(middle + CENTRE[kind, k, well] - angle)) < np.deg2rad(6.0), name
+    near = np.deg2rad(8.0 if name in ('ARG', 'PRO') else 4.5)
+    assert circular(np.deg2rad(middle + CENTRE[kind, k, well] - angle)) < near, name
   # Between tetrahedral carbons they spread alike, elsewhere over most of a third.
   assert 9.0 < SPREAD[STAGGERED].min() < SPREAD[STAGGERED].max() < 20.0
   assert SPREAD[protein_lib.RESIDUE_TYPES.index('GLU'), 2].min() > 30.0

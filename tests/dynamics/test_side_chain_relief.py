@@ -61,14 +61,14 @@ def test_contacts_go_and_rotamers_stay(bundle):
 
 
 def test_a_stiff_spring_turns_less(bundle):
-  """In equilibrium the spring holds the torque of what is left of the overlaps."""
+  """And leaves more of the overlaps."""
   protein, backbone, chi = bundle
   loose, held = (
     relieve(protein, backbone, chi, spring) - chi
     for spring in (side_chain_relief.LOOSE, side_chain_relief.STIFF)
   )
   assert np.sqrt(np.mean(held**2)) < 0.7 * np.sqrt(np.mean(loose**2))
-  # Half of the contacts go all the same.
+  # Two in five contacts go all the same.
   counts = [
     close_contacts.count(build(backbone, x, protein.residue_type), protein).mean()
     for x in (chi, chi + held)

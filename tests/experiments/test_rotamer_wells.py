@@ -33,7 +33,7 @@ def table(monkeypatch):
 
 
 def test_every_residue_counts_alike_and_shares_among_its_wells(table):
-  """Hundred residues of 4 frames, hundred of 1: 50 degrees in one, 70 in half of the other."""
+  """A hundred residues of one frame at 50 degrees; a hundred of four, half of them at 70."""
   few = conformations(*[(VAL, [50.0])] * 100)
   many = conformations(*[(VAL, [70.0, 70.0, 180.0, 180.0])] * 100)
   found = table([few, many])
@@ -61,5 +61,5 @@ def test_spreads_are_about_the_mean_and_lean_on_greater_groups(table):
   assert found[VAL, 0, 0][1] == pytest.approx(12.0, rel=0.05)
   # Nothing was seen there: as the torsion's other wells are.
   assert found[VAL, 0, 2] == (0.0, pytest.approx(found[VAL, 0, 0][1], rel=0.02))
-  # One residue, without any spread, against two of its kind.
+  # One residue, without any spread, counts against two in the torsion, and in the well again.
   assert found[PHE, 0, 0][1] == pytest.approx(12.0 * 2 / 3, rel=0.06)

@@ -47,7 +47,5 @@ def test_what_no_longer_belongs_together_is_checked_anew(tmp_path):
   with np.load(tmp_path / 'a/params.npz') as arrays:
     changed = {name: arrays[name][..., :1] for name in arrays.files}
   np.savez(tmp_path / 'a/params.npz', **changed)
-  with pytest.raises(
-    InputError, match=r'is damaged: ValueError: .* has shape .* as in an older version'
-  ):
+  with pytest.raises(InputError, match=r'has shape .* where this version of tempo_jax has'):
     model_lib.load_model(tmp_path / 'a')

@@ -25,6 +25,12 @@ def test_proteins_that_are_alike():
   assert expected_error.alike([], 'explicit', 5.0) == []
 
 
+def test_the_bundled_model_knows_what_to_expect():
+  """Its numbers are of its own parameters and calibration, not of a former model's."""
+  found = expected_error.read(model_lib.load_model('default'))
+  assert {x.solvent for x in found} == {'explicit', 'implicit'}
+
+
 EVERY = [
   comparison('explicit', 20.0, 0.97, 0.333, 89),
   comparison('explicit', 100.0, 1 / 1.39, 0.88, 38),

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from tempo_jax.dynamics import molecule, rotamers
+from tempo_jax.dynamics import molecule, rotamers, side_chain_relief, transition
+from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
 from tempo_jax.protein import protein as protein_lib
@@ -123,8 +124,9 @@ def staying(config):
   """Parameters of a network that says one thing: wells stay those of the newest state."""
   level = builders.params(config)
   out = jax.tree.map(np.zeros_like, level['head']['out'])
-  # After the numbers, of each chi three logits, and how much those of the newest state count first.
-  of_wells = out['bias'][12:].reshape(4, 6)
+  # After the numbers, of each chi three logits, how much known wells count, those of the newest
+  # state first, and known offsets.
+  of_wells = out['bias'][12:].reshape(4, 8)
   of_wells[:, 3] = 50.0
   changed = level | {'head': level['head'] | {'out': out}}
   return dict.fromkeys(config.levels, changed)
@@ -132,7 +134,7 @@ def staying(config):
 
 def test_side_chains_of_the_start_are_carried_along(protein, positions, there, monkeypatch):
   # Nothing but the network, and what it is not: relief of overlaps, and of eclipsed torsions.
-  monkeypatch.setattr(molecule, 'relieved_chi', lambda backbone, chi, protein: chi)
+  monkeypatch.setattr(molecule, 'relieved_chi', lambda backbone, chi, *_: chi)
   monkeypatch.setattr(rotamers, 'closed', lambda side_chains, residue_type: side_chains)
   params = staying(CONFIG)
   some = there & (np.random.default_rng(0).random(there.shape) < 0.6)
@@ -152,6 +154,31 @@ def test_side_chains_of_the_start_are_carried_along(protein, positions, there, m
   assert len(set(wells[1, there & ~some])) == 3
   rest = there & ~some & side_chain_atoms.staggered_mask(types)
   assert (wells[1:] == wells[1])[:, rest].all()
+
+
+def test_the_spring_is_loose_where_backbones_are_given(protein, positions, monkeypatch):
+  """And stiff where residues move, too."""
+  config = builders.generative_config(
+    anchors='both', reference=True, side_chains=True, closure=True
+  )
+  asked = []
+
+  def relieved(backbone, chi, protein, spring):
+    asked.append(spring)
+    return chi
+
+  monkeypatch.setattr(molecule, 'relieved_chi', relieved)
+  place(protein, positions[:BLOCK], config)
+  side_chains._placer.cache_clear()
+  assert set(asked) == {side_chain_relief.LOOSE}
+  asked.clear()
+
+  def closed(positions):
+    state = state_lib.of_model(config, positions, protein, rotamers.of_protein(protein))
+    return transition.closed(config, jax.tree.map(lambda x: x[None], state), protein)
+
+  assert jax.eval_shape(closed, protein.positions).side_chains.chi.shape == (1, LENGTH, 4)
+  assert asked == 2 * [side_chain_relief.STIFF]
 
 
 def test_without_a_start_the_first_frame_is_one(protein, positions, there):

@@ -22,7 +22,7 @@ from tempo_jax.protein import side_chain_atoms
 
 # Å: what is nearer is pushed apart; two of nitrogen and oxygen may come to a hydrogen bond. Close
 # contacts are counted below 3.0 and 2.4 Å (`metrics.close_contacts`).
-NEAREST, NEAREST_POLAR = 3.25, 2.55
+NEAREST, NEAREST_POLAR = 3.15, 2.55
 # Residues that a side chain sees, and atoms that one of its atoms sees.
 _NUM_RESIDUES, _NUM_ATOMS = 16, 3
 _NUM_LISTS, _NUM_STEPS = 3, 8

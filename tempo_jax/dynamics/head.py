@@ -107,22 +107,17 @@ class HeadBlock(nn.Module):
     return spatiotemporal_encoder.Transition(self.dtype, name='transition')(hidden), None
 
 
-def _known_wells(
-  wells: jax.Array,
-  newest: state_lib.State,
-  anchor: state_lib.Anchor | None,
-  residue_type: jax.Array,
-) -> jax.Array:
+def _known_wells(wells: jax.Array, window: state_lib.Window, residue_type: jax.Array) -> jax.Array:
   """Wells that a draw may go by, `rotamers.seen_wells` of each: [T, L, 3, 4, 3].
 
   Those of the newest state, of the other frames as far as they are drawn, and of the anchor.
 
   Args:
     wells: [T, L, 4] as far as they are drawn.
-    newest: [L] state.
-    anchor: or None.
+    window: of T frames.
     residue_type: [L].
   """
+  newest, anchor = window.states[-1], window.anchor
   assert newest.side_chains is not None
   shown = rotamers.seen_wells(wells)
   before = rotamers.seen_wells(rotamers.wells(newest.side_chains, residue_type))
@@ -235,7 +230,7 @@ class Head(nn.Module):
     """
     config = self.config
     num_frames, length = numbers.shape[:2]
-    newest, anchor = window.states[-1], window.anchor
+    anchor = window.anchor
     # psi is an angle: it is seen among the torsions, not as a number.
     motions = numbers[..., : update.NUM_MOTIONS]
     turned = jnp.moveaxis(motions, 0, 1).reshape(length, -1)
@@ -253,7 +248,7 @@ class Head(nn.Module):
     times = [tau]
     known, offsets = None, None
     if wells is not None:
-      known = _known_wells(wells, newest, anchor, protein.residue_type)
+      known = _known_wells(wells, window, protein.residue_type)
       offsets = _known_offsets(wells, window, protein.residue_type)
       features += _side_chain_features(numbers, wells, known, offsets, states, anchor, protein)
       times.append(side_chain_tau)

@@ -75,7 +75,7 @@ def run(*args, params=None):
 # Of a random network, residues are thrown onto one another: which of them are pushed apart may hang
 # on the last digit, on each kind of CPU for other keys. What the network itself does may not.
 OPEN = builders.generative_config(anchors='both', closure=False, side_chains=True)
-run_open = builders.numpy_jit(functools.partial(_run, OPEN, builders.params(OPEN)))
+run_open = builders.numpy_jit(functools.partial(_run, OPEN, builders.params(OPEN, seed=1)))
 
 
 def call_all(protein, end_positions, positions=None, place=END, seed=0, run=run):
@@ -118,9 +118,7 @@ def test_a_global_motion_moves_the_sample_along(protein, end_positions, place):
     return moved, between(turned.chi, side_chains.chi).max()
 
   drawn = np.array([deviation(seed, run_open) for seed in range(8)])
-  # Its random parameters magnify the last digit, in one of eight draws more than in others.
-  np.testing.assert_array_less(np.median(drawn, axis=0), 1e-4)
-  assert drawn.max() < 4e-4
+  assert drawn.max() < 2e-4
   # Closed, and relieved of overlaps, for steps of the size of a real one.
   quieter = functools.partial(run, params=quiet_params())
   closed = np.array([deviation(seed, quieter) for seed in range(8)])
@@ -199,13 +197,14 @@ def test_windows_and_passes_of_any_number(protein, end_positions, window, passes
   assert (apart > 0.1) == (window > 1)
 
 
-def test_torsions_that_are_told_to_stay_do(protein, end_positions):
+def test_torsions_that_are_told_to_stay_do(protein, end_positions, monkeypatch):
   """In sampling alone; puckers have a number of their own, and what is not known cannot stay."""
   residue_type = protein.residue_type.copy()
   residue_type[3] = protein_lib.RESIDUE_TYPES.index('PRO')
   plain = builders.with_side_chains(dataclasses.replace(protein, residue_type=residue_type))
   half = builders.with_side_chains(plain, known=2 / 3)
-  # Offsets do not reach over the borders of their wells.
+  # Small offsets, of which none reaches over the border of its well.
+  monkeypatch.setattr(rotamers, '_SPREAD', np.float32(0.2) * rotamers._SPREAD)
   params = quiet_params(OPEN)
 
   def wells_after(config):
@@ -225,12 +224,9 @@ def test_torsions_that_are_told_to_stay_do(protein, end_positions):
     after = wells_after(config_lib.freeze(config))
     change[stay] = (after != before).any(axis=(0, 1))
   known = np.asarray(half.chi_known)
-  # Elsewhere wells are thirds, filled up to their borders.
-  stays = known & side_chain_atoms.staggered_mask(residue_type)
-  others = known & ~stays & (np.arange(LENGTH) != 3)[:, None]
+  stays = known & (np.arange(LENGTH) != 3)[:, None]
   assert change[0.0][stays].any()
   assert not change[100.0][stays].any()
-  assert change[100.0][others].mean() < 0.5 < change[0.0][others].mean()
   # What else is drawn is drawn.
   assert change[100.0][~known & side_chain_atoms.chi_mask(residue_type)].all()
   rows = (0.01, 3.0, 1.0, -1.0), (0.1, 2.0, 0.0, -3.0)

@@ -131,9 +131,8 @@ def head_by_hand(p, config, hidden, window, step, anchor, taus, level, protein):
   if has_chi:
     free, per_angle = chi_table(protein.residue_type)
     started = newest.side_chains
-    aim = (
-      anchor.side_chains if anchor else rotamers.SideChains(0.0 * started.chi, started.known & 0)
-    )
+    nothing = rotamers.SideChains(np.zeros_like(started.chi), np.zeros_like(started.known))
+    aim = anchor.side_chains if anchor else nothing
     shown = wells[..., None] == np.arange(3)
     goes_by = [
       by_wells(started.chi, started.known, per_angle),

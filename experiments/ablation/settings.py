@@ -12,7 +12,8 @@ from tempo_jax import config as config_lib
 from tempo_jax.errors import InputError
 from tempo_jax.training import run_config
 
-PREDEFINED = ('paper', 'ours')
+# Time steps, ns, of a model whose levels have parameters of their own.
+_TWO_LEVELS = {'coarse': 0.2, 'fine': 0.01}
 
 
 def as_paper(config: Any) -> None:
@@ -28,8 +29,24 @@ def as_paper(config: Any) -> None:
       level[name] = paper.level.fine[name]
 
 
+def as_two_levels(config: Any) -> None:
+  """Makes a model of any time step one of two levels, each with parameters of its own."""
+  model = config.model
+  with model.unlocked():
+    sections = {name: copy.deepcopy(model.level[model.levels[-1]]) for name in _TWO_LEVELS}
+    for name, dt_ns in _TWO_LEVELS.items():
+      sections[name].dt_ns = dt_ns
+    model.level = config_dict.ConfigDict(sections)
+  model.levels, model.lags_ns = tuple(_TWO_LEVELS), ()
+  config.train.levels = model.levels
+
+
+_CHANGES = {'ours': lambda config: None, 'paper': as_paper, 'two_levels': as_two_levels}
+PREDEFINED = tuple(_CHANGES)
+
+
 def changed(config: Any, changes: Sequence[str], where: str) -> Any:
-  """A copy of a configuration with changes: `paper`, or PATH=VALUE as in --config.PATH=VALUE.
+  """A copy of a configuration with changes: one of `PREDEFINED`, or PATH=VALUE as in --config.
 
   Raises:
     InputError: a path that is not there, or a value that does not fit.
@@ -38,8 +55,7 @@ def changed(config: Any, changes: Sequence[str], where: str) -> Any:
   for change in changes:
     path, equals, _ = change.partition('=')
     if path in PREDEFINED and not equals:
-      if path == 'paper':
-        as_paper(config)
+      _CHANGES[path](config)
       continue
     if not equals:
       raise InputError(f'{where}: {change!r}: write PATH=VALUE, e.g. model.closure=False')
@@ -90,7 +106,8 @@ def settings(
     if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_.+-]*', name):
       raise InputError(f'{where}: its name becomes a folder: use letters, digits and _ . + -')
     if not colon and name not in PREDEFINED:
-      raise InputError(f'{where}: say what changes, {name}:PATH=VALUE, or give paper or ours')
+      known = ', '.join(PREDEFINED)
+      raise InputError(f'{where}: say what changes, {name}:PATH=VALUE, or give one of {known}')
     one = changed(config, [*([name] if name in PREDEFINED else []), *split_changes(changes)], where)
     for seed in seeds or (None,):
       each = copy.deepcopy(one)

@@ -415,7 +415,7 @@ def _warn_of_selection(configs: Mapping[str, Any], sampling: Sampling) -> None:
   """The MD that chose a checkpoint flatters it."""
   for name, config in configs.items():
     data = config.data
-    if config.train.select_by == 'last' or data.validation_block is None:
+    if config.train.select_by == 'last' or not data.validation_block:
       continue
     low, high = sampling.heldout_block or data.validation_block
     same = (sampling.heldout_split or data.validation_split) == data.validation_split

@@ -101,7 +101,7 @@ def held_out(config: Any, sampling: Sampling, dt_ns: float) -> list[HeldOut]:
   data = config.data
   block = sampling.heldout_block or data.validation_block
   split = sampling.heldout_split or data.validation_split
-  if block is None:
+  if not block:
     raise InputError(
       'no held-out MD to compare with: give --heldout_block=LOW,HIGH (fractions of every '
       'trajectory) and --heldout_split, or config.data.validation_block'

@@ -58,7 +58,7 @@ def experiment(model: config_dict.ConfigDict, scale: str = 'both') -> config_dic
   # Proteins are drawn in proportion to (their windows)^(1 - balance): 0 where all have equally much
   # MD, towards 1 where few would outweigh the rest.
   data.balance = 0.0
-  # None: no validation.
+  # None or (): no validation.
   data.validation_block = config_dict.placeholder(tuple)
   data.validation_split = 'validation'
 

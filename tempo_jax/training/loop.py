@@ -151,7 +151,7 @@ def _loaders(config: Any, store: store_lib.Store, name: str) -> LevelData:
 
   train = loader('train', data.train_block)
   validation = None
-  if data.validation_block is not None:
+  if data.validation_block:
     try:
       validation = loader(data.validation_split, data.validation_block)
     except InputError as error:

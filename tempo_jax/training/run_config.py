@@ -45,6 +45,9 @@ def check(config: Any) -> None:
     for name in names:
       if config[section][name] < 1:
         raise InputError(f'config.{section}.{name} = {config[section][name]}: at least 1 is needed')
+  _check_block('train_block', config.data.train_block)
+  if config.data.validation_block:
+    _check_block('validation_block', config.data.validation_block, ', or () for none')
   for name in _AT_LEAST_ZERO:
     if config.train[name] < 0:
       raise InputError(f'config.train.{name} = {config.train[name]}: at least 0 is needed')
@@ -86,6 +89,14 @@ def check(config: Any) -> None:
       )
 
 
+def _check_block(name: str, block: Any, or_none: str = '') -> None:
+  is_block = len(block) == 2 and all(isinstance(x, int | float) for x in block)
+  if not is_block or not 0.0 <= block[0] < block[1] <= 1.0:
+    raise InputError(
+      f'config.data.{name} = {tuple(block)}: give two fractions, 0 <= LOW < HIGH <= 1{or_none}'
+    )
+
+
 def follow_lags(config: Any) -> None:
   """The level of a model of any time step has the shortest lag, to which that is set here."""
   if time_scales.has_any_step(config.model):
@@ -107,7 +118,7 @@ def _check_selection(config: Any) -> None:
       )
     return
   chosen = f'config.train.select_by = {train.select_by!r}'
-  if config.data.validation_block is None:
+  if not config.data.validation_block:
     raise InputError(
       f'{chosen} needs held-out data: give config.data.validation_block (fractions of every '
       "trajectory) and config.data.validation_split, or select_by = 'last'"

@@ -16,6 +16,8 @@ from tempo_jax.errors import InputError
 from tempo_jax.models import directory
 from tempo_jax.models import model as model_lib
 from tempo_jax.models import workdir as workdir_lib
+from tempo_jax.protein import protein as protein_lib
+from tempo_jax.store import store as store_lib
 from tempo_jax.training import initial_model, loop, run_config
 from tests import builders, newcomer
 from tests.training import examples
@@ -213,23 +215,25 @@ def test_the_benchmark_judges_by_what_was_held_out(trained, tmp_path):
 
   def train(config, workdir):
     learnt.append((workdir.name, config))
-    return config.model, {}, {'best_step': 2, 'minutes': 0.5}
+    return model_lib.load_model(trained), {'best_step': 2, 'minutes': 0.5}
 
-  def sample(config, params, held, sampling):
-    frames = held.reference[0]
-    sampled.append((sampling.frames, sampling.replicas, sampling.start))
-    return [frames] * sampling.replicas, frames[0]
+  def sample(model, protein, case, num_frames, num_replicas, seed):
+    sampled.append((num_frames, num_replicas, protein.arrays.known_solvent))
+    np.testing.assert_array_equal(protein.arrays.positions, second[0])
+    return np.stack([second[1:]] * num_replicas)
 
   folder = tmp_path / 'trajectories/bpti_5ns'
   folder.mkdir(parents=True)
   md = newcomer.motion(np.random.default_rng(0), 10, 400)
   md[0].save(folder / 'bpti.pdb')
   md.save(folder / 'bpti.xtc')
+  case = finetuning.chosen(tmp_path, 'bpti')
+  second = finetuning.halves(case).second
   result = finetuning.run(
-    str(trained), tmp_path, tmp_path / 'work', 2, num_replicas=3, train=train, sample=sample
+    str(trained), case, tmp_path / 'work', 2, num_replicas=3, train=train, sample=sample
   )
   # 400 frames: the second half is the start and 199 more.
-  assert sampled == [(199, 3, 'first')] * 3
+  assert sampled == [(199, 3, protein_lib.SOLVENTS.index('explicit'))] * 3
   before, tuned, scratch, floor, network = result['rows'].values()
   for row in (before, tuned, scratch):
     assert row['rmsf_r'] == pytest.approx(1.0, abs=0.01)
@@ -245,3 +249,7 @@ def test_the_benchmark_judges_by_what_was_held_out(trained, tmp_path):
     assert 0.0 == low < middle == same < high == 0.5
     assert config.train.num_steps == 2
     assert config.model == directory.read_config(str(trained))
+  (entry,) = store_lib.Store(tmp_path / 'work/store').entries
+  assert (entry.name, entry.solvent, entry.num_frames) == ('bpti', 'explicit', 400)
+  with pytest.raises(InputError, match=r'--protein: crambin is none of those with MD, .*bpti'):
+    finetuning.chosen(tmp_path, 'crambin')

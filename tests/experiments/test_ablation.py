@@ -14,6 +14,8 @@ from experiments.ablation import ablation
 from experiments.ablation import rollouts as ablation_rollouts
 from experiments.ablation import settings as ablation_settings
 from tempo_jax import config as config_lib
+from tempo_jax import time_scales
+from tempo_jax.configs import default_model
 from tempo_jax.errors import InputError
 from tempo_jax.models import model as model_lib
 from tempo_jax.samplers import coarse_to_fine
@@ -300,6 +302,24 @@ def test_changes(store):
   # Without the change, the update stays what it is.
   kept = ablation_settings.settings(config, ['paper'])['paper']
   assert kept.model.update_rule == config.model.update_rule == 'local'
+
+
+def test_a_model_of_any_step_becomes_one_of_two_levels(store):
+  config = default_model.get_config()
+  config.data.store = str(store)
+  found = ablation_settings.settings(config, ['fixed:two_levels,model.prior=still', 'ours'])
+  model, ours = found['fixed'].model, found['ours'].model
+  assert model.levels == found['fixed'].train.levels == ('coarse', 'fine')
+  assert config_lib.frames_per_segment(model) == (20,)
+  assert [model.level[name].dt_ns for name in model.levels] == [0.2, 0.01]
+  assert not time_scales.has_any_step(model)
+  assert config_lib.to_dict(ours) == config_lib.to_dict(config.model)
+  rest = config_lib.to_dict(model)
+  for name in ('levels', 'level', 'lags_ns', 'prior'):
+    rest[name] = config_lib.to_dict(ours)[name]
+  assert rest == config_lib.to_dict(ours)
+  one = config_lib.to_dict(ours.level['any']) | {'dt_ns': 0.2}
+  assert config_lib.to_dict(model.level.coarse) == one
 
 
 @pytest.mark.parametrize(

@@ -311,6 +311,11 @@ def test_side_chains_are_in_the_batches(tmp_path):
       {'train.select_by': 'loss', 'data.validation_block': (0.99, 1.0)},
       r'no level has held-out windows',
     ),
+    (
+      {'data.validation_block': (None,)},
+      r'validation_block = \(None,\): give two fractions, 0 <= LOW < HIGH <= 1, or \(\) for none',
+    ),
+    ({'data.train_block': (0.8, 0.2)}, r'train_block = \(0.8, 0.2\): give two fractions'),
     ({'train.early_stopping_patience': 3}, r'early_stopping_patience = 3 needs something'),
     ({'train.early_stopping_patience': -1}, r'early_stopping_patience = -1: at least 0'),
     ({'train.rollout_frames': 0}, r'rollout_frames = 0: at least 1'),

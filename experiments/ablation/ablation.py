@@ -221,6 +221,8 @@ def run(
     trained[name] = made
     measured = _measure(name, made, held, sampling, remeasure, make_sampler)
     rows[name] = _row(measured) | made.facts()
+    # Programs of all settings together are more than a process may map into memory.
+    jax.clear_caches()
 
   if timing and sampling.how != 'upsample':
     keys = {name: made.fingerprint(held, sampling) for name, made in trained.items()}

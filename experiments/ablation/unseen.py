@@ -119,6 +119,8 @@ def run(
       _LOG.info('setting %s (%d of %d): training', name, index + 1, len(configs))
       folder = workdir / f'{name}_{trained[:8]}'
       train(config, str(folder))
+      # Programs of all settings together are more than a process may map into memory.
+      jax.clear_caches()
       model = model_lib.load_model(folder)
       facts = {'setting': name, 'trained': trained, **_facts(folder, model)}
       # Another machine may have come to other parameters.
@@ -136,6 +138,7 @@ def run(
         known[key] = {**numbers, **facts, 'key': key, 'protein': case.name}
       found[name, case.name] = {**known[key], 'setting': name}
       results.write(workdir / _STEM, table(list(found.values())), rows=list(known.values()))
+    jax.clear_caches()
   return list(found.values())
 
 

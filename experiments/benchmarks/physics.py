@@ -4,10 +4,10 @@ r"""How far held-out proteins move, at the spacing and length of their MD, besid
 
 Of each protein four replicas, as long as each replica of MD and with frames as far apart, from its
 first frame: RMSF of CA about a replica's own mean (ratio of the means over residues, and Pearson's
-r over residues), the CA-RMSD between successive frames, and the CA-RMSD to the start over the
-root-mean-square RMSF, at the end (last fifth). Where our MD has replicas of 4 ns, shorter ones are
-left out. Beside it the elastic network without any training
-(equal springs, 15 Å), and one half of MD against the other. Writes STEM.md and STEM.json, whose
+r over residues), the CA-RMSD between successive frames, and the CA-RMSD to the start: over the
+root-mean-square RMSF, at the end (last fifth), and the largest. Where our MD has replicas of 4 ns,
+shorter ones are left out. Beside it the elastic network without any training (equal springs, 15 Å),
+and one half of MD against the other. Writes STEM.md and STEM.json, whose
 rows stay: what an earlier run has measured with the same model, MD, settings and source code is not
 measured again.
 
@@ -18,6 +18,9 @@ With --left_out=NAME,... the same of proteins that other models are trained on, 
 (`data_prep.default_training_data --leave_out`): all frames of their first replica. The memory of
 the prior, the gain and `rotamer_stay` are fitted to all of those proteins together: only the
 network has not seen them.
+
+With --peptides the same of peptides whose MD unfolds, or folds, and which models are trained on:
+whether conformations change for good.
 
 With --trained the same of proteins that models are trained on, those that the memory is fitted to
 (`benchmarks.memory`). Printed then: the geometric mean of the RMSF ratios, by solvent, and the gain
@@ -145,6 +148,24 @@ def trained_cases(data: pathlib.Path) -> list[Case]:
   return [case for case in found if case.topology.is_file() and case.trajectories[0].is_file()]
 
 
+# Folders, replicas and temperatures (K).
+_PEPTIDES = (
+  *(('cln025_300K', 1, 300.0), ('cln025', 2, 320.0), ('cln025_350K', 1, 350.0)),
+  *(('cln025_400K', 1, 400.0), ('fs', 1, 320.0), ('fs_unf', 2, 320.0)),
+)
+
+
+def peptide_cases(simulated: pathlib.Path) -> list[Case]:
+  """MD of peptides that unfold or fold, which models are trained on; `simulated`: our own MD."""
+  found = []
+  for name, number, temperature_K in _PEPTIDES:
+    folder, peptide = simulated / name, name.removesuffix(f'_{temperature_K:g}K')
+    trajectory = folder / f'{peptide}_R{number}.xtc'
+    rest = 0.01, 1, temperature_K, 'implicit'
+    found.append(Case(name, folder / f'{peptide}.pdb', (trajectory,), *rest))
+  return [case for case in found if case.trajectories[0].is_file()]
+
+
 @dataclasses.dataclass(frozen=True)
 class Motion:
   """What one replica does.
@@ -153,11 +174,13 @@ class Motion:
     rmsf: [L] Å, of CA about the mean of the replica.
     step: Å, root-mean-square CA-RMSD between successive frames.
     away: CA-RMSD to the start at the end, over the root-mean-square RMSF.
+    farthest: Å, the largest CA-RMSD to the start.
   """
 
   rmsf: np.ndarray
   step: float
   away: float
+  farthest: float
 
 
 def motion_of(positions: np.ndarray, start: np.ndarray) -> Motion:
@@ -171,6 +194,7 @@ def motion_of(positions: np.ndarray, start: np.ndarray) -> Motion:
     rmsf,
     float(np.sqrt(np.mean(flexibility.step_lengths(positions) ** 2))),
     float(last.mean() / np.sqrt(np.mean(rmsf**2))),
+    float(distance.max()),
   )
 
 
@@ -227,7 +251,7 @@ def sample(
 
 _NUMBERS = (
   *('residues', 'md_ns', 'dt_ns', 'md_rmsf', 'rmsf_ratio', 'r', 'network_r', 'halves_r'),
-  *('step_ratio', 'away', 'md_away', 'seconds'),
+  *('step_ratio', 'away', 'md_away', 'farthest', 'md_farthest', 'seconds'),
 )
 
 
@@ -265,13 +289,16 @@ def measure(model: model_lib.Model, case: Case, num_replicas: int, seed: int) ->
     'step_ratio': [float(x.step / step) for x in ours],
     'away': [x.away for x in ours],
     'md_away': [x.away for x in of_md],
+    'farthest': [x.farthest for x in ours],
+    'md_farthest': [x.farthest for x in of_md],
     'seconds': time.monotonic() - began,
   }
 
 
 _HEAD = (
   '| protein | residues | MD | RMSF of MD, Å | RMSF, ours / MD | r, ours | r, network | '
-  'r, MD halves | step, ours / MD | RMSD to start / RMSF: MD | ours |\n' + '|---' * 11 + '|\n'
+  'r, MD halves | step, ours / MD | RMSD to start / RMSF: MD | ours | largest RMSD to start, Å: MD '
+  '| ours |\n' + '|---' * 13 + '|\n'
 )
 
 
@@ -297,12 +324,14 @@ def table(models: Sequence[dict[str, Row]]) -> str:
         return ranged(means, float(np.median(means)), digits)
       return ranged(rows[0][key], means[0], digits)
 
-    md_away = row['md_away']
+    def of_md(key: str, row: Row = row) -> str:
+      return ranged(row[key], float(np.mean(row[key])), 1)
+
     cells = (
       *(name, row['residues'], f'{row["md_ns"]:g} ns, {row["dt_ns"]:g} apart'),
       *(f'{row["md_rmsf"]:.2f}', ours('rmsf_ratio'), ours('r')),
       *(f'{row["network_r"]:.2f}', f'{row["halves_r"]:.2f}', ours('step_ratio')),
-      *(ranged(md_away, float(np.mean(md_away)), 1), ours('away', 1)),
+      *(of_md('md_away'), ours('away', 1), of_md('md_farthest'), ours('farthest', 1)),
     )
     lines.append(f'| {" | ".join(map(str, cells))} |\n')
   return _HEAD + ''.join(lines)
@@ -314,14 +343,19 @@ def chosen(values: flags.FlagValues, data: pathlib.Path) -> list[Case]:
   Raises:
     InputError: there is none of such a name, or flags contradict one another.
   """
+  if values.trained and values.peptides:
+    raise InputError('--trained and --peptides: give one of them')
   if values.left_out:
-    if values.trained or values.only:
-      raise InputError('--left_out stands alone: leave out --trained and --only')
+    if values.trained or values.peptides or values.only:
+      raise InputError('--left_out stands alone: leave out --trained, --peptides and --only')
     known = {case.name: case for case in trained_cases(data)}
     known |= {case.topology.parent.name: case for case in known.values()}
     found = [known[name] for name in _known('left_out', values.left_out, known)]
     return [dataclasses.replace(case, part=(0.0, 1.0)) for case in found]
-  every = trained_cases(data) if values.trained else cases(held_out.SIMULATED, data)
+  if values.peptides:
+    every = peptide_cases(held_out.SIMULATED)
+  else:
+    every = trained_cases(data) if values.trained else cases(held_out.SIMULATED, data)
   return named('only', values.only, every) or every
 
 
@@ -358,11 +392,14 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     'out',
     None,
-    'STEM of the files. Default: tempo_out/physics, with _trained or _left_out.',
+    'STEM of the files. Default: tempo_out/physics, with _trained, _peptides or _left_out.',
     flag_values=values,
   )
   flags.DEFINE_bool(
     'trained', False, 'Proteins that were trained on, to calibrate.', flag_values=values
+  )
+  flags.DEFINE_bool(
+    'peptides', False, 'Peptides that were trained on and unfold.', flag_values=values
   )
   flags.DEFINE_list(
     'left_out',
@@ -388,7 +425,8 @@ def main(values: flags.FlagValues) -> None:
   compilation_cache_flag.use(values)
   data = pathlib.Path(values.data).expanduser()
   every = chosen(values, data)
-  suffix = '_trained' * values.trained + '_left_out' * bool(values.left_out)
+  suffix = '_trained' * values.trained + '_peptides' * values.peptides
+  suffix += '_left_out' * bool(values.left_out)
   out = values.out or f'tempo_out/physics{suffix}'
   stem = pathlib.Path(out).expanduser()
   if not values.model or not all(values.model) or len({*values.model}) < len(values.model):
@@ -437,8 +475,8 @@ def _bundled(
   """
   bundled = expected_error.key_of(tempo_jax.load_model('default'))
   same = [name for name, model in models.items() if expected_error.key_of(model) == bundled]
-  if not same or values.trained or values.left_out or values.only:
-    raise InputError('--bundle: give the bundled model, and no --trained, --left_out or --only')
+  if not same or values.trained or values.peptides or values.left_out or values.only:
+    raise InputError('--bundle: give the bundled model and all held-out proteins, no others')
   data = pathlib.Path(values.data).expanduser()
   missing = {x.name for x in _all_cases(held_out.SIMULATED, data)} - {x.name for x in every}
   if missing:

@@ -47,6 +47,10 @@ def test_motion_of_residues_that_tremble():
 def test_a_replica_that_has_left_is_away():
   start, positions = shaken(np.full(12, 0.1), 50)
   bent = start * np.linspace(1.0, 1.5, 12)[:, None, None]
+  there = np.concatenate([positions, bent[None], positions])
+  farthest = physics.motion_of(there, start).farthest
+  moved = Rotation.align_vectors(*(x[:, 1] - x[:, 1].mean(axis=0) for x in (start, bent)))[1]
+  assert farthest == pytest.approx(moved / np.sqrt(12), rel=1e-4)
   assert physics.motion_of(positions, start).away < 1.3
   assert (
     physics.motion_of(np.broadcast_to(bent, positions.shape) + 1e-3 * positions, start).away > 5
@@ -57,12 +61,12 @@ def test_table_has_means_and_ranges():
   row = {
     **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.734, 'network_r': 0.47},
     **{'halves_r': 0.84, 'rmsf_ratio': [0.9, 1.1], 'r': [0.2, 0.4], 'step_ratio': [1.0]},
-    **{'away': [1.5, 1.7], 'md_away': [1.9]},
+    **{'away': [1.5, 1.7], 'md_away': [1.9], 'farthest': [3.0, 4.0], 'md_farthest': [6.04]},
   }
   line = physics.table([{'barstar': row}]).splitlines()[-1]
   assert line == (
     '| barstar | 12 | 20 ns, 0.4 apart | 0.73 | 1.00 (0.90 to 1.10) | 0.30 (0.20 to 0.40) | 0.47 | '
-    '0.84 | 1.00 | 1.9 | 1.6 (1.5 to 1.7) |'
+    '0.84 | 1.00 | 1.9 | 1.6 (1.5 to 1.7) | 6.0 | 3.5 (3.0 to 4.0) |'
   )
 
 
@@ -70,6 +74,7 @@ def test_several_models_have_medians_and_ranges_over_models():
   row = {
     **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.734, 'network_r': 0.47},
     **{'halves_r': 0.84, 'r': [0.2], 'step_ratio': [1.0], 'away': [1.5], 'md_away': [1.8, 2.0]},
+    **{'farthest': [3.0, 4.0], 'md_farthest': [6.0]},
   }
   models = [
     {'barstar': row | {'rmsf_ratio': ratios}} for ratios in ([0.5, 0.7], [1.0, 1.2], [0.8, 1.8])
@@ -77,7 +82,8 @@ def test_several_models_have_medians_and_ranges_over_models():
   line = physics.table(models).splitlines()[-1]
   assert line == (
     '| barstar | 12 | 20 ns, 0.4 apart | 0.73 | 1.10 (0.60 to 1.30) | 0.20 (0.20 to 0.20) | 0.47 | '
-    '0.84 | 1.00 (1.00 to 1.00) | 1.9 (1.8 to 2.0) | 1.5 (1.5 to 1.5) |'
+    '0.84 | 1.00 (1.00 to 1.00) | 1.9 (1.8 to 2.0) | 1.5 (1.5 to 1.5) '
+    '| 6.0 | 3.5 (3.5 to 3.5) |'
   )
 
 
@@ -86,7 +92,7 @@ CONFIG = config_lib.freeze(config_lib.any_step_config(0.01, 5.0))
 NUMBERS = {
   **{'residues': 12, 'md_ns': 20.0, 'dt_ns': 0.4, 'md_rmsf': 0.7, 'network_r': 0.5},
   **{'rmsf_ratio': [0.9], 'r': [0.2], 'step_ratio': [1.0], 'away': [1.5], 'md_away': [1.9]},
-  **{'halves_r': 0.8, 'seconds': 1.0},
+  **{'halves_r': 0.8, 'farthest': [2.0], 'md_farthest': [2.5], 'seconds': 1.0},
 }
 
 
@@ -164,7 +170,12 @@ def test_models_are_different_ones(run):
 
 
 def test_what_the_bundled_model_says_of_itself(run, tmp_path, monkeypatch):
-  for args in (['--model=a'], ['--model=default', '--only=hp35'], ['--model=default', '--trained']):
+  for args in (
+    ['--model=a'],
+    ['--model=default', '--only=hp35'],
+    ['--model=default', '--trained'],
+    ['--model=default', '--peptides'],
+  ):
     with pytest.raises(physics.InputError, match='--bundle: give the bundled model'):
       run('--bundle', *args)
   with pytest.raises(physics.InputError, match='has no MD of 3tvj_I, barstar, bpti, hp35_explicit'):
@@ -236,6 +247,19 @@ def test_a_protein_that_was_left_out_is_judged_by_all_frames(public):
   ):
     with pytest.raises(physics.InputError, match=message):
       chosen(public, *args)
+
+
+def test_peptides_that_unfold():
+  found = {x.name: x for x in physics.peptide_cases(physics.held_out.SIMULATED)}
+  assert len(found) == 6
+  assert found['cln025_400K'].temperature_K == 400.0
+  assert found['cln025_400K'].trajectories[0].name == 'cln025_R1.xtc'
+  assert found['fs_unf'].topology.name == 'fs_unf.pdb'
+  held = {system.name for system in physics.held_out.training_systems.SYSTEMS if system.held_out}
+  assert not held & found.keys()
+  assert {x.name for x in chosen(None, '--peptides', '--only=fs')} == {'fs'}
+  with pytest.raises(physics.InputError, match='--trained and --peptides: give one'):
+    chosen(None, '--peptides', '--trained')
 
 
 def test_proteins_that_calibrate_are_none_that_judge(public, tmp_path):

@@ -73,7 +73,7 @@ RUN = {
   _PROGRAM + r'(sample|upsample|side-chains)\b': [],
   _PROGRAM + r'evaluate ': ['--num_workers=1', '--noreport'],
   r'python -m experiments\.benchmarks\.pictures': [
-    *('--simulated=md', '--names=hp35', '--num_frames=2'),
+    *('--simulated=md', '--names=hp35', '--flexible=hp35', '--num_frames=2'),
   ],
   _PROGRAM + r'export ': [],
   _PROGRAM + r'(trajectories|inspect) ': ['--num_workers=1'],

@@ -255,18 +255,26 @@ _NUMBERS = (
 )
 
 
-def measure(model: model_lib.Model, case: Case, num_replicas: int, seed: int) -> Row:
-  """The numbers of one protein, `_NUMBERS`."""
-  began = time.monotonic()
+def read(case: Case) -> tuple[protein_lib.Protein, list[np.ndarray]]:
+  """The protein in its solvent, where the first replica begins; replicas of MD [F, L, 4, 3] Å.
+
+  Raises:
+    InputError: a file cannot be used.
+  """
   native = Native(case.topology, case.name)
   files = [np.asarray(native.read(x).positions) for x in case.trajectories]
   first, end = case.part
   md = [x[round(first * len(x)) : round(end * len(x)) : case.stride] for x in files]
   protein = native.protein.in_solvent(case.solvent)
+  arrays = dataclasses.replace(protein.arrays, positions=md[0][0])
+  return dataclasses.replace(protein, arrays=arrays), md
+
+
+def measure(model: model_lib.Model, case: Case, num_replicas: int, seed: int) -> Row:
+  """The numbers of one protein, `_NUMBERS`."""
+  began = time.monotonic()
+  protein, md = read(case)
   start = md[0][0]
-  protein = dataclasses.replace(
-    protein, arrays=dataclasses.replace(protein.arrays, positions=start)
-  )
   num_frames = max(map(len, md)) - 1
   of_md = [motion_of(x[1:], x[0]) for x in md]
   of_halves = [motion_of(part, part[0]) for x in md for part in np.array_split(x, 2)]

@@ -2,11 +2,10 @@ r"""Draws the pictures of the README: the bundled model and MD of the same prote
 
     python -m experiments.benchmarks.pictures
 
-It shows proteins that the model was not trained on (`held_out.targets`). The model starts from the
-structure at time 0, and samples as many replicas and frames as there are of MD. Writes into --out:
+It shows proteins that the model was not trained on. Writes into --out:
 
-    motion.gif        both, frame by frame
-    flexibility.png   CA RMSF per residue of both, and of an elastic network
+    motion.gif        MD and the model, frame by frame, from one start (`held_out.targets`)
+    flexibility.png   CA RMSF per residue of MD, the model and an elastic network (`physics.cases`)
     speed.png         seconds against residues, from --speed (a file of experiments.benchmark)
 """
 
@@ -23,13 +22,16 @@ import numpy as np
 from absl import flags
 from scipy import interpolate
 
-from experiments.benchmarks import held_out
+from experiments.benchmarks import held_out, md_atoms, physics
 from tempo_jax import extras, files
 from tempo_jax.benchmark import results
 from tempo_jax.cli import command
 from tempo_jax.compilation import cache as compilation_cache
-from tempo_jax.metrics import baselines, flexibility, superposition
+from tempo_jax.errors import InputError
+from tempo_jax.evaluation.replica import Native
+from tempo_jax.metrics import baselines, superposition
 from tempo_jax.models import model
+from tempo_jax.protein import covalent_bonds
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.report import plots
 
@@ -41,6 +43,9 @@ _RESULTS = pathlib.Path(__file__).parent / 'results'
 _MD, _MODEL, _NETWORK = 'MD', 'tempo_jax', 'elastic network'
 _OF_NETWORK = '#d98b2b'
 _DRAWS = 2000  # of the network: enough for a smooth curve
+# In implicit and in explicit solvent, 4, 5 and 100 ns.
+_FLEXIBLE = ('hp35', 'bpti', '3tvj_I')
+_REPLICAS = 4
 _LABELS = {
   'sample/default': 'bundled model',
   'sample/paper_size': "network of the paper's size",
@@ -50,6 +55,8 @@ _DPI, _DPI_MOTION = 110, 84
 _POINTS_PER_RESIDUE = 8  # of a smooth trace
 _FRAMES_PER_S = 12
 _MARGIN = 2.5  # Å around what is drawn
+_NUM_BACKBONE = 4  # atoms: N, CA, C, O
+_OF_SIDE_CHAINS = np.full(3, 0.45)  # grey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,16 +66,16 @@ class Motion:
   Attributes:
     name: of its folder.
     protein: its residues, at time 0.
-    dt_ns: time between frames, ns.
-    md: [F, L, 4, 3] Å, per replica.
+    sticks: [B, 2] bonds of side chains, of atoms numbered as in `covalent_bonds`.
+    md: [F, L, 14, 3] Å.
     sampled: the same of the model.
   """
 
   name: str
   protein: protein_lib.Protein
-  dt_ns: float
-  md: Sequence[np.ndarray]
-  sampled: Sequence[np.ndarray]
+  sticks: np.ndarray
+  md: np.ndarray
+  sampled: np.ndarray
 
   @property
   def start(self) -> np.ndarray:
@@ -76,18 +83,27 @@ class Motion:
     return np.asarray(self.protein.arrays.positions)
 
 
-def make_motion(trained: model.Model, target: held_out.Target, seed: int) -> Motion:
-  """Reads MD, and samples as much of the same.
+def make_motion(
+  trained: model.Model, target: held_out.Target, num_frames: int, seed: int
+) -> Motion:
+  """Reads the first replica of MD, and samples as much of the same, at most so many frames.
 
   Raises:
-    InputError: a file cannot be used, or its frames are farther apart than those of the model.
+    InputError: a file cannot be used, or the model has no side chains.
   """
-  protein, md = held_out.read(target, trained.dt_ns)
-  lengths = [len(replica) for replica in md]
+  longest = max(target.reference, key=lambda file: file.stat().st_size)
+  md = md_atoms.read(target.name, target.topology, [longest])
+  native = Native(target.topology, target.name).protein.in_solvent(target.solvent)
+  num_frames = min(num_frames, len(md.atoms))
   rng = jax.random.key(seed)
-  sampled = trained.sample(protein, max(lengths), len(md), rng, target.temperature_K)
-  pairs = zip(sampled.positions, lengths, strict=True)
-  return Motion(target.name, protein, trained.dt_ns, md, [np.asarray(x)[:n] for x, n in pairs])
+  sampled = trained.sample(native, num_frames, 1, rng, target.temperature_K).heavy_atoms
+  if sampled is None:
+    raise InputError(f'{trained.name} has no side chains: give a --model that has')
+  bonds = covalent_bonds.between_atoms(native.arrays)
+  known = md.known.ravel()
+  is_side_chain = (bonds % md.known.shape[1]).max(axis=1) >= _NUM_BACKBONE
+  sticks = bonds[is_side_chain & known[bonds].all(axis=1)]
+  return Motion(target.name, native, sticks, md.atoms[:num_frames], np.asarray(sampled)[0])
 
 
 def smooth(ca: np.ndarray) -> np.ndarray:
@@ -97,8 +113,8 @@ def smooth(ca: np.ndarray) -> np.ndarray:
   return interpolate.CubicSpline(residue, ca)(fine)
 
 
-class Trace:
-  """A backbone in a plot: nearer parts are thicker, and lie over those behind them."""
+class Molecule:
+  """A backbone and side chains in a plot: nearer parts are thicker, and lie over those behind."""
 
   def __init__(self, axes: Any, size: int):
     """Makes an empty one.
@@ -113,24 +129,39 @@ class Trace:
     self._lines = mpl_collections.LineCollection([], capstyle='butt')
     axes.add_collection(self._lines)
 
-  def show(self, points: np.ndarray) -> None:
-    """Draws a curve [N, 3]: horizontal, vertical, and towards the viewer, Å."""
+  def show(self, points: np.ndarray, sticks: np.ndarray) -> None:
+    """Draws a curve [N, 3] and sticks [B, 2, 3], Å: horizontal, vertical, towards the viewer."""
     centre, half = 0.5 * (points[1:] + points[:-1]), 0.5 * (points[1:] - points[:-1])
-    near = np.clip((centre[:, 2] + 8.0) / 16.0, 0.0, 1.0)
-    # What is far fades a little. A piece reaches into its neighbours, so that bends have no gaps,
-    # and has a shorter white rim, which shows what passes in front of what.
+    near = _nearness(centre)
+    # A piece reaches into its neighbours, so that bends have no gaps, and has a shorter white rim,
+    # which shows what passes in front of what.
     colours = _faded(self._colours, near)
     width = 2.5 + 2.0 * near
     pieces = [
-      (np.stack([c - reach * h, c + reach * h]), w + rim, colour)
-      for c, h, w, of_residue in zip(centre[:, :2], half[:, :2], width, colours, strict=True)
+      (depth, np.stack([c - reach * h, c + reach * h]), w + rim, colour)
+      for c, h, w, of_residue, depth in zip(
+        centre[:, :2], half[:, :2], width, colours, centre[:, 2], strict=True
+      )
       for reach, rim, colour in ((0.6, 2.0, np.ones(3)), (1.4, 0.0, of_residue))
     ]
-    order = np.repeat(2 * np.argsort(centre[:, 2]), 2) + np.tile([0, 1], len(centre))
-    segments, widths, shades = zip(*(pieces[i] for i in order), strict=True)
+    middle = sticks.mean(axis=1)
+    near = _nearness(middle)
+    greys = _faded(np.broadcast_to(_OF_SIDE_CHAINS, middle.shape), near)
+    pieces += [
+      (depth, stick, 0.6 + 0.8 * n, grey)
+      for stick, n, grey, depth in zip(sticks[..., :2], near, greys, middle[:, 2], strict=True)
+    ]
+    # Of one depth, a rim comes before what it surrounds.
+    pieces.sort(key=lambda piece: piece[0])
+    _, segments, widths, shades = zip(*pieces, strict=True)
     self._lines.set_segments(segments)
     self._lines.set_linewidth(widths)
     self._lines.set_colors(shades)
+
+
+def _nearness(points: np.ndarray) -> np.ndarray:
+  """[N] from 0 to 1 of points [N, 3]: what is far fades and is thin."""
+  return np.clip((points[:, 2] + 8.0) / 16.0, 0.0, 1.0)
 
 
 def _rainbow(count: int) -> np.ndarray:
@@ -157,14 +188,14 @@ def _palette() -> 'Image.Image':
   return found
 
 
-def draw_motion(motions: Sequence[Motion], num_frames: int) -> bytes:
-  """An animated GIF: a column for each protein, MD above the model, first replica of both."""
+def draw_motion(motions: Sequence[Motion], dt_ns: float) -> bytes:
+  """An animated GIF, frames dt_ns (ns) apart: a column for each protein, MD above the model."""
   import matplotlib
   from matplotlib import figure as mpl_figure
   from matplotlib.backends import backend_agg
   from PIL import Image
 
-  num_frames = min(num_frames, *(len(motion.md[0]) for motion in motions))
+  num_frames = min(len(motion.sampled) for motion in motions)
   with matplotlib.rc_context({'font.size': 10}):
     figure = mpl_figure.Figure(figsize=(2.3 * len(motions) + 0.4, 4.0), dpi=_DPI_MOTION)
     canvas = backend_agg.FigureCanvasAgg(figure)
@@ -172,19 +203,19 @@ def draw_motion(motions: Sequence[Motion], num_frames: int) -> bytes:
     figure.subplots_adjust(0.045, 0.07, 0.995, 0.93, wspace=0.03, hspace=0.03)
     drawn = []
     for column, motion in zip(grid.T, motions, strict=True):
-      curves = [_curves(motion, x[0][:num_frames]) for x in (motion.md, motion.sampled)]
-      for axes, curve in zip(column, curves, strict=True):
-        _fit(axes, np.concatenate([x.reshape(-1, 3) for x in curves]))
-        drawn.append((Trace(axes, curve.shape[1]), curve))
+      shown = [_shown(motion, x[:num_frames]) for x in (motion.md, motion.sampled)]
+      for axes, (curve, sticks) in zip(column, shown, strict=True):
+        _fit(axes, np.concatenate([x.reshape(-1, 3) for pair in shown for x in pair]))
+        drawn.append((Molecule(axes, curve.shape[1]), curve, sticks))
       column[0].set_title(f'{motion.name}, {len(motion.start)} residues', fontsize=10)
     for axes, label in zip(grid[:, 0], (_MD, _MODEL), strict=True):
       axes.set_ylabel(label, fontsize=11)
     clock = figure.text(0.99, 0.015, '', ha='right', family='monospace')
     palette, pictures = _palette(), []
     for index in range(num_frames):
-      for trace, curve in drawn:
-        trace.show(curve[index])
-      clock.set_text(f'{(index + 1) * motions[0].dt_ns:.2f} ns')
+      for molecule, curve, sticks in drawn:
+        molecule.show(curve[index], sticks[index])
+      clock.set_text(f'{(index + 1) * dt_ns:.2f} ns')
       canvas.draw()
       picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
       pictures.append(picture.quantize(palette=palette, dither=Image.Dither.NONE))
@@ -200,12 +231,14 @@ def draw_motion(motions: Sequence[Motion], num_frames: int) -> bytes:
   return stream.getvalue()
 
 
-def _curves(motion: Motion, positions: np.ndarray) -> np.ndarray:
-  """[F, N, 3] Å: smooth traces of frames [F, L, 4, 3], superposed on the start."""
+def _shown(motion: Motion, atoms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Smooth traces [F, N, 3] and sticks [F, B, 2, 3], Å, of frames [F, L, 14, 3] on the start."""
   start = motion.start[:, superposition.CA]
-  ca = superposition.superpose_points(positions[:, :, superposition.CA], start)
   axes, centre = _principal_axes(start)
-  return np.stack([smooth(frame) for frame in (ca - centre) @ axes])
+  motions = superposition.motion(atoms[:, :, :_NUM_BACKBONE], motion.start, 'ca')
+  seen = (superposition.move(atoms.reshape(len(atoms), -1, 3), motions) - centre) @ axes
+  ca = seen.reshape(*atoms.shape)[:, :, superposition.CA]
+  return np.stack([smooth(frame) for frame in ca]), seen[:, motion.sticks]
 
 
 def _principal_axes(ca: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -230,28 +263,54 @@ def _fit(axes: Any, points: np.ndarray) -> None:
     spine.set_color('#c6c6c6')
 
 
-def draw_flexibility(motions: Sequence[Motion], seed: int) -> 'mpl_figure.Figure':
-  """CA RMSF per residue, after superposition on the start by CA: all replicas together."""
+@dataclasses.dataclass(frozen=True)
+class Flexibility:
+  """CA RMSF per residue [L] Å, each replica about its own mean.
+
+  Attributes:
+    name: of the protein.
+    length_ns: of a replica, ns.
+    md, network: mean over replicas; of an elastic network scaled to the mean of MD.
+    sampled: [R, L], the model.
+  """
+
+  name: str
+  length_ns: float
+  md: np.ndarray
+  network: np.ndarray
+  sampled: np.ndarray
+
+
+def make_flexibility(trained: model.Model, case: physics.Case, seed: int) -> Flexibility:
+  """Reads MD, and samples replicas that are as long."""
+  protein, md = physics.read(case)
+  start = np.asarray(protein.arrays.positions)
+  sampled = physics.sample(trained, protein, case, len(md[0]) - 1, _REPLICAS, seed)
+  rmsf = np.mean([physics.motion_of(x[1:], x[0]).rmsf for x in md], axis=0)
+  network = baselines.elastic_network(start, _DRAWS, float(rmsf.mean()), seed)
+  ours = np.stack([physics.motion_of(x, start).rmsf for x in sampled])
+  length_ns = case.dt_ns * (len(md[0]) - 1)
+  return Flexibility(case.name, length_ns, rmsf, physics.motion_of(network, start).rmsf, ours)
+
+
+def draw_flexibility(found: Sequence[Flexibility]) -> 'mpl_figure.Figure':
+  """A panel for each protein; the model's replicas are one line each."""
   panels = []
-  for motion in motions:
-    md, sampled = (np.concatenate(replicas) for replicas in (motion.md, motion.sampled))
-    rmsf = flexibility.ca_rmsf(md, motion.start)
-    network = baselines.elastic_network_of(md, motion.start, _DRAWS, seed)
-    residue = np.arange(1, len(rmsf) + 1)
-    found = {
-      _MD: (plots.REFERENCE, rmsf),
-      _MODEL: (plots.PREDICTION, flexibility.ca_rmsf(sampled, motion.start)),
-      _NETWORK: (_OF_NETWORK, flexibility.ca_rmsf(network, motion.start)),
-    }
-    curves = [plots.Curve(name, colour, residue, y) for name, (colour, y) in found.items()]
-    label = f'residue of {motion.name}'
+  for each in found:
+    residue = np.arange(1, len(each.md) + 1)
+    curves = [plots.Curve(_MD, plots.REFERENCE, residue, each.md)]
+    curves += [plots.Curve(_MODEL, plots.PREDICTION, residue, x) for x in each.sampled]
+    curves.append(plots.Curve(_NETWORK, _OF_NETWORK, residue, each.network))
+    label = f'residue of {each.name} ({each.length_ns:.3g} ns)'
     panels.append(plots.Panel(curves, label, 'CA RMSF (Å)', whole=True))
   figure = plots.row(panels)
   for axes in figure.axes:
     axes.set_ylim(0.0, None)
-    for line, width in zip(axes.lines, (2.2, 2.2, 1.2), strict=True):
-      line.set_linewidth(width)
-    axes.lines[-1].set_linestyle('--')
+    first, *ours, network = axes.lines
+    first.set_linewidth(2.2)
+    for line in ours:
+      line.set_linewidth(0.9)
+    network.set_linestyle('--')
   return figure
 
 
@@ -283,11 +342,18 @@ def _png(figure: 'mpl_figure.Figure') -> bytes:
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_list(
-    'names', [], 'Proteins, one column each. Default: those that are held out.', flag_values=values
+    'names',
+    [],
+    'Proteins that move, one column each. Default: those that are held out.',
+    flag_values=values,
+  )
+  flags.DEFINE_list(
+    'flexible', list(_FLEXIBLE), 'Proteins of benchmarks.physics, a panel each.', flag_values=values
   )
   flags.DEFINE_string(
-    'simulated', str(held_out.SIMULATED), 'Directory with MD.', flag_values=values
+    'simulated', str(held_out.SIMULATED), 'Directory with our own MD.', flag_values=values
   )
+  flags.DEFINE_string('data', '../shared/data', 'Directory with MD of others.', flag_values=values)
   flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
   flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', lower_bound=0, flag_values=values)
   flags.DEFINE_integer(
@@ -307,14 +373,18 @@ def main(values: flags.FlagValues) -> None:
   extras.require('matplotlib', 'report')
   compilation_cache.use()
   trained = model.load_model(values.model)
-  every = held_out.targets(pathlib.Path(values.simulated), None)
+  simulated = pathlib.Path(values.simulated)
+  every = held_out.targets(simulated, None)
   default = [target.name for target in every if target.kind == held_out.PROTEIN]
   chosen = held_out.choose(every, values.names or default, 'names')
-  motions = [make_motion(trained, target, values.seed) for target in chosen]
+  cases = physics.cases(simulated, pathlib.Path(values.data).expanduser())
+  flexible = physics.named('flexible', values.flexible, cases)
+  motions = [make_motion(trained, x, values.num_frames, values.seed) for x in chosen]
+  found = [make_flexibility(trained, case, values.seed) for case in flexible]
   rows = json.loads(pathlib.Path(values.speed).read_text())
   for name, content in (
-    ('motion.gif', draw_motion(motions, values.num_frames)),
-    ('flexibility.png', _png(draw_flexibility(motions, values.seed))),
+    ('motion.gif', draw_motion(motions, trained.dt_ns)),
+    ('flexibility.png', _png(draw_flexibility(found))),
     ('speed.png', _png(draw_speed(rows))),
   ):
     path = pathlib.Path(values.out) / name

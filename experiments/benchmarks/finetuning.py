@@ -31,7 +31,6 @@ from tempo_jax.configs import finetune, quickstart
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import markdown
 from tempo_jax.evaluation.markdown import Number
-from tempo_jax.evaluation.replica import Native
 from tempo_jax.metrics import baselines, calibration
 from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.models.model import Model, load_model
@@ -123,11 +122,13 @@ class Halves:
 
 
 def halves(case: physics.Case) -> Halves:
-  """Reads the first replica."""
-  native = Native(case.topology, case.name)
-  md = np.asarray(native.read(case.trajectories[0]).positions)[:: case.stride]
-  first, second = np.split(md, [round(_HALF * len(md))])
-  protein = native.protein.in_solvent(case.solvent)
+  """Those of the first replica.
+
+  Raises:
+    InputError: a file cannot be used.
+  """
+  protein, md = physics.read(case)
+  first, second = np.split(md[0], [round(_HALF * len(md[0]))])
   arrays = dataclasses.replace(protein.arrays, positions=second[0])
   return Halves(dataclasses.replace(protein, arrays=arrays), first, second)
 

@@ -86,7 +86,7 @@ class Motion:
 def make_motion(
   trained: model.Model, target: held_out.Target, num_frames: int, seed: int
 ) -> Motion:
-  """Reads the first replica of MD, and samples as much of the same, at most so many frames.
+  """Reads the longest replica of MD, and samples as much of the same, at most so many frames.
 
   Raises:
     InputError: a file cannot be used, or the model has no side chains.

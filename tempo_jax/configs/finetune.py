@@ -7,17 +7,14 @@ Launch:  tempo-jax train --config=finetune:model=default \
 
 A worked example: BPTI, which the bundled model does not know, in explicit solvent. 2.5 ns of MD
 were trained on, the 2.5 ns after them judge (`python -m experiments.benchmarks.finetuning`; four
-replicas from one start; two cores):
+replicas from one start; one core):
 
                               RMSF r   RMSF / MD   JSD of CA distances   step / MD   minutes
-    the bundled model          0.76      1.96            0.390             1.85
-    fine-tuned, 300 steps      0.94      0.98            0.188             0.95        2
-    random parameters, 1000    0.93      0.96            0.194             0.96        5
+    the bundled model          0.81      1.00            0.302             1.05
+    fine-tuned, best at 200    0.88      1.06            0.278             1.17        5
+    random parameters, 1000    0.74      1.09            0.302             1.15        5
     the first half of the MD   0.97      0.88            0.095             1.02
-    elastic network            0.49      1.00            0.210
-
-With so much MD of the protein itself, the bundled model saves time; what it knows of other proteins
-shows in the loss on held-out windows (docs/training.md), but hardly in these numbers.
+    elastic network            0.49      1.00            0.210             1.72
 """
 
 from tempo_jax.configs import common

@@ -357,7 +357,7 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string('model', 'default', 'Model: "default" or a directory.', flag_values=values)
   flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', lower_bound=0, flag_values=values)
   flags.DEFINE_integer(
-    'num_frames', 40, 'Frames of the animation, at most.', lower_bound=2, flag_values=values
+    'num_frames', 24, 'Frames of the animation, at most.', lower_bound=2, flag_values=values
   )
   flags.DEFINE_string(
     'speed',

@@ -375,6 +375,19 @@ def drawn_about(
   return dataclasses.replace(prior, centre=jax.lax.stop_gradient(centre))
 
 
+def about_mean(prior: Prior, mean: jax.Array, mask: jax.Array) -> Prior:
+  """The prior about a mean that is known, where `drawn_about` would draw one.
+
+  Args:
+    prior: of the protein.
+    mean: [L, 3] Å, CA, in any pose.
+    mask: [L] bool.
+  """
+  onto = alignment.superpose(mean, prior.centre, mask.astype(jnp.float32))
+  centre = jnp.where(mask[:, None], onto[None].apply(mean), prior.centre)
+  return dataclasses.replace(prior, centre=centre)
+
+
 def drift(
   prior: Prior,
   slow: jax.Array,

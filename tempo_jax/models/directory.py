@@ -22,6 +22,7 @@ from tempo_jax import config as config_lib
 from tempo_jax import files, transitions
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
+from tempo_jax.models import centres as centres_lib
 from tempo_jax.models import config_file, trained_range, workdir
 
 _PARAMS_FILE = 'params.npz'
@@ -33,7 +34,12 @@ _NETWORK = 5
 _BUNDLED = pathlib.Path(__file__).parent / 'default'
 
 
-def save(directory: str | os.PathLike[str], config: Any, params: Mapping[str, Any]) -> None:
+def save(
+  directory: str | os.PathLike[str],
+  config: Any,
+  params: Mapping[str, Any],
+  centres: centres_lib.Centres,
+) -> None:
   """Writes a model: see `Model.save`."""
   check_params(config_lib.freeze(config), params)
   arrays = {key: np.asarray(value) for key, value in _flat(params).items()}
@@ -42,6 +48,7 @@ def save(directory: str | os.PathLike[str], config: Any, params: Mapping[str, An
     with open(folder / _PARAMS_FILE, 'wb') as file:
       np.savez_compressed(file, allow_pickle=False, **arrays)
     model = config_lib.to_dict(config)
+    centres_lib.write(folder, centres)
     config_file.write(folder, {'model': model, _CHECKED: _fingerprint(model, arrays)})
 
 
@@ -166,11 +173,11 @@ def read_config(name: str | os.PathLike[str]) -> config_dict.ConfigDict:
 
 def load(
   name: str | os.PathLike[str],
-) -> tuple[config_dict.FrozenConfigDict, dict[str, Any]]:
+) -> tuple[config_dict.FrozenConfigDict, dict[str, Any], dict[str, np.ndarray]]:
   """Reads and checks a model: see `tempo_jax.models.model.load_model`.
 
   Returns:
-    The model's configuration, and the parameters per level.
+    The model's configuration, the parameters per level, and `centres.Centres`.
 
   Raises:
     InputError: there is no such model, a level of it is missing, it is damaged, or of an older
@@ -188,8 +195,10 @@ def load(
       if not (checked and transitions.is_built_in(config)):
         check_params(config, found)
     params |= found
+  with _damage_is_one_line(parts[0].folder):
+    centres = centres_lib.read(part.folder for part in parts)
   # On no device in particular: samplers spread their work over several.
-  return config, jax.device_put(params)
+  return config, jax.device_put(params), centres
 
 
 @contextlib.contextmanager

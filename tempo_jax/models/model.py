@@ -15,6 +15,7 @@ from ml_collections import config_dict
 from tempo_jax import config as config_lib
 from tempo_jax import time_scales, transitions
 from tempo_jax.errors import InputError
+from tempo_jax.models import centres as centres_lib
 from tempo_jax.models import directory as model_directory
 from tempo_jax.protein import padding, side_chain_atoms
 from tempo_jax.protein import protein as protein_lib
@@ -31,11 +32,13 @@ class Model:
     name: what `load_model` was given.
     config: the model's configuration (`tempo_jax.config.model_config`), frozen.
     params: per level name, the parameters of its drift.
+    centres: of the proteins that it was fine-tuned on; others have centres that are drawn.
   """
 
   name: str
   config: config_dict.FrozenConfigDict
   params: Mapping[str, Any]
+  centres: centres_lib.Centres = dataclasses.field(default_factory=dict)
 
   @property
   def dt_ns(self) -> float:
@@ -205,7 +208,8 @@ class Model:
     sampler = self.sampler(num_frames, num_replicas, segment_batch_size, replica_batch_size, atoms)
     rng = jax.random.key(0) if rng is None else rng
     check_temperature(temperature_K)
-    return self.trajectory(protein, sampler(self.params, padded(protein), rng, temperature_K))
+    arrays = padded(centres_lib.about(protein, self.centres))
+    return self.trajectory(protein, sampler(self.params, arrays, rng, temperature_K))
 
   def sample_many(
     self,
@@ -301,7 +305,7 @@ class Model:
     return stream.Stream(
       self.config,
       self.params,
-      [padded(protein) for protein in proteins],
+      [padded(centres_lib.about(protein, self.centres)) for protein in proteins],
       [protein.num_residues for protein in proteins],
       jobs,
       num_frames,
@@ -510,7 +514,7 @@ class Model:
     return trajectory_lib.Trajectory.of_atoms(positions, protein, self.dt_ns, start_ns)
 
   def save(self, directory: str | os.PathLike[str]) -> None:
-    """Writes `config.json` and `params.npz`, which `load_model` reads; without pickle.
+    """Writes `config.json`, `params.npz` and centres, which `load_model` reads; without pickle.
 
     The directory appears whole or not at all.
 
@@ -521,7 +525,7 @@ class Model:
       InputError: it cannot be written: not empty, permission, space, ...
     """
     trained = self.as_trained()
-    model_directory.save(directory, trained.config, trained.params)
+    model_directory.save(directory, trained.config, trained.params, trained.centres)
 
 
 # A number that no pass draws by.

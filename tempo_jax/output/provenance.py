@@ -34,11 +34,13 @@ def device() -> dict[str, Any]:
 
 
 def model_sha256(model: 'model_lib.Model') -> str:
-  """Checksum of its parameters as trained, and of its calibration: whatever its time step."""
+  """Checksum of its parameters as trained, calibration and centres: whatever its time step."""
   checksum = params_sha256(model.as_trained().params)
   calibration = [float(x) for x in model.config.memory.gain]
   calibration += [float(x) for row in model.config.rotamer_stay for x in row]
-  if calibration == [1.0, 1.0]:
+  if model.centres:
+    checksum = f'{checksum} {params_sha256(model.centres)}'
+  elif calibration == [1.0, 1.0]:
     return checksum
   return hashlib.sha256(f'{checksum} {calibration}'.encode()).hexdigest()
 

@@ -100,4 +100,5 @@ def pad(arrays: ProteinArrays, length: int) -> ProteinArrays:
     chi_known=optional_with_zeros(arrays.chi_known),
     solvent=arrays.solvent,
     mirrored=optional_with_zeros(arrays.mirrored),
+    centre=optional_with_zeros(arrays.centre),
   )

@@ -79,6 +79,8 @@ class ProteinArrays:
     solvent: [] int32, index into `SOLVENTS`, of what surrounds it; None: water.
     mirrored: [L] bool, a D-residue, or one without CB in a mirror image; None where there are none,
       or the source has no CB.
+    centre: [L, 3] float32 Å, CA of the mean conformation, in any pose, where MD of the protein has
+      told a model; None: not known.
   """
 
   residue_type: Any
@@ -93,6 +95,7 @@ class ProteinArrays:
   chi_known: Any = None
   solvent: Any = None
   mirrored: Any = None
+  centre: Any = None
 
   @property
   def bonds(self) -> bonds_lib.Bonds:

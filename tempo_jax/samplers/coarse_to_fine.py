@@ -100,8 +100,12 @@ def begin(
     temperature_K = jnp.asarray(temperature_K, jnp.float32)
     centre_rng, slow_rng = jax.random.split(jax.random.fold_in(_typed(rng), _CENTRE))
     prior = expected.sampling_prior(config, positions, protein)
-    # The start is one conformation of many, not their mean.
-    prior = expected.drawn_about(prior, prior.centre[None], jnp.zeros(1), temperature_K, centre_rng)
+    if protein.centre is None:
+      # The start is one conformation of many, not their mean.
+      ca = prior.centre[None]
+      prior = expected.drawn_about(prior, ca, jnp.zeros(1), temperature_K, centre_rng)
+    else:
+      prior = expected.about_mean(prior, protein.centre, protein.mask)
     slow = expected.drawn_slow(prior, temperature_K, slow_rng)
   window = state_lib.start_window(start, config.window, prior=prior)
   zero = jnp.zeros((), jnp.int32)

@@ -24,7 +24,7 @@ from tempo_jax import config as config_lib
 from tempo_jax import files, time_scales
 from tempo_jax.dynamics import level as level_lib
 from tempo_jax.errors import InputError
-from tempo_jax.models import config_file
+from tempo_jax.models import centres, config_file
 from tempo_jax.models import model as model_lib
 from tempo_jax.store import batching, lag_windows, windows
 from tempo_jax.store import store as store_lib
@@ -33,6 +33,7 @@ from tempo_jax.training import (
   data_range,
   examples,
   initial_model,
+  mean_conformation,
   metric_writer,
   objectives,
   parallel,
@@ -278,12 +279,13 @@ def train(config: Any, workdir: str, parts: Parts = DEFAULT_PARTS) -> checkpoint
       workdir, config.train.keep_checkpoints, config.train.keep_period
     )
     stack.callback(checkpointer.close)
-    return _train(config, workdir, levels, checkpointer, parts)
+    return _train(config, workdir, store, levels, checkpointer, parts)
 
 
 def _train(
   config: Any,
   workdir: str,
+  store: store_lib.Store,
   levels: dict[str, LevelData],
   checkpointer: checkpoint.Checkpointer,
   parts: Parts,
@@ -319,6 +321,10 @@ def _train(
     multihost_utils.sync_global_devices('configuration read')
   if jax.process_index() == 0:
     config_file.write(workdir, config)
+    if model is not None and config.model.prior == 'elastic':
+      trained_on = {w.entry.key: w.entry for x in levels.values() for w in x.train.source.windows}
+      means = mean_conformation.measure(store, trained_on.values(), config.data.train_block)
+      centres.write(workdir, {**model.centres, **means})
 
   initial = None if model is None else model.params
   start, selected = 0, selection.Selection()

@@ -18,7 +18,7 @@ from tempo_jax.models import model as model_lib
 from tempo_jax.models import workdir as workdir_lib
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.store import store as store_lib
-from tempo_jax.training import initial_model, loop, run_config
+from tempo_jax.training import initial_model, loop, mean_conformation, run_config
 from tests import builders, newcomer
 from tests.training import examples
 
@@ -181,6 +181,28 @@ def test_begins_with_the_parameters_of_the_model(trained, store, tmp_path):
       assert after.config.level[name][key] != section[key]
       section[key] = after.config.level[name][key]
   assert plain(after.config) == expected
+
+
+def test_means_of_the_md_are_known_afterwards(store, tmp_path):
+  """Those of the part that is trained on, beside those that the model knew."""
+  config = builders.any_step_config()
+  known = {'AC': np.zeros((2, 3), np.float32)}
+  params = {'any': builders.params(config)}
+  model_lib.Model('trained', config, params, known).save(tmp_path / 'before')
+  config = finetune.get_config(f'model={tmp_path}/before')
+  config.data.store, config.train.num_steps = store, 1
+  loop.train(config, str(tmp_path / 'run'), nothing_learnt())
+  found = model_lib.load_model(tmp_path / 'run').centres
+  (entry,) = store_lib.Store(store).entries
+  expected = mean_conformation.measure(store_lib.Store(store), [entry], (0.0, 0.8))
+  assert found.keys() == {'AC', *expected} == {'AC', 'A' * 10}
+  np.testing.assert_array_equal(found['A' * 10], expected['A' * 10])
+  # A model that knows no prior has no use for them.
+  plain = save(tmp_path / 'plain', trained_config())
+  config = finetune.get_config(f'model={plain}')
+  config.data.store, config.train.num_steps = store, 1
+  loop.train(config, str(tmp_path / 'other'), nothing_learnt())
+  assert model_lib.load_model(tmp_path / 'other').centres == {}
 
 
 @pytest.mark.slow  # Trains and resumes.

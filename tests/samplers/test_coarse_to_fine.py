@@ -12,6 +12,7 @@ from tempo_jax.dynamics import anchor as anchor_lib
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import rigid
+from tempo_jax.protein import padding
 from tempo_jax.samplers import coarse_to_fine, schedule
 from tempo_jax.samplers import rollout as rollout_lib
 from tempo_jax.samplers import segments as segments_lib
@@ -412,6 +413,41 @@ def test_gradient_of_the_drift_lowers_for_accelerators(protein, params):
     params['only'], protein
   )
   assert exported.platforms == ('cuda', 'tpu')
+
+
+def test_a_mean_that_is_known_is_the_centre(protein):
+  """In whatever pose it is, and nothing is drawn; padding stays where it was."""
+  config = config_lib.freeze(
+    config_lib.from_dict(
+      config_lib.to_dict(config_lib.model_config({'coarse': 0.2, 'fine': 0.01}))
+      | {'prior': 'elastic', 'side_chains': False}
+    )
+  )
+  mean = protein.positions[:, 1] + np.random.default_rng(0).normal(size=(len(protein.mask), 3))
+  rotation, shift = builders.random_motion(2, translation=30.0)
+  length = len(protein.mask) + 3
+  poses = [mean.astype(np.float32), (mean @ rotation.T + shift).astype(np.float32)]
+  known = [padding.pad(dataclasses.replace(protein, centre=x), length) for x in poses]
+
+  @builders.numpy_jit
+  def centre(protein, rng):
+    state = coarse_to_fine.begin(config, protein, jnp.float32(300.0), rng)
+    return state.window.prior.centre, state.start.frames.translation
+
+  (one, start), (other, _), (again, _) = (
+    centre(x, jax.random.key(seed)) for x, seed in ((known[0], 0), (known[1], 0), (known[0], 1))
+  )
+  np.testing.assert_allclose(other, one, atol=2e-4)
+  np.testing.assert_array_equal(again, one)
+  np.testing.assert_array_equal(one[-3:], start[-3:])
+  distances = [np.linalg.norm(x[:, None] - x, axis=-1) for x in (one[:-3], mean)]
+  np.testing.assert_allclose(*distances, atol=1e-3)
+  # Superposed on the start.
+  expected, _ = Rotation.align_vectors(
+    start[:-3] - start[:-3].mean(axis=0), mean - mean.mean(axis=0)
+  )
+  expected = expected.apply(mean - mean.mean(axis=0)) + start[:-3].mean(axis=0)
+  np.testing.assert_allclose(one[:-3], expected, atol=1e-3)
 
 
 def test_samples_are_widened_by_the_gain_of_the_model(protein):

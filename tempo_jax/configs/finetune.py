@@ -11,7 +11,7 @@ replicas from one start; one core):
 
                               RMSF r   RMSF / MD   JSD of CA distances   step / MD   minutes
     the bundled model          0.81      1.00            0.302             1.05
-    fine-tuned, best at 200    0.88      1.06            0.278             1.17        5
+    fine-tuned, best at 200    0.91      1.08            0.212             1.20        5
     random parameters, 1000    0.74      1.09            0.302             1.15        5
     the first half of the MD   0.97      0.88            0.095             1.02
     elastic network            0.49      1.00            0.210             1.72

@@ -105,7 +105,8 @@ def test_movies_hold_the_trajectories(executed):
       bonds = np.linalg.norm(np.diff(xyz, axis=1), axis=-1)
       assert 2.5 < bonds.min() < bonds.max() < 4.5
       assert xyz.std(axis=0).max() > 0.3
-  assert labels == ['MD', 'model', 'MD', 'fine-tuned']
+  slow = '1 ns apart, with side chains'
+  assert labels == ['MD', 'model', slow, 'MD', 'fine-tuned']
 
 
 @pytest.mark.slow  # Runs the notebook.
@@ -117,6 +118,13 @@ def test_the_table_is_filled(executed):
   assert len(numbers) > 20
   assert np.isfinite([float(value) for value in numbers.values()]).all()
   assert float(numbers['pairwise RMSD (Å)']) > 0.3
+
+
+@pytest.mark.slow  # Runs the notebook.
+def test_frames_become_structures_for_md(executed):
+  text = printed(executed)
+  assert '2 of 2 frames are relaxed' in text
+  assert len(re.findall(r'\bframe_\d+\.pdb\b', text)) >= 2
 
 
 @pytest.mark.slow  # Runs the notebook.

@@ -283,7 +283,7 @@ def list_goals(out: pathlib.Path | None, only: Sequence[str] = ()) -> str:
   for goal in _wanted(only):
     done = goal.finished_ns(out) if out else 0.0
     lines.append(
-      f'{goal.folder:<20}{len(goal.system.sequence):>9}{goal.temperature_K:>6g}'
+      f'{goal.folder:<20}{goal.system.num_residues:>9}{goal.temperature_K:>6g}'
       f'{goal.num_replicas:>10}{goal.num_replicas * goal.length_ns:>7.2f}{done:>8.2f}'
     )
   return '\n'.join(lines)

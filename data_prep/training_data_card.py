@@ -89,11 +89,11 @@ def render(simulated: pathlib.Path) -> str:
   lengths = [record['length_ns'] for record in every]
   size = sum(_size(folder) for folder in folders) / 2**20
   # One of them starts from two conformations.
-  sequences = {system.name: system.sequence for system in SYSTEMS}
-  proteins = {sequences.get(record['name'], record['name']) for record in every}
+  systems = {system.name: system for system in SYSTEMS}
+  known = [systems.get(record['name']) for record in every]
+  proteins = {x.sequence if x else record['name'] for x, record in zip(known, every, strict=True)}
   residues = [
-    len(sequences[record['name']]) if record['name'] in sequences else record['n_residues']
-    for record in every
+    x.num_residues if x else record['n_residues'] for x, record in zip(known, every, strict=True)
   ]
   summary = (
     f'{len(proteins)} proteins, {len(every)} replicas, {sum(lengths):.1f} ns, '
@@ -126,7 +126,7 @@ def _table(folders: dict[pathlib.Path, list[dict[str, Any]]]) -> str:
     rows.append(
       (
         folder.name,
-        len(system.sequence) if system else first['n_residues'],
+        system.num_residues if system else first['n_residues'],
         system.fold if system else '',
         f'{first["temperature_K"]:g}',
         len(records),

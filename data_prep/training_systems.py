@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import gemmi
 import numpy as np
 
+from data_prep import coiled_coil
 from tempo_jax import files
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import ideal
@@ -18,6 +19,7 @@ _CONFORMATIONS = {
   'extended': [(-75.0, 145.0)],  # polyproline II
   'coil': [(-75.0, 145.0), (-120.0, 130.0), (-75.0, 145.0), (-65.0, -40.0), (-120.0, 130.0)],
 }
+_COILED_COIL = 'coiled coil'
 _CAPS = {'ACE': ('CH3', 'C', 'O'), 'NME': ('N', 'C')}
 # The atoms that a backbone has where a cap has others.
 _BACKBONE = {'ACE': ('CA', 'C', 'O'), 'NME': ('N', 'CA')}
@@ -36,12 +38,14 @@ class System:
 
   Attributes:
     name: of its folder and files.
-    sequence: one-letter codes, without caps.
+    sequence: one-letter codes, without caps; chains apart by a stroke.
     fold: in words.
     source: of the start, with its licence.
     file: of the start, below one of the directories that the user gives; '' if it is built.
-    chain: author's id in the file; '' is the first.
-    build: conformation that the start is built in, see `build_backbone`; '' if it is read.
+    chain: author's ids in the file, apart like the chains; '' is the first.
+    build: conformation that the start is built in, see `build_backbone`, or a 'coiled coil' of two
+      equal chains; '' if it is read.
+    first_a: of a coiled coil, index of a residue at position a of the heptad.
     capped: whether the ends are ACE and NME, of a start that is built.
     lengths_ns: of each replica at the main temperature, in passes over all systems.
     num_replicas: at the main temperature.
@@ -60,6 +64,7 @@ class System:
   file: str = ''
   chain: str = ''
   build: str = ''
+  first_a: int = 0
   capped: bool = False
   lengths_ns: tuple[float, ...] = (0.5, 1.0, 2.0)
   num_replicas: int = 2
@@ -69,6 +74,16 @@ class System:
   committed: bool = False
   held_out: bool = False
   held_out_replicas: tuple[int, ...] = ()
+
+  @property
+  def chains(self) -> list[str]:
+    """Sequences of the chains."""
+    return self.sequence.split('/')
+
+  @property
+  def num_residues(self) -> int:
+    """In all chains, without caps."""
+    return sum(map(len, self.chains))
 
 
 # 0.61 ns hold one window of the bundled model's coarse level.
@@ -368,6 +383,41 @@ SYSTEMS = (
     num_replicas=1,
     first_pass=1,
   ),
+  # Two chains.
+  System(
+    '1oai',
+    'PTLSPEQQEMLQAFSTQSGMNLEWSQKCLQDNNWDYTRSAQAFTHLKAKGEIPEVAFMK/DSGFSFGSK',
+    'four helices (UBA of TAP) with a peptide of nucleoporin',
+    'PDB 1OAI, CC0 (Haddox/design_guided_optE)',
+    file='structures/Haddox_1oai_clean_0001.pdb.gz',
+    chain='A/B',
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
+    held_out=True,
+  ),
+  System(
+    'gcn4',
+    'RMKQLEDKVEELLSKNYHLENEVARLKKLVGER/RMKQLEDKVEELLSKNYHLENEVARLKKLVGER',
+    'coiled coil of two helices (leucine zipper of GCN4)',
+    'built: coiled coil',
+    build=_COILED_COIL,
+    first_a=1,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
+  ),
+  System(
+    'cc_di',
+    'GEIAALKQEIAALKKENAALKWEIAALKQG/GEIAALKQEIAALKKENAALKWEIAALKQG',
+    'coiled coil of two helices (designed)',
+    'built: coiled coil',
+    build=_COILED_COIL,
+    first_a=2,
+    lengths_ns=_ONE,
+    num_replicas=1,
+    first_pass=1,
+  ),
 )
 
 
@@ -394,7 +444,9 @@ def write_start(
   ours = simulated / system.name / f'{system.name}.pdb'
   candidates = [pathlib.Path(directory).expanduser() / system.file for directory in directories]
   found = next((file for file in candidates if system.file and file.is_file()), ours)
-  if system.build:
+  if system.build == _COILED_COIL:
+    structure = build_coiled_coil(system.chains, system.first_a)
+  elif system.build:
     structure = build_backbone(system.sequence, _CONFORMATIONS[system.build], capped=system.capped)
   elif found.is_file():
     structure = _cut(found, system)
@@ -411,21 +463,49 @@ def write_start(
 
 
 def _cut(file: pathlib.Path, system: System) -> gemmi.Structure:
-  """The part of a chain that has the sequence; caps next to it stay."""
+  """The parts of chains that have the sequences; caps next to them stay."""
   structure = gemmi.read_structure(str(file))
   structure.remove_hydrogens()
-  model = structure[0]
-  chain = model[system.chain] if system.chain else model[0]
-  codes = ''.join(gemmi.find_tabulated_residue(r.name).one_letter_code.upper() for r in chain)
-  at = codes.find(system.sequence)
-  if at < 0:
-    raise InputError(f'{file}: chain {chain.name} has no {system.sequence}: give another --starts')
-  cut = gemmi.Chain('A')
-  for k, residue in enumerate(chain):
-    near = at - 1 <= k <= at + len(system.sequence)
-    if at <= k < at + len(system.sequence) or (near and residue.name in _CAPS):
-      cut.add_residue(residue)
-  return _in_structure(cut)
+  model, parts = structure[0], []
+  names = system.chain.split('/')
+  for letter, name, sequence in zip('ABCDEFGH', names, system.chains, strict=False):
+    chain = model[name] if name else model[0]
+    codes = ''.join(gemmi.find_tabulated_residue(r.name).one_letter_code.upper() for r in chain)
+    at = codes.find(sequence)
+    if at < 0:
+      raise InputError(f'{file}: chain {chain.name} has no {sequence}: give another --starts')
+    cut = gemmi.Chain(letter)
+    for k, residue in enumerate(chain):
+      near = at - 1 <= k <= at + len(sequence)
+      if at <= k < at + len(sequence) or (near and residue.name in _CAPS):
+        cut.add_residue(residue)
+    parts.append(cut)
+  return _in_structure(*parts)
+
+
+def build_coiled_coil(sequences: Sequence[str], first_a: int) -> gemmi.Structure:
+  """Two parallel helices of equal chains, wound about each other (`data_prep.coiled_coil`).
+
+  Args:
+    sequences: one-letter codes of both chains.
+    first_a: index of a residue at position a of the heptad.
+
+  Returns:
+    N, CA, C and O of each residue, chains A and B.
+  """
+  helix = build_backbone(sequences[0], _CONFORMATIONS['helix'])[0][0]
+  atoms = [atom for residue in helix for atom in residue]
+  positions = np.array([atom.pos.tolist() for atom in atoms])
+  ca = positions[[atom.name == 'CA' for atom in atoms]]
+  chains = []
+  for name, points in zip('AB', coiled_coil.dimer(positions, ca, first_a), strict=True):
+    chain = helix.clone()
+    chain.name = name
+    moved = (atom for residue in chain for atom in residue)
+    for atom, point in zip(moved, points, strict=True):
+      atom.pos = gemmi.Position(*point)
+    chains.append(chain)
+  return _in_structure(*chains)
 
 
 def build_backbone(
@@ -468,9 +548,10 @@ def build_backbone(
   return _in_structure(chain)
 
 
-def _in_structure(chain: gemmi.Chain) -> gemmi.Structure:
+def _in_structure(*chains: gemmi.Chain) -> gemmi.Structure:
   structure, model = gemmi.Structure(), gemmi.Model(1)
-  model.add_chain(chain)
+  for chain in chains:
+    model.add_chain(chain)
   structure.add_model(model)
   structure.setup_entities()
   return structure

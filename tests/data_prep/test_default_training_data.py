@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -26,8 +27,8 @@ BY_NAME = {system.name: system for system in SYSTEMS}
 def test_table_is_sound():
   assert len(BY_NAME) == len(SYSTEMS) >= 12
   for system in SYSTEMS:
-    assert set(system.sequence) <= set('ACDEFGHIKLMNPQRSTVWY'), system.name
-    assert 10 <= len(system.sequence) <= 80, system.name
+    assert set(''.join(system.chains)) <= set('ACDEFGHIKLMNPQRSTVWY'), system.name
+    assert 10 <= system.num_residues <= 80, system.name
     assert system.committed or bool(system.file) != bool(system.build), system.name
     assert list(system.lengths_ns) == sorted(set(system.lengths_ns)), system.name
     frames = [100.0 * ns for ns in (*system.lengths_ns, system.temperature_length_ns)]
@@ -60,7 +61,7 @@ def test_repository_matches_the_table():
     for path, record in records.items():
       system = BY_NAME[record['name']]
       protein = structure_file.load_protein(folder / f'{system.name}.pdb')
-      assert protein.sequence == system.sequence, folder
+      assert protein.sequence == ''.join(system.chains), folder
       at = '' if record['temperature_K'] == 320.0 else f'_{record["temperature_K"]:g}K'
       assert folder.name == system.name + at
       with mdtraj.formats.XTCTrajectoryFile(str(path.with_suffix('.xtc'))) as file:
@@ -109,6 +110,20 @@ def test_start_is_cut_out_of_a_file_or_is_our_own(tmp_path):
   # The file of the table is not there: ours is.
   training_systems.write_start(whole, start, [tmp_path], SIMULATED)
   assert structure_file.load_protein(start).sequence == whole.sequence
+
+
+def test_start_of_two_chains_is_cut_out_of_both(tmp_path):
+  one = training_systems.build_backbone('GWAVKDE', [(-63.0, -42.0)])
+  one[0].add_chain(training_systems.build_backbone('RSTYQN', [(-75.0, 145.0)])[0][0])
+  one[0][1].name = 'P'
+  one.write_pdb(str(tmp_path / 'both.pdb'))
+  system = System('two', 'WAVK/STY', '', 'somewhere', file='both.pdb', chain='A/P')
+  training_systems.write_start(system, tmp_path / 'start.pdb', [tmp_path], tmp_path)
+  protein = structure_file.load_protein(tmp_path / 'start.pdb')
+  assert (protein.sequence, protein.chain_ids) == ('WAVKSTY', ('A', 'B'))
+  wrong = dataclasses.replace(system, chain='A/A')
+  with pytest.raises(InputError, match='chain A has no STY'):
+    training_systems.write_start(wrong, tmp_path / 'start.pdb', [tmp_path], tmp_path)
 
 
 def test_missing_start(tmp_path):
@@ -219,9 +234,12 @@ def test_nothing_that_is_trained_on_resembles_what_is_held_out():
     'RPDFCLEPPYTGPCKARIIRYFYNAKAGLCQTFVYGGCRAKRNNFKSAEDCMRTCGGA',
     'MQIFVKTLTGKTITLEVEPSDTIENVKAKIQDKEGIPPDQQRLIFAGKQLEDGRTLSDYNIQKESTLHLVLRLRGG',
   )
-  held = [*others, *(system.sequence for system in SYSTEMS if system.held_out)]
-  trained = [system.sequence for system in SYSTEMS if not system.held_out]
+  held, trained = (
+    [x for s in SYSTEMS if s.held_out == is_held for x in s.chains if len(x) > 9]
+    for is_held in (True, False)
+  )
+  held += others
   found = sequence_identity.compare([*held, *trained], ('pyopal',))
   across = (found.first < len(held)) & (found.second >= len(held))
-  assert len(held) == 7
+  assert len(held) == 8
   assert (found.identity[across] < 0.4).all()

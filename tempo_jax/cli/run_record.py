@@ -12,8 +12,8 @@ import numpy as np
 from tempo_jax.cli import execution
 from tempo_jax.errors import InputError, first_few
 from tempo_jax.metrics import validity
+from tempo_jax.models import centres, trained_range
 from tempo_jax.models import model as model_lib
-from tempo_jax.models import trained_range
 from tempo_jax.output import expected_error, frame_table, provenance, trajectory_files
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.trajectory import atoms as atoms_lib
@@ -52,6 +52,8 @@ def describe(
     print(f'  {residue}')
   for warning in (*protein.warnings, *_beyond_training(model, protein, temperature_K, num_frames)):
     print(f'warning: {warning}')
+  if num_frames is not None and centres.of(protein, model.centres) is not None:
+    print('it fluctuates about the mean of MD that the model was trained on')
   if expected := _expected_error(model, protein, num_frames):
     print(f'how far to trust it: {expected}')
 
@@ -171,6 +173,7 @@ def complete(
     **_described(protein),
     'warnings': [*protein.warnings, *unseen],
     'expected_error': expected,
+    'known_centre': centres.of(protein, model.centres) is not None,
     'broken_chain_percent': frames.broken_percent,
     'clash_percent': frames.clash_percent,
     'sound_percent': frames.sound_percent,

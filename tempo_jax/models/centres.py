@@ -25,9 +25,14 @@ def key(sequence: str, chain_index: np.ndarray) -> str:
   return '/'.join(''.join(part) for part in np.split(np.array(list(sequence)), starts))
 
 
+def of(protein: protein_lib.Protein, centres: Centres) -> np.ndarray | None:
+  """[L, 3] Å; None where it is not known."""
+  return centres.get(key(protein.sequence, protein.arrays.chain_index))
+
+
 def about(protein: protein_lib.Protein, centres: Centres) -> protein_lib.Protein:
   """The protein, with its centre where there is one."""
-  centre = centres.get(key(protein.sequence, protein.arrays.chain_index))
+  centre = of(protein, centres)
   if centre is None:
     return protein
   return dataclasses.replace(protein, arrays=dataclasses.replace(protein.arrays, centre=centre))

@@ -17,6 +17,7 @@ from tempo_jax import config as config_lib
 from tempo_jax.cli import execution, sample
 from tempo_jax.errors import InputError
 from tempo_jax.geometry import ideal
+from tempo_jax.models import centres
 from tempo_jax.models import model as model_lib
 from tempo_jax.output import expected_error, provenance, trajectory_files
 from tempo_jax.protein import structure_file
@@ -190,6 +191,19 @@ def test_warns_of_what_the_model_has_not_seen(run, model_dir, tmp_path, capsys):
   warning = 'the model was trained at 280 to 320 K; 350.5 K is outside'
   assert warning in json.loads((out / 'metadata.json').read_text())['warnings']
   assert f'warning: {warning}' in capsys.readouterr().out.splitlines()
+
+
+def test_says_whether_the_mean_is_known(run, model_dir, structure, tmp_path, capsys):
+  said = 'it fluctuates about the mean of MD that the model was trained on'
+  assert not json.loads((run() / 'metadata.json').read_text())['known_centre']
+  assert said not in capsys.readouterr().out
+  protein = structure_file.load_protein(structure)
+  name = centres.key(protein.sequence, protein.arrays.chain_index)
+  known = {name: protein.arrays.positions[:, 1]}
+  dataclasses.replace(model_lib.load_model(model_dir), centres=known).save(tmp_path / 'model')
+  out = run(f'--model={tmp_path}/model', '--overwrite')
+  assert json.loads((out / 'metadata.json').read_text())['known_centre']
+  assert said in capsys.readouterr().out.splitlines()
 
 
 def test_says_how_well_the_model_did_on_others(run, model_dir, monkeypatch, capsys):

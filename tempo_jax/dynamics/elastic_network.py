@@ -21,8 +21,9 @@ from tempo_jax.protein import protein as protein_lib
 
 # Å: springs are 1 at this distance, and fade between these two.
 _UNIT, _FADING, _CUTOFF = 6.0, 13.0, 15.0
-# Of the chain and of disulphides, in the same units.
-_BONDED = 100.0
+# Of the chain and of disulphides, in the same units; between residues two apart along the chain,
+# which keep its angles.
+_BONDED, _ANGLE = 100.0, 10.0
 # Stiffness of rigid motions, which the network must not make, and of every residue: components of
 # tails and of parts that hang on little have a spread of 4 Å at most, at unit amplitude.
 _RIGID, _LEAST = 100.0, 0.06
@@ -67,6 +68,9 @@ def springs(ca: jax.Array, protein: protein_lib.ProteinArrays) -> jax.Array:
     (_CUTOFF - distance) / (_CUTOFF - _FADING), 0.0, 1.0
   )
   bonds = protein.bonds
+  next_two = bonds.to_next & bonds.after(bonds.to_next, 0)
+  angle = next_two[:, None] & (bonds.after(bonds.following, 0)[:, None] == index[None])
+  constant = jnp.where(angle | angle.T, jnp.maximum(constant, _ANGLE), constant)
   bonded = bonds.to_next[:, None] & (bonds.following[:, None] == index[None])
   if protein.disulphides is not None:
     bonded = bonded | (jnp.asarray(protein.disulphides)[:, None] == index[None])

@@ -3,8 +3,9 @@ is learnt.
 
 Every CA is held by springs to its neighbours (anisotropic network model: Atilgan et al., Biophys.
 J. 80, 505 (2001)), of constant (6 Å / r)^2 as in Yang, Song & Jernigan, PNAS 106, 12347 (2009),
-fading to zero between 13 and 15 Å, and stiff along the chain and over disulphides. Thermal motion
-has the inverse of the Hessian as covariance.
+fading to zero between 13 and 15 Å, stiff along the chain and over disulphides, and less so between
+residues two apart, which keeps the angles of the chain. Thermal motion has the inverse of the
+Hessian as covariance.
 
 Everything is written in the residue frames of the reference: the Hessian and its root are then
 invariants, and three normal numbers per residue make a draw that turns with the protein and that a
@@ -21,8 +22,7 @@ from tempo_jax.protein import protein as protein_lib
 
 # Å: springs are 1 at this distance, and fade between these two.
 _UNIT, _FADING, _CUTOFF = 6.0, 13.0, 15.0
-# Of the chain and of disulphides, in the same units; between residues two apart along the chain,
-# which keep its angles.
+# Of the chain and of disulphides, in the same units; and the least between residues two apart.
 _BONDED, _ANGLE = 100.0, 10.0
 # Stiffness of rigid motions, which the network must not make, and of every residue: components of
 # tails and of parts that hang on little have a spread of 4 Å at most, at unit amplitude.
@@ -68,13 +68,18 @@ def springs(ca: jax.Array, protein: protein_lib.ProteinArrays) -> jax.Array:
     (_CUTOFF - distance) / (_CUTOFF - _FADING), 0.0, 1.0
   )
   bonds = protein.bonds
-  next_two = bonds.to_next & bonds.after(bonds.to_next, 0)
-  angle = next_two[:, None] & (bonds.after(bonds.following, 0)[:, None] == index[None])
-  constant = jnp.where(angle | angle.T, jnp.maximum(constant, _ANGLE), constant)
-  bonded = bonds.to_next[:, None] & (bonds.following[:, None] == index[None])
+
+  def joined(there: jax.Array, partner: jax.Array) -> jax.Array:
+    pairs = there[:, None] & (partner[:, None] == index[None])
+    return pairs | pairs.T
+
+  angle = joined(bonds.to_next & bonds.after(bonds.to_next, 0), bonds.after(bonds.following, 0))
+  bonded = joined(bonds.to_next, bonds.following)
   if protein.disulphides is not None:
-    bonded = bonded | (jnp.asarray(protein.disulphides)[:, None] == index[None])
-  constant = jnp.where(bonded | bonded.T, _BONDED, constant)
+    partner = jnp.asarray(protein.disulphides)
+    bonded = bonded | joined(partner >= 0, partner)
+  constant = jnp.where(angle, jnp.maximum(constant, _ANGLE), constant)
+  constant = jnp.where(bonded, _BONDED, constant)
   there = mask[:, None] & mask[None] & (index[:, None] != index[None])
   return jnp.where(there, constant, 0.0)
 

@@ -25,7 +25,7 @@ from tempo_jax.evaluation.suite import Case
 from tempo_jax.metrics import state_recovery
 from tempo_jax.protein import protein as protein_lib
 
-_FORMAT = 7
+_FORMAT = 8
 """Of the files. A new one for every change of what they hold, so that older ones are ignored."""
 
 

@@ -12,7 +12,7 @@ from tempo_jax.evaluation import (
 )
 from tempo_jax.evaluation.ensemble import Ensemble
 from tempo_jax.evaluation.scores import Settings
-from tempo_jax.metrics import kinetics, validity
+from tempo_jax.metrics import interfaces, kinetics, validity
 
 
 def slow_dynamics(reference: Ensemble, prediction: Ensemble) -> kinetics.SlowDynamics | None:
@@ -46,7 +46,8 @@ def details(
     Of `prediction` and of `reference`, by name: shares in percent (BioEmu's filter, Ramachandran
     outliers, residues with positive phi, cis peptide bonds); of both together: the lag of slow
     coordinates, ns, their autocorrelation error, and implied time scales, ns, longest first;
-    `side_chains` from `side_chain_details`; `states`, `validity`, `torsions`, `slow_torsions` and
+    `side_chains` from `side_chain_details`; `interfaces`, one entry for each pair of chains that
+    touch, with the ids of its `receptor` and `ligand`; `states`, `validity`, `torsions`, `slow_torsions` and
     `choices` from `trajectory_details`; `markov` from `markov_details`; `biokinema` from
     `biokinema_protocol` if `settings.protocol` asks for it. None where there is no number.
   """
@@ -56,6 +57,7 @@ def details(
   }
   found |= {
     'side_chains': side_chain_details.details(reference, prediction),
+    'interfaces': _interfaces(reference, prediction),
     'states': trajectory_details.states(reference, prediction),
     'validity': trajectory_details.validity(reference, prediction),
     'torsions': trajectory_details.torsions(reference, prediction),
@@ -99,6 +101,30 @@ def _shares(ensemble: Ensemble) -> dict[str, float | None]:
     'positive_phi_percent': share(validity.positive_phi(phi, types)),
     'cis_peptides_percent': share(validity.cis_peptides(omega)),
   }
+
+
+def _interfaces(reference: Ensemble, prediction: Ensemble) -> list[dict[str, Any]]:
+  arrays, chain_ids = reference.native.arrays, reference.native.chain_ids
+  native, found = np.asarray(arrays.positions), []
+  for k, interface in enumerate(reference.interfaces):
+    chains = [arrays.chain_index[part[0]] for part in (interface.receptor, interface.ligand)]
+    names = (chain_ids[i] or str(i + 1) for i in chains)
+    entry: dict[str, Any] = dict(zip(('receptor', 'ligand'), names, strict=True))
+    for name, ensemble in (('prediction', prediction), ('reference', reference)):
+      kept, rmsd = ensemble.interface_contacts, ensemble.ligand_rmsd
+      assert kept is not None and rmsd is not None  # There is an interface.
+      replicas = ensemble.split(ensemble.positions)
+      entry[name] = {
+        'native_contacts_percent': 100.0 * float(kept[:, k].mean()),
+        'apart_percent': 100.0 * float(np.mean(kept[:, k] < interfaces.APART)),
+        'ligand_rmsd_A': float(rmsd[:, k].mean()),
+        'largest_ligand_rmsd_A': float(rmsd[:, k].max()),
+        'ligand_rmsf_A': float(
+          np.mean([interfaces.ligand_rmsf(x, native, interface) for x in replicas])
+        ),
+      }
+    found.append(entry)
+  return found
 
 
 def _percent(shares: np.ndarray) -> float | None:

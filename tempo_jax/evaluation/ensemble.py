@@ -15,6 +15,7 @@ from tempo_jax.metrics import (
   distribution,
   exposure,
   flexibility,
+  interfaces,
   kinetics,
   md_validity,
   ramachandran,
@@ -38,7 +39,7 @@ _ATOMS_AT_ONCE = 64
 _PER_FRAME = (
   *('superposed', 'ca', 'rmsd', 'radius_of_gyration', 'torsions', 'clashes', 'native_contacts'),
   *('motions', 'ca_extremes', 'ramachandran_outliers', 'chi', 'rotamers', 'rotamer_outliers'),
-  *('close_contacts', 'side_chain_areas'),
+  *('close_contacts', 'side_chain_areas', 'interface_contacts', 'ligand_rmsd'),
 )
 _OF_ALL = ('rmsf', 'contact_probability', 'pca', 'pairwise_rmsd', 'heavy_gaussians')
 _THINNED_RESIDUES = 40
@@ -332,3 +333,22 @@ class Ensemble:
       self.positions, np.asarray(arrays.positions), np.asarray(arrays.chain_index)
     )
     return q
+
+  @functools.cached_property
+  def interfaces(self) -> list[interfaces.Interface]:
+    """Chains that touch in the native structure."""
+    arrays = self.native.arrays
+    return interfaces.of_native(np.asarray(arrays.positions), np.asarray(arrays.chain_index))
+
+  @functools.cached_property
+  def interface_contacts(self) -> np.ndarray | None:
+    """[F, I] fraction of native contacts of each of `interfaces`; None where there are none."""
+    found = [interfaces.native_contacts(self.positions, each) for each in self.interfaces]
+    return np.stack(found, axis=-1) if found else None
+
+  @functools.cached_property
+  def ligand_rmsd(self) -> np.ndarray | None:
+    """[F, I] Å, L-RMSD to the native structure of each of `interfaces`; None alike."""
+    native = np.asarray(self.native.arrays.positions)
+    found = [interfaces.ligand_rmsd(self.positions, native, each) for each in self.interfaces]
+    return np.stack(found, axis=-1) if found else None

@@ -83,6 +83,8 @@ class ReplicaSeries:
     ca_ca_max: [F] Å, greatest.
     c_n_max: [F] Å, longest peptide bond.
     clashes: [F], pairs of atoms.
+    interface_contacts: [F, I], fraction of the native contacts of each pair of chains that touch.
+    ligand_rmsd: [F, I] Å, of the shorter chain of each, where the longer one is superposed.
   """
 
   time_ns: np.ndarray | None = None
@@ -94,6 +96,8 @@ class ReplicaSeries:
   ca_ca_max: np.ndarray | None = None
   c_n_max: np.ndarray | None = None
   clashes: np.ndarray | None = None
+  interface_contacts: np.ndarray | None = None
+  ligand_rmsd: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -295,6 +299,8 @@ def _replicas(ensemble: Ensemble, projected: np.ndarray) -> list[ReplicaSeries]:
     'ca_ca_max': high,
     'c_n_max': validity.c_n_max(ensemble.positions, bonds),
     'clashes': ensemble.clashes,
+    'interface_contacts': ensemble.interface_contacts,
+    'ligand_rmsd': ensemble.ligand_rmsd,
   }
   by_replica = {name: ensemble.split(x) for name, x in per_frame.items() if x is not None}
   return [

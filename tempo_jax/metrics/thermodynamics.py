@@ -67,6 +67,22 @@ def fraction_of_native_contacts(
   pairs, native_distance = native_contacts(native, chain_index)
   if not len(pairs):
     return None, 'the native structure has no contacts between residues three or more apart'
+  return mean_of_contacts(positions, pairs, native_distance), None
+
+
+def mean_of_contacts(
+  positions: np.ndarray, pairs: np.ndarray, native_distance: np.ndarray
+) -> np.ndarray:
+  """The mean of `fraction_of_native_contacts` over some of `native_contacts`.
+
+  Args:
+    positions: [F, L, 4, 3] Å, atoms N, CA, C, O.
+    pairs: [P, 2] of indices into the [4 L] atoms, at least one.
+    native_distance: [P] Å.
+
+  Returns:
+    [F] float64, 0 to 1.
+  """
   limit = (_TOLERANCE * native_distance).astype(np.float32)[:, None]
   q = np.zeros(len(positions))
   for start in range(0, len(positions), _FRAME_BLOCK):
@@ -86,7 +102,7 @@ def fraction_of_native_contacts(
       np.exp(distance, out=distance)
       distance += 1.0
       q[start : start + len(frames)] += np.reciprocal(distance).sum(axis=0, dtype=np.float64)
-  return q / len(pairs), None
+  return q / len(pairs)
 
 
 def folded_probability(q: np.ndarray) -> float:

@@ -70,6 +70,7 @@ def draw(curves: ProteinSeries, metrics: Metrics, notes: Sequence[str] = ()) -> 
       _surfaces(curves) + _paths(curves) + _profiles(curves),
     ),
     ('Contacts', sentences.contacts(curves), _contacts(curves)),
+    ('Interfaces', sentences.interfaces(curves), _interfaces(curves)),
     ('Backbone torsions', sentences.backbone_torsions(curves), _ramachandran(curves)),
     *_kinetics(curves),
     _side_chains(curves),
@@ -259,6 +260,24 @@ def _contacts(curves: ProteinSeries) -> str:
     plots.to_svg(figure),
     f'Probability of each contact, and {curves.prediction.label} minus {curves.reference.label}. '
     'In contact: CA atoms nearer than 8 Å.',
+  )
+
+
+def _interfaces(curves: ProteinSeries) -> str:
+  def columns(values: np.ndarray | None) -> Sequence[np.ndarray | None]:
+    return [None] if values is None else list(values.T)
+
+  found = [
+    _timed_panel(curves, lambda r: columns(r.interface_contacts), 'native contacts'),
+    _timed_panel(curves, lambda r: columns(r.ligand_rmsd), 'ligand RMSD (Å)'),
+  ]
+  panels = [panel for panel in found if panel is not None]
+  if not panels:
+    return ''
+  return page.picture(
+    plots.to_svg(plots.stack(panels)),
+    'Chains that touch, each pair a curve: the fraction of the native contacts between them, and '
+    'the RMSD of the shorter one to its native place, once the longer one is superposed.',
   )
 
 

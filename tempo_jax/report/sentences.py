@@ -8,6 +8,7 @@ import numpy as np
 from tempo_jax.evaluation.series import EnsembleSeries, ProteinSeries, ReplicaSeries
 from tempo_jax.evaluation.series_kinetics import KineticSeries
 from tempo_jax.evaluation.series_side_chains import SideChainSeries
+from tempo_jax.metrics import interfaces as interfaces_lib
 from tempo_jax.metrics import validity
 
 _CHANGED = 0.5  # Of the probability of a contact.
@@ -129,6 +130,24 @@ def contacts(curves: ProteinSeries) -> str:
     f'{text}; residues {residue(curves.names, i)} and {residue(curves.names, j)} differ most, '
     f'in contact in {percent(ours[i, j])} of the predicted frames and in '
     f'{percent(theirs[i, j])} of those of MD.'
+  )
+
+
+def interfaces(curves: ProteinSeries) -> str:
+  """What chains that touch keep of their contacts, and how often they come apart."""
+  kept = [
+    [r.interface_contacts for r in side.replicas if r.interface_contacts is not None]
+    for side in (curves.prediction, curves.reference)
+  ]
+  if not all(kept):
+    return ''
+  ours, theirs = (np.concatenate(each) for each in kept)
+  apart = [percent(float(np.mean(each < interfaces_lib.APART))) for each in (ours, theirs)]
+  chains = 'The two chains that touch keep' if ours.shape[1] == 1 else 'Chains that touch keep'
+  return (
+    f'{chains} {percent(ours.mean())} of their native contacts in the prediction and '
+    f'{percent(theirs.mean())} in MD; they are apart in {apart[0]} of the predicted frames and in '
+    f'{apart[1]} of those of MD.'
   )
 
 

@@ -132,3 +132,23 @@ def test_disulphides_and_bonds_are_stiff():
   assert 0.0 < free[1, 9] < 1.0
   np.testing.assert_array_equal(held, held.T)
   assert not np.diag(held).any()
+
+
+def test_residues_two_apart_keep_the_angles_of_the_chain():
+  """Where both bonds between them are there: not over a gap, not from chain to chain."""
+  protein = builders.helix(LENGTH, chains=2)
+  to_next = np.array(protein.bonds.to_next)
+  to_next[2] = False
+  gap = dataclasses.replace(protein, bonded=to_next)
+  found = np.asarray(elastic_network.springs(jnp.asarray(protein.positions)[:, 1], gap))
+  two_apart = np.diag(found, 2)
+  half = LENGTH // 2
+  stiff = {i for i in range(LENGTH - 2) if not {i, i + 1} & {2, half - 1}}
+  assert stiff == {0, 3, 6, 7, 8, 9}
+  np.testing.assert_array_equal(two_apart == 10.0, [i in stiff for i in range(LENGTH - 2)])
+  np.testing.assert_array_equal(found, found.T)
+  ring = builders.ring(LENGTH, behind=2)
+  found = np.asarray(elastic_network.springs(jnp.asarray(ring.positions)[:, 1], ring))
+  assert found[LENGTH - 2, 0] == found[LENGTH - 1, 1] == 10.0
+  assert found[LENGTH - 1, 0] == 100.0
+  assert (found[LENGTH:] < 10.0).sum() == found[LENGTH:].size - 2

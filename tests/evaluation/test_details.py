@@ -5,10 +5,13 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempo_jax.evaluation import columns, details
+from tempo_jax.evaluation import columns, details, series
 from tempo_jax.evaluation.ensemble import Ensemble
+from tempo_jax.evaluation.replica import Replica
 from tempo_jax.evaluation.scores import Settings
+from tempo_jax.protein import structure_file
 from tempo_jax.trajectory import atoms as atoms_lib
+from tests import peptides
 from tests.evaluation import cases
 
 
@@ -59,3 +62,49 @@ def test_without_times(ensembles):
   reference, prediction = ensembles
   timeless = [dataclasses.replace(r, time_ns=None) for r in prediction.replicas]
   assert shown(reference, Ensemble(prediction.native, timeless))['slow'] is None
+
+
+@pytest.fixture
+def two_chains(tmp_path):
+  """Two helices side by side, A of six and B of nine residues."""
+  text = peptides.peptide(('ALA',) * 6) + 'TER\n'
+  text += peptides.peptide(('LEU',) * 9, chain='B', offset=(0.0, 9.0, 0.0)) + 'TER\nEND\n'
+  (tmp_path / 'two.pdb').write_text(text)
+  return structure_file.load_protein(tmp_path / 'two.pdb')
+
+
+def test_interfaces_of_chains_that_come_apart(two_chains):
+  native = np.asarray(two_chains.arrays.positions)
+  still = np.repeat(native[None], 4, axis=0)
+  apart = still.copy()
+  apart[3, :6] += np.float32([0.0, 0.0, 40.0])
+  reference, prediction = (
+    Ensemble(two_chains, [Replica(x, None, 'x.xtc'), Replica(x[:2], None, 'y.xtc')])
+    for x in (still, apart)
+  )
+  (found,) = details.details(reference, prediction, None, Settings())['interfaces']
+  assert (found['receptor'], found['ligand']) == ('B', 'A')
+  kept = found['reference']['native_contacts_percent']
+  assert kept > 80.0
+  assert found['reference'] == {
+    'native_contacts_percent': kept,
+    'apart_percent': 0.0,
+    'ligand_rmsd_A': pytest.approx(0.0, abs=1e-4),
+    'largest_ligand_rmsd_A': pytest.approx(0.0, abs=1e-4),
+    'ligand_rmsf_A': pytest.approx(0.0, abs=1e-4),
+  }
+  assert found['prediction'] == {
+    'native_contacts_percent': pytest.approx(kept * 5 / 6, abs=1e-3),
+    'apart_percent': pytest.approx(100.0 / 6),
+    'ligand_rmsd_A': pytest.approx(40.0 / 6, abs=1e-3),
+    'largest_ligand_rmsd_A': pytest.approx(40.0, abs=1e-3),
+    # Of 0, 0, 0, 40 Å about their mean, and of a replica that stands still.
+    'ligand_rmsf_A': pytest.approx(0.5 * 40.0 * np.sqrt(3.0) / 4.0, abs=1e-3),
+  }
+
+
+def test_one_chain_has_no_interface(ensembles):
+  reference, prediction = ensembles
+  assert shown(reference, prediction)['interfaces'] == []
+  replicas = series.of_protein('one', reference, prediction, None, Settings()).prediction.replicas
+  assert replicas[0].interface_contacts is replicas[0].ligand_rmsd is None

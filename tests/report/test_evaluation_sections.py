@@ -8,7 +8,7 @@ import pytest
 
 from tempo_jax.evaluation import columns, evaluation
 from tempo_jax.evaluation.scores import Settings
-from tempo_jax.evaluation.series import EnsembleSeries
+from tempo_jax.evaluation.series import EnsembleSeries, ReplicaSeries
 from tempo_jax.report import (
   charts,
   evaluation_page,
@@ -102,6 +102,25 @@ def test_halves_of_md_are_thin_lines_beside_the_rmsf(curves):
 def test_numbers_stay_with_their_units(section):
   assert re.search('[0-9] [%Å]', ' '.join(re.findall('<p>(.*?)</p>', section.pictures))) is None
   assert re.search('[0-9]\u00a0%', section.pictures)
+
+
+def test_chains_that_touch_over_time(curves):
+  rng = np.random.default_rng(0)
+  replicas = [
+    ReplicaSeries(
+      np.arange(5.0), interface_contacts=rng.random((5, 2)), ligand_rmsd=np.ones((5, 2))
+    )
+    for _ in range(2)
+  ]
+  sides = {
+    name: dataclasses.replace(getattr(alone(curves), name), replicas=replicas[:k])
+    for name, k in (('reference', 1), ('prediction', 2))
+  }
+  found = parts(protein_section.draw(dataclasses.replace(alone(curves), **sides), {}))
+  assert found['Interfaces'].startswith('<p>Chains that touch keep')
+  for label in ('native contacts', 'ligand RMSD (Å)', 'time (ns)'):
+    assert label in found['Interfaces']
+  assert 'Interfaces' not in parts(protein_section.draw(alone(curves, no_kinetic='x'), {}))
 
 
 def test_sections_without_data_say_why(curves):

@@ -68,6 +68,7 @@ def test_nothing_is_said_without_data():
   for say in (
     *(sentences.flexibility, sentences.over_time, sentences.free_energy, sentences.contacts),
     *(sentences.backbone_torsions, sentences.autocorrelations, sentences.validity_of),
+    sentences.interfaces,
   ):
     assert say(nothing) == ''
 
@@ -245,4 +246,14 @@ def test_validity():
   )
   assert sentences.validity_of(series({'replicas': [good]}, {'replicas': [good, broken]})) == (
     'Of 4 predicted frames, 1 has a broken chain and 2 have clashes; of 3 of MD, 0 and 2.'
+  )
+
+
+def test_interfaces():
+  """Frames count alike, whichever replica they are of."""
+  ours = [ReplicaSeries(interface_contacts=np.array(x)) for x in ([[0.9], [0.05]], [[0.55]])]
+  md = [ReplicaSeries(interface_contacts=np.array([[0.8], [1.0]]))]
+  assert sentences.interfaces(series({'replicas': md}, {'replicas': ours})) == (
+    'The two chains that touch keep 50 % of their native contacts in the prediction and 90 % in '
+    'MD; they are apart in 33 % of the predicted frames and in 0 % of those of MD.'
   )

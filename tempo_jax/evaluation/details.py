@@ -47,9 +47,10 @@ def details(
     outliers, residues with positive phi, cis peptide bonds); of both together: the lag of slow
     coordinates, ns, their autocorrelation error, and implied time scales, ns, longest first;
     `side_chains` from `side_chain_details`; `interfaces`, one entry for each pair of chains that
-    touch, with the ids of its `receptor` and `ligand`; `states`, `validity`, `torsions`, `slow_torsions` and
-    `choices` from `trajectory_details`; `markov` from `markov_details`; `biokinema` from
-    `biokinema_protocol` if `settings.protocol` asks for it. None where there is no number.
+    touch, with the ids of its `receptor` and `ligand`; `states`, `validity`, `torsions`,
+    `slow_torsions` and `choices` from `trajectory_details`; `markov` from `markov_details`;
+    `biokinema` from `biokinema_protocol` if `settings.protocol` asks for it. None where there is no
+    number.
   """
   found: dict[str, Any] = {
     name: _shares(ensemble)
@@ -112,7 +113,6 @@ def _interfaces(reference: Ensemble, prediction: Ensemble) -> list[dict[str, Any
     entry: dict[str, Any] = dict(zip(('receptor', 'ligand'), names, strict=True))
     for name, ensemble in (('prediction', prediction), ('reference', reference)):
       kept, rmsd = ensemble.interface_contacts, ensemble.ligand_rmsd
-      assert kept is not None and rmsd is not None  # There is an interface.
       replicas = ensemble.split(ensemble.positions)
       entry[name] = {
         'native_contacts_percent': 100.0 * float(kept[:, k].mean()),

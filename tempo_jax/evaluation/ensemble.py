@@ -341,14 +341,14 @@ class Ensemble:
     return interfaces.of_native(np.asarray(arrays.positions), np.asarray(arrays.chain_index))
 
   @functools.cached_property
-  def interface_contacts(self) -> np.ndarray | None:
-    """[F, I] fraction of native contacts of each of `interfaces`; None where there are none."""
+  def interface_contacts(self) -> np.ndarray:
+    """[F, I] fraction of native contacts of each of `interfaces`."""
     found = [interfaces.native_contacts(self.positions, each) for each in self.interfaces]
-    return np.stack(found, axis=-1) if found else None
+    return np.stack(found, axis=-1) if found else np.empty((self.num_frames, 0))
 
   @functools.cached_property
-  def ligand_rmsd(self) -> np.ndarray | None:
-    """[F, I] Å, L-RMSD to the native structure of each of `interfaces`; None alike."""
+  def ligand_rmsd(self) -> np.ndarray:
+    """[F, I] Å, L-RMSD to the native structure of each of `interfaces`."""
     native = np.asarray(self.native.arrays.positions)
     found = [interfaces.ligand_rmsd(self.positions, native, each) for each in self.interfaces]
-    return np.stack(found, axis=-1) if found else None
+    return np.stack(found, axis=-1) if found else np.empty((self.num_frames, 0))

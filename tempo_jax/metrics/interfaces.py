@@ -54,7 +54,7 @@ def of_native(native: np.ndarray, chain_index: np.ndarray) -> list[Interface]:
 
 
 def native_contacts(positions: np.ndarray, interface: Interface) -> np.ndarray:
-  """The fraction of native contacts, q (`thermodynamics.fraction_of_native_contacts`), between them.
+  """Fraction of the contacts between them, q (`thermodynamics.fraction_of_native_contacts`).
 
   Args:
     positions: [F, L, 4, 3] Å, atoms N, CA, C, O.

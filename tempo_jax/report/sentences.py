@@ -139,7 +139,7 @@ def interfaces(curves: ProteinSeries) -> str:
     [r.interface_contacts for r in side.replicas if r.interface_contacts is not None]
     for side in (curves.prediction, curves.reference)
   ]
-  if not all(kept):
+  if not all(kept) or not kept[0][0].size:
     return ''
   ours, theirs = (np.concatenate(each) for each in kept)
   apart = [percent(float(np.mean(each < interfaces_lib.APART))) for each in (ours, theirs)]

@@ -107,4 +107,4 @@ def test_one_chain_has_no_interface(ensembles):
   reference, prediction = ensembles
   assert shown(reference, prediction)['interfaces'] == []
   replicas = series.of_protein('one', reference, prediction, None, Settings()).prediction.replicas
-  assert replicas[0].interface_contacts is replicas[0].ligand_rmsd is None
+  assert replicas[0].interface_contacts.shape[1] == replicas[0].ligand_rmsd.shape[1] == 0

@@ -13,7 +13,7 @@ CHAINS = np.repeat([0, 1], [SHORT, LENGTH - SHORT])
 def native():
   """[L, 4, 3] Å: a helix of eight residues, and one of four at its side."""
   positions = ensembles.native(LENGTH).astype(np.float64)
-  positions[:SHORT] = positions[SHORT : 2 * SHORT] + [9.0, 1.0, 0.5]
+  positions[:SHORT] = positions[SHORT : 2 * SHORT] + np.array([9.0, 1.0, 0.5])
   return positions
 
 
@@ -27,7 +27,7 @@ def test_pairs_of_chains_that_touch(native):
   np.testing.assert_array_equal(found.receptor, np.arange(SHORT, LENGTH))
   np.testing.assert_array_equal(found.ligand, np.arange(SHORT))
   between = distance.cdist(native[:SHORT].reshape(-1, 3), native[SHORT:].reshape(-1, 3))
-  near = np.argwhere(between < 10.0) + [0, 4 * SHORT]
+  near = np.argwhere(between < 10.0) + np.array([0, 4 * SHORT])
   assert len(near) > 50
   np.testing.assert_array_equal(found.pairs, near)
   np.testing.assert_allclose(found.native_distance, between[between < 10.0])

@@ -24,7 +24,7 @@ def get_config(variant: str = ''):
   # Of 0, 1 and 2 the best by validation loss (docs/results/default_model.md).
   config.seed = 1
   # Measured after training, which does not use them (docs/results/physics.md).
-  config.model.memory.gain = 1.25, 1.12
+  config.model.memory.gain = 1.2, 1.08
   config.model.rotamer_stay = (
     (0.01, 2.55, 1.7, -0.75, 1.6, 0.6, -1.5),
     (0.2, 0.2, 0.55, 0.2, -0.8, -0.6, -0.85),

@@ -50,6 +50,8 @@ PARSED = {
   r'python -m experiments\.benchmarks\.evaluation_floors ': 'minutes: '
   'tests/experiments/test_evaluation_floors.py',
   r'python -m experiments\.benchmarks\.held_out ': 'minutes: tests/experiments/test_held_out.py',
+  r'python -m experiments\.benchmarks\.held_out_metrics ': 'minutes: '
+  'tests/experiments/test_held_out_metrics.py',
   r'python -m experiments\.benchmarks\.molecules': 'minutes: tests/experiments/test_molecules.py',
   r'python -m experiments\.benchmarks\.memory ': 'minutes: tests/experiments/test_memory.py',
   r'python -m experiments\.benchmarks\.long_run ': 'tests/experiments/test_long_run.py',

@@ -1,13 +1,11 @@
-"""MD judged by other MD of the same protein, and a model beside it, by every metric of `evaluate`.
+"""MD judged by other MD of the same protein, by every metric of `evaluate`.
 
-    python -m experiments.benchmarks.evaluation_floors --data=DATA --out=floors [--model=default]
+    python -m experiments.benchmarks.evaluation_floors --data=DATA --out=floors
 
 The floor: what differs between two simulations where only sampling does. The first half of a
 trajectory is judged by its second half (NTL9, Trp-cage, pentalanine), or some replicas by the
-others (HP35: 6 of 11, the PSI domain: one of two). With --model, trajectories as long as the
-prediction of each pair, and as many, start from the structure in the topology file. Writes
-OUT/md.md and OUT/model.md, the tables of `tempo-jax evaluate` with a column per protein, and their
-JSON.
+others (HP35: 6 of 11, the PSI domain: one of two). Writes OUT/md.md, the table of `tempo-jax
+evaluate` with a column per protein, and its JSON. Models: `benchmarks.held_out_metrics`.
 """
 
 import dataclasses
@@ -16,20 +14,16 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-import jax
 import mdtraj
 import numpy as np
 from absl import flags
 
-import tempo_jax
-from experiments.benchmarks import physics
 from tempo_jax import files
-from tempo_jax.cli import command, compilation_cache_flag, evaluate
+from tempo_jax.cli import command, evaluate
 from tempo_jax.errors import InputError
 from tempo_jax.evaluation import markdown, summary
 from tempo_jax.evaluation.scores import Settings
 from tempo_jax.evaluation.suite import Case
-from tempo_jax.models import model as model_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,31 +103,6 @@ def case_of(pair: Pair, data: pathlib.Path, out: pathlib.Path) -> Case:
   )
 
 
-def sampled(model: model_lib.Model, pair: Pair, case: Case, out: pathlib.Path, seed: int) -> Case:
-  """The same with what a model samples in place of the MD that is judged."""
-  model, stride = physics.at_spacing(model, pair.dt_ns, pair.name)
-  num_frames = len(mdtraj.load(case.prediction[0], top=case.topology, atom_indices=[0]))
-  protein = tempo_jax.load_protein(case.topology).in_solvent('explicit')
-  found = model.sample(
-    protein,
-    num_frames=stride * num_frames,
-    num_replicas=len(case.prediction),
-    rng=jax.random.key(seed),
-    temperature_K=pair.temperature_K,
-  )
-  folder = out / f'{pair.name}_model'
-  folder.mkdir(parents=True, exist_ok=True)
-  paths = []
-  for number in range(1, 1 + len(case.prediction)):
-    kept = found.to_mdtraj(number - 1)[stride - 1 :: stride]
-    paths.append(folder / f'trajectory_r{number}.xtc')
-    kept.save(paths[-1])
-    kept[0].save(folder / 'topology.pdb')
-  return dataclasses.replace(
-    case, prediction=tuple(paths), prediction_topology=folder / 'topology.pdb'
-  )
-
-
 def table(content: dict, names: Sequence[str]) -> str:
   """Markdown: a row per metric, a column per protein; then the medians of the baselines."""
   proteins, baselines = content['proteins'], content['baselines']
@@ -156,36 +125,22 @@ def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags."""
   flags.DEFINE_string('data', None, 'Directory with MD of others. Required.', flag_values=values)
   flags.DEFINE_string('out', 'tempo_out/floors', 'Directory to write into.', flag_values=values)
-  flags.DEFINE_string(
-    'model', None, 'Model to judge, too: "default" or a directory.', flag_values=values
-  )
   flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
-  flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
-  compilation_cache_flag.define_flags(values)
 
 
 def main(values: flags.FlagValues) -> None:
-  """Writes the tables."""
+  """Writes the table."""
   command.require(values, 'data')
-  compilation_cache_flag.use(values)
   data, out = (pathlib.Path(x).expanduser() for x in (values.data, values.out))
   out.mkdir(parents=True, exist_ok=True)
   known = {pair.name: pair for pair in PAIRS}
   if unknown := sorted(set(values.only) - set(known)):
     raise InputError(f'--only: {", ".join(unknown)} is none of {", ".join(known)}')
   chosen = [pair for pair in PAIRS if not values.only or pair.name in values.only]
-  cases = {pair.name: case_of(pair, data, out) for pair in chosen}
-  _judge(list(cases.values()), out, 'md')
-  if values.model:
-    model = tempo_jax.load_model(values.model)
-    of_model = [sampled(model, pair, cases[pair.name], out, values.seed) for pair in chosen]
-    _judge(of_model, out, 'model')
-
-
-def _judge(cases: Sequence[Case], out: pathlib.Path, name: str) -> None:
-  evaluate.evaluate(cases, out / name, Settings(), with_page=False)
-  content = json.loads((out / name / 'metrics.json').read_text())
-  files.write_text(out / f'{name}.md', table(content, [case.name for case in cases]))
+  cases = [case_of(pair, data, out) for pair in chosen]
+  evaluate.evaluate(cases, out / 'md', Settings(), with_page=False)
+  content = json.loads((out / 'md' / 'metrics.json').read_text())
+  files.write_text(out / 'md.md', table(content, [case.name for case in cases]))
 
 
 if __name__ == '__main__':

@@ -1,7 +1,5 @@
 """MD judged by other MD: its files, and the table."""
 
-import types
-
 import mdtraj
 import numpy as np
 import pytest
@@ -44,10 +42,3 @@ def test_the_table_has_a_column_per_protein_and_the_medians_of_baselines():
   header, _, *rows = found.splitlines()
   assert header == '| metric | a | b | median: frozen |'
   assert rows == ['| backbone RMSF (Å) | 1.23 ± 0.10 | 2.00 | 0.00 |']
-
-
-def test_what_the_model_cannot_reach_is_refused():
-  model = types.SimpleNamespace(dt_ns=0.15, config=types.SimpleNamespace(lags_ns=()))
-  case = floors.Case('x', None, (), ())
-  with pytest.raises(InputError, match='take a model whose time step divides that'):
-    floors.sampled(model, floors.PAIRS[0], case, None, 0)

@@ -2,11 +2,12 @@ r"""Every metric of `evaluate` on every held-out protein, beside MD against MD a
 
     python -m experiments.benchmarks.held_out_metrics --model=default --data=DATA --out=OUT
 
-Proteins of `benchmarks.physics` that no frame was trained on. Of each four replicas, as long as the
-longest of MD and with frames as far apart, start from the structure in the topology file, with all
-heavy atoms, and `tempo-jax evaluate` judges them by all of the MD. Writes OUT/held_out_metrics.md,
-a table for each solvent and time between frames, and OUT/evaluation/ with everything that
-`evaluate` writes. Run again, it samples and evaluates only what is not there.
+Proteins of `benchmarks.physics` that no frame was trained on. Of each as many replicas as MD has,
+as long as the longest of them and with frames as far apart, start from the structure in the
+topology file, with all heavy atoms, and `tempo-jax evaluate` judges them by all of the MD. (More
+replicas would be pooled, and what parts them would count as fluctuation.) Writes
+OUT/held_out_metrics.md, a table for each solvent and time between frames, and OUT/evaluation/ with
+everything that `evaluate` writes. Run again, it samples and evaluates only what is not there.
 """
 
 import json
@@ -48,22 +49,19 @@ def references(case: physics.Case, folder: pathlib.Path) -> tuple[pathlib.Path, 
   return tuple(found)
 
 
-def sampled(
-  model: model_lib.Model, case: physics.Case, out: pathlib.Path, num_replicas: int, seed: int
-) -> Case:
+def sampled(model: model_lib.Model, case: physics.Case, out: pathlib.Path, seed: int) -> Case:
   """What `evaluate` compares, its prediction sampled unless that has been done.
 
   Args:
     model: of any step, or one whose step divides that of the MD.
     case: MD.
     out: directory; the protein gets a folder in it.
-    num_replicas: to sample.
     seed: of the samples.
 
   Raises:
     InputError: the model's frames are never so far apart, or a file cannot be used.
   """
-  folder = out / case.name
+  folder, num_replicas = out / case.name, len(case.trajectories)
   key = physics.key_of(model, case, seed, num_replicas)
   done = folder / _DONE
   if not done.is_file() or done.read_text() != key:
@@ -143,7 +141,6 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string('data', None, 'Directory with MD of others. Required.', flag_values=values)
   flags.DEFINE_string('out', 'tempo_out/held_out_metrics', 'Directory.', flag_values=values)
   flags.DEFINE_list('only', [], 'Names of proteins. Default: all.', flag_values=values)
-  flags.DEFINE_integer('num_replicas', 4, 'To sample.', lower_bound=1, flag_values=values)
   flags.DEFINE_integer('seed', 0, 'Random seed of the samples.', flag_values=values)
   compilation_cache_flag.define_flags(values)
 
@@ -158,7 +155,7 @@ def main(values: flags.FlagValues) -> None:
   model = tempo_jax.load_model(values.model)
   cases = []
   for case in chosen:
-    cases.append(sampled(model, case, out, values.num_replicas, values.seed))
+    cases.append(sampled(model, case, out, values.seed))
     print(f'{case.name}: sampled', flush=True)
   evaluate.evaluate(cases, out / 'evaluation', Settings(), with_page=False)
   content = json.loads((out / 'evaluation' / 'metrics.json').read_text())

@@ -19,7 +19,7 @@ def case(tmp_path):
   native = mdtraj.load(tmp_path / 'native.pdb')
   frames = native.xyz + 0.01 * np.arange(17)[:, None, None]
   mdtraj.Trajectory(frames, native.topology).save(tmp_path / 'R1.xtc')
-  return physics.Case('ala', tmp_path / 'native.pdb', (tmp_path / 'R1.xtc',), 0.04, 4)
+  return physics.Case('ala', tmp_path / 'native.pdb', (tmp_path / 'R1.xtc',) * 2, 0.04, 4)
 
 
 class Sampler:
@@ -42,7 +42,7 @@ def test_samples_are_as_many_and_as_far_apart_as_md_and_stay(case, tmp_path, mon
   monkeypatch.setattr(physics, 'key_of', lambda *of: f'{of[1].name} {of[2:]}')
   monkeypatch.setattr(physics, 'at_spacing', lambda model, dt_ns, name: (model, 2))
   for _ in range(2):
-    found = held_out_metrics.sampled(model, case, tmp_path / 'out', 2, 0)
+    found = held_out_metrics.sampled(model, case, tmp_path / 'out', 0)
   # Four frames of MD are left, and two steps of the model are between them.
   assert model.asked == [(8, 2, 300.0, 1)]
   assert found.times() == (0.04, 0.04)
@@ -51,14 +51,14 @@ def test_samples_are_as_many_and_as_far_apart_as_md_and_stay(case, tmp_path, mon
   np.testing.assert_allclose(
     kept.xyz[:, 0, 0] - model.native.xyz[0, 0, 0], 0.2 * np.arange(1, 5), atol=2e-3
   )
-  (thinned,) = found.reference
-  thinned = mdtraj.load(thinned, top=case.topology)
+  assert len(found.reference) == 2
+  thinned = mdtraj.load(found.reference[0], top=case.topology)
   np.testing.assert_allclose(thinned.time, 40.0 * np.arange(1, 6))
   np.testing.assert_allclose(
     thinned.xyz[:, 0, 0] - model.native.xyz[0, 0, 0], 0.04 * np.arange(5), atol=2e-3
   )
   # Another seed is sampled anew.
-  held_out_metrics.sampled(model, case, tmp_path / 'out', 2, 1)
+  held_out_metrics.sampled(model, case, tmp_path / 'out', 1)
   assert len(model.asked) == 2
 
 

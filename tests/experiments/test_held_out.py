@@ -40,7 +40,8 @@ def model_of(replicas, tell=lambda *asked: None):
   trained = types.SimpleNamespace(params={})
   memory = types.SimpleNamespace(gain=(1.0, 1.0))
   config = types.SimpleNamespace(memory=memory, rotamer_stay=())
-  return types.SimpleNamespace(dt_ns=0.01, config=config, as_trained=lambda: trained, sample=sample)
+  of = {'dt_ns': 0.01, 'config': config, 'centres': {}, 'as_trained': lambda: trained}
+  return types.SimpleNamespace(**of, sample=sample)
 
 
 def md_of(target, num_frames=400):

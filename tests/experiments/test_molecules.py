@@ -94,9 +94,10 @@ def test_short_replicas_are_left_out(tmp_path, target):
   assert long.reference == (SIMULATED / 'hp35/hp35_R3.xtc', more)
   _, md = molecules.md_of(long, 0.01)
   assert [len(x) for x in md.positions] == [400]
-  (short,) = (x for x in every if x.name == 'ehee0053')
-  more = dataclasses.replace(short, reference=(*short.reference, short.reference[1]))
-  assert [len(x) for x in molecules.md_of(more, 0.01)[1].positions] == [40, 40]
+  (other,) = (x for x in every if x.name == 'ehee0053')
+  first, second = (SIMULATED / f'ehee0053/ehee0053_R{k}.xtc' for k in (1, 2))
+  short = dataclasses.replace(other, reference=(first, second, second))
+  assert [len(x) for x in molecules.md_of(short, 0.01)[1].positions] == [40, 40]
   # There need be no unfinished MD.
   assert long.reference[:1] == next(
     x.reference for x in molecules.targets(SIMULATED, tmp_path / 'no', None) if x.name == 'hp35'

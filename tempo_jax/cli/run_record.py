@@ -183,12 +183,14 @@ def complete(
     'wall_seconds': time.monotonic() - started,
   }
   write_metadata(folder, metadata)
+  why = frames.why_unsound
   print(
     f'validity: {frames.broken_percent:.1f} % of {frames.num_frames} frames have a broken chain '
     f'(CA-CA outside {validity.MIN_CA_CA:g} to {validity.MAX_CA_CA:g} Å or C-N above '
     f'{validity.MAX_C_N:g} Å), {frames.clash_percent:.1f} % a clash (atoms of different residues '
     f'nearer than {validity.CLASH_DISTANCE:g} Å); {frames.sound_percent:.1f} % are sound: every '
     f'bond, angle and omega within the range of MD, no clash{_of_side_chains(frames)}'
+    + (f'; not sound: {why}; frames.csv says which' if why else '')
   )
 
 

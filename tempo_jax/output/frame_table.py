@@ -42,6 +42,13 @@ side chains, also if no atoms overlap and no hand is wrong. The last four column
 chains, and not a number (NaN) where there are none. Frames that are sound may have Ramachandran and
 rotamer outliers, as frames of MD have. See `metrics.covalent_geometry`, `validity`,
 `close_contacts` and `rotamers`."""
+# What makes frames unsound, but for clashes, which have a share of their own.
+_FAULTS = {
+  'bonds_outside': 'bonds',
+  'angles_outside': 'angles',
+  'overlaps': 'overlaps',
+  'wrong_hands': 'wrong hands',
+}
 _OF_SIDE_CHAINS = COLUMNS[-4:]
 _COUNTS = frozenset(('clashes', *COLUMNS[COLUMNS.index('sound') :]))
 _DECIMALS = 4
@@ -102,6 +109,21 @@ class FrameTable:
   def sound_percent(self) -> float:
     """Share of frames that are sound, %."""
     return 100.0 * np.count_nonzero(self.column('sound')) / self.num_frames
+
+  @property
+  def why_unsound(self) -> str:
+    """Shares of frames with faults, and how many each of them has, in words; '' without faults.
+
+    The most frequent fault comes first. Clashes are not named: `clash_percent`.
+    """
+    found = []
+    for name, what in _FAULTS.items():
+      counts = self.column(name)
+      if (faulty := counts > 0).any():
+        found.append((100.0 * float(faulty.mean()), what, float(counts[faulty].mean())))
+    return ', '.join(
+      f'{share:.1f} % for {what} ({mean:.1f} each)' for share, what, mean in sorted(found)[::-1]
+    )
 
   def write_csv(self, path: str | os.PathLike[str]) -> None:
     """One row per frame; a column `replica`, from 1, where there are several.

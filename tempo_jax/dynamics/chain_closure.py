@@ -38,12 +38,16 @@ _cross, _dot = components.cross, components.dot
 #   C-N     1.341 0.026 (1.356 0.034) Å      N-CA-C  112.8 3.4 degrees
 #   CA-C-N  117.9 2.9 (117.7 3.3) degrees    C-N-CA  124.5 3.3 (124.3 3.5) degrees
 #   omega   180 (7.8-10.9) degrees, largest 44
+# and before a proline, as simulated,
+#   CA-C-N  119.7 2.7 degrees                C-N-CA  123.1 2.9 degrees
 # Half the width is 1.4 to 1.8 sd: what is drawn too wide ends at the edges, with little more spread
 # than MD has; and MD itself hardly moves (`docs/decisions.md`). In cis peptides CA-CA is that of
 # the ideal one, with limits that keep it above 2.8 Å.
 _C_N, _C_N_WIDTH = 1.341, 0.036
 _CA_C_N, _CA_C_N_WIDTH = np.deg2rad([117.7, 4.6]).tolist()
 _C_N_CA, _C_N_CA_WIDTH = np.deg2rad([124.2, 5.5]).tolist()
+_CA_C_PROLINE, _CA_C_PROLINE_WIDTH = np.deg2rad([119.7, 4.2]).tolist()
+_C_PROLINE_CA, _C_PROLINE_CA_WIDTH = np.deg2rad([123.1, 4.2]).tolist()
 N_CA_C, N_CA_C_WIDTH = np.deg2rad([112.8, 6.2]).tolist()
 """Radians, of the band of the angle at CA."""
 _CIS_CA_CA, _CIS_CA_CA_WIDTH = ideal.CA_CA_CIS, 0.12
@@ -63,6 +67,10 @@ def _opposite(bond: float, angle: float) -> tuple[float, float, float]:
 
 _CA_N, _CA_N_BY_ANGLE, _CA_N_BY_C_N = _opposite(ideal.CA_C, _CA_C_N)
 _C_CA, _C_CA_BY_ANGLE, _C_CA_BY_C_N = _opposite(ideal.N_CA, _C_N_CA)
+_CA_PROLINE, _PROLINE_CA = (
+  _opposite(ideal.CA_C, _CA_C_PROLINE)[0],
+  _opposite(ideal.N_CA, _C_PROLINE_CA)[0],
+)
 
 # A rotation, or bending, by one radian counts as much as a translation by this many Å.
 _RADIUS = 1.5
@@ -87,7 +95,11 @@ def cis_peptides(positions: jax.Array, bonded: jax.Array | bonds_lib.Bonds) -> j
 
 
 def close_chains(
-  frames: Rigid, n_ca_c: jax.Array, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Array
+  frames: Rigid,
+  n_ca_c: jax.Array,
+  bonded: jax.Array | bonds_lib.Bonds,
+  cis: jax.Array,
+  is_proline: jax.Array | bool = False,
 ) -> tuple[Rigid, jax.Array]:
   """Moves and bends residues, as little as possible, until all peptide bonds are closed.
 
@@ -98,6 +110,7 @@ def close_chains(
       rings are closed, too. Nothing acts across a pair that is not bonded; N-CA-C goes into its
       band everywhere.
     cis: bool, broadcast to [..., L]: the bond i -> i + 1 is cis (`cis_peptides`).
+    is_proline: bool, broadcast to [..., L]: the angles before a proline have bands of their own.
 
   Returns:
     Frames and angles [..., L], the very same numbers where the chain was closed. A step closes
@@ -112,13 +125,14 @@ def close_chains(
   neighbours = chain_systems.Neighbours.of(bonds_lib.of(bonded), shape[-1])
   to_next = bonds_lib.of(bonded).broadcast(shape).to_next
   cis = jnp.broadcast_to(jnp.asarray(cis), shape)
+  to_proline = neighbours.after(jnp.broadcast_to(jnp.asarray(is_proline), shape))
 
   # Backward, an iteration is computed anew: all its 4 x 4 blocks together are large.
   @jax.checkpoint
   def iteration(
     carry: tuple[jax.Array, jax.Array, jax.Array], damping: jax.Array
   ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], None]:
-    return _move(*carry, to_next, neighbours, cis, damping), None
+    return _move(*carry, to_next, neighbours, cis, to_proline, damping), None
 
   rotation = jnp.moveaxis(frames.rotation, (-2, -1), (0, 1))
   carry = rotation, jnp.moveaxis(frames.translation, -1, 0), _bent(n_ca_c)
@@ -133,7 +147,11 @@ def _bent(n_ca_c: jax.Array) -> jax.Array:
 
 
 def closed_by_constants(
-  frames: Rigid, n_ca_c: jax.Array, bonded: jax.Array | bonds_lib.Bonds, cis: jax.Array
+  frames: Rigid,
+  n_ca_c: jax.Array,
+  bonded: jax.Array | bonds_lib.Bonds,
+  cis: jax.Array,
+  is_proline: jax.Array | bool = False,
 ) -> tuple[Rigid, jax.Array]:
   """What `close_chains` returns, whose derivative leaves the closing itself out.
 
@@ -145,7 +163,7 @@ def closed_by_constants(
   Args and result: as `close_chains`.
   """
   before, angle = jax.lax.stop_gradient((frames, n_ca_c))
-  after, bent = close_chains(before, angle, bonded, cis)
+  after, bent = close_chains(before, angle, bonded, cis, is_proline)
   return frames @ (before.inverse() @ after), n_ca_c + (bent - angle)
 
 
@@ -156,11 +174,12 @@ def _move(
   bonded: jax.Array,
   neighbours: chain_systems.Neighbours,
   cis: jax.Array,
+  to_proline: jax.Array,
   damping: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """One step; rotation [3, 3, ..., L], translation [3, ..., L] and angle [..., L]."""
   offset, width, shift, own_turn, turn_next = _quantities(
-    rotation, translation, n_ca_c, bonded, neighbours, cis
+    rotation, translation, n_ca_c, bonded, neighbours, cis, to_proline
   )
   violation = offset - jnp.clip(offset, -width, width)
   # A quantity within its band is held the more, the nearer it is to the edge: a step that mends one
@@ -198,6 +217,7 @@ def _quantities(
   bonded: jax.Array,
   neighbours: chain_systems.Neighbours,
   cis: jax.Array,
+  to_proline: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
   """The four quantities of every bond, and their derivatives by the motions of its residues.
 
@@ -263,19 +283,23 @@ def _quantities(
 
   shift, turn, turn_next = map(of_angles, (shift, turn, turn_next))
 
+  first = jnp.where(to_proline, _CA_PROLINE, _CA_N)
+  second = jnp.where(to_proline, _PROLINE_CA, _C_CA)
+  first_width = jnp.where(to_proline, _CA_C_PROLINE_WIDTH, _CA_C_N_WIDTH)
+  second_width = jnp.where(to_proline, _C_PROLINE_CA_WIDTH, _C_N_CA_WIDTH)
   middle = jnp.stack(
     [
       jnp.full_like(lever, _C_N),
-      jnp.full_like(lever, _CA_N),
-      jnp.where(cis, jnp.full_like(lever, _CIS_CA_CA), _C_CA),
+      first,
+      jnp.where(cis, _CIS_CA_CA, second),
       jnp.zeros_like(lever),
     ]
   )
   width = jnp.stack(
     [
       jnp.full_like(lever, _C_N_WIDTH),
-      jnp.full_like(lever, _CA_N_BY_ANGLE * _CA_C_N_WIDTH),
-      jnp.where(cis, jnp.full_like(lever, _CIS_CA_CA_WIDTH), _C_CA_BY_ANGLE * _C_N_CA_WIDTH),
+      _CA_N_BY_ANGLE * first_width,
+      jnp.where(cis, _CIS_CA_CA_WIDTH, _C_CA_BY_ANGLE * second_width),
       _OMEGA_WIDTH * lever,
     ]
   )

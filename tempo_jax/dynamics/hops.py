@@ -67,12 +67,12 @@ def _overlaps(backbone: jax.Array, chi: jax.Array, protein: protein_lib.ProteinA
   if protein.disulphides is not None:
     found = found & (index != jnp.asarray(protein.disulphides)[:, None])
   there = jnp.asarray(side_chain_relief.TABLES.atoms)[kind] & mask[:, None]
-  polar = jnp.asarray(side_chain_relief.TABLES.polar)[kind]
+  bonding = jnp.asarray(side_chain_relief.TABLES.bonding)[kind]
   seen = (
     found[:, None, :, None] & there[index][:, None] & there[:, side_chain_relief.SIDE :, None, None]
   )
-  both_polar = polar[index][:, None] & polar[:, side_chain_relief.SIDE :, None, None]
-  allowed = jnp.where(both_polar, side_chain_relief.NEAREST_POLAR, side_chain_relief.NEAREST)
+  polar = bonding[index][:, None] * bonding[:, side_chain_relief.SIDE :, None, None] > 1
+  allowed = jnp.where(polar, side_chain_relief.NEAREST_POLAR, side_chain_relief.NEAREST)
   squared = jnp.full((1, 1, 1, 1, 1), 1e-6)
   for side, every in zip(jnp.moveaxis(atoms, -1, 0), jnp.moveaxis(atoms[0], -1, 0), strict=True):
     squared = (

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.dynamics import chain_closure
+from tempo_jax.dynamics import chain_closure, proline_rings
 from tempo_jax.geometry import backbone, components, ramachandran_table
 from tempo_jax.geometry import bonds as bonds_lib
 from tempo_jax.geometry.rigid import Rigid
@@ -30,6 +30,7 @@ _TURNS = (0.0, 12.0, -12.0, 25.0, -25.0, 40.0, -40.0, 60.0, -60.0)
 # Costs, in degrees from the inside of the contours: of a degree of turning; and of a degree by
 # which N-CA-C leaves the band of `chain_closure`, which would bend it back.
 _TURNING, _BENDING = 0.1, 1.0
+_PLANARITY = 1.0  # of a degree by which a proline's nitrogen is less planar than in MD
 _UNKNOWN = protein_lib.RESIDUE_TYPES.index('UNK')
 _TINY = 1e-9
 
@@ -70,9 +71,14 @@ def classes(residue_type: jax.Array, bonds: bonds_lib.Bonds) -> jax.Array:
 
 
 def turned(
-  frames: Rigid, n_ca_c: jax.Array, protein: protein_lib.ProteinArrays
+  frames: Rigid,
+  n_ca_c: jax.Array,
+  protein: protein_lib.ProteinArrays,
+  ring: jax.Array | None = None,
 ) -> tuple[Rigid, jax.Array]:
   """Turns the planes of peptides between residues whose phi and psi are not allowed.
+
+  With side chains also those whose C is out of the plane of the ring of a proline that follows.
 
   D-residues (`protein.mirrored`) are turned as the mirror images of L-residues are.
 
@@ -80,6 +86,7 @@ def turned(
     frames: [..., L] residue frames, Å.
     n_ca_c: [..., L] radians, the angle at CA.
     protein: [L] residues; its positions are not read.
+    ring: [..., L] radians, `proline_rings.turn_of_ring`.
 
   Returns:
     Frames and angles [..., L], the very same numbers where no peptide of a residue turns. No CA has
@@ -96,7 +103,7 @@ def turned(
   axis = next_ca - ca
   axis = axis / jnp.sqrt(_dot(axis, axis) + _TINY)[None]
 
-  turn = _chosen(n, ca, c, axis, protein, bonds)
+  turn = _chosen(n, ca, c, axis, protein, bonds, ring)
   is_turned = turn != 0
   has_turned = bonds.before(is_turned, -1) & bonds.to_previous
   turned_n = bonds.before(next_ca + _rotated(bonds.after(n, -1) - next_ca, axis, turn), -1)
@@ -122,6 +129,7 @@ def _chosen(
   axis: jax.Array,
   protein: protein_lib.ProteinArrays,
   bonds: bonds_lib.Bonds,
+  ring: jax.Array | None,
 ) -> jax.Array:
   """How far each peptide turns, [..., L] radians; 0 for most.
 
@@ -132,6 +140,7 @@ def _chosen(
     axis: [3, ..., L] unit vectors, from CA to the next one.
     protein: [L] residues; its positions are not read.
     bonds: of [..., L] residues.
+    ring: [..., L] radians, or None without side chains.
   """
   distances = jnp.asarray(ramachandran_table.distances().reshape(-1))
   allowed = jnp.asarray(ramachandran_table.contours().reshape(-1))
@@ -144,6 +153,7 @@ def _chosen(
   here = _Plot(classes(kind, along) * ramachandran_table.NUM_CELLS**2, judged, sign)
   here = jax.tree.map(lambda x: x.reshape(*[1] * (ca.ndim - 1), -1), here)  # [1, ..., L]
   there = jax.tree.map(lambda x: bonds.after(x, -1), here)
+  to_proline = bonds.after(proline_rings.follow(kind, along), -1).reshape(here.judged.shape)
 
   previous_c = bonds.before(c, -1)[:, None]
   next_n, next_ca, next_c = (bonds.after(x, -1)[:, None] for x in (n, ca, c))
@@ -155,15 +165,19 @@ def _chosen(
   next_n = next_ca + _rotated(next_n - next_ca, axis, turns)
 
   place = here.places(_dihedral(previous_c, n, ca, c), _dihedral(n, ca, c, next_n))
-  next_place = there.places(
-    _dihedral(c, next_n, next_ca, next_c), _dihedral(next_n, next_ca, next_c, second_n)
-  )
+  next_phi = _dihedral(c, next_n, next_ca, next_c)
+  next_place = there.places(next_phi, _dihedral(next_n, next_ca, next_c, second_n))
   cost = _TURNING * jnp.rad2deg(jnp.abs(turns)) + _BENDING * (
     _bending(n - ca, c - ca) + _bending(next_n - next_ca, next_c - next_ca)
   )
   cost = cost + jnp.where(here.judged, distances[place], 0)
   cost = cost + jnp.where(there.judged, distances[next_place], 0)
   outside = (here.judged[0] & ~allowed[place[0]]) | (there.judged[0] & ~allowed[next_place[0]])
+  if ring is not None:
+    off = proline_rings.off_plane(next_phi, bonds.after(ring, -1)[None])
+    # Side chains are built for L-residues.
+    off = jnp.where(to_proline & (there.sign > 0), jnp.rad2deg(off), 0)
+    cost, outside = cost + _PLANARITY * off, outside | (off[0] > 0)
   gain = jnp.where(bonds.to_next & outside, cost[0] - jnp.min(cost, axis=0), 0)
   most = (gain > bonds.before(gain, -1)) & (gain >= bonds.after(gain, -1))
   best = jnp.argmin(cost, axis=0)

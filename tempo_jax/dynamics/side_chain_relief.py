@@ -20,8 +20,9 @@ from tempo_jax.geometry import neighbours, side_chain_table, side_chains
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import side_chain_atoms
 
-# Å: what is nearer is pushed apart; two of nitrogen and oxygen may come to a hydrogen bond. Close
-# contacts are counted below 3.0 and 2.4 Å (`metrics.close_contacts`).
+# Å: what is nearer is pushed apart; oxygen may come to oxygen and nitrogen for a hydrogen bond (in
+# MD two nitrogens, one of a side chain, seldom come nearer than 3.0). Close contacts are counted
+# below 3.0 and 2.4 Å (`metrics.close_contacts`).
 NEAREST, NEAREST_POLAR = 3.15, 2.55
 # Residues that a side chain sees, and atoms that one of its atoms sees.
 _NUM_RESIDUES, _NUM_ATOMS = 16, 3
@@ -54,14 +55,15 @@ class _Tables(NamedTuple):
 
   Attributes:
     atoms: [21, 14] bool.
-    polar: [21, 14] bool, nitrogen and oxygen.
+    bonding: [21, 14] int32, 1 for nitrogen, 2 for oxygen: two atoms whose product is more than 1
+      may come to a hydrogen bond.
     turned: [21, 4, 9] float32, 1 where a chi turns an atom beyond CB.
     own: [21, 9, 14] bool: pairs within a residue that a chi brings together or parts, four bonds
       apart or more.
   """
 
   atoms: Any
-  polar: Any
+  bonding: Any
   turned: Any
   own: Any
 
@@ -86,11 +88,11 @@ def _make_tables() -> _Tables:
     together = (turned[kind][:, :, None] == turned[kind][:, None]).all(axis=0)
     own[kind] = (np.linalg.matrix_power(step, 3) == 0) & ~together
   atoms = side_chain_atoms.atom_mask(kinds)
-  polar = np.zeros_like(atoms)
+  bonding = np.zeros(atoms.shape, np.int32)
   for kind, names in enumerate(side_chain_table.ATOM_NAMES):
-    polar[kind, : len(names)] = [name[0] in 'NO' for name in names]
+    bonding[kind, : len(names)] = [{'N': 1, 'O': 2}.get(name[0], 0) for name in names]
   own &= atoms[:, :, None] & atoms[:, None]
-  return _Tables(atoms, polar, turned[..., SIDE:].astype(np.float32), own[:, SIDE:])
+  return _Tables(atoms, bonding, turned[..., SIDE:].astype(np.float32), own[:, SIDE:])
 
 
 TABLES = _make_tables()
@@ -237,10 +239,10 @@ def _nearest_atoms(
       bridge = np.zeros((1, 1, _NUM_SIDE, side_chain_table.NUM_ATOMS), bool)
       bridge[0, 0, _SG - SIDE, [1, 4, _SG]] = True
       seen &= ~(bridge & (index == partner[None])[..., None, None])
-    polar = tables.polar[None, :, SIDE:, None] & tables.polar[index][:, :, None]
+    polar = tables.bonding[None, :, SIDE:, None] * tables.bonding[index][:, :, None] > 1
     codes.append(_codes(atoms, atoms[index], polar, seen, jnp.arange(count)))
     index = jnp.concatenate([index, own[None]])
-  polar = (tables.polar[:, SIDE:, None] & tables.polar[:, None])[None]
+  polar = (tables.bonding[:, SIDE:, None] * tables.bonding[:, None] > 1)[None]
   seen = (tables.own & sees[..., None])[None]
   codes.append(_codes(atoms, atoms[None], polar, seen, jnp.array([count])))
   nearest = neighbours.ascending(jnp.concatenate(codes), _NUM_ATOMS)
@@ -257,7 +259,7 @@ def _nearest_atoms(
 def _codes(
   atoms: jax.Array, others: jax.Array, polar: jax.Array, seen: jax.Array, place: jax.Array
 ) -> jax.Array:
-  """Of the nearest atom of each residue: its distance, whether both are polar, and where it is.
+  """Of the nearest atom of each residue: its distance, whether both may bond, and where it is.
 
   Args:
     atoms: [L, 14, 3] Å.

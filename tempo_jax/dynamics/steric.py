@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempo_jax.dynamics import chain_closure, peptide_planes, side_chain_relief
+from tempo_jax.dynamics import chain_closure, peptide_planes, proline_rings, side_chain_relief
 from tempo_jax.dynamics import state as state_lib
 from tempo_jax.geometry import backbone, neighbours, side_chain_table, side_chains
 from tempo_jax.geometry.rigid import Rigid
@@ -60,17 +60,19 @@ def separated_chains(
     `chain_closure.closed_by_constants`.
   """
   bonds = protein.bonds
+  is_proline = jnp.asarray(protein.residue_type) == proline_rings.PROLINE
 
   def one_round(carry: tuple[Rigid, jax.Array], _: None) -> tuple[tuple[Rigid, jax.Array], None]:
     frames, n_ca_c = carry
     fixed, angle = jax.lax.stop_gradient(carry)
-    atoms = backbone.atoms_from_frames(fixed, states.psi, bonds, angle)
+    atoms, ring = backbone.atoms_from_frames(fixed, states.psi, bonds, angle), None
     if states.side_chains is not None:
       atoms = side_chains.heavy_atoms(atoms, states.side_chains.chi, protein.residue_type)
+      ring = proline_rings.turn_of_ring(fixed, atoms)
     shift = jax.vmap(lambda x: separation(x, protein))(jax.lax.stop_gradient(atoms))
     apart = Rigid(frames.rotation, frames.translation + shift)
-    apart, n_ca_c = peptide_planes.turned(apart, n_ca_c, protein)
-    return chain_closure.closed_by_constants(apart, n_ca_c, bonds, cis), None
+    apart, n_ca_c = peptide_planes.turned(apart, n_ca_c, protein, ring)
+    return chain_closure.closed_by_constants(apart, n_ca_c, bonds, cis, is_proline), None
 
   return jax.lax.scan(one_round, (states.frames, states.n_ca_c), length=_NUM_ROUNDS)[0]
 
@@ -124,6 +126,12 @@ def separation(
     of_residue = near // side_chain_table.NUM_ATOMS
     side = positions[:, _SIDE:].T  # [3, 9, L]
     near_side = jnp.moveaxis(positions.reshape(-1, 3)[near], -1, 0)  # [3, M, 9, L]
+    # The ring of a proline and the residue before it.
+    slots = np.array(list(proline_rings.NEAREST))
+    is_ring = proline_rings.follow(protein.residue_type, bonds)[None]
+    is_ring &= bonds.before(there[slots], -1)
+    of_ring = is_ring * np.array(list(proline_rings.NEAREST.values()), np.float32)[:, None]
+    ring, held = positions[:, proline_rings.CD].T[:, None], bonds.before(atoms[:, slots], -1)
 
   def pushes(apart: list[jax.Array], limit: jax.Array) -> jax.Array:
     """Sums of pushes, Å^2 in x, y and z, and of overlaps: [4, L], of `apart` [..., L] Å each."""
@@ -144,6 +152,10 @@ def separation(
       farther = shift[:, None, None] - shift[:, of_residue]  # [3, M, 9, L]
       apart = [x[None] - y + moved for x, y, moved in zip(side, near_side, farther, strict=True)]
       pushed = pushed + pushes(apart, allowed)
+      apart = list(ring - held + (shift - bonds.before(shift, -1))[:, None])  # [2, L] each
+      from_ring = pushes(apart, of_ring)
+      back = jnp.concatenate([-from_ring[:3], from_ring[3:]])
+      pushed = pushed + from_ring + jnp.where(bonds.to_next, bonds.after(back, -1), 0.0)
     shift = shift + pushed[:3] / jnp.maximum(pushed[3:], _TINY)
     if protein.disulphides is not None:
       shift = shift + _pull(positions + shift.T[:, None], protein).T

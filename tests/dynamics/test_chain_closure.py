@@ -62,14 +62,14 @@ class Residues:
     )
 
 
-def close(residues, bonded, cis):
-  return Residues(*_close(residues.frames, residues.angle, bonded, cis))
+def close(residues, bonded, cis, is_proline=False):
+  return Residues(*_close(residues.frames, residues.angle, bonded, cis, is_proline))
 
 
-def close_as_a_step(residues, bonded, cis):
+def close_as_a_step(residues, bonded, cis, is_proline=False):
   """Three times, as overlaps are removed."""
   for _ in range(steric._NUM_ROUNDS):
-    residues = close(residues, bonded, cis)
+    residues = close(residues, bonded, cis, is_proline)
   return residues
 
 
@@ -303,6 +303,25 @@ def test_nothing_crosses_a_break():
   alone = close(frames, np.zeros(24, bool), cis)
   np.testing.assert_array_equal(alone.translation, frames.translation)
   np.testing.assert_array_equal(alone.rotation, frames.rotation)
+
+
+def test_bands_before_a_proline():
+  """119.7 +- 4.2 and 123.1 +- 4.2 degrees, and those of the other bonds as ever."""
+  frames = perturbed(jax.tree.map(lambda x: np.repeat(x, 8, axis=0), chain(20)), 0.25, 0.25)
+  is_proline = np.arange(20) % 3 == 2
+  arguments = bonds(20), np.zeros(20, bool)
+  values, _ = quantities(close_as_a_step(frames, *arguments, is_proline))
+  first, second = np.rad2deg(values[1:3, :, is_proline[1:]])
+  assert np.abs(first - 119.7).max() < 4.2 + 0.5
+  assert np.abs(second - 123.1).max() < 4.2 + 0.5
+  others = BANDS[:, None, None]
+  off = np.abs(values - np.clip(values, others[..., 0], others[..., 1]))
+  assert off[:, :, ~is_proline[1:]].max() < 0.02
+  # Which they would not be as other bonds are.
+  values, _ = quantities(close_as_a_step(frames, *arguments))
+  first, second = np.rad2deg(values[1:3, :, is_proline[1:]])
+  assert first.min() < 115.0
+  assert second.max() > 128.0
 
 
 def test_batches_change_nothing():

@@ -47,7 +47,9 @@ def overlaps_by_hand(protein, chi, among):
       if i == j:
         continue
       apart = distance.cdist(ours[i, 5 : len(names[i])], others[j, : len(names[j])])
-      polar = np.array([[a[0] in 'NO' and b[0] in 'NO' for b in names[j]] for a in names[i][5:]])
+      polar = np.array(
+        [[a[0] + b[0] in ('NO', 'ON', 'OO') for b in names[j]] for a in names[i][5:]]
+      )
       allowed = np.where(polar.reshape(apart.shape), 2.55, 3.15)
       found[i] += np.sum(np.maximum(allowed - apart, 0.0) ** 2)
   return found

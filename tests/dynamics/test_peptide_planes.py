@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempo_jax.dynamics import chain_closure, peptide_planes, state, steric
+from tempo_jax.dynamics import chain_closure, peptide_planes, proline_rings, state, steric
 from tempo_jax.geometry import bonds as bonds_lib
-from tempo_jax.geometry import ramachandran_table, rigid
+from tempo_jax.geometry import ramachandran_table, rigid, side_chains
 from tempo_jax.metrics import ramachandran
 from tempo_jax.protein import protein as protein_lib
 from tempo_jax.protein import structure_file
@@ -110,6 +110,42 @@ def test_what_is_allowed_stays_the_same(helix):
   assert not outliers(helix.positions, helix).any()
   _, moved = run(helix.positions, helix)
   assert not moved.any()
+
+
+def with_rings(positions, protein):
+  """[L, 14, 3] Å: all side chains, of prolines with one pucker."""
+  chi = np.tile(np.float32([0.5, 0.0, 0.0, 0.0]), (len(positions), 1))
+  return side_chains.heavy_atoms(jnp.float32(positions), chi, protein.residue_type)
+
+
+def off_plane(positions, protein, index):
+  """Degrees by which C before a proline is farther from the plane of its ring than 1.5 sd of MD."""
+  atoms = np.asarray(with_rings(positions, protein))
+  points = np.stack([atoms[index - 1, 2], *atoms[index, :2], atoms[index, 6]])
+  traj = mdtraj.Trajectory(points[None] / 10.0, None)
+  (torsion,) = np.rad2deg(mdtraj.compute_dihedrals(traj, [[0, 1, 2, 3]])[0])
+  return max(abs((torsion - 175.0 + 180.0) % 360.0 - 180.0) - 14.0, 0.0)
+
+
+@pytest.mark.parametrize('degrees', [-40.0, -25.0, 45.0, 60.0])
+def test_c_stays_in_the_plane_of_the_ring_of_a_proline(helix, degrees):
+  off = turned_by(helix.positions, 6, degrees)
+  before = state.from_positions(jnp.float32(off), helix.bonds)
+  off = np.asarray(state.to_positions(before))
+  ring = proline_rings.turn_of_ring(before.frames, with_rings(off, helix))
+  frames, angle = jax.jit(peptide_planes.turned)(before.frames, before.n_ca_c, helix, ring)
+  after = state.from_frames(frames, before.psi, helix.bonds, angle)
+  found = np.asarray(state.to_positions(after))
+  choices = itertools.product(range(LENGTH - 1), peptide_planes._TURNS)
+  turned = {x: turned_by(off, *x) for x in choices}
+  options = {x: cost(turned[x], helix, x[1]) + off_plane(turned[x], helix, 7) for x in turned}
+  best = min(options, key=options.get)
+  assert off_plane(off, helix, 7) > 5.0
+  assert off_plane(found, helix, 7) < 0.5 * off_plane(off, helix, 7)
+  np.testing.assert_allclose(found[:, :3], turned[best][:, :3], atol=1e-3)
+  # Without its ring nothing tells.
+  if not outliers(off, helix).any():
+    assert not run(off, helix)[1].any()
 
 
 def crumpled(seed, protein):

@@ -192,8 +192,10 @@ def test_lists_hold_the_nearest_atoms(bundle):
   atom_names = np.array(
     [[*side_chain_atoms.ATOM_NAMES[k], *[''] * 14][:14] for k in protein.residue_type]
   ).ravel()
-  polar = np.char.startswith(atom_names, 'N') | np.char.startswith(atom_names, 'O')
-  limit = np.where(polar[:, None] & polar, 2.55, 3.15)
+  nitrogen, oxygen = (np.char.startswith(atom_names, x) for x in 'NO')
+  polar = nitrogen | oxygen
+  bonding = polar[:, None] & polar & (oxygen[:, None] | oxygen)
+  limit = np.where(bonding, 2.55, 3.15)
   ratio = distance.cdist(atoms.reshape(-1, 3), atoms.reshape(-1, 3)) / limit
   near = covalent_bonds.pairs_within(protein, 3)
   ratio[near // len(mask), near % len(mask)] = np.inf

@@ -19,7 +19,7 @@ from tempo_jax.trajectory import backbone_atoms
 from tests import builders, heavy_trajectories
 
 LENGTH = 12
-ALANINE, GLYCINE = (protein_lib.RESIDUE_TYPES.index(name) for name in ('ALA', 'GLY'))
+ALANINE, GLYCINE, PROLINE = map(protein_lib.RESIDUE_TYPES.index, ('ALA', 'GLY', 'PRO'))
 # Å: of residues far apart in the chain, N, CA, C, O and CB; and what of neighbours is judged.
 NEAREST = {
   **{'NN': 3.3, 'NA': 3.35, 'NC': 2.8, 'NO': 2.5, 'NB': 3.2, 'AA': 3.6, 'AC': 3.6, 'AO': 2.8},
@@ -98,6 +98,16 @@ def plain(positions, protein):
       overlap = max(allowed[k, i, slot] - distance, 0.0)
       motion[i] += overlap * 0.5 * overlap * apart / distance
       weight[i] += overlap
+    for i in np.flatnonzero(protein.residue_type == PROLINE) if positions.shape[1] > 4 else ():
+      for k, limit in {0: 3.15, 4: 3.05}.items():
+        if not i or not protein.bonded[i - 1] or (k, protein.residue_type[i - 1]) == (4, GLYCINE):
+          continue
+        apart = positions[i, 6] + shift[i] - moved[i - 1, k]  # CD
+        distance = np.linalg.norm(apart)
+        overlap = max(limit - distance, 0.0)
+        for residue, sign in ((i, 1.0), (i - 1, -1.0)):
+          motion[residue] += sign * overlap * 0.5 * overlap * apart / distance
+          weight[residue] += overlap
     shift += motion / np.maximum(weight, 1e-6)[:, None]
   return shift
 
@@ -321,6 +331,29 @@ def test_crowded_side_chains_move_as_in_a_plain_loop():
   backbone_alone = builders.numpy_jit(separation)(atoms[:, :4], arrays)
   assert np.abs(shift - backbone_alone).max() > 0.3
   assert (shift[30:] == 0).all()
+
+
+@pytest.mark.parametrize('slot', [0, 4])
+def test_the_ring_of_a_proline_finds_room(slot):
+  """N and CB of the residue before are 2.7 Å from CD, and nothing else of either is near."""
+  atoms = np.full((3, 14, 3), 1e3, np.float32) * np.arange(1, 4, dtype=np.float32)[:, None, None]
+  atoms[:, :4] += np.float32(builders.helix(3).positions)
+  cb = np.asarray(backbone.virtual_cb(jnp.asarray(atoms[:, :4])))
+  corner = np.concatenate([atoms[0, :4], cb[:1]])[slot]
+  out = (corner - atoms[0, 1]) / np.linalg.norm(corner - atoms[0, 1])
+  atoms[1, 6] = corner + 2.7 * out
+  run = builders.numpy_jit(steric.separation)
+  bonded = np.array([True, True, False])
+  types = np.array([ALANINE, PROLINE, ALANINE])
+  shift = run(atoms, protein_of(bonded, residue_type=types))
+  missing = {0: 3.15, 4: 3.05}[slot] - 2.7
+  np.testing.assert_allclose(shift[1] - shift[0], missing * out, atol=0.02)
+  np.testing.assert_allclose(shift[0], -shift[1], atol=1e-3)
+  # Other residues have no ring, and glycine has no CB.
+  assert not run(atoms, protein_of(bonded, residue_type=ALANINE)).any()
+  types[0] = GLYCINE
+  expected = 0.0 if slot == 4 else shift
+  np.testing.assert_allclose(run(atoms, protein_of(bonded, residue_type=types)), expected)
 
 
 def test_side_chains_in_padding_push_nobody():

@@ -39,15 +39,16 @@ _cross, _dot = components.cross, components.dot
 #   CA-C-N  117.9 2.9 (117.7 3.3) degrees    C-N-CA  124.5 3.3 (124.3 3.5) degrees
 #   omega   180 (7.8-10.9) degrees, largest 44
 # and before a proline, as simulated,
-#   CA-C-N  119.7 2.7 degrees                C-N-CA  123.1 2.9 degrees
+#   CA-C-N  119.7 2.7 degrees                C-N-CA  123.1 2.9 degrees, C-N-CD 126.3 2.9 degrees
 # Half the width is 1.4 to 1.8 sd: what is drawn too wide ends at the edges, with little more spread
 # than MD has; and MD itself hardly moves (`docs/decisions.md`). In cis peptides CA-CA is that of
-# the ideal one, with limits that keep it above 2.8 Å.
+# the ideal one, with limits that keep it above 2.8 Å. Before a proline C-N-CA ends below one sd: what
+# is drawn piles up at the upper edge, where C-N-CD has too little room.
 _C_N, _C_N_WIDTH = 1.341, 0.036
 _CA_C_N, _CA_C_N_WIDTH = np.deg2rad([117.7, 4.6]).tolist()
 _C_N_CA, _C_N_CA_WIDTH = np.deg2rad([124.2, 5.5]).tolist()
 _CA_C_PROLINE, _CA_C_PROLINE_WIDTH = np.deg2rad([119.7, 4.2]).tolist()
-_C_PROLINE_CA, _C_PROLINE_CA_WIDTH = np.deg2rad([123.1, 4.2]).tolist()
+_C_PROLINE_CA, _C_PROLINE_CA_WIDTH = np.deg2rad([122.1, 3.2]).tolist()
 N_CA_C, N_CA_C_WIDTH = np.deg2rad([112.8, 6.2]).tolist()
 """Radians, of the band of the angle at CA."""
 _CIS_CA_CA, _CIS_CA_CA_WIDTH = ideal.CA_CA_CIS, 0.12

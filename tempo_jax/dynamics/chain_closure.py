@@ -42,8 +42,8 @@ _cross, _dot = components.cross, components.dot
 #   CA-C-N  119.7 2.7 degrees                C-N-CA  123.1 2.9 degrees, C-N-CD 126.3 2.9 degrees
 # Half the width is 1.4 to 1.8 sd: what is drawn too wide ends at the edges, with little more spread
 # than MD has; and MD itself hardly moves (`docs/decisions.md`). In cis peptides CA-CA is that of
-# the ideal one, with limits that keep it above 2.8 Å. Before a proline C-N-CA ends below one sd: what
-# is drawn piles up at the upper edge, where C-N-CD has too little room.
+# the ideal one, with limits that keep it above 2.8 Å. Before a proline C-N-CA ends below one sd:
+# what is drawn piles up at the upper edge, where C-N-CD has too little room.
 _C_N, _C_N_WIDTH = 1.341, 0.036
 _CA_C_N, _CA_C_N_WIDTH = np.deg2rad([117.7, 4.6]).tolist()
 _C_N_CA, _C_N_CA_WIDTH = np.deg2rad([124.2, 5.5]).tolist()

@@ -20,8 +20,7 @@ PROLINE = protein_lib.RESIDUE_TYPES.index('PRO')
 CD = side_chain_table.ATOM_NAMES[PROLINE].index('CD')
 # Å: N and CB (slots) of the residue before, to CD: 99.98 and 99.95 % of MD are farther.
 NEAREST: Mapping[int, float] = {0: 3.15, 4: 3.05}
-# The torsion of C before about N-CA to CD is 175 +- 9.4 degrees in MD. Half the width is
-# 1.5 sd.
+# The torsion from C before about N-CA to CD is 175 +- 9.4 degrees in MD; half the width is 1.5 sd.
 _MIDDLE, _WIDTH = math.radians(175.0), math.radians(14.0)
 
 

@@ -104,7 +104,7 @@ def test_short_replicas_are_left_out(tmp_path, target):
   )
   _, md = molecules.md_of(target, 0.01)
   assert [len(x) for x in md.heavy_atoms] == [46, 88]
-  assert {x.name for x in every} == {'hp35', '2m9i', 'ehee0053'}
+  assert {x.name for x in every} == {'hp35', '2m9i', 'ehee0053', '1oai'}
 
 
 WITHIN = dict.fromkeys(('C-N', 'CA-CA', 'N-CA-C', 'CA-C-N', 'O-C-N', 'C-N-CA'), (0.0, 1000.0))
@@ -405,7 +405,7 @@ def test_models_of_several_seeds(monkeypatch, tmp_path, hp35, target):
       {'tables': ['molecules', 'frames'], 'model': ['a', 'b']},
       'several models: --tables=molecules only',
     ),
-    ({'only': ['hp36']}, r'--only: hp36 is none of hp35, 2m9i, ehee0053'),
+    ({'only': ['hp36']}, r'--only: hp36 is none of hp35, 2m9i, ehee0053, 1oai'),
   ],
 )
 def test_bad_flags(tmp_path, changed, message):
@@ -417,7 +417,7 @@ def test_bad_flags(tmp_path, changed, message):
 def test_explicit_solvent(shared_data):
   every = molecules.targets(SIMULATED, None, shared_data)
   found = {x.name: x for x in every}
-  assert found.keys() == {'hp35', '2m9i', 'ehee0053', 'bpti', 'ubiquitin'}
+  assert found.keys() == {'hp35', '2m9i', 'ehee0053', '1oai', 'bpti', 'ubiquitin'}
   assert found['ubiquitin'].kind != held_out.PROTEIN
   _, md = molecules.md_of(found['ubiquitin'], 0.01)
   # 812 frames of 1 or 2 ps, 1.23 on average.

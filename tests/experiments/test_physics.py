@@ -193,7 +193,8 @@ def test_what_the_bundled_model_says_of_itself(run, tmp_path, monkeypatch):
   ((model, comparisons),) = written
   assert model.name == 'default'
   assert [x.protein for x in comparisons] == [
-    *('barstar', '3tvj_I', 'hp35_explicit', 'bpti', 'ubiquitin', 'hp35', '2m9i', 'ehee0053')
+    *('barstar', '3tvj_I', 'hp35_explicit', 'bpti', 'ubiquitin', 'hp35', '2m9i', 'ehee0053'),
+    '1oai',
   ]
   assert (comparisons[0].rmsf_ratio, comparisons[0].rmsf_r) == (0.9, 0.2)
   # Half of the MD of NTL9 is trained on.
@@ -207,7 +208,7 @@ def test_held_out_proteins_are_all_there(tmp_path):
     for name in ('topology.pdb', 'R1.xtc', 'R2.xtc'):
       (tmp_path / 'md_public' / folder / name).touch()
   found = {case.name: case for case in physics.cases(physics.held_out.SIMULATED, tmp_path)}
-  known = ('barstar', '3tvj_I', 'ntl9', 'hp35_explicit', '2m9i', 'ehee0053', 'hp35')
+  known = ('barstar', '3tvj_I', 'ntl9', 'hp35_explicit', '2m9i', 'ehee0053', 'hp35', '1oai')
   assert sorted(found) == sorted(known)
   assert len(found['barstar'].trajectories) == 2
   assert found['hp35'].solvent == 'implicit'
